@@ -1,0 +1,48 @@
+"""The job specification: what a person writes, checked and resolved without torch."""
+
+from __future__ import annotations
+
+from core.spec.augmentation import NO_AUGMENTATION, Augmentation, AugmentationOverride
+from core.spec.dataset import DatasetSpec, Split
+from core.spec.fields import ComponentRef
+from core.spec.jobs import KINDS, AssembledJob, EvaluateJob, ExpertJob, FusionJob, HeadJob, JobSpec
+from core.spec.load import FieldError, SpecError, parse_spec, parse_text, read_mapping
+from core.spec.models import ARCHITECTURES, ExpertSpec, FusionSpec, FusionType, HeadSpec, SoloExpertSpec
+from core.spec.resolve import defaulted, resolve
+from core.spec.training import COMPONENT_NAMES, Checkpointing, ComponentName, ComponentPolicy, Loss, Schedule, Training
+
+__all__ = [
+    "ARCHITECTURES",
+    "COMPONENT_NAMES",
+    "KINDS",
+    "NO_AUGMENTATION",
+    "AssembledJob",
+    "Augmentation",
+    "AugmentationOverride",
+    "Checkpointing",
+    "ComponentName",
+    "ComponentPolicy",
+    "ComponentRef",
+    "DatasetSpec",
+    "EvaluateJob",
+    "ExpertJob",
+    "ExpertSpec",
+    "FieldError",
+    "FusionJob",
+    "FusionSpec",
+    "FusionType",
+    "HeadJob",
+    "HeadSpec",
+    "JobSpec",
+    "Loss",
+    "Schedule",
+    "SoloExpertSpec",
+    "SpecError",
+    "Split",
+    "Training",
+    "defaulted",
+    "parse_spec",
+    "parse_text",
+    "read_mapping",
+    "resolve",
+]

@@ -1,0 +1,118 @@
+"""The four kinds of job."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+
+from core.spec.dataset import DatasetSpec
+from core.spec.fields import ComponentRef, Part, Text, Word
+from core.spec.models import ExpertSpec, FeatureDim, FusionSpec, HeadSpec, SoloExpertSpec
+from core.spec.resources import Resources, Tracking
+from core.spec.training import Checkpointing, Training
+
+MAX_EXPERTS = 64
+
+
+class Job(Part):
+    """What every kind of job has."""
+
+    name: Text = ""
+    tags: Annotated[tuple[Word, ...], Field(strict=False, max_length=32)] = ()
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    dataset: DatasetSpec = DatasetSpec()
+    training: Training = Training()
+    checkpoint: Checkpointing = Checkpointing()
+    resources: Resources = Resources()
+    max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
+    tracking: Tracking = Tracking()
+
+
+class ExpertJob(Job):
+    """Trains one expert alone, on its shard; its component is `expert_0`."""
+
+    kind: Literal["expert"]
+    expert: SoloExpertSpec
+
+    @model_validator(mode="after")
+    def _shard(self) -> ExpertJob:
+        shards = self.dataset.split.num_shards
+        if self.expert.shard >= shards:
+            raise ValueError(
+                f"expert.shard is {self.expert.shard}, but the split has {shards} "
+                f"{'shard' if shards == 1 else 'shards'}, counted from 0"
+            )
+        return self
+
+    def sources(self) -> dict[str, ComponentRef]:
+        """The components this job starts from, by the path of the field that names them."""
+        return {"expert": self.expert.source} if self.expert.source else {}
+
+
+class _Assembled(Job):
+    """A job on several experts and their fusion. One entry in `experts` with `num_experts` n means n of it."""
+
+    experts: Annotated[tuple[ExpertSpec, ...], Field(strict=False, min_length=1, max_length=MAX_EXPERTS)]
+    num_experts: Annotated[int, Field(ge=1, le=MAX_EXPERTS)] | None = None
+    fusion: FusionSpec = FusionSpec()
+    head: HeadSpec = HeadSpec()
+    input_dim: FeatureDim | None = None
+
+    @model_validator(mode="after")
+    def _count(self) -> _Assembled:
+        if self.num_experts not in (None, len(self.experts)) and len(self.experts) != 1:
+            raise ValueError(
+                f"num_experts is {self.num_experts}, but experts has {len(self.experts)} entries: "
+                "give one entry (all alike), as many as num_experts, or leave num_experts out"
+            )
+        return self
+
+    def sources(self) -> dict[str, ComponentRef]:
+        """The components this job starts from, by the path of the field that names them."""
+        named = {f"experts.{k}": expert.source for k, expert in enumerate(self.experts)}
+        named |= {"fusion": self.fusion.source, "head": self.head.source}
+        return {field: ref for field, ref in named.items() if ref is not None}
+
+    def _require(self, *fields: str) -> None:
+        missing = [field for field in fields if field not in self.sources()]
+        if missing:
+            raise ValueError(f"this kind of job works on named components: give a `from` in {', '.join(missing)}")
+
+
+class FusionJob(_Assembled):
+    """Trains experts, fusion and head jointly."""
+
+    kind: Literal["fusion"]
+
+
+class HeadJob(_Assembled):
+    """Trains a new global head on frozen, named experts and fusion."""
+
+    kind: Literal["head"]
+
+    @model_validator(mode="after")
+    def _named(self) -> HeadJob:
+        self._require(*(f"experts.{k}" for k in range(len(self.experts))), "fusion")
+        return self
+
+
+class EvaluateJob(_Assembled):
+    """Evaluates named components on the test set; trains nothing."""
+
+    kind: Literal["evaluate"]
+
+    @model_validator(mode="after")
+    def _named(self) -> EvaluateJob:
+        self._require(*(f"experts.{k}" for k in range(len(self.experts))), "fusion", "head")
+        return self
+
+
+JobSpec = Annotated[ExpertJob | FusionJob | HeadJob | EvaluateJob, Field(discriminator="kind")]
+AssembledJob = FusionJob | HeadJob | EvaluateJob
+KINDS: dict[str, type[ExpertJob] | type[FusionJob] | type[HeadJob] | type[EvaluateJob]] = {
+    "expert": ExpertJob,
+    "fusion": FusionJob,
+    "head": HeadJob,
+    "evaluate": EvaluateJob,
+}

@@ -1,0 +1,162 @@
+"""From what a person wrote to a specification, or to errors that say what to change."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+
+from core.spec.jobs import KINDS, JobSpec
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+
+
+@dataclass(frozen=True)
+class FieldError:
+    """One mistake: where, what is wrong and, cut short, what was given."""
+
+    loc: tuple[str | int, ...]
+    msg: str
+    given: str
+
+    def __str__(self) -> str:
+        place = ".".join(str(part) for part in self.loc) or "the specification"
+        return f"{place}: {self.msg}" + (f" (given: {self.given})" if self.given else "")
+
+
+class SpecError(ValueError):
+    """A specification that cannot be used; `errors` has one entry a mistake."""
+
+    def __init__(self, errors: Sequence[FieldError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("; ".join(str(error) for error in self.errors))
+
+
+def parse_spec(data: object) -> JobSpec:
+    """A job specification from plain data (dicts, lists, strings, numbers); raises SpecError."""
+    if not isinstance(data, Mapping):
+        raise SpecError([FieldError((), f"must be an object with a kind ({', '.join(KINDS)})", _short(data))])
+    kind = data.get("kind")
+    if not isinstance(kind, str) or kind not in KINDS:
+        given = _short(kind) if "kind" in data else "nothing"
+        raise SpecError([FieldError(("kind",), f"choose one of {', '.join(KINDS)}", given)])
+    try:
+        text = json.dumps(data)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise SpecError([FieldError((), f"must be plain JSON data: {error}", "")]) from None
+    try:
+        # By way of JSON, in which a strict model takes a list for a tuple but still no "3" for a 3.
+        return KINDS[kind].model_validate_json(text)
+    except ValidationError as error:
+        raise SpecError(_field_errors(error)) from None
+
+
+def parse_text(text: str | bytes, overrides: Sequence[str] = ()) -> JobSpec:
+    """A job specification from JSON or YAML text, with overrides such as `training.epochs=3`; raises SpecError."""
+    data = read_mapping(text)
+    for override in overrides:
+        _apply(data, override)
+    return parse_spec(data)
+
+
+def read_mapping(text: str | bytes) -> dict[str, Any]:
+    """The mapping that JSON or YAML text holds; raises SpecError."""
+    if len(text) > MAX_BYTES:
+        raise SpecError([FieldError((), f"is {len(text):,} bytes long, {MAX_BYTES:,} are allowed", "")])
+    try:
+        data = yaml.load(text.decode() if isinstance(text, bytes) else text, Loader=_PlainLoader)
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
+        message = " ".join(str(error).split())
+        raise SpecError([FieldError((), f"is neither JSON nor YAML: {message[:200]}", "")]) from None
+    if not isinstance(data, dict):
+        raise SpecError([FieldError((), "must be an object such as {kind: fusion, ..}", _short(data))])
+    return data
+
+
+class _PlainLoader(yaml.SafeLoader):
+    """YAML without aliases, which can make a small text unfold into a huge one, and without deep nesting."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.events.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not supported")
+        self.depth += 1
+        if self.depth > MAX_DEPTH:
+            raise yaml.YAMLError(f"nested more than {MAX_DEPTH} levels deep")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+# YAML 1.1 reads 1e-4 as a string; people mean the number.
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def _apply(data: dict[str, Any], override: str) -> None:
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        raise SpecError([FieldError(("--set",), "give it as path=value, such as training.epochs=3", _short(override))])
+    try:
+        value = yaml.load(text, Loader=_PlainLoader)
+    except (yaml.YAMLError, ValueError) as error:
+        raise SpecError([FieldError(("--set", path), f"cannot be read: {error}", _short(text))]) from None
+    *parents, last = path.split(".")
+    place: Any = data
+    for part in parents:
+        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+            place = place[int(part)]
+        elif isinstance(place, dict):
+            place = place.setdefault(part, {})
+        else:
+            raise SpecError([FieldError(("--set", path), f"there is nothing at {part!r} to set a value in", "")])
+    if isinstance(place, list) and last.isdigit() and int(last) < len(place):
+        place[int(last)] = value
+    elif isinstance(place, dict):
+        place[last] = value
+    else:
+        raise SpecError([FieldError(("--set", path), f"there is nothing at {last!r} to set a value in", "")])
+
+
+def _short(value: object) -> str:
+    try:
+        text = json.dumps(value, default=str)
+    except (ValueError, RecursionError):
+        text = repr(type(value).__name__)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _field_errors(error: ValidationError) -> list[FieldError]:
+    found = [_field_error(entry) for entry in error.errors(include_url=False) if entry["type"] != "too_short"]
+    return found or [_field_error(entry) for entry in error.errors(include_url=False)]
+
+
+def _field_error(entry: Any) -> FieldError:
+    # A union adds the name of the branch it tried to the location; a person knows fields only.
+    loc = tuple(part for part in entry["loc"] if isinstance(part, int) or not _is_branch(part))
+    message = (
+        entry["msg"]
+        .removeprefix("Value error, ")
+        .replace("Input should", "must")
+        .replace("must be a valid", "must be a")
+    )
+    if entry["type"] == "extra_forbidden":
+        message = "there is no such field"
+        return FieldError(loc, message, "")
+    whole = entry["type"] in ("missing", "value_error") and isinstance(entry["input"], dict)
+    given = "" if whole else _short(entry["input"])
+    return FieldError(loc, message[:1].lower() + message[1:], given)
+
+
+def _is_branch(part: str) -> bool:
+    return "[" in part or part[:1].isupper()

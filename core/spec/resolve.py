@@ -1,0 +1,150 @@
+"""Fills in what a specification leaves to its preset, its fusion type or its architecture. Needs no torch."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from core.spec.dataset import DatasetSpec
+from core.spec.jobs import AssembledJob, ExpertJob, HeadJob, JobSpec
+from core.spec.models import FusionSpec
+from core.spec.recipes import FUSION_RECIPES, PRESETS, ExpertRecipe, FusionRecipe, expert_recipe
+from core.spec.training import COMPONENT_NAMES, ComponentPolicy, Components, Schedule, Training
+
+HOLDOUT = 0.2
+EPOCHS = 100
+BATCH_SIZE = 128
+
+P = TypeVar("P", bound=BaseModel)
+
+
+def resolve(spec: JobSpec) -> JobSpec:
+    """The specification with every value filled in that can be known without building the model.
+
+    What depends on the fused dimension (the learning rates that were not given), on the data set (the augmentation)
+    or on a component's file (an `arch` or fusion `type` left to `from`) stays null here; the plan resolves it.
+    Resolving twice changes nothing.
+    """
+    resolved: JobSpec
+    if isinstance(spec, ExpertJob):
+        resolved = _filled(spec, training=_expert_training(spec), dataset=_dataset(spec.dataset))
+        recipe = expert_recipe(spec.expert.arch) if spec.expert.arch else None
+        if recipe and recipe.dropout is not None and spec.expert.dropout is None:
+            resolved = _replaced(resolved, expert=_filled(spec.expert, dropout=recipe.dropout))
+        return resolved
+    count = spec.num_experts or len(spec.experts)
+    experts = spec.experts * count if len(spec.experts) == 1 else spec.experts
+    fusion = _fusion(spec)
+    return _replaced(
+        spec,
+        experts=experts,
+        num_experts=count,
+        fusion=fusion,
+        training=_joint_training(spec, fusion),
+        dataset=_dataset(spec.dataset),
+    )
+
+
+def _replaced(model: P, **values: Any) -> P:
+    """A copy with other values. `model_copy` validates nothing: every value here comes from validated parts."""
+    return model.model_copy(update=values)
+
+
+def _filled(model: P, **values: Any) -> P:
+    """A copy in which fields that are null take the value given here."""
+    return _replaced(model, **{name: value for name, value in values.items() if _open(getattr(model, name))})
+
+
+def _open(value: object) -> bool:
+    return value is None or isinstance(value, BaseModel)
+
+
+def _dataset(dataset: DatasetSpec) -> DatasetSpec:
+    split = dataset.split
+    return _replaced(dataset, split=_filled(split, holdout=0.0 if split.regime == "full" else HOLDOUT))
+
+
+def _fusion(spec: AssembledJob) -> FusionSpec:
+    fusion = spec.fusion
+    if fusion.type is None and fusion.source is None:
+        fusion = _replaced(fusion, type="multiplicative")
+    if fusion.type is None:
+        return fusion
+    return _filled(fusion, norm=fusion.type not in PRESETS[spec.training.preset].without_norm)
+
+
+def _joint_training(spec: AssembledJob, fusion: FusionSpec) -> Training:
+    training = spec.training
+    preset = PRESETS[training.preset]
+    recipe: FusionRecipe | None = FUSION_RECIPES[fusion.type] if fusion.type else None
+    frozen = ("experts", "fusion") if isinstance(spec, HeadJob) else ()
+    weight_decay = preset.weight_decay if preset.weight_decay is not None else recipe and recipe.weight_decay
+    policies = {}
+    for name in COMPONENT_NAMES:
+        given: ComponentPolicy = getattr(training.components, name)
+        default = preset.components[name]
+        policy = _filled(
+            given,
+            lr=default.lr,
+            clip_norm=default.clip_norm,
+            accumulation_steps=default.accumulation_steps,
+            schedule=default.schedule if given.schedule is None else given.schedule,
+            weight_decay=weight_decay,
+            optimizer="adamw",
+        )
+        policies[name] = _with_schedule(_replaced(policy, frozen=True) if name in frozen else policy)
+    smoothing = preset.label_smoothing if preset.label_smoothing is not None else recipe and recipe.label_smoothing
+    loss = _filled(training.loss, distillation_weight=preset.distillation_weight, label_smoothing=smoothing)
+    return _replaced(
+        _filled(training, epochs=EPOCHS, batch_size=BATCH_SIZE, clip_norm=preset.clip_norm),
+        components=Components(**policies),
+        loss=loss,
+    )
+
+
+def _expert_training(spec: ExpertJob) -> Training:
+    training = spec.training
+    if spec.expert.arch is None:
+        return training
+    recipe: ExpertRecipe = expert_recipe(spec.expert.arch)
+    policy = training.components.experts
+    experts = _filled(
+        policy,
+        lr=recipe.lr,
+        clip_norm=recipe.clip_norm,
+        accumulation_steps=1,
+        schedule=recipe.schedule if policy.schedule is None else policy.schedule,
+        weight_decay=recipe.weight_decay,
+        optimizer=recipe.optimizer,
+    )
+    loss = _filled(training.loss, distillation_weight=0.0, label_smoothing=recipe.label_smoothing)
+    return _replaced(
+        _filled(training, epochs=recipe.epochs, batch_size=recipe.batch_size, clip_norm=0.0),
+        components=_replaced(training.components, experts=_with_schedule(experts)),
+        loss=loss,
+    )
+
+
+def _with_schedule(policy: ComponentPolicy) -> ComponentPolicy:
+    """The policy with a schedule given by name written out."""
+    if isinstance(policy.schedule, str):
+        return _replaced(policy, schedule=Schedule(type=policy.schedule))
+    return policy
+
+
+def defaulted(spec: BaseModel, prefix: str = "") -> list[str]:
+    """The paths of the specification's fields that were not given, such as `training.epochs`, in order."""
+    paths: list[str] = []
+    for name, field in type(spec).model_fields.items():
+        path = prefix + (field.alias or name)
+        value = getattr(spec, name)
+        if name not in spec.model_fields_set:
+            paths.append(path)
+        elif isinstance(value, BaseModel):
+            paths.extend(defaulted(value, f"{path}."))
+        elif isinstance(value, tuple):
+            for index, item in enumerate(value):
+                if isinstance(item, BaseModel):
+                    paths.extend(defaulted(item, f"{path}.{index}."))
+    return paths
