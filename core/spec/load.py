@@ -148,6 +148,7 @@ def _field_error(entry: Any) -> FieldError:
         entry["msg"]
         .removeprefix("Value error, ")
         .replace("Input should", "must")
+        .replace("must be a valid integer", "must be an integer")
         .replace("must be a valid", "must be a")
     )
     if entry["type"] == "extra_forbidden":
