@@ -1,0 +1,87 @@
+"""Files that are whole or absent: written under a temporary name, flushed, renamed, the folder flushed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class DamagedFileError(RuntimeError):
+    """A file whose content is not what was written; the message names it."""
+
+    def __init__(self, path: Path, why: str) -> None:
+        self.path = path
+        super().__init__(f"{path}: {why}")
+
+
+def sync_folder(folder: Path) -> None:
+    """Makes the names in a folder survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_durably(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a temporary file beside `path`, flushes it and puts it in place."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        write(temporary)
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def sha256_of(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _canonical(payload: dict[str, Any]) -> str:
+    return json.dumps(payload, indent=1, sort_keys=True, allow_nan=False) + "\n"
+
+
+def write_manifest(path: Path, payload: dict[str, Any]) -> None:
+    """Writes a JSON manifest that vouches for itself: any changed byte is noticed when it is read."""
+    digest = hashlib.sha256(_canonical(payload).encode()).hexdigest()
+    write_durably(path, lambda file: file.write_text(_canonical({**payload, "manifest_sha256": digest})))
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """Reads what `write_manifest` wrote; raises DamagedFileError, or FileNotFoundError."""
+    try:
+        text = path.read_text()
+        payload = json.loads(text)
+        digest = payload.pop("manifest_sha256")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DamagedFileError(path, f"is not a whole manifest ({error})") from None
+    canonical = _canonical(payload)
+    if hashlib.sha256(canonical.encode()).hexdigest() != digest or text != _canonical(
+        {**payload, "manifest_sha256": digest}
+    ):
+        raise DamagedFileError(path, "does not match its own checksum")
+    return dict(payload)
+
+
+def verify_file(path: Path, *, sha256: str, size_bytes: int) -> None:
+    """Raises DamagedFileError unless the file has the size and SHA-256 given."""
+    try:
+        size = path.stat().st_size
+    except FileNotFoundError:
+        raise DamagedFileError(path, "is missing") from None
+    if size != size_bytes:
+        raise DamagedFileError(path, f"has {size:,} bytes, {size_bytes:,} were written")
+    if sha256_of(path) != sha256:
+        raise DamagedFileError(path, "has been changed since it was written: its SHA-256 differs")

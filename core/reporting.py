@@ -1,0 +1,110 @@
+"""Where a run reports to: an event log of JSON lines, and whoever else wants to know."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+EventKind = Literal["state", "config", "progress", "metrics", "log", "component"]
+
+
+class Reporter(Protocol):
+    """Takes what happens in a run. Kinds and their data:
+
+    `state` {"state"} · `config` the plan, once an attempt · `progress` {"epoch", "epochs", "step", "steps",
+    "images_per_s", "eta_s"} · `metrics` {"step", "values": {key: value}} · `log` {"level", "message"} · `component`
+    a component's manifest.
+    """
+
+    def emit(self, kind: EventKind, data: Mapping[str, Any]) -> None:
+        """Reports one event."""
+
+    def close(self) -> None:
+        """Flushes; called once, at the end of an attempt."""
+
+
+class EventLog:
+    """Appends each event as one line `{"seq", "time", "kind", "data"}` with a single write.
+
+    A reader never sees half of an event as a line: what a crash cut short has no newline, and is cut off before the log
+    goes on. The sequence number rises by one a line, also across restarts. Numbers that are not finite become null.
+    """
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._seq = _repair(path)
+        # Components are reported by the thread that writes them.
+        self._lock = threading.Lock()
+        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+
+    def emit(self, kind: EventKind, data: Mapping[str, Any]) -> None:
+        with self._lock:
+            self._seq += 1
+            event = {"seq": self._seq, "time": datetime.now(UTC).isoformat(), "kind": kind, "data": _finite(data)}
+            line = memoryview(json.dumps(event, allow_nan=False).encode() + b"\n")
+            while line:
+                line = line[os.write(self._file, line) :]
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+class Silent:
+    """Reports to nobody."""
+
+    def emit(self, kind: EventKind, data: Mapping[str, Any]) -> None:
+        return
+
+    def close(self) -> None:
+        return
+
+
+class Fanout:
+    """Several reporters as one."""
+
+    def __init__(self, reporters: Sequence[Reporter]) -> None:
+        self._reporters = tuple(reporters)
+
+    def emit(self, kind: EventKind, data: Mapping[str, Any]) -> None:
+        for reporter in self._reporters:
+            reporter.emit(kind, data)
+
+    def close(self) -> None:
+        for reporter in self._reporters:
+            reporter.close()
+
+
+def read_events(path: Path) -> list[dict[str, Any]]:
+    """The whole events of a log, in order; a half-written last line is left out."""
+    if not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
+
+
+def _repair(path: Path) -> int:
+    """Cuts off what follows the last newline, and gives the last sequence number."""
+    if not path.exists():
+        return 0
+    with path.open("r+b") as file:
+        content = file.read()
+        whole = content.rfind(b"\n") + 1
+        if whole < len(content):
+            file.truncate(whole)
+    lines = content[:whole].splitlines()
+    return int(json.loads(lines[-1])["seq"]) if lines else 0
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return value
