@@ -1,0 +1,230 @@
+"""Components on disk: an expert, the fusion module, the head, or all of them as one consistent snapshot.
+
+A component is `{"state_dict", "config"}`; the config says how to build the module again and carries the SHA-256 of the
+content, so that a file vouches for itself wherever it is copied. In a run's `components/` folder
+
+    expert_0.json                      manifest, written last; what is listed and served
+    blobs/<name>-<sha256>.<format>     the files that manifests point to
+    experts/expert_0_best.pth ..       the same files under their well-known names
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from core.durable import DamagedFileError, read_manifest, sha256_of, write_durably, write_manifest
+
+FORMAT = 1
+FORMATS = ("pth", "safetensors")
+_PLACES = {"fusion": "fusion/fusion_module_best", "head": "global/global_head_best", "complete": "complete_fusion_best"}
+
+State = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Component:
+    """A component read back and verified: its tensors on the CPU, and how to build its module."""
+
+    state_dict: State
+    config: dict[str, Any]
+    path: Path
+
+    @property
+    def role(self) -> str:
+        """`expert`, `fusion`, `head` or `complete`."""
+        return str(self.config["role"])
+
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of the content."""
+        return str(self.config["sha256"])
+
+    def part(self, name: str) -> Component:
+        """A part of a complete model: `expert_<k>`, `fusion` or `head`; raises ValueError where there is none."""
+        assert self.role == "complete"
+        experts = self.config["experts"]
+        if name.startswith("expert_"):
+            index = int(name.removeprefix("expert_"))
+            if index >= len(experts):
+                raise ValueError(f"{self.path} has {len(experts)} experts, so it has no {name}")
+            prefix, config = f"experts.{index}.", experts[index]
+        else:
+            prefix, config = f"{name}.", self.config[name]
+        state = {key.removeprefix(prefix): value for key, value in self.state_dict.items() if key.startswith(prefix)}
+        return Component(state, {**config, "sha256": self.sha256}, self.path)
+
+
+def place_of(name: str) -> str:
+    """The well-known path of a component below `components/`, without its ending."""
+    return _PLACES.get(name, f"experts/{name}_best")
+
+
+def save_component(
+    folder: Path,
+    name: str,
+    state: Mapping[str, Tensor],
+    config: Mapping[str, Any],
+    *,
+    epoch: int,
+    step: int,
+    metrics: Mapping[str, float],
+    selected_by: str,
+) -> dict[str, Any]:
+    """Writes a component in every format, then its manifest, then its well-known names; returns the manifest.
+
+    `selected_by` is the key in `metrics` by which this epoch was chosen. The files of the version before are removed.
+    """
+    tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
+    content = {"format": FORMAT, **config}
+    digest = _content_sha256(tensors, content)
+    content["sha256"] = digest
+    blobs = folder / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    files: dict[str, dict[str, Any]] = {}
+    for ending in FORMATS:
+        blob = blobs / f"{name}-{digest[:24]}.{ending}"
+        write_durably(blob, lambda path, ending=ending: _write(path, ending, tensors, content))  # type: ignore[misc]
+        files[ending] = {
+            "file": f"blobs/{blob.name}",
+            "name": f"{Path(place_of(name)).name}.{ending}",
+            "bytes": blob.stat().st_size,
+            "sha256": sha256_of(blob),
+        }
+    manifest = {
+        "name": name,
+        "role": content["role"],
+        "epoch": epoch,
+        "step": step,
+        "metrics": dict(metrics),
+        "selected_by": selected_by,
+        "content_sha256": digest,
+        "config": content,
+        "files": files,
+        "created_at": datetime.now(UTC).isoformat(),
+    }
+    write_manifest(folder / f"{name}.json", manifest)
+    link_component(folder, manifest)
+    kept = {entry["file"].removeprefix("blobs/") for entry in files.values()}
+    for blob in blobs.glob(f"{name}-*"):
+        if blob.name not in kept:
+            blob.unlink(missing_ok=True)
+    return manifest
+
+
+def link_component(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Gives a component's files their well-known names (again)."""
+    for ending, entry in manifest["files"].items():
+        place = folder / f"{place_of(manifest['name'])}.{ending}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        blob = folder / entry["file"]
+        if not (place.exists() and place.samefile(blob)):
+            write_durably(place, lambda path, blob=blob: _link(blob, path))  # type: ignore[misc]
+
+
+def read_component_manifest(folder: Path, name: str) -> dict[str, Any] | None:
+    """A component's manifest if there is one and its files are there; raises DamagedFileError."""
+    try:
+        manifest = read_manifest(folder / f"{name}.json")
+    except FileNotFoundError:
+        return None
+    for entry in manifest["files"].values():
+        file = folder / entry["file"]
+        if not file.exists():
+            raise DamagedFileError(file, "is missing")
+        if file.stat().st_size != entry["bytes"]:
+            raise DamagedFileError(file, f"has {file.stat().st_size:,} bytes, {entry['bytes']:,} were written")
+    return manifest
+
+
+def load_component(path: Path) -> Component:
+    """Reads a component's `.pth` or `.safetensors` file.
+
+    Raises DamagedFileError, or ValueError for what is no component. The content is checked against
+    the SHA-256 it carries, and the bytes against the manifest where one is near.
+    """
+    if not path.is_file():
+        raise ValueError(f"there is no component file {path}")
+    try:
+        tensors, config = _read(path)
+        digest = config["sha256"]
+        whole = digest == _content_sha256(tensors, {key: value for key, value in config.items() if key != "sha256"})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is no component: {error}") from None
+    except Exception as error:  # what torch and safetensors raise on damaged bytes is not one family
+        raise DamagedFileError(path, f"cannot be read ({type(error).__name__})") from None
+    if not whole:
+        raise DamagedFileError(path, "has been changed since it was written: its SHA-256 differs")
+    entry = _manifest_entry(path, digest)
+    if entry and sha256_of(path) != entry["sha256"]:
+        raise DamagedFileError(path, "has been changed since it was written: its SHA-256 differs from the manifest's")
+    return Component(tensors, config, path)
+
+
+def convert_component(path: Path, target: Path) -> None:
+    """Writes a verified copy of a component in the format that `target`'s ending names."""
+    ending = target.suffix.removeprefix(".")
+    if ending not in FORMATS:
+        raise ValueError(f"{target} should end in .pth or .safetensors")
+    component = load_component(path)
+    write_durably(target, lambda file: _write(file, ending, component.state_dict, component.config))
+
+
+def _write(path: Path, ending: str, tensors: State, config: dict[str, Any]) -> None:
+    if ending == "pth":
+        torch.save({"state_dict": tensors, "config": config}, path)
+    else:
+        safetensors.torch.save_file(tensors, path, metadata={"config": json.dumps(config, sort_keys=True)})
+
+
+def _read(path: Path) -> tuple[State, dict[str, Any]]:
+    if path.suffix == ".safetensors":
+        with safetensors.safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            return {key: file.get_tensor(key) for key in file.keys()}, json.loads(metadata["config"])  # noqa: SIM118
+    if path.suffix != ".pth":
+        raise ValueError("its name should end in .pth or .safetensors")
+    content = torch.load(path, map_location="cpu", weights_only=True)
+    return dict(content["state_dict"]), dict(content["config"])
+
+
+def _content_sha256(tensors: State, config: Mapping[str, Any]) -> str:
+    digest = hashlib.sha256(json.dumps(config, sort_keys=True, allow_nan=False).encode())
+    for key in sorted(tensors):
+        tensor = tensors[key].contiguous()
+        digest.update(f"\n{key} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _manifest_entry(path: Path, content_sha256: str) -> dict[str, Any] | None:
+    """What the manifest of the folder that `path` lies in says of this file, if it speaks of this very content."""
+    for folder in (path.parent, path.parent.parent):
+        for file in folder.glob("*.json"):
+            try:
+                manifest = read_manifest(file)
+            except (DamagedFileError, OSError):
+                continue
+            if manifest.get("content_sha256") == content_sha256:
+                entry = manifest["files"].get(path.suffix.removeprefix("."))
+                return dict(entry) if entry else None
+    return None
+
+
+def _link(blob: Path, place: Path) -> None:
+    try:
+        os.link(blob, place)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(blob, place)
