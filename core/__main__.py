@@ -1,0 +1,220 @@
+"""`python -m core`: plan, train, evaluate and take apart models, with no service at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+
+from core.spec import EvaluateJob, JobSpec, SpecError, parse_text
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
+out = Console(soft_wrap=False)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+SpecFile = Annotated[str, typer.Argument(metavar="SPEC", help="A job specification in JSON or YAML, or - for stdin.")]
+Overrides = Annotated[list[str], typer.Option("--set", metavar="PATH=VALUE", help="Override, e.g. training.epochs=3.")]
+DataRoots = Annotated[
+    list[Path],
+    typer.Option("--data-root", envvar="MCN_DATA_ROOTS", help="Where data sets lie. [default: data, and here]"),
+]
+Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. [default: a GPU if there is one]")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command()
+def plan(spec: SpecFile, overrides: Overrides = [], data_root: DataRoots = [], as_json: AsJson = False) -> None:  # noqa: B006
+    """Say what a job will be: dimensions, parameters, learning rates, steps, sizes. Trains nothing."""
+    job = _read(spec, overrides)
+    with _plain_errors():
+        from core.assemble import load_sources
+        from core.console import plan_table
+        from core.plan import make_plan
+
+        planned = make_plan(job, _roots(data_root), load_sources(job)).to_json()
+    if as_json:
+        print(json.dumps(planned, indent=1))
+    else:
+        out.print(plan_table(planned))
+
+
+@app.command()
+def train(
+    spec: SpecFile,
+    run_dir: Annotated[Path, typer.Option(help="Where the run lives; a run that is there goes on.")],
+    overrides: Overrides = [],  # noqa: B006
+    data_root: DataRoots = [],  # noqa: B006
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a job, or go on with one. Ctrl-C or SIGTERM checkpoints and stops; the same command goes on."""
+    job = _read(spec, overrides)
+    with _plain_errors():
+        result = _run(job, run_dir, _roots(data_root), device)
+    if as_json:
+        print(json.dumps(result.__dict__, indent=1))
+    elif _main_process() and result.state == "succeeded":
+        _show(result)
+        out.print(f"Components: {run_dir / 'components'}", soft_wrap=True)
+
+
+@app.command()
+def evaluate(
+    spec: SpecFile,
+    run_dir: Annotated[Path, typer.Option(help="Where the result is written.")],
+    overrides: Overrides = [],  # noqa: B006
+    data_root: DataRoots = [],  # noqa: B006
+    device: Device = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure the components that a specification of kind evaluate names, on the test set."""
+    job = _read(spec, overrides)
+    if not isinstance(job, EvaluateJob):
+        _fail(f"kind is {job.kind}; this command takes a specification of kind evaluate (train takes the others)")
+    with _plain_errors():
+        result = _run(job, run_dir, _roots(data_root), device)
+    if as_json:
+        print(json.dumps(result.__dict__, indent=1))
+    else:
+        _show(result)
+
+
+@app.command()
+def export(
+    run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
+    name: Annotated[str, typer.Argument(help="expert_0, expert_1, .., fusion, head or complete.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: the well-known name, here]")] = None,
+    format: Annotated[str, typer.Option(help="pth or safetensors.")] = "pth",
+) -> None:
+    """Copy a component out of a run, verified, in the format asked for."""
+    with _plain_errors():
+        from core.components import FORMATS, convert_component, read_component_manifest
+
+        if format not in FORMATS:
+            raise ValueError(f"format is {format}; choose {' or '.join(FORMATS)}")
+        folder = run_dir / "components"
+        names = sorted(file.stem for file in folder.glob("*.json"))
+        manifest = read_component_manifest(folder, name) if name in names else None
+        if manifest is None:
+            raise ValueError(f"{run_dir} has no component {name}; it has {', '.join(names) or 'none yet'}")
+        target = output or Path(manifest["files"][format]["name"])
+        if target.suffix != f".{format}":
+            target = target.with_name(f"{target.name}.{format}") if output is None else target
+        convert_component(folder / manifest["files"]["safetensors"]["file"], target)
+    print(target)
+
+
+def _read(spec: str, overrides: list[str]) -> JobSpec:
+    try:
+        text = sys.stdin.buffer.read() if spec == "-" else Path(spec).read_bytes()
+    except OSError as error:
+        _fail(f"{spec} cannot be read: {error.strerror}")
+    try:
+        return parse_text(text, overrides)
+    except SpecError as error:
+        _fail("\n".join(f"{spec}: {entry}" for entry in error.errors))
+
+
+def _run(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None) -> Any:
+    from core.console import ConsoleReporter
+    from core.fit import fit
+    from core.judge import evaluate_job
+    from core.meter import NonFiniteLossError
+    from core.reporting import EventLog, Fanout, Silent
+
+    if run_dir.exists() and not run_dir.is_dir():
+        raise ValueError(f"{run_dir} is a file; give a folder as the run directory")
+    reporter: Any = Silent()
+    if _main_process():
+        reporters: list[Any] = [EventLog(run_dir / "events.jsonl"), ConsoleReporter(err)]
+        if job.tracking.wandb.mode != "disabled":
+            from core.wandb_reporter import WandbReporter
+
+            reporters.append(WandbReporter(job, run_dir, on_failure=lambda message: err.print(f"warning: {message}")))
+        reporter = Fanout(reporters)
+    try:
+        if isinstance(job, EvaluateJob):
+            return evaluate_job(job, run_dir, reporter=reporter, data_roots=data_roots, device=device)
+        with _stop_signals() as stopped:
+            result = fit(
+                job,
+                run_dir,
+                reporter=reporter,
+                data_roots=data_roots,
+                should_stop=lambda: bool(stopped),
+                device=device,
+            )
+    except NonFiniteLossError as error:
+        reporter.close()
+        _fail(str(error), code=1)
+    finally:
+        reporter.close()
+    if result.state == "stopped":
+        err.print(f"Stopped at step {result.step}, with a checkpoint. The same command goes on from there.")
+        raise typer.Exit(128 + stopped[0])
+    return result
+
+
+@contextmanager
+def _stop_signals() -> Iterator[list[int]]:
+    """Collects SIGTERM and SIGINT instead of dying of them; a second one of the same kind is obeyed at once."""
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+        signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
+        err.print("Stopping after this step; a checkpoint is written first ...")
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _plain_errors() -> Iterator[None]:
+    """A mistake is one line and exit 2; a crash of the program itself keeps its traceback."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        _fail(str(error))
+    except RuntimeError as error:
+        from core.durable import DamagedFileError
+
+        if not isinstance(error, DamagedFileError):
+            raise
+        _fail(str(error))
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    err.print(f"Error: {message}", markup=False)
+    raise typer.Exit(code)
+
+
+def _show(result: Any) -> None:
+    from core.console import metrics_table
+
+    out.print(metrics_table(result.metrics, result.absent))
+
+
+def _roots(given: list[Path]) -> list[Path]:
+    return given or [Path("data"), Path()]
+
+
+def _main_process() -> bool:
+    return os.environ.get("RANK", "0") == "0"
+
+
+if __name__ == "__main__":
+    app(prog_name="python -m core")

@@ -1,0 +1,91 @@
+"""The augmentation of a whole batch, on the device that its images are on.
+
+B batch, C channels (classes in targets), H height, W width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from core.augment.erasing import draw_boxes, erase
+from core.augment.geometry import crop_and_flip
+from core.augment.mixing import apply_mix, draw_mix
+from core.augment.policies import (
+    JitterDraw,
+    apply_jitter,
+    apply_stage,
+    draw_jitter,
+    draw_stages,
+    randaugment_space,
+    trivial_space,
+)
+from core.spec import Augmentation
+
+
+def normalize(images_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """Grey levels 0 to 255 to float32 with mean 0 and deviation 1; `mean` and `std` by channel, of pixels in [0, 1]."""
+    device = images_BCHW.device
+    shape = (1, len(mean), 1, 1)
+    scale = torch.tensor([1.0 / (255.0 * s) for s in std], dtype=torch.float32).reshape(shape)
+    shift = torch.tensor([m / s for m, s in zip(mean, std, strict=True)], dtype=torch.float32).reshape(shape)
+    return images_BCHW.to(torch.float32) * scale.to(device, non_blocking=True) - shift.to(device, non_blocking=True)
+
+
+class BatchAugment:
+    """Crop, flip, colour policy, normalisation, erasing and mixing by a recipe.
+
+    `mean` and `std` are by channel, of pixels scaled to [0, 1].
+    """
+
+    def __init__(self, recipe: Augmentation, *, mean: Sequence[float], std: Sequence[float], num_classes: int) -> None:
+        self._recipe = recipe
+        self._mean, self._std = tuple(mean), tuple(std)
+        self._num_classes = num_classes
+
+    def __call__(
+        self,
+        images_BCHW: Tensor,
+        labels_B: Tensor,
+        rng: np.random.Generator,
+        *,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> tuple[Tensor, Tensor]:
+        """uint8 images and int64 labels to float32 images and targets: (B,) class ids, or (B, C) shares where mixed.
+
+        Everything random is drawn from `rng` on the host for the whole batch of all processes, of which these images
+        are the `rank`-th equal part, so that one draw gives the same images on any device and however many share it.
+        Only the partners for mixing are sought among this process's own images.
+        """
+        recipe = self._recipe
+        own, (height, width) = len(images_BCHW), images_BCHW.shape[-2:]
+        batch, rows = own * world_size, slice(rank * own, (rank + 1) * own)
+        if recipe.crop_padding or recipe.flip:
+            padding = recipe.crop_padding
+            top, left = rng.integers(2 * padding + 1, size=(2, batch))
+            flip = rng.random(batch) < 0.5 if recipe.flip else np.zeros(batch, dtype=bool)
+            images_BCHW = crop_and_flip(images_BCHW, padding, top[rows], left[rows], flip[rows])
+        if recipe.color != "none":
+            images_BCHW = self._color(images_BCHW.to(torch.float32), batch, rows, rng)
+        images_BCHW = normalize(images_BCHW, self._mean, self._std)
+        if recipe.erasing:
+            images_BCHW = erase(images_BCHW, draw_boxes(recipe.erasing, batch, height, width, rng)[rows])
+        mix = draw_mix(recipe.mixup_alpha, recipe.cutmix_alpha, height, width, rng)
+        if mix is None:
+            return images_BCHW, labels_B
+        return apply_mix(images_BCHW, labels_B, mix, self._num_classes)
+
+    def _color(self, images_BCHW: Tensor, batch: int, rows: slice, rng: np.random.Generator) -> Tensor:
+        recipe = self._recipe
+        height, width = images_BCHW.shape[-2:]
+        if recipe.color == "ColorJitter":
+            draw = draw_jitter(recipe.jitter, batch, rng)
+            return apply_jitter(images_BCHW, JitterDraw(draw.order, draw.factors[:, rows]))
+        space = randaugment_space(height, width) if recipe.color == "RandAugment" else trivial_space(height, width)
+        for stage in draw_stages(recipe.color, recipe.randaugment, batch, rng):
+            images_BCHW = apply_stage(images_BCHW, stage.rows(rows), space)
+        return images_BCHW

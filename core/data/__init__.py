@@ -1,0 +1,25 @@
+"""Data sets, how they are divided, and batches of them."""
+
+from __future__ import annotations
+
+from core.data.batches import Batches, open_batches
+from core.data.catalogue import DATASETS, describe_dataset, load_dataset
+from core.data.dataset import Dataset, DatasetInfo, DatasetMissingError, Images
+from core.data.splits import Part, Splits, load_splits, make_splits, save_splits
+
+__all__ = [
+    "DATASETS",
+    "Batches",
+    "Dataset",
+    "DatasetInfo",
+    "DatasetMissingError",
+    "Images",
+    "Part",
+    "Splits",
+    "describe_dataset",
+    "load_dataset",
+    "load_splits",
+    "make_splits",
+    "open_batches",
+    "save_splits",
+]

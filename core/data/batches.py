@@ -1,0 +1,180 @@
+"""Batches of images on the device, in an order that depends on seed and epoch alone.
+
+B global batch, C channels, H height, W width, N images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from core.data.dataset import Images
+
+ON_DEVICE_LIMIT_BYTES = 2 << 30
+
+Batch = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which images make which batch, for one of `world_size` processes.
+
+    `batch_size` is the global batch. With `drop_last` every batch is whole: a last one that is not is left out (with a
+    new order every epoch each image has its turn), and fewer images than one batch make one smaller batch.
+    """
+
+    indices: np.ndarray
+    batch_size: int
+    seed: int
+    shuffle: bool
+    drop_last: bool
+    rank: int
+    world_size: int
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world_size:
+            raise ValueError(
+                f"batch_size {self.batch_size} cannot be shared by {self.world_size} processes: make it a multiple"
+            )
+        if self.drop_last and len(self.indices) < self.world_size:
+            raise ValueError(f"{len(self.indices)} images cannot be shared by {self.world_size} processes")
+
+    @property
+    def global_batch(self) -> int:
+        """Images in a batch over all processes."""
+        if self.drop_last and len(self.indices) < self.batch_size:
+            return len(self.indices) - len(self.indices) % self.world_size
+        return self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Batches in an epoch."""
+        count = len(self.indices)
+        return count // self.global_batch if self.drop_last else -(-count // self.global_batch)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[np.ndarray]:
+        """This process's rows of every batch from `start_step` on; empty where there are none for it."""
+        order = self.indices
+        if self.shuffle:
+            order = np.random.default_rng([self.seed, epoch]).permutation(order)
+        for step in range(start_step, self.steps):
+            batch = order[step * self.global_batch : (step + 1) * self.global_batch]
+            share = -(-len(batch) // self.world_size)
+            yield batch[self.rank * share : (self.rank + 1) * share]
+
+
+class Batches:
+    """Batches of (uint8 images (b, C, H, W), int64 labels (b,)) on the device, b = B / world_size."""
+
+    def __init__(self, images: Images, order: Order, device: torch.device, label_map: np.ndarray | None) -> None:
+        self._order = order
+        self._device = device
+        labels = images.labels if label_map is None else label_map[images.labels]
+        if (labels[order.indices] < 0).any():
+            raise ValueError("there are images of classes that this job does not know")
+        self._labels = labels
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Batches in an epoch."""
+        return self._order.steps
+
+    @property
+    def batch_size(self) -> int:
+        """Images in a batch over all processes."""
+        return self._order.global_batch
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from `start_step` on, without reading those before."""
+        raise NotImplementedError
+
+
+class ResidentBatches(Batches):
+    """All images live on the device: a batch is one gather."""
+
+    def __init__(self, images: Images, order: Order, device: torch.device, label_map: np.ndarray | None) -> None:
+        super().__init__(images, order, device, label_map)
+        assert images.array is not None
+        used = np.unique(order.indices)
+        self._position = np.zeros(len(images), dtype=np.int64)
+        self._position[used] = np.arange(len(used))
+        self._images_NCHW = torch.from_numpy(np.ascontiguousarray(images.array[used])).to(device)
+        self._labels_N = torch.from_numpy(self._labels[used]).to(device)
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        for rows in self._order.epoch(epoch, start_step):
+            if len(rows):
+                picked = torch.from_numpy(self._position[rows]).to(self._device, non_blocking=True)
+                yield self._images_NCHW[picked], self._labels_N[picked]
+
+
+class StreamedBatches(Batches):
+    """Images are read by worker processes as they are needed."""
+
+    def __init__(
+        self, images: Images, order: Order, device: torch.device, label_map: np.ndarray | None, num_workers: int
+    ) -> None:
+        super().__init__(images, order, device, label_map)
+        self._source = _Rows(images, self._labels)
+        self._num_workers = num_workers
+
+    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
+        loader: DataLoader[Any] = DataLoader(
+            self._source,
+            batch_sampler=[rows.tolist() for rows in self._order.epoch(epoch, start_step) if len(rows)],
+            num_workers=self._num_workers,
+            collate_fn=_collate,
+            pin_memory=self._device.type == "cuda",
+            # A process that has used CUDA or threads must not fork.
+            multiprocessing_context="forkserver" if self._num_workers else None,
+        )
+        for images, labels in loader:
+            yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+
+
+class _Rows(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
+    def __init__(self, images: Images, labels: np.ndarray) -> None:
+        self._images = images
+        self._labels = labels
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self._images.image(index), int(self._labels[index])
+
+
+def _collate(rows: Sequence[tuple[np.ndarray, int]]) -> Batch:
+    return torch.from_numpy(np.stack([image for image, _ in rows])), torch.tensor([label for _, label in rows])
+
+
+def open_batches(
+    images: Images,
+    indices: np.ndarray,
+    *,
+    batch_size: int,
+    device: torch.device,
+    seed: int,
+    shuffle: bool,
+    drop_last: bool,
+    rank: int = 0,
+    world_size: int = 1,
+    num_workers: int = 0,
+    label_map: np.ndarray | None = None,
+    on_device_limit_bytes: int = ON_DEVICE_LIMIT_BYTES,
+) -> Batches:
+    """Batches of some of the images: held on the device if they are small, streamed otherwise.
+
+    `label_map` gives for each of the data set's classes its place in the logits. Raises ValueError where the batch
+    cannot be shared by the processes.
+    """
+    order = Order(indices, batch_size, seed, shuffle, drop_last, rank, world_size)
+    if images.array is not None and images.array[:1].nbytes * len(indices) <= on_device_limit_bytes:
+        return ResidentBatches(images, order, device, label_map)
+    return StreamedBatches(images, order, device, label_map, num_workers)

@@ -1,0 +1,44 @@
+"""ResNet-18 for small images: 3x3 stem, no max-pool (arXiv:1512.03385)."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.experts.base import Expert, conv1x1, conv3x3, pool
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(in_channels, out_channels, stride)
+        self.norm1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.shortcut: nn.Module = nn.Identity()
+        if stride != 1 or in_channels != out_channels:
+            self.shortcut = nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        inner = F.relu(self.norm1(self.conv1(maps)), inplace=True)
+        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(maps), inplace=True)
+
+
+class ResNet18(Expert):
+    """Stages of 64, 128, 256 and 512 channels, two blocks each; D = 512."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(conv3x3(in_channels, 64), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
+        blocks: list[nn.Module] = []
+        width = 64
+        for out, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+            blocks += [BasicBlock(width, out, stride), BasicBlock(out, out, 1)]
+            width = out
+        self.blocks = nn.Sequential(*blocks)
+        self.finish_init(width, num_classes)
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        return pool(self.blocks(self.stem(images_BCHW)))

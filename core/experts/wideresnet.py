@@ -1,0 +1,49 @@
+"""Wide ResNet 28-10 (arXiv:1605.07146): pre-activation blocks, ten times as wide."""
+
+from __future__ import annotations
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from core.experts.base import Expert, conv1x1, conv3x3, pool
+
+DEPTH = 28
+WIDEN = 10
+
+
+class WideBlock(nn.Module):
+    """Norm, ReLU, 3x3, norm, ReLU, dropout, 3x3; where the width changes the shortcut takes the activated input."""
+
+    def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
+        super().__init__()
+        self.norm1 = nn.BatchNorm2d(in_channels)
+        self.conv1 = conv3x3(in_channels, out_channels, stride)
+        self.norm2 = nn.BatchNorm2d(out_channels)
+        self.dropout = nn.Dropout(dropout)
+        self.conv2 = conv3x3(out_channels, out_channels)
+        self.shortcut = conv1x1(in_channels, out_channels, stride) if in_channels != out_channels else None
+
+    def forward(self, maps: Tensor) -> Tensor:
+        active = F.relu(self.norm1(maps), inplace=True)
+        inner: Tensor = self.conv2(self.dropout(F.relu(self.norm2(self.conv1(active)), inplace=True)))
+        kept: Tensor = maps if self.shortcut is None else self.shortcut(active)
+        return inner + kept
+
+
+class WideResNet28x10(Expert):
+    """Three stages of four blocks with 160, 320 and 640 channels; D = 640."""
+
+    def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
+        super().__init__()
+        width = 16
+        layers: list[nn.Module] = [conv3x3(in_channels, width)]
+        for stage, stride in enumerate((1, 2, 2)):
+            out = 16 * WIDEN * 2**stage
+            for index in range((DEPTH - 4) // 6):
+                layers.append(WideBlock(width, out, stride if index == 0 else 1, dropout))
+                width = out
+        self.body = nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
+        self.finish_init(width, num_classes)
+
+    def features(self, images_BCHW: Tensor) -> Tensor:
+        return pool(self.body(images_BCHW))

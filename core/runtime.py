@@ -1,0 +1,147 @@
+"""Where and how a run computes: device, precision, threads, and the processes that share the work."""
+
+from __future__ import annotations
+
+import os
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from core.spec import JobSpec
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """One process of a run. `control` is a group on the host for decisions that must not wait for the device."""
+
+    device: torch.device
+    precision: torch.dtype
+    rank: int = 0
+    world_size: int = 1
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this process writes and reports."""
+        return self.rank == 0
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context for forward passes."""
+        if self.precision == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self.precision)
+
+    def format(self, images_BCHW: Tensor) -> Tensor:
+        """Images in the memory format that convolutions are fastest in."""
+        return images_BCHW.contiguous(memory_format=torch.channels_last)
+
+    def prepare(self, model: nn.Module, *, compiled: bool) -> nn.Module:
+        """A model on the device, as training calls it: synchronised between processes, compiled if asked."""
+        if self.world_size > 1:
+            if self.device.type == "cuda":
+                model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
+            model = nn.parallel.DistributedDataParallel(
+                model,
+                device_ids=[self.device] if self.device.type == "cuda" else None,
+                # Every process sees other images, and each computes its own BatchNorm statistics unless synchronised:
+                # the first process's are the ones that are kept.
+                broadcast_buffers=True,
+                gradient_as_bucket_view=True,
+            )
+        if compiled:
+            return torch.compile(model)  # type: ignore[return-value]
+        return model
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.world_size > 1:
+            values = values.clone()
+            dist.all_reduce(values)
+        return values
+
+    def sum_scalar(self, value: float) -> float:
+        """The sum of a host number over all processes."""
+        if self.control is None:
+            return value
+        total = torch.tensor(float(value), dtype=torch.double)
+        dist.all_reduce(total, group=self.control)
+        return total.item()
+
+    def mean(self, value: float) -> float:
+        """The mean of a host number over all processes."""
+        return self.sum_scalar(value) / self.world_size
+
+    def agree(self, wish: bool) -> bool:
+        """Whether any process wishes so."""
+        return self.sum_scalar(float(wish)) > 0 if self.control else wish
+
+    def barrier(self) -> None:
+        """Waits for all processes."""
+        if self.control is not None:
+            dist.barrier(group=self.control)
+
+
+def start_runtime(spec: JobSpec, device: str | None = None) -> Runtime:
+    """Sets threads and determinism, joins the processes named by RANK and WORLD_SIZE, and picks device and precision.
+
+    `device` is `cpu`, `cuda` or `cuda:<n>`; None takes a GPU if there is one and the specification does not say 0 GPUs.
+    """
+    torch.set_num_threads(spec.resources.cpus)
+    wants_gpu = spec.resources.gpus != 0 and torch.cuda.is_available()
+    name = device or ("cuda" if wants_gpu else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device {name} was asked for, but PyTorch sees no CUDA device here")
+    rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    place = torch.device(name)
+    if name == "cuda":
+        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    _be_deterministic(spec.training.deterministic, place)
+    control: dist.ProcessGroup | None = None
+    if world_size > 1:
+        if not dist.is_initialized():
+            dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+        group = dist.new_group(backend="gloo")
+        assert isinstance(group, dist.ProcessGroup)
+        control = group
+    return Runtime(place, _precision(spec.training.precision, place), rank, world_size, control)
+
+
+def stop_runtime(runtime: Runtime) -> None:
+    """Leaves the group of processes."""
+    if runtime.world_size > 1 and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def _precision(asked: str, device: torch.device) -> torch.dtype:
+    if asked == "float32":
+        return torch.float32
+    if asked == "bfloat16" or has_bfloat16(device):
+        return torch.bfloat16
+    return torch.float32
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware computes in bfloat16, rather than emulating it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device)[0] >= 8
+    try:
+        words = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return False
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+def _be_deterministic(deterministic: bool, device: torch.device) -> None:
+    torch.use_deterministic_algorithms(deterministic)
+    if device.type == "cuda":
+        # The cuBLAS workspace must be fixed before its first call.
+        if deterministic:
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = not deterministic
