@@ -89,13 +89,14 @@ def fit(
         )
 
         # Where it goes on.
-        step = 0
+        step = epochs_done = 0
         checkpoints = run_dir / "checkpoints"
         saved = load_newest(
             checkpoints, lambda damage: reporter.emit("log", {"level": "warning", "message": f"not used: {damage}"})
         )
         if saved:
-            step = saved.step
+            # An epoch is done when it was measured: a run can stop between its last step and that.
+            step, epochs_done = saved.step, saved.epoch
             model.load_state_dict(saved.state["model"])
             updates.load_state_dict(saved.state["updates"])
             meter.load_state_dict(saved.state["meter"])
@@ -112,14 +113,15 @@ def fit(
             state: Any = snapshot(
                 {"model": model.state_dict(), "updates": updates.state_dict(), "meter": meter.state_dict()}
             )
-            at = {"step": step, "epoch": step // per_epoch, "keep": spec.checkpoint.keep}
+            at = {"step": step, "epoch": epochs_done, "keep": spec.checkpoint.keep}
             writer.submit(*before, lambda: save_checkpoint(checkpoints, state, **at))
 
         per_epoch, total = train.steps_per_epoch, epochs * train.steps_per_epoch
         log_every = max(1, min(50, per_epoch // 4))
         pace = Pace(start=step, steps=total, batch_size=train.batch_size)
         model.train()
-        for epoch in range(step // per_epoch if step else 0, epochs):
+        for epoch in range(epochs_done, epochs):
+            updates.start_epoch(epoch)
             for images, labels in train.epoch(epoch, start_step=step - epoch * per_epoch):
                 # Everything random in a step is a function of (seed, step): a resumed run draws the same.
                 rng = np.random.default_rng([training.seed, step])
@@ -137,6 +139,8 @@ def fit(
                     watch.check()
                     values = {key: runtime.mean(value) for key, value in meter.read().items()}
                     values |= {f"lr/{name}": rate for name, rate in updates.rates().items()}
+                    if outputs.fused is not None:
+                        values["lambda"] = training.loss.lambda_individual
                     reporter.emit("metrics", {"step": step, "values": pace.measured(step, runtime) | values})
                 if pace.due(step):
                     reporter.emit("progress", pace.progress(step, per_epoch))
@@ -144,22 +148,22 @@ def fit(
                     checkpoint()
                     writer.flush()
                     reporter.emit("state", {"state": "stopped", "step": step})
-                    return Result("stopped", step, step // per_epoch, {})
+                    return Result("stopped", step, epochs_done, {})
                 if spec.checkpoint.every_steps and step % spec.checkpoint.every_steps == 0 and step % per_epoch:
                     checkpoint()
 
-            # The epoch is over: measure it, keep what is best, move the schedules.
+            # The epoch is over: measure it, keep what is best.
             watch.check()
             measured = evaluate(
                 model, selection.epoch(0), lambda u8: normalize(u8, mean, std), runtime, num_classes=shape.num_classes
             )
             reporter.emit("metrics", {"step": step, "values": _selection_values(measured)})
-            updates.end_epoch()
+            epochs_done = epoch + 1
             best: list[Callable[[], None]] = []
             if runtime.is_main:
                 whole: Any = snapshot(model.state_dict())
-                best = keeper.offers(whole, measured.metrics, epoch=epoch + 1, step=step)
-            if (epoch + 1) % spec.checkpoint.every_epochs == 0 or epoch + 1 == epochs:
+                best = keeper.offers(whole, measured.metrics, epoch=epochs_done, step=step)
+            if epochs_done % spec.checkpoint.every_epochs == 0 or epochs_done == epochs:
                 checkpoint(*best)
             elif best:
                 writer.submit(*best)

@@ -58,7 +58,7 @@ class Pace:
             done, at = self._origin
             eta_s = (time.monotonic() - at) / (step - done) * (self._steps - step)
         return {
-            "epoch": min(step // per_epoch, self._steps // per_epoch),
+            "epoch": step // per_epoch,
             "epochs": self._steps // per_epoch,
             "step": step,
             "steps": self._steps,

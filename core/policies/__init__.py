@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from core.policies.rates import Rate, resolve_rates
-from core.policies.schedules import build_schedule, describe_schedule
+from core.policies.schedules import describe_schedule, rate_at
 from core.policies.updates import StepReport, Updates
 
-__all__ = ["Rate", "StepReport", "Updates", "build_schedule", "describe_schedule", "resolve_rates"]
+__all__ = ["Rate", "StepReport", "Updates", "describe_schedule", "rate_at", "resolve_rates"]

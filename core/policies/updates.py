@@ -9,10 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
-from torch.optim.lr_scheduler import LRScheduler
 
 from core.policies.rates import Rate
-from core.policies.schedules import build_schedule
+from core.policies.schedules import rate_at
 from core.spec import ComponentName, ComponentPolicy, Schedule
 
 
@@ -21,7 +20,8 @@ class _Group:
     policy: ComponentPolicy
     parameters: list[nn.Parameter]
     optimizer: Optimizer
-    schedule: LRScheduler
+    schedule: Schedule
+    rate: float
     accumulated: int = 0
 
     def gradients(self) -> list[Tensor]:
@@ -56,6 +56,7 @@ class Updates:
         clip_norm: float,
     ) -> None:
         self._clip_norm = clip_norm
+        self._epochs = epochs
         self._groups: dict[ComponentName, _Group] = {}
         for name, given in parameters.items():
             trained = [parameter for parameter in given if parameter.requires_grad]
@@ -64,8 +65,7 @@ class Updates:
             policy = policies[name]
             optimizer = _optimizer(trained, policy, rates[name].value)
             assert isinstance(policy.schedule, Schedule)
-            schedule = build_schedule(optimizer, policy.schedule, rates[name].value, epochs)
-            self._groups[name] = _Group(policy, trained, optimizer, schedule)
+            self._groups[name] = _Group(policy, trained, optimizer, policy.schedule, rates[name].value)
 
     @property
     def names(self) -> tuple[ComponentName, ...]:
@@ -109,17 +109,17 @@ class Updates:
             group.accumulated = 0
         return reports
 
-    def end_epoch(self) -> None:
-        """Moves every schedule on by one epoch."""
+    def start_epoch(self, epoch: int) -> None:
+        """Sets every learning rate to its schedule's for this epoch, counted from 0."""
         for group in self._groups.values():
-            group.schedule.step()
+            for options in group.optimizer.param_groups:
+                options["lr"] = rate_at(group.schedule, group.rate, epoch, self._epochs)
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that an exact continuation needs, gradients of a half-full accumulation included."""
         return {
             name: {
                 "optimizer": group.optimizer.state_dict(),
-                "schedule": group.schedule.state_dict(),
                 "accumulated": group.accumulated,
                 "gradients": [p.grad for p in group.parameters] if group.accumulated else [],
             }
@@ -131,7 +131,6 @@ class Updates:
         for name, group in self._groups.items():
             saved = state[name]
             group.optimizer.load_state_dict(saved["optimizer"])
-            group.schedule.load_state_dict(saved["schedule"])
             group.accumulated = saved["accumulated"]
             for parameter, gradient in zip(group.parameters, saved["gradients"], strict=False):
                 parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)

@@ -16,16 +16,18 @@ def save(folder: Path, step: int, keep: int = 3) -> Path:
     )
 
 
+def refuse(damage: DamagedFileError) -> None:
+    raise AssertionError(damage)
+
+
 def test_a_checkpoint_comes_back_as_it_was_saved(tmp_path: Path) -> None:
-    state = {
-        "a": torch.randn(3, 2, 4, 4).contiguous(memory_format=torch.channels_last),
-        "b": {"c": [1, 2.5, "x", None]},
-    }
+    weights = torch.randn(3, 2, 4, 4).contiguous(memory_format=torch.channels_last)
+    state = {"a": weights, "b": {"c": [1, 2.5, "x", None]}}
     path = save_checkpoint(tmp_path, state, step=7, epoch=2, keep=1)
     loaded = load_checkpoint(path)
     assert (loaded.step, loaded.epoch, loaded.state["b"]) == (7, 2, state["b"])
-    assert torch.equal(loaded.state["a"], state["a"])
-    assert loaded.state["a"].stride() == state["a"].stride()
+    assert torch.equal(loaded.state["a"], weights)
+    assert loaded.state["a"].stride() == weights.stride()
 
 
 def test_only_the_newest_are_kept(tmp_path: Path) -> None:
@@ -37,13 +39,13 @@ def test_only_the_newest_are_kept(tmp_path: Path) -> None:
 def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     save(tmp_path, 5)
     save_checkpoint(tmp_path, {"again": 1}, step=5, epoch=1, keep=3)
-    newest = load_newest(tmp_path, pytest.fail)
+    newest = load_newest(tmp_path, refuse)
     assert newest is not None
     assert newest.state == {"again": 1}
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:
-    assert load_newest(tmp_path / "checkpoints", pytest.fail) is None
+    assert load_newest(tmp_path / "checkpoints", refuse) is None
 
 
 @pytest.mark.parametrize("name", ["state.pth", "manifest.json"])
@@ -87,7 +89,7 @@ def test_a_draft_left_by_a_crash_is_not_seen_and_is_cleared_by_the_next_save(tmp
     draft = tmp_path / ".step-000000009.1.tmp"
     draft.mkdir()
     (draft / "state.pth").write_bytes(b"half")
-    assert load_newest(tmp_path, pytest.fail) is None
+    assert load_newest(tmp_path, refuse) is None
     save(tmp_path, 3)
     assert not draft.exists()
 

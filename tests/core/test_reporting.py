@@ -40,9 +40,12 @@ def test_what_is_not_finite_becomes_null(tmp_path: Path) -> None:
 
 def test_threads_do_not_mix_their_lines(tmp_path: Path) -> None:
     log = EventLog(tmp_path / "events.jsonl")
-    threads = [
-        threading.Thread(target=lambda: [log.emit("log", {"message": "x" * 5000}) for _ in range(50)]) for _ in range(4)
-    ]
+
+    def write() -> None:
+        for _ in range(50):
+            log.emit("log", {"message": "x" * 5000})
+
+    threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts
 
-from core.policies import Rate, Updates, build_schedule, describe_schedule
+from core.policies import Rate, Updates, describe_schedule, rate_at
 from core.spec import ComponentName, ComponentPolicy, Schedule
 
 CONSTANT = Schedule()
@@ -90,12 +91,12 @@ def test_a_frozen_component_is_left_out() -> None:
     assert updates({"experts": a, "head": b}, {"experts": policy(), "head": policy()}).names == ("head",)
 
 
-def train(module: nn.Module, both: Updates, inputs: torch.Tensor, epochs: list[list[int]]) -> None:
+def train(module: nn.Module, both: Updates, inputs: torch.Tensor, epochs: range) -> None:
     for epoch in epochs:
-        for index in epoch:
+        both.start_epoch(epoch)
+        for index in range(3 * epoch, 3 * epoch + 3):
             module(inputs[index]).pow(2).mean().backward()
             both.after_backward()
-        both.end_epoch()
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -107,34 +108,43 @@ def test_saved_in_the_middle_of_an_accumulation_it_goes_on_bit_for_bit(optimizer
     straight = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
     stopped = copy.deepcopy(straight)
     whole, first = updates({"experts": straight}, {"experts": rules}), updates({"experts": stopped}, {"experts": rules})
-    train(straight, whole, inputs, [[0, 1, 2], [3, 4, 5], [6, 7, 8]])
-    train(stopped, first, inputs, [[0, 1, 2]])
+    train(straight, whole, inputs, range(3))
+    train(stopped, first, inputs, range(1))
     state = copy.deepcopy(first.state_dict())
     assert state["experts"]["accumulated"] == 1
     resumed = nn.Sequential(nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 2))
     resumed.load_state_dict(stopped.state_dict())
     second = updates({"experts": resumed}, {"experts": rules})
     second.load_state_dict(state)
-    train(resumed, second, inputs, [[3, 4, 5], [6, 7, 8]])
+    train(resumed, second, inputs, range(1, 3))
     assert second.rates() == whole.rates()
     for ours, theirs in zip(resumed.parameters(), straight.parameters(), strict=True):
         assert torch.equal(ours, theirs)
 
 
 def rates_over(schedule: Schedule, epochs: int) -> list[float]:
-    module = one_weight()
-    optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
-    built = build_schedule(optimizer, schedule, 1.0, epochs)
-    rates = []
-    for _ in range(epochs):
-        rates.append(float(optimizer.param_groups[0]["lr"]))
-        optimizer.step()
-        built.step()
-    return rates
+    return [rate_at(schedule, 1.0, epoch, epochs) for epoch in range(epochs)]
 
 
 def cosine(position: float, length: float) -> float:
     return 0.1 + 0.45 * (1 + math.cos(math.pi * position / length))
+
+
+@pytest.mark.parametrize("epochs", [1, 3, 8, 100])
+def test_schedules_are_pytorchs_of_the_same_names(epochs: int) -> None:
+    optimizer = torch.optim.SGD(one_weight().parameters(), lr=0.3)
+    first = max(1, epochs // 4)
+    schedulers = {
+        "CosineAnnealingLR": CosineAnnealingLR(optimizer, T_max=epochs, eta_min=0.03),
+        "CosineAnnealingWarmRestarts": CosineAnnealingWarmRestarts(optimizer, T_0=first, T_mult=2, eta_min=0.03),
+    }
+    for name, theirs in schedulers.items():
+        optimizer.param_groups[0]["lr"] = 0.3
+        for epoch in range(epochs):
+            ours = rate_at(Schedule(type=name), 0.3, epoch, epochs)  # type: ignore[arg-type]
+            assert ours == pytest.approx(optimizer.param_groups[0]["lr"], rel=1e-9), (name, epoch)
+            optimizer.step()
+            theirs.step()
 
 
 def test_the_experts_schedule_restarts_after_a_quarter_and_then_twice_as_long() -> None:
