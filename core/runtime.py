@@ -139,7 +139,9 @@ def has_bfloat16(device: torch.device) -> bool:
 
 
 def _be_deterministic(deterministic: bool, device: torch.device) -> None:
-    torch.use_deterministic_algorithms(deterministic)
+    # Even switching it off imports the compiler, which takes seconds.
+    if deterministic != torch.are_deterministic_algorithms_enabled():
+        torch.use_deterministic_algorithms(deterministic)
     if device.type == "cuda":
         # The cuBLAS workspace must be fixed before its first call.
         if deterministic:

@@ -76,8 +76,9 @@ class Batches:
         self._order = order
         self._device = device
         labels = images.labels if label_map is None else label_map[images.labels]
-        if (labels[order.indices] < 0).any():
-            raise ValueError("there are images of classes that this job does not know")
+        unknown = np.unique(images.labels[order.indices][labels[order.indices] < 0])
+        if len(unknown):
+            raise ValueError(f"there are images of classes that this job does not know: {unknown[:5].tolist()}")
         self._labels = labels
 
     @property
@@ -108,34 +109,54 @@ class ResidentBatches(Batches):
         self._labels_N = torch.from_numpy(self._labels[used]).to(device)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        for rows in self._order.epoch(epoch, start_step):
-            if len(rows):
-                picked = torch.from_numpy(self._position[rows]).to(self._device, non_blocking=True)
-                yield self._images_NCHW[picked], self._labels_N[picked]
+        batches = [rows for rows in self._order.epoch(epoch, start_step) if len(rows)]
+        if not batches:
+            return
+        # The whole order goes to the device at once: after that a step copies nothing and waits for nothing.
+        positions = torch.from_numpy(self._position[np.concatenate(batches)]).to(self._device)
+        for picked in positions.split([len(rows) for rows in batches]):
+            yield self._images_NCHW.index_select(0, picked), self._labels_N.index_select(0, picked)
 
 
 class StreamedBatches(Batches):
-    """Images are read by worker processes as they are needed."""
+    """Images are read as they are needed, files by worker processes that live as long as this does.
+
+    One epoch at a time: beginning another ends the one before.
+    """
 
     def __init__(
         self, images: Images, order: Order, device: torch.device, label_map: np.ndarray | None, num_workers: int
     ) -> None:
         super().__init__(images, order, device, label_map)
-        self._source = _Rows(images, self._labels)
-        self._num_workers = num_workers
+        # Of an array in memory every worker would need a copy, and copying rows of it takes no workers.
+        workers = 0 if images.array is not None else min(num_workers, order.steps)
+        self._sampler = _Sampler(order)
+        self._loader: DataLoader[Any] = DataLoader(
+            _Rows(images, self._labels),
+            batch_sampler=self._sampler,
+            num_workers=workers,
+            collate_fn=_collate,
+            pin_memory=device.type == "cuda",
+            persistent_workers=workers > 0,
+            # A process that has used CUDA or threads must not fork.
+            multiprocessing_context="forkserver" if workers else None,
+            # Its own, or else each epoch would draw from the global one, and a resumed run would draw otherwise.
+            generator=torch.Generator(),
+        )
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        loader: DataLoader[Any] = DataLoader(
-            self._source,
-            batch_sampler=[rows.tolist() for rows in self._order.epoch(epoch, start_step) if len(rows)],
-            num_workers=self._num_workers,
-            collate_fn=_collate,
-            pin_memory=self._device.type == "cuda",
-            # A process that has used CUDA or threads must not fork.
-            multiprocessing_context="forkserver" if self._num_workers else None,
-        )
-        for images, labels in loader:
+        self._sampler.start = (epoch, start_step)
+        for images, labels in self._loader:
             yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
+
+
+class _Sampler:
+    def __init__(self, order: Order) -> None:
+        self._order = order
+        self.start = (0, 0)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return (rows.tolist() for rows in self._order.epoch(*self.start) if len(rows))
 
 
 class _Rows(torch.utils.data.Dataset[tuple[np.ndarray, int]]):

@@ -53,7 +53,7 @@ def load(request: Request) -> Dataset:
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
     except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
         raise ValueError(f"{path} cannot be read as an .npz file without pickled objects: {error}") from None

@@ -129,7 +129,7 @@ def save_splits(splits: Splits, path: Path) -> None:
 def load_splits(path: Path) -> Splits:
     """Reads what `save_splits` wrote; raises ValueError naming the file where it is not that any more."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             names = [f"shard_{i}" for i in range(sum(key.endswith("_train") for key in file.files) - 1)]
             parts = [
                 Part(file[f"{name}_train"], file[f"{name}_val"], tuple(file[f"{name}_classes"].tolist()))

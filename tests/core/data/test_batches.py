@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from core.data import Batches, Images, open_batches
+
+ARRAY = np.random.default_rng(0).integers(0, 256, size=(53, 1, 4, 4), dtype=np.uint8)
+LABELS = np.arange(53) % 10
+INDICES = np.arange(3, 50)
+CPU = torch.device("cpu")
+
+
+def batches(*, streamed: bool = False, images: Images | None = None, **options: object) -> Batches:
+    given = images or Images(LABELS, ARRAY)
+    options = {"batch_size": 8, "seed": 5, "shuffle": True, "drop_last": True, **options}
+    if streamed:
+        options["on_device_limit_bytes"] = 0
+    return open_batches(given, INDICES, device=CPU, **options)  # type: ignore[arg-type]
+
+
+def ids(source: Batches, epoch: int = 0, start_step: int = 0) -> list[list[int]]:
+    """Which images every batch has, found by their pixels."""
+    known = {ARRAY[i].tobytes(): i for i in range(len(ARRAY))}
+    found = []
+    for images, labels in source.epoch(epoch, start_step):
+        rows = [known[image.numpy().tobytes()] for image in images]
+        assert labels.tolist() == LABELS[rows].tolist()
+        found.append(rows)
+    return found
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_an_epoch_shuffles_by_seed_and_epoch_alone(streamed: bool) -> None:
+    first = ids(batches(streamed=streamed))
+    assert [len(rows) for rows in first] == [8] * 5
+    assert len({i for rows in first for i in rows}) == 40
+    assert first == ids(batches())
+    assert first != ids(batches(), epoch=1)
+    assert first != ids(batches(seed=6))
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize("start", [0, 2, 5])
+def test_a_resumed_epoch_goes_on_at_its_position(streamed: bool, start: int) -> None:
+    assert ids(batches(streamed=streamed), 3, start) == ids(batches(), 3)[start:]
+
+
+def test_worker_processes_give_the_same_batches() -> None:
+    lazy = Images(LABELS, ARRAY)
+    assert ids(batches(streamed=True, images=lazy, num_workers=2)) == ids(batches())
+
+
+def test_a_skipped_batch_is_not_read() -> None:
+    read: list[int] = []
+
+    def reader(index: int) -> np.ndarray:
+        read.append(index)
+        return np.asarray(ARRAY[index])
+
+    assert len(ids(batches(images=Images(LABELS, None, reader)), 0, 4)) == 1
+    assert len(read) == 8
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_processes_share_every_batch_in_order(world_size: int) -> None:
+    whole = ids(batches())
+    shares = [ids(batches(rank=rank, world_size=world_size)) for rank in range(world_size)]
+    assert [[image for share in shares for image in share[step]] for step in range(5)] == whole
+
+
+@pytest.mark.parametrize("world_size", [1, 2, 3])
+def test_evaluation_sees_every_image_once(world_size: int) -> None:
+    seen: list[int] = []
+    for rank in range(world_size):
+        source = batches(shuffle=False, drop_last=False, batch_size=6, rank=rank, world_size=world_size)
+        seen += [i for rows in ids(source) for i in rows]
+    assert sorted(seen) == INDICES.tolist()
+
+
+def test_fewer_images_than_a_batch_are_one_smaller_batch() -> None:
+    source = batches(batch_size=64)
+    assert (source.steps_per_epoch, source.batch_size) == (1, 47)
+    shared = batches(batch_size=64, rank=1, world_size=2)
+    assert (shared.steps_per_epoch, shared.batch_size) == (1, 46)
+    assert [len(rows) for rows in ids(shared)] == [23]
+
+
+def test_a_batch_that_cannot_be_shared_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size 8 cannot be shared by 3 processes"):
+        batches(world_size=3)
+
+
+def test_labels_are_mapped_to_an_experts_own_classes() -> None:
+    label_map = np.full(10, -1)
+    label_map[[3, 4]] = [0, 1]
+    rows = np.flatnonzero(np.isin(LABELS, [3, 4]))
+    options = {"batch_size": 4, "device": CPU, "seed": 0, "shuffle": False, "drop_last": False}
+    source = open_batches(Images(LABELS, ARRAY), rows, label_map=label_map, **options)  # type: ignore[arg-type]
+    assert {label for _, labels in source.epoch(0) for label in labels.tolist()} == {0, 1}
+    with pytest.raises(ValueError, match="classes that this job does not know"):
+        open_batches(Images(LABELS, ARRAY), INDICES, label_map=label_map, **options)  # type: ignore[arg-type]

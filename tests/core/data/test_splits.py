@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from core.data import Part, Splits, load_splits, make_splits, save_splits
+from core.data.splits import REGIMES
+from core.spec import Split
+
+LABELS = np.random.default_rng(0).integers(0, 10, size=1000)
+
+
+def splits(**fields: Any) -> Splits:
+    return make_splits(LABELS, 10, Split(**{"num_shards": 4, "holdout": 0.2, **fields}))
+
+
+def members(part: Part) -> set[int]:
+    return set(part.train.tolist()) | set(part.val.tolist())
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_phases_and_their_halves_are_disjoint_and_cover_everything(regime: str) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    divided = splits(regime=regime, seed=seed, beta=5.0)
+    for part in (*divided.shards, divided.fusion):
+        assert not set(part.train.tolist()) & set(part.val.tolist())
+        assert len(part.val) >= 1
+        assert part.classes == tuple(sorted({int(LABELS[i]) for i in members(part)}))
+    experts = set().union(*(members(part) for part in divided.shards))
+    assert not experts & members(divided.fusion)
+    assert experts | members(divided.fusion) == set(range(1000))
+    assert len(members(divided.fusion)) == 200
+
+
+def test_class_shards_have_contiguous_classes_of_their_own() -> None:
+    divided = splits(regime="class_shards")
+    assert [part.classes for part in divided.shards] == [(0, 1), (2, 3, 4), (5, 6), (7, 8, 9)]
+    assert divided.fusion.classes == tuple(range(10))
+
+
+def test_iid_shards_share_a_fraction_and_have_equal_parts_of_the_rest() -> None:
+    """40 % shared and 15 % each of their own with four experts."""
+    first, *others = (members(part) for part in splits(regime="iid").shards)
+    shared = first.intersection(*others)
+    assert len(shared) == 320
+    assert [len(part - shared) for part in (first, *others)] == [120] * 4
+
+
+def test_dirichlet_shards_are_the_more_uneven_the_smaller_beta() -> None:
+    def spread(beta: float) -> float:
+        counts = [
+            np.bincount(LABELS[sorted(members(p))], minlength=10) for p in splits(regime="dirichlet", beta=beta).shards
+        ]
+        return float(np.std(counts))
+
+    assert spread(0.3) > 2 * spread(100.0)
+
+
+def test_full_shares_the_data_and_without_a_holdout_between_the_phases_too() -> None:
+    assert len({frozenset(members(part)) for part in splits(regime="full").shards}) == 1
+    whole = splits(regime="full", holdout=0.0)
+    assert members(whole.shards[0]) == members(whole.fusion) == set(range(1000))
+
+
+def test_the_holdout_is_the_end_of_the_seeds_permutation() -> None:
+    """40,000 for the experts and 10,000 for the fusion of 50,000, by `default_rng(42)`."""
+    labels = np.arange(50_000) % 100
+    divided = make_splits(labels, 100, Split(regime="iid", num_shards=4, seed=42))
+    order = np.random.default_rng(42).permutation(50_000)
+    assert members(divided.fusion) == set(order[40_000:].tolist())
+
+
+def test_a_split_is_a_function_of_its_seed_for_ever() -> None:
+    fixed = make_splits(np.arange(100) % 10, 10, Split(regime="class_shards", num_shards=4, holdout=0.4, seed=42))
+    assert fixed.sha256 == "86bb944d68940b71fb75661a9b669bd6ca80521f67a6fa48b9c0d990ef8e3de3"
+    assert splits(regime="iid").sha256 == splits(regime="iid").sha256 != splits(regime="iid", seed=43).sha256
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"regime": "class_shards", "num_shards": 11}, "11 shards of 10 classes is impossible"),
+        ({"regime": "iid", "holdout": 0.0}, "leaves none for the fusion phase"),
+        ({"regime": "iid", "holdout": 0.0001}, "leaves none for the fusion phase"),
+        ({"regime": "iid", "holdout": 0.999}, r"shard 0 \(regime iid\) has"),
+        ({"regime": "full", "holdout": 0.001}, r"the fusion phase \(holdout 0.001\) has 1 images"),
+        ({"regime": "dirichlet", "num_shards": 500, "beta": 0.01}, "has 0 images; at least 2"),
+    ],
+)
+def test_what_is_impossible_is_refused_in_words(fields: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        splits(**fields)
+
+
+def test_saved_splits_come_back_and_notice_any_change(tmp_path: Path) -> None:
+    path = tmp_path / "splits.npz"
+    divided = splits(regime="class_shards")
+    save_splits(divided, path)
+    again = load_splits(path)
+    assert again.sha256 == divided.sha256
+    assert [members(part) for part in again.shards] == [members(part) for part in divided.shards]
+    arrays = dict(np.load(path))
+    arrays["fusion_val"][0] += 1
+    np.savez(path, **arrays)
+    with pytest.raises(ValueError, match=r"splits\.npz does not match its own checksum"):
+        load_splits(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match=r"splits\.npz cannot be read"):
+        load_splits(path)

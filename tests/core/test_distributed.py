@@ -1,0 +1,64 @@
+"""Two processes on one batch: the numbers of one process."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tests.core.jobs import fusion, run
+from tests.core.test_fit import weights
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def train_with(processes: int, spec: dict[str, Any], run_dir: Path) -> None:
+    run_dir.mkdir()
+    (run_dir / "given.json").write_text(json.dumps(spec))
+    port = str(free_port())
+    command = [sys.executable, "-m", "core", "train", str(run_dir / "given.json"), "--run-dir", str(run_dir)]
+    started = [
+        subprocess.Popen(
+            [*command, "--device", "cpu"],
+            env=os.environ
+            | {"RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        for rank in range(processes)
+    ]
+    for process in started:
+        _, errors = process.communicate(timeout=180)
+        assert process.returncode == 0, errors.decode()
+
+
+def test_two_processes_give_the_numbers_of_one(tmp_path: Path) -> None:
+    """Without BatchNorm, dropout and mixing, whose statistics, masks and partners are each process's own."""
+    spec = fusion(
+        count=2,
+        epochs=2,
+        fusion={"dropout": 0.0},
+        augmentation={"mixup_alpha": 0, "cutmix_alpha": 0},
+        components={"experts": {"accumulation_steps": 2}},
+    ) | {"experts": [{"arch": "convnet_small_gn", "feature_dim": 16}]}
+    one = run(spec, tmp_path / "one")
+    train_with(2, spec, tmp_path / "two")
+    ours, theirs = weights(tmp_path / "two"), weights(tmp_path / "one")
+    assert ours.keys() == theirs.keys()
+    assert max((ours[key] - theirs[key]).abs().max().item() for key in ours) < 1e-5
+    two = json.loads((tmp_path / "two/result.json").read_text())
+    assert two["step"] == one.step
+    assert abs(two["metrics"]["test/nll"] - one.metrics["test/nll"]) < 1e-4
+    lines = (tmp_path / "two/events.jsonl").read_text().splitlines()
+    assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
+    assert torch.get_num_threads() == 1

@@ -1,0 +1,113 @@
+"""SIGKILL at random moments: the run goes on and ends with the bits of one that was left alone."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.finish import read_result
+from core.reporting import read_events
+from tests.core.jobs import component, expert, fusion, run
+from tests.core.test_fit import components, same, weights
+
+MIXED = {"mixup_alpha": 0.2, "cutmix_alpha": 1.0}
+DEADLINE_S = 120.0
+
+
+def head(folder: Path) -> dict[str, Any]:
+    """A head job on the experts and the fusion of a short run."""
+    run(fusion(count=2, epochs=1), folder)
+    named = {"experts": [{"from": {"path": str(component(folder, f"expert_{k}"))}} for k in (0, 1)]}
+    return {
+        "kind": "head",
+        **named,
+        "fusion": {"from": {"path": str(component(folder, "fusion"))}},
+        "dataset": fusion()["dataset"],
+        "training": {"epochs": 60, "batch_size": 32},
+        "resources": {"cpus": 1},
+    }
+
+
+SPECS: dict[str, Any] = {
+    "expert": lambda folder: expert(epochs=20, augmentation=MIXED),
+    "fusion": lambda folder: fusion(count=2, epochs=40, components={"experts": {"accumulation_steps": 2}}),
+    "head": head,
+}
+
+
+def start(spec: dict[str, Any], run_dir: Path) -> subprocess.Popen[bytes]:
+    run_dir.mkdir(parents=True, exist_ok=True)
+    file = run_dir / "given.json"
+    file.write_text(json.dumps(spec))
+    command = [sys.executable, "-m", "core", "train", str(file), "--run-dir", str(run_dir), "--device", "cpu"]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def step_of(run_dir: Path) -> int:
+    steps = [event["data"]["step"] for event in read_events(run_dir / "events.jsonl") if event["kind"] == "metrics"]
+    return steps[-1] if steps else 0
+
+
+@pytest.mark.parametrize("kind", SPECS)
+@pytest.mark.parametrize("when", [pytest.param("few"), pytest.param("many", marks=pytest.mark.soak)])
+def test_killed_at_random_steps_a_run_ends_with_the_same_bits(kind: str, when: str, tmp_path: Path) -> None:
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    spec = SPECS[kind](tmp_path / "before") | {"checkpoint": {"every_epochs": 1, "every_steps": 3}}
+    straight = run(spec, tmp_path / "straight")
+    killed = tmp_path / "killed"
+    kills = 0
+    for _ in range(20 if when == "many" else 2):
+        process = start(spec, killed)
+        before = step_of(killed)
+        goal = before + chance.randrange(1, max(2, (straight.step - before) // 3))
+        deadline = time.monotonic() + DEADLINE_S
+        while process.poll() is None and step_of(killed) < goal:
+            assert time.monotonic() < deadline, "the run does not move"
+            time.sleep(0.005)
+        if process.poll() is None:
+            # Not only between steps: somewhere in what follows, a write of a checkpoint included.
+            time.sleep(chance.random() * 0.05)
+            kills += 1
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    process = start(spec, killed)
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, errors.decode()
+    assert kills >= 1
+    assert same(weights(tmp_path / "straight"), weights(killed))
+    assert components(tmp_path / "straight") == components(killed)
+    assert read_result(killed).metrics == straight.metrics
+    series: dict[int, float] = {}
+    for event in read_events(killed / "events.jsonl"):
+        if event["kind"] == "metrics" and "train/loss_total" in event["data"]["values"]:
+            value = event["data"]["values"]["train/loss_total"]
+            assert series.setdefault(event["data"]["step"], value) == value
+
+
+def test_sigterm_checkpoints_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    spec = fusion(count=2, epochs=40)
+    process = start(spec, tmp_path / "run")
+    deadline = time.monotonic() + DEADLINE_S
+    while step_of(tmp_path / "run") < 5:
+        assert time.monotonic() < deadline
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.005)
+    process.terminate()
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert b"The same command goes on from there" in errors
+    assert weights(tmp_path / "run")
+    process = start(spec, tmp_path / "run")
+    _, errors = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, errors.decode()
+    assert b"going on from step" in errors
