@@ -43,14 +43,12 @@ class Runtime:
     def prepare(self, model: nn.Module, *, compiled: bool) -> nn.Module:
         """A model on the device, as training calls it: synchronised between processes, compiled if asked."""
         if self.world_size > 1:
+            # Elsewhere every process has BatchNorm statistics of its own, and the first one's are kept.
             if self.device.type == "cuda":
                 model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
             model = nn.parallel.DistributedDataParallel(
                 model,
                 device_ids=[self.device] if self.device.type == "cuda" else None,
-                # Every process sees other images, and each computes its own BatchNorm statistics unless synchronised:
-                # the first process's are the ones that are kept.
-                broadcast_buffers=True,
                 gradient_as_bucket_view=True,
             )
         if compiled:
