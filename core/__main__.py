@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -142,22 +142,20 @@ def _run(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None
             reporters.append(WandbReporter(job, run_dir, on_failure=lambda message: err.print(f"warning: {message}")))
         reporter = Fanout(reporters)
     try:
-        if isinstance(job, EvaluateJob):
-            return evaluate_job(job, run_dir, reporter=reporter, data_roots=data_roots, device=device)
-        with _stop_signals() as stopped:
-            result = fit(
-                job,
-                run_dir,
-                reporter=reporter,
-                data_roots=data_roots,
-                should_stop=lambda: bool(stopped),
-                device=device,
-            )
+        with closing(reporter):
+            if isinstance(job, EvaluateJob):
+                return evaluate_job(job, run_dir, reporter=reporter, data_roots=data_roots, device=device)
+            with _stop_signals() as stopped:
+                result = fit(
+                    job,
+                    run_dir,
+                    reporter=reporter,
+                    data_roots=data_roots,
+                    should_stop=lambda: bool(stopped),
+                    device=device,
+                )
     except NonFiniteLossError as error:
-        reporter.close()
         _fail(str(error), code=1)
-    finally:
-        reporter.close()
     if result.state == "stopped":
         err.print(f"Stopped at step {result.step}, with a checkpoint. The same command goes on from there.")
         raise typer.Exit(128 + stopped[0])

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from core.assemble import Sources, build_model, load_weights
 from core.augment import normalize
@@ -17,6 +18,8 @@ from core.phase import Phase, test_batches
 from core.reporting import Reporter
 from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
+
+V = TypeVar("V")
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ def write_result(result: Result, run_dir: Path) -> None:
     """Writes the witness of success."""
     text = json.dumps(asdict(result), indent=1)
     write_durably(run_dir / "result.json", lambda file: file.write_text(text))
+
+
+def on_test(values: Mapping[str, V]) -> dict[str, V]:
+    """Measures (or why they are absent) under the keys of the test set; the losses by path are for training alone."""
+    return {f"test/{key}": value for key, value in values.items() if not key.startswith("loss_")}
 
 
 def finish(
@@ -79,8 +87,7 @@ def finish(
 
     own = [phase.classes] * len(model.experts)
     after = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=own)
-    metrics = {f"test/{key}": value for key, value in after.metrics.items() if not key.startswith("loss_")}
-    absent = {f"test/{key}": why for key, why in after.absent.items() if not key.startswith("loss_")}
+    metrics, absent = on_test(after.metrics), on_test(after.absent)
     before, untrained = _before(spec, phase, sources, runtime, batches, prepare)
     metrics |= before
     absent |= untrained

@@ -8,7 +8,7 @@ from pathlib import Path
 from core.assemble import build_model, load_sources, load_weights
 from core.augment import normalize
 from core.evaluate import evaluate
-from core.finish import Result, finished, read_result, write_result
+from core.finish import Result, finished, on_test, read_result, write_result
 from core.identity import keep_spec
 from core.phase import load_phase, test_batches
 from core.plan import make_plan
@@ -53,9 +53,9 @@ def evaluate_job(
             "succeeded",
             0,
             0,
-            {f"test/{key}": value for key, value in measured.metrics.items() if not key.startswith("loss_")},
+            on_test(measured.metrics),
             measured.per_class,
-            {f"test/{key}": why for key, why in measured.absent.items() if not key.startswith("loss_")},
+            on_test(measured.absent),
         )
         if runtime.is_main:
             write_result(result, run_dir)

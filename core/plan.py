@@ -12,6 +12,7 @@ from torch import nn
 
 from core.assemble import Shape, Sources, build_model, complete_spec
 from core.data import DatasetInfo, describe_dataset
+from core.experts import detect_feature_dim
 from core.model import MultiExpertModel
 from core.phase_size import PhaseSize, phase_size
 from core.policies import Rate, describe_schedule, resolve_rates
@@ -107,6 +108,10 @@ def make_plan(spec: JobSpec, data_roots: Sequence[Path], sources: Sources, *, ac
     with torch.device("meta"):
         model = build_model(spec, shape)
     dims = model.feature_dims()
+    if activations:
+        # Detecting takes seconds of imports, so only a plan that a person asked for makes sure of the dimensions.
+        found = [detect_feature_dim(model.expert(k), shape.channels, shape.image_size) for k in range(len(dims))]
+        assert dims == found, f"experts say {dims}, their features have {found}"
     input_dim = model.fusion.input_dim if model.fusion else dims[0]
     rates = resolve_rates(spec, input_dim)
     epochs, batch_size = spec.training.epochs, spec.training.batch_size

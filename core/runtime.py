@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -92,6 +93,8 @@ def start_runtime(spec: JobSpec, device: str | None = None) -> Runtime:
     torch.set_num_threads(spec.resources.cpus)
     wants_gpu = spec.resources.gpus != 0 and torch.cuda.is_available()
     name = device or ("cuda" if wants_gpu else "cpu")
+    if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
+        raise ValueError(f"there is no device {name!r}: choose cpu, cuda or cuda:<number>")
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError(f"device {name} was asked for, but PyTorch sees no CUDA device here")
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
@@ -99,6 +102,8 @@ def start_runtime(spec: JobSpec, device: str | None = None) -> Runtime:
     if name == "cuda":
         place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     if place.type == "cuda":
+        if (place.index or 0) >= torch.cuda.device_count():
+            raise ValueError(f"device {name} was asked for, but there are {torch.cuda.device_count()} here, from 0")
         torch.cuda.set_device(place)
     _be_deterministic(spec.training.deterministic, place)
     control: dist.ProcessGroup | None = None

@@ -72,6 +72,11 @@ def build_expert(
 
     On the meta device (`with torch.device("meta")`) it costs neither memory nor time.
     """
+    for what, given in (("num_classes", num_classes), ("in_channels", in_channels), ("feature_dim", feature_dim)):
+        if given is not None and given < 1:
+            raise ValueError(f"{what} is {given}; it must be at least 1")
+    if dropout is not None and not 0.0 <= dropout < 1.0:
+        raise ValueError(f"dropout is {dropout}; it must be at least 0 and less than 1")
     if arch.startswith("timm:"):
         return _timm(arch, num_classes, in_channels, image_size, dropout, feature_dim, pretrained)
     if arch not in EXPERTS:

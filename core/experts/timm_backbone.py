@@ -36,9 +36,9 @@ def _create(name: str, in_channels: int, image_size: int, *, pretrained: bool) -
     options: dict[str, Any] = {"in_chans": in_channels, "num_classes": 0, "pretrained": pretrained}
     # Models with a fixed input size (vision transformers) are told theirs; the others take any.
     entry = timm.model_entrypoint(name)
-    if _has_fixed_size(name) and "kwargs" in inspect.signature(entry).parameters:
-        options["img_size"] = image_size
     try:
+        if _has_fixed_size(name) and "kwargs" in inspect.signature(entry).parameters:
+            options["img_size"] = image_size
         return timm.create_model(name, **options)
     except (RuntimeError, OSError, ValueError, AssertionError, TypeError) as error:
         what = "with its pretrained weights" if pretrained else f"for {image_size} px images"

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -138,3 +140,23 @@ def test_pretrained_weights_are_really_asked_for(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(ValueError, match="with its pretrained weights"):
         build_expert("timm:resnet10t", 10, pretrained=True)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"feature_dim": 0}, "feature_dim is 0"),
+        ({"num_classes": 0}, "num_classes is 0"),
+        ({"in_channels": 0}, "in_channels is 0"),
+        ({"dropout": float("nan")}, "dropout is nan"),
+        ({"dropout": 1.0}, "dropout is 1.0"),
+    ],
+)
+def test_sizes_that_cannot_be_are_refused(options: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        build_expert("convnet_small", **{"num_classes": 10, **options})
+
+
+def test_an_unknown_tag_of_a_known_timm_model_is_refused_in_words() -> None:
+    with pytest.raises(ValueError, match=r"resnet10t\.nothing"):
+        build_expert("timm:resnet10t.nothing", 10)
