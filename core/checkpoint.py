@@ -18,10 +18,9 @@ import torch
 from core.durable import (
     DamagedFileError,
     read_manifest,
-    sha256_of,
     sync_folder,
     verify_file,
-    write_durably,
+    write_hashed,
     write_manifest,
 )
 
@@ -47,7 +46,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: in
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir()
     try:
-        write_durably(draft / "state.pth", lambda path: torch.save(state, path))
+        digest = write_hashed(draft / "state.pth", lambda file: torch.save(state, file))  # type: ignore[arg-type]
         write_manifest(
             draft / "manifest.json",
             {
@@ -55,7 +54,7 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: in
                 "step": step,
                 "epoch": epoch,
                 "bytes": (draft / "state.pth").stat().st_size,
-                "sha256": sha256_of(draft / "state.pth"),
+                "sha256": digest,
             },
         )
         if final.exists():

@@ -25,7 +25,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from core.durable import DamagedFileError, read_manifest, sha256_of, write_durably, write_manifest
+from core.durable import DamagedFileError, read_manifest, sha256_of, write_durably, write_hashed, write_manifest
 
 FORMAT = 1
 FORMATS = ("pth", "safetensors")
@@ -96,12 +96,12 @@ def save_component(
     files: dict[str, dict[str, Any]] = {}
     for ending in FORMATS:
         blob = blobs / f"{name}-{digest[:24]}.{ending}"
-        write_durably(blob, lambda path, ending=ending: _write(path, ending, tensors, content))  # type: ignore[misc]
+        digest_of_file = _write(blob, ending, tensors, content)
         files[ending] = {
             "file": f"blobs/{blob.name}",
             "name": f"{Path(place_of(name)).name}.{ending}",
             "bytes": blob.stat().st_size,
-            "sha256": sha256_of(blob),
+            "sha256": digest_of_file,
         }
     manifest = {
         "name": name,
@@ -179,14 +179,17 @@ def convert_component(path: Path, target: Path) -> None:
     if ending not in FORMATS:
         raise ValueError(f"{target} should end in .pth or .safetensors")
     component = load_component(path)
-    write_durably(target, lambda file: _write(file, ending, component.state_dict, component.config))
+    _write(target, ending, component.state_dict, component.config)
 
 
-def _write(path: Path, ending: str, tensors: State, config: dict[str, Any]) -> None:
+def _write(path: Path, ending: str, tensors: State, config: dict[str, Any]) -> str:
+    """Gives the SHA-256 of the file."""
     if ending == "pth":
-        torch.save({"state_dict": tensors, "config": config}, path)
-    else:
-        safetensors.torch.save_file(tensors, path, metadata={"config": json.dumps(config, sort_keys=True)})
+        content = {"state_dict": tensors, "config": config}
+        return write_hashed(path, lambda file: torch.save(content, file))  # type: ignore[arg-type]
+    metadata = {"config": json.dumps(config, sort_keys=True)}
+    write_durably(path, lambda file: safetensors.torch.save_file(tensors, file, metadata=metadata))
+    return sha256_of(path)
 
 
 def _read(path: Path) -> tuple[State, dict[str, Any]]:

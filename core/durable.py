@@ -43,6 +43,50 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
     sync_folder(path.parent)
 
 
+class HashedFile:
+    """A new file that takes the SHA-256 of what is written to it on the way.
+
+    As a Python file it also keeps torch.save from holding the interpreter for the length of a write, which would stop
+    a training step on another thread.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=0)
+        self._digest = hashlib.sha256()
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Writes all of it."""
+        view = memoryview(data).cast("B")
+        self._digest.update(view)
+        written = 0
+        while written < len(view):
+            written += self._file.write(view[written:]) or 0
+        return written
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+    def close(self) -> str:
+        """Closes the file and gives the SHA-256, in hexadecimal."""
+        self._file.close()
+        return self._digest.hexdigest()
+
+
+def write_hashed(path: Path, write: Callable[[HashedFile], object]) -> str:
+    """Writes a file as `write_durably` does; gives its SHA-256."""
+    digests: list[str] = []
+
+    def fill(temporary: Path) -> None:
+        file = HashedFile(temporary)
+        try:
+            write(file)
+        finally:
+            digests.append(file.close())
+
+    write_durably(path, fill)
+    return digests[0]
+
+
 def sha256_of(path: Path) -> str:
     """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:

@@ -31,7 +31,7 @@ from core.policies import StepReport, Updates
 from core.reporting import Reporter, Silent
 from core.runtime import start_runtime, stop_runtime
 from core.spec import ComponentName, EvaluateJob, JobSpec
-from core.writer import Writer, snapshot
+from core.writer import Writer
 
 
 def fit(
@@ -106,15 +106,19 @@ def fit(
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": step})
 
-        def checkpoint(*before: Callable[[], object]) -> None:
-            watch.check()
-            if not runtime.is_main:
-                return
-            state: Any = snapshot(
+        def snapshot() -> Any:
+            return writer.snapshot(
                 {"model": model.state_dict(), "updates": updates.state_dict(), "meter": meter.state_dict()}
             )
+
+        def saving(state: Any) -> Callable[[], object]:
             at = {"step": step, "epoch": epochs_done, "keep": spec.checkpoint.keep}
-            writer.submit(*before, lambda: save_checkpoint(checkpoints, state, **at))
+            return lambda: save_checkpoint(checkpoints, state, **at)
+
+        def checkpoint() -> None:
+            watch.check()
+            if runtime.is_main:
+                writer.submit(saving(snapshot()))
 
         per_epoch, total = train.steps_per_epoch, epochs * train.steps_per_epoch
         log_every = max(1, min(50, per_epoch // 4))
@@ -159,14 +163,14 @@ def fit(
             )
             reporter.emit("metrics", {"step": step, "values": _selection_values(measured)})
             epochs_done = epoch + 1
-            best: list[Callable[[], None]] = []
             if runtime.is_main:
-                whole: Any = snapshot(model.state_dict())
-                best = keeper.offers(whole, measured.metrics, epoch=epochs_done, step=step)
-            if epochs_done % spec.checkpoint.every_epochs == 0 or epochs_done == epochs:
-                checkpoint(*best)
-            elif best:
-                writer.submit(*best)
+                state = snapshot()
+                writes: list[Callable[[], object]] = [
+                    *keeper.offers(state["model"], measured.metrics, epoch=epochs_done, step=step)
+                ]
+                if epochs_done % spec.checkpoint.every_epochs == 0 or epochs_done == epochs:
+                    writes.append(saving(state))
+                writer.submit(*writes)
             reporter.emit("progress", pace.progress(step, per_epoch))
 
         writer.flush()

@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
 class Writer:
-    """Runs writes on one thread. At most one is waited for at a time: a new one first waits for those before it.
+    """Runs writes on one thread, and keeps the memory that they write from.
 
-    What a write raises is raised by the next `submit` or `flush`, so that no failure passes unseen.
+    What a write raises is raised by the next call, so that no failure passes unseen.
     """
 
     def __init__(self) -> None:
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="writer")
         self._pending: list[Future[object]] = []
+        self._snapshot: Any = None
+
+    def snapshot(self, state: Mapping[str, Any]) -> Any:
+        """A copy of nested state on the CPU, once earlier writes are done; good until the next one is taken.
+
+        Strides are kept. So is the memory from one to the next: to get new memory takes longer than to fill it.
+        """
+        self.flush()
+        self._snapshot = _copy(state, self._snapshot)
+        return self._snapshot
 
     def submit(self, *writes: Callable[[], object]) -> None:
-        """Waits until earlier writes are done, then starts these."""
+        """Starts writes, once earlier ones are done."""
         self.flush()
         self._pending = [self._pool.submit(write) for write in writes]
 
@@ -35,12 +46,19 @@ class Writer:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def snapshot(value: object) -> object:
-    """A copy of nested state on the CPU that later training steps do not change; strides are kept."""
+def _copy(value: Any, kept: Any) -> Any:
     if isinstance(value, Tensor):
-        return torch.empty_like(value, device="cpu").copy_(value.detach())
-    if isinstance(value, dict):
-        return {key: snapshot(item) for key, item in value.items()}
+        if not (isinstance(kept, Tensor) and _alike(kept, value)):
+            kept = torch.empty_like(value, device="cpu")
+        return kept.copy_(value.detach())
+    if isinstance(value, Mapping):
+        memory = kept if isinstance(kept, dict) else {}
+        return {key: _copy(item, memory.get(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(snapshot(item) for item in value)
+        memory = kept if isinstance(kept, list | tuple) and len(kept) == len(value) else [None] * len(value)
+        return type(value)(_copy(item, old) for item, old in zip(value, memory, strict=True))
     return value
+
+
+def _alike(one: Tensor, other: Tensor) -> bool:
+    return one.dtype == other.dtype and one.shape == other.shape and one.stride() == other.stride()

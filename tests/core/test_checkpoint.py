@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from core.checkpoint import load_checkpoint, load_newest, save_checkpoint
-from core.durable import DamagedFileError, read_manifest, write_manifest
+from core.durable import DamagedFileError, read_manifest, sha256_of, write_hashed, write_manifest
+from core.writer import Writer
 
 
 def save(folder: Path, step: int, keep: int = 3) -> Path:
@@ -108,3 +109,35 @@ def test_a_manifest_notices_any_edit(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('"step": 1', '"step": 2'))
     with pytest.raises(DamagedFileError):
         read_manifest(path)
+
+
+def test_a_snapshot_does_not_change_with_the_model_and_reuses_its_memory() -> None:
+    writer = Writer()
+    state = {"a": torch.ones(2, 3, 4, 4).contiguous(memory_format=torch.channels_last), "b": [torch.zeros(2), 1, "x"]}
+    first = writer.snapshot(state)
+    place = first["a"].data_ptr()
+    state["a"].fill_(7)
+    assert first["a"].eq(1).all()
+    second = writer.snapshot(state)
+    assert second["a"].eq(7).all()
+    assert (second["a"].data_ptr(), second["a"].stride(), second["b"][1:]) == (place, state["a"].stride(), [1, "x"])
+    writer.close()
+
+
+def test_a_failed_write_is_raised_by_the_next_call() -> None:
+    writer = Writer()
+
+    def fail() -> None:
+        raise OSError("no space left on device")
+
+    writer.submit(fail)
+    with pytest.raises(OSError, match="no space left"):
+        writer.snapshot({})
+    writer.flush()
+    writer.close()
+
+
+def test_a_file_knows_the_hash_of_what_was_written(tmp_path: Path) -> None:
+    digest = write_hashed(tmp_path / "file", lambda file: [file.write(b"abc"), file.write(memoryview(b"def"))])
+    assert (tmp_path / "file").read_bytes() == b"abcdef"
+    assert digest == sha256_of(tmp_path / "file")

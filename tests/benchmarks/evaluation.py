@@ -1,0 +1,43 @@
+"""One pass for the fused model and every expert, against one pass each."""
+
+from __future__ import annotations
+
+import torch
+
+from core.evaluate import evaluate
+from core.model import MultiExpertModel
+from core.runtime import start_runtime
+from tests.benchmarks.sidebyside import Row, compare
+from tests.benchmarks.steps import CLASSES, batch, joint_model, joint_spec
+
+BATCH = 256
+
+
+def one_pass(device: torch.device) -> Row:
+    """4 x resnet18 over pictures of 32x32."""
+    count = 2 if device.type == "cpu" else 20
+    spec = joint_spec("resnet18", BATCH)
+    runtime = start_runtime(spec, str(device))
+    model = joint_model(spec, device).to(memory_format=torch.channels_last)
+    batches = [batch(BATCH, device)] * count
+    experts = [MultiExpertModel([model.expert(k)]) for k in range(4)]
+
+    def run(part: MultiExpertModel) -> None:
+        evaluate(part, batches, lambda images: images, runtime, num_classes=CLASSES)
+
+    def fused_alone() -> None:
+        model.eval()
+        with torch.inference_mode(), runtime.autocast():
+            for images, labels in batches:
+                outputs = model(runtime.format(images))
+                assert outputs.fused is not None
+                (outputs.fused.argmax(dim=1) == labels).sum().item()
+
+    def one_after_another() -> None:
+        fused_alone()
+        for expert in experts:
+            run(expert)
+
+    what = "evaluation in one pass / fused, then four experts"
+    rounds = 5 if device.type == "cpu" else 10
+    return compare(what, lambda: run(model), one_after_another, rounds=rounds, wanted=1.8, unit_count=BATCH * count)

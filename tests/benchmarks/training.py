@@ -1,0 +1,84 @@
+"""The joint step against a plain loop, and the whole of `fit` against its own bare step."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from core.fit import fit
+from core.reporting import EventLog
+from core.runtime import has_bfloat16, start_runtime
+from core.spec import parse_spec
+from tests.benchmarks.sidebyside import Row, compare, wait
+from tests.benchmarks.steps import CLASSES, batch, joint_spec, own_step, plain_step
+
+BATCH = 32
+
+
+def joint_steps(device: torch.device) -> list[Row]:
+    """Images/s of 4 x resnet18, 32x32, 100 classes, batch 32, in the precisions that the hardware has."""
+    rows = []
+    images, labels = batch(BATCH, device)
+    for precision in ("bfloat16", "float32"):
+        if precision == "bfloat16" and not has_bfloat16(device):
+            continue
+        spec = joint_spec("resnet18", BATCH, precision=precision)
+        runtime = start_runtime(spec, str(device))
+        ours, plain = own_step(spec, runtime, images, labels), plain_step(spec, device, images, labels)
+        wanted = 1.8 if precision == "bfloat16" else 1.0
+        what = f"joint step, 4 x resnet18, {precision} / plain float32 loop"
+        rows.append(compare(what, ours, plain, rounds=8, wanted=wanted, unit_count=BATCH))
+    return rows
+
+
+def whole_loop(device: torch.device) -> Row:
+    """Steps of `fit`, with augmentation, data, metrics and a checkpoint in between, in turns with the bare step."""
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        rng = np.random.default_rng(0)
+        num_images = 40 * BATCH
+        pictures = rng.integers(0, 256, (num_images, 32, 32, 3), dtype=np.uint8)
+        np.savez(folder / "noise.npz", images=pictures, labels=np.arange(num_images) % CLASSES)
+        fields = joint_spec("resnet18", BATCH).model_dump(mode="json", by_alias=True)
+        fields["dataset"] = {"name": "npz:noise.npz"}
+        fields["training"] |= {"augmentation": "auto", "compile": False}
+        fields["checkpoint"] = {"every_steps": 12}
+        spec = parse_spec(fields)
+        bare_spec = joint_spec("resnet18", BATCH)
+        runtime = start_runtime(bare_spec, str(device))
+        bare = own_step(bare_spec, runtime, *batch(BATCH, device))
+        bare()
+        whole_s: list[float] = []
+        bare_s: list[float] = []
+        left: list[float] = []
+
+        def between_steps() -> bool:
+            wait()
+            now = time.perf_counter()
+            if left:
+                whole_s.append(now - left[0])
+            began = time.perf_counter()
+            bare()
+            wait()
+            bare_s.append(time.perf_counter() - began)
+            left[:] = [time.perf_counter()]
+            return len(whole_s) >= 20
+
+        log = EventLog(folder / "run" / "events.jsonl")
+        fit(
+            spec,
+            folder / "run",
+            reporter=log,
+            data_roots=[folder],
+            should_stop=between_steps,
+            device=str(device),
+        )
+        log.close()
+    # The first steps fill caches; the last bare step was called after the last step of fit.
+    ours, other = sum(whole_s[2:]), sum(bare_s[3:])
+    count = len(whole_s) - 2
+    return Row("fit / its own bare step", ours / count, other / count, other / ours, 0.97, BATCH)
