@@ -55,8 +55,8 @@ def _copy(value: Any, kept: Any) -> Any:
         memory = kept if isinstance(kept, dict) else {}
         return {key: _copy(item, memory.get(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        memory = kept if isinstance(kept, list | tuple) and len(kept) == len(value) else [None] * len(value)
-        return type(value)(_copy(item, old) for item, old in zip(value, memory, strict=True))
+        places = kept if isinstance(kept, list | tuple) and len(kept) == len(value) else [None] * len(value)
+        return type(value)(_copy(item, place) for item, place in zip(value, places, strict=True))
     return value
 
 

@@ -39,6 +39,9 @@ class Combine(nn.Module, ABC):
 
     has_own_mlp = False
 
+    def __init__(self, options: FusionOptions) -> None:
+        super().__init__()
+
     @abstractmethod
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
         """K features, each (B, D), to (B, D)."""

@@ -17,7 +17,7 @@ class Concatenation(Combine):
     has_own_mlp = True
 
     def __init__(self, options: FusionOptions) -> None:
-        super().__init__()
+        super().__init__(options)
         width = options.num_experts * options.input_dim
         self.project: nn.Module = (
             mlp(width, options.hidden_dim, options.input_dim, options.dropout)

@@ -13,7 +13,7 @@ class SimpleAddition(Combine):
     """sum_k softmax(w)_k n_k, with w (K,) learned from ones."""
 
     def __init__(self, options: FusionOptions) -> None:
-        super().__init__()
+        super().__init__(options)
         self.weights = nn.Parameter(torch.ones(options.num_experts))
 
     def forward(self, features_KBD: list[Tensor]) -> Tensor:

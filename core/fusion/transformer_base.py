@@ -16,7 +16,7 @@ class TransformerBase(Combine):
     """
 
     def __init__(self, options: FusionOptions) -> None:
-        super().__init__()
+        super().__init__(options)
         dim, heads = options.input_dim, options.heads
         if dim % heads:
             valid = ", ".join(str(count) for count in range(1, dim + 1) if dim % count == 0)

@@ -113,14 +113,15 @@ def test_a_manifest_notices_any_edit(tmp_path: Path) -> None:
 
 def test_a_snapshot_does_not_change_with_the_model_and_reuses_its_memory() -> None:
     writer = Writer()
-    state = {"a": torch.ones(2, 3, 4, 4).contiguous(memory_format=torch.channels_last), "b": [torch.zeros(2), 1, "x"]}
+    weights = torch.ones(2, 3, 4, 4).contiguous(memory_format=torch.channels_last)
+    state = {"a": weights, "b": [torch.zeros(2), 1, "x"]}
     first = writer.snapshot(state)
     place = first["a"].data_ptr()
-    state["a"].fill_(7)
+    weights.fill_(7)
     assert first["a"].eq(1).all()
     second = writer.snapshot(state)
     assert second["a"].eq(7).all()
-    assert (second["a"].data_ptr(), second["a"].stride(), second["b"][1:]) == (place, state["a"].stride(), [1, "x"])
+    assert (second["a"].data_ptr(), second["a"].stride(), second["b"][1:]) == (place, weights.stride(), [1, "x"])
     writer.close()
 
 
