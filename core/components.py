@@ -100,6 +100,7 @@ def save_component(
         files[ending] = {
             "file": f"blobs/{blob.name}",
             "name": f"{Path(place_of(name)).name}.{ending}",
+            "place": f"{place_of(name)}.{ending}",
             "bytes": blob.stat().st_size,
             "sha256": digest_of_file,
         }
@@ -127,7 +128,7 @@ def save_component(
 def link_component(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Gives a component's files their well-known names (again)."""
     for ending, entry in manifest["files"].items():
-        place = folder / f"{place_of(manifest['name'])}.{ending}"
+        place = folder / entry["place"]
         place.parent.mkdir(parents=True, exist_ok=True)
         blob = folder / entry["file"]
         if not (place.exists() and place.samefile(blob)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from core.data import cifar, digits, folder, npz
 from core.data.dataset import Dataset, DatasetInfo, Request
 from core.spec import DatasetSpec
+from core.spec.places import find_path
 
 
 @dataclass(frozen=True)
@@ -45,20 +46,3 @@ def _request(spec: DatasetSpec, data_roots: Sequence[Path], download: bool) -> R
         raise ValueError(f"image_size is for image folders; {kind} has a size of its own")
     roots = tuple(data_roots)
     return Request(spec.name, find_path(path, roots) if path else None, spec.image_size, roots, download)
-
-
-def find_path(path: str, data_roots: Sequence[Path]) -> Path:
-    """A path under one of the data roots, links followed; raises ValueError for any other.
-
-    A relative path is looked up under each root in turn.
-    """
-    roots = [root.resolve() for root in data_roots]
-    allowed = ", ".join(str(root) for root in roots) or "none"
-    for root in roots:
-        try:
-            found = (root / path).resolve()
-        except (OSError, RuntimeError, ValueError):
-            continue
-        if found.is_relative_to(root) and found.exists():
-            return found
-    raise ValueError(f"there is no data at {path} under the data roots ({allowed})")

@@ -61,7 +61,7 @@ def parse_text(text: str | bytes, overrides: Sequence[str] = ()) -> JobSpec:
     """A job specification from JSON or YAML text, with overrides such as `training.epochs=3`; raises SpecError."""
     data = read_mapping(text)
     for override in overrides:
-        _apply(data, override)
+        apply_override(data, override)
     return parse_spec(data)
 
 
@@ -103,7 +103,8 @@ _PlainLoader.add_implicit_resolver(
 )
 
 
-def _apply(data: dict[str, Any], override: str) -> None:
+def apply_override(data: dict[str, Any], override: str) -> None:
+    """Sets one value of a specification, given as `training.epochs=3`; raises SpecError."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise SpecError([FieldError(("--set",), "give it as path=value, such as training.epochs=3", _short(override))])

@@ -12,9 +12,9 @@ import torchvision
 from PIL import Image
 
 from core.data import DATASETS, DatasetMissingError, describe_dataset, load_dataset
-from core.data.catalogue import find_path
 from core.spec import DatasetSpec
 from core.spec.dataset import NAMED_DATASETS, PATH_DATASETS
+from core.spec.places import find_path
 
 
 def test_the_specification_and_the_table_know_the_same_data_sets() -> None:

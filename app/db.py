@@ -1,0 +1,105 @@
+"""The database: one engine, sessions that commit before the response, and what is to happen after a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, create_engine, event, text
+from sqlmodel import Session
+
+MIGRATIONS = Path(__file__).parents[1] / "migrations"
+_HOOKS = "after_commit"
+
+
+def now() -> datetime:
+    """The time in UTC."""
+    return datetime.now(UTC)
+
+
+def iso(time: datetime | None) -> str | None:
+    """A stored time as clients see it."""
+    return None if time is None else time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def make_engine(url: str) -> Engine:
+    """An engine for SQLite (WAL, waiting for locks) or PostgreSQL."""
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=40)
+    engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=20, max_overflow=40)
+
+    @event.listens_for(engine, "connect")
+    def _configure(connection: Any, _record: Any) -> None:
+        # The driver's own transactions begin too late; "begin" below starts every one.
+        connection.isolation_level = None
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=FULL",
+            "foreign_keys=ON",
+            "busy_timeout=30000",
+            "cache_size=-20000",
+        ):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Any) -> None:
+        # A reader that turns into a writer fails at once whatever the timeout: writers say so at the start.
+        writes = connection.get_execution_options().get("mcn_writes", True)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Session]:
+    """A session that commits at the end and then does what was asked for after the commit."""
+    with Session(engine) as session:
+        yield session
+        session.commit()
+        hooks = session.info.pop(_HOOKS, [])
+    for hook in hooks:
+        hook()
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Session]:
+    """A session that only reads: on SQLite it waits for no writer and no writer for it."""
+    with Session(engine.execution_options(mcn_writes=False)) as session:
+        yield session
+
+
+def after_commit(session: Session, hook: Callable[[], object]) -> None:
+    """Has something done once the session's changes are on disk, and only then."""
+    session.info.setdefault(_HOOKS, []).append(hook)
+
+
+def serialize_events(session: Session) -> None:
+    """On PostgreSQL, makes event ids rise in the order of their commits; SQLite has one writer anyway."""
+    if session.get_bind().dialect.name == "postgresql":
+        session.execute(text("SELECT pg_advisory_xact_lock(4242)"))
+
+
+def upgrade(url: str) -> None:
+    """Brings the database to the newest migration."""
+    command.upgrade(_alembic(url), "head")
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the database is at the newest migration."""
+    with reading(engine) as session:
+        current = MigrationContext.configure(session.connection()).get_current_revision()
+    return current == ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def _alembic(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config

@@ -1,0 +1,132 @@
+"""Errors as RFC 9457 problems: a stable type, and a detail that says what to change."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import OperationalError
+from starlette.exceptions import HTTPException
+
+log = logging.getLogger(__name__)
+
+
+class Problem(Exception):  # noqa: N818
+    """An error that is the answer to a request."""
+
+    status: ClassVar[int] = 400
+    type: ClassVar[str] = "bad-request"
+    title: ClassVar[str] = "The request cannot be understood"
+
+    def __init__(self, detail: str, *, errors: Sequence[dict[str, Any]] = (), headers: dict[str, str] | None = None):
+        super().__init__(detail)
+        self.detail = detail
+        self.errors = list(errors)
+        self.headers = headers or {}
+
+
+class Invalid(Problem):
+    """A value that cannot be; `errors` has an entry a field."""
+
+    status, type, title = 422, "invalid", "A value is not allowed"
+
+
+class InvalidSpec(Problem):
+    """A job specification that cannot be used."""
+
+    status, type, title = 422, "invalid-spec", "The job specification cannot be used"
+
+
+class Unauthenticated(Problem):
+    """No token, or none that is known and in force."""
+
+    status, type, title = 401, "unauthenticated", "A token is needed"
+
+
+class Forbidden(Problem):
+    """A token that may not do this."""
+
+    status, type, title = 403, "forbidden", "This token may not do that"
+
+
+class NotFound(Problem):
+    """Something that is not there."""
+
+    status, type, title = 404, "not-found", "There is no such thing"
+
+
+class Conflict(Problem):
+    """What the present state does not allow."""
+
+    status, type, title = 409, "conflict", "The present state does not allow that"
+
+
+class IdempotencyMismatch(Conflict):
+    """A key that was used for another body."""
+
+    type, title = "idempotency-mismatch", "This Idempotency-Key was used for another request"
+
+
+class Unavailable(Problem):
+    """Something that the service needs cannot be reached; trying again helps."""
+
+    status, type, title = 503, "unavailable", "A part of the service cannot be reached"
+
+
+PROBLEMS: tuple[type[Problem], ...] = (
+    Problem, Invalid, InvalidSpec, Unauthenticated, Forbidden, NotFound, Conflict, IdempotencyMismatch, Unavailable,
+)  # fmt: skip
+
+
+def install(app: FastAPI) -> None:
+    """Answers every error as a problem."""
+
+    @app.exception_handler(Problem)
+    def _problem(_request: Request, error: Problem) -> JSONResponse:
+        return answer(error.status, error.type, error.title, error.detail, error.errors, error.headers)
+
+    @app.exception_handler(RequestValidationError)
+    def _validation(_request: Request, error: RequestValidationError) -> JSONResponse:
+        # The default handler echoes the input, which may hold what JSON cannot.
+        errors = [
+            {"loc": [_plain(part) for part in entry["loc"]], "msg": _plain(entry["msg"])} for entry in error.errors()
+        ]
+        detail = "; ".join(f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}" for entry in errors[:5])
+        return answer(422, Invalid.type, Invalid.title, detail, errors)
+
+    @app.exception_handler(HTTPException)
+    def _http(_request: Request, error: HTTPException) -> JSONResponse:
+        slugs = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
+        slug = slugs.get(error.status_code, "bad-request")
+        headers = dict(error.headers or {})
+        return answer(error.status_code, slug, str(error.detail), str(error.detail), headers=headers)
+
+    @app.exception_handler(OperationalError)
+    def _database(_request: Request, error: OperationalError) -> JSONResponse:
+        log.error("the database cannot be used: %s", error)
+        detail = "the database cannot be reached at the moment: nothing was changed, try again"
+        return answer(503, Unavailable.type, Unavailable.title, detail, headers={"Retry-After": "2"})
+
+
+def answer(
+    status: int,
+    slug: str,
+    title: str,
+    detail: str,
+    errors: Sequence[dict[str, Any]] = (),
+    headers: dict[str, str] | None = None,
+) -> JSONResponse:
+    """A problem as a response."""
+    body: dict[str, Any] = {"type": slug, "title": title, "status": status, "detail": _plain(detail)}
+    if errors:
+        body["errors"] = list(errors)
+    return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def _plain(value: Any) -> Any:
+    """Text that can be sent: lone surrogates are replaced."""
+    return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

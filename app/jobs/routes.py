@@ -1,0 +1,168 @@
+"""Jobs over HTTP."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.concurrency import run_in_threadpool
+
+from app import paging
+from app.auth import Member, Principal, Viewer
+from app.db import transaction
+from app.errors import Invalid
+from app.events import log_stream, sse
+from app.jobs import queries, schemas, service
+from app.openapi import JOB_BODY
+from app.paging import Cursor, Limit
+from app.session import Configured, Reading, Writing
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+JobId = Annotated[str, Path(max_length=64, description="`job_` and 26 characters")]
+Word = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=schemas.JobView,
+    openapi_extra=JOB_BODY,
+    responses={200: {"model": schemas.JobView | schemas.DryRun}, 409: {}, 413: {}},
+)
+async def post_job(
+    request: Request,
+    asks: Member,
+    settings: Configured,
+    dry_run: bool = False,
+    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+) -> Response:
+    """Submit a job. The answer comes when it is stored: from then on it is not lost."""
+    body = await request.body()
+    return await run_in_threadpool(_post, request, body, asks, settings, dry_run, idempotency_key)
+
+
+def _post(
+    request: Request, body: bytes, asks: Principal, settings: Configured, dry_run: bool, key: str | None
+) -> JSONResponse:
+    if key is not None and not key.isprintable():
+        raise Invalid("Idempotency-Key: give printable characters")
+    spec = service.checked(settings, service.read_body(body))
+    if dry_run:
+        with request.app.state.reading() as session:
+            return JSONResponse(service.preview(session, spec))
+    with transaction(request.app.state.engine) as session:
+        job, new = service.submit(session, settings, asks, spec, key=key, body=body)
+        [shown] = queries.views(session, [job])
+    return JSONResponse(shown, 201 if new else 200, {"Location": f"/jobs/{shown['id']}"})
+
+
+@router.get("", response_model=schemas.JobPage)
+def get_jobs(
+    _asks: Viewer,
+    session: Reading,
+    state: Annotated[list[schemas.StateName] | None, Query()] = None,
+    kind: Literal["expert", "fusion", "head", "evaluate"] | None = None,
+    tag: Word = None,
+    sweep: Word = None,
+    q: Word = None,
+    sort: Literal["created_at", "-created_at", "priority", "-priority", "name", "-name"] = "-created_at",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> Any:
+    """List jobs, newest first unless sorted otherwise; `q` is a part of the name."""
+    return queries.list_jobs(
+        session, state=list(state or []), kind=kind, tag=tag, sweep=sweep, q=q, sort=sort, limit=limit, cursor=cursor
+    )
+
+
+@router.get("/{job_id}", response_model=schemas.JobView)
+def get_job(job_id: JobId, _asks: Viewer, session: Reading) -> Any:
+    """A job."""
+    return queries.views(session, [queries.get_job(session, job_id)])[0]
+
+
+@router.delete("/{job_id}", response_model=schemas.Freed)
+def delete_job(job_id: JobId, asks: Member, session: Writing, settings: Configured) -> Any:
+    """Delete a job that has ended, with its metrics, checkpoints and components."""
+    return {"id": job_id, "bytes_freed": service.remove(session, settings, asks, job_id)}
+
+
+@router.post("/{job_id}/cancel", status_code=202, response_model=schemas.JobView)
+def cancel(job_id: JobId, asks: Member, session: Writing, settings: Configured) -> Any:
+    """End a job; what it has trained so far stays."""
+    return queries.views(session, [service.cancel(session, settings, asks, job_id)])[0]
+
+
+@router.post("/{job_id}/pause", status_code=202, response_model=schemas.JobView)
+def pause(job_id: JobId, asks: Member, session: Writing, settings: Configured) -> Any:
+    """Write a checkpoint and free the device."""
+    return queries.views(session, [service.pause(session, settings, asks, job_id)])[0]
+
+
+@router.post("/{job_id}/resume", status_code=202, response_model=schemas.JobView)
+def resume(job_id: JobId, asks: Member, session: Writing, settings: Configured) -> Any:
+    """Go on with a paused job, to the same bits as if it had not been paused."""
+    return queries.views(session, [service.resume(session, settings, asks, job_id)])[0]
+
+
+@router.post("/{job_id}/retry", status_code=202, response_model=schemas.JobView)
+def retry(job_id: JobId, asks: Member, session: Writing, settings: Configured) -> Any:
+    """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
+    return queries.views(session, [service.retry(session, settings, asks, job_id)])[0]
+
+
+@router.get("/{job_id}/progress", response_model=schemas.Progress)
+def get_progress(job_id: JobId, _asks: Viewer, session: Reading) -> Any:
+    """How far it is, how fast, and how long it will take."""
+    return schemas.progress(queries.get_job(session, job_id))
+
+
+@router.get("/{job_id}/attempts", response_model=schemas.AttemptPage)
+def get_attempts(job_id: JobId, _asks: Viewer, session: Reading) -> Any:
+    """Every start of it: where, when, how it ended."""
+    queries.get_job(session, job_id)
+    return {"items": [schemas.attempt_view(row) for row in queries.list_attempts(session, job_id)], "next_cursor": None}
+
+
+@router.get(
+    "/{job_id}/events",
+    response_model=schemas.EventPage,
+    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
+)
+def get_events(
+    request: Request,
+    job_id: JobId,
+    _asks: Viewer,
+    session: Reading,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+    last_event_id: Annotated[str | None, Header(max_length=32)] = None,
+) -> Any:
+    """What happened to it; with `Accept: text/event-stream` as a stream that goes on until the job has ended."""
+    queries.get_job(session, job_id)
+    if last_event_id is not None and not (last_event_id.isascii() and last_event_id.isdigit()):
+        raise Invalid("Last-Event-ID: give the id of the last event you have, a whole number")
+    after = min(int(last_event_id), 2**62) if last_event_id else 0
+    if "text/event-stream" in request.headers.get("accept", ""):
+        return sse(request.app.state.hub, job_id, after)
+    if cursor:
+        after = paging.decode(cursor, [int])[0]
+    found = queries.list_events(session, job_id, after=after, limit=limit + 1)
+    shown = paging.page(found, limit, lambda event: paging.encode(event.id))
+    return shown | {"items": [schemas.event_view(event) for event in shown["items"]]}
+
+
+@router.get("/{job_id}/logs", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+def get_logs(
+    request: Request,
+    job_id: JobId,
+    _asks: Viewer,
+    session: Reading,
+    settings: Configured,
+    tail: Annotated[int, Query(ge=0, le=100_000)] = 200,
+    follow: bool = False,
+) -> Response:
+    """The output of its newest attempt: the last lines, and with `follow` what comes until it has ended."""
+    job = queries.get_job(session, job_id)
+    return log_stream(request.app.state.hub, settings.runs_dir / job.id, job.id, job.attempt, tail, follow)

@@ -1,0 +1,124 @@
+"""The HTTP service: the only place where its parts are joined."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from starlette.middleware.body_limit import RequestBodyLimitMiddleware
+
+from app import errors
+from app.auth import BROWSER_CHALLENGE, Principal, ensure_admin, needs
+from app.catalogue.routes import router as catalogue
+from app.components.routes import router as components
+from app.db import is_current, make_engine, reading, transaction, upgrade
+from app.errors import Problem, Unauthenticated, Unavailable
+from app.events import Hub
+from app.jobs.routes import router as jobs
+from app.metrics.routes import router as metrics
+from app.roles import Role
+from app.settings import Settings
+from app.tokens.routes import router as tokens
+
+MAX_BODY_BYTES = 1 << 20
+
+
+def create_app(settings: Settings | None = None) -> FastAPI:
+    """The application; on start it brings the database up to date and makes the first token."""
+    settings = settings or Settings()
+    settings.make_folders()
+    engine = make_engine(settings.sqlalchemy_url)
+    hub = Hub(engine)
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+        upgrade(settings.sqlalchemy_url)
+        with transaction(engine) as session:
+            ensure_admin(session, settings.data_dir / "admin-token")
+        await hub.start()
+        yield
+        await hub.stop()
+        engine.dispose()
+
+    app = FastAPI(
+        title="MCN Fusion",
+        summary="Train multi-expert fusion models: experts, fusion and head.",
+        version="1",
+        lifespan=lifespan,
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        responses={
+            "4XX": {
+                "description": "A problem (RFC 9457)",
+                "content": {"application/problem+json": {"schema": _PROBLEM}},
+            },
+            503: {"description": "Try again", "content": {"application/problem+json": {"schema": _PROBLEM}}},
+        },
+    )
+    app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
+    app.state.reading = partial(reading, engine)
+    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
+    errors.install(app)
+    for router in (jobs, metrics, components, tokens, catalogue):
+        app.include_router(router)
+    _add_service_routes(app)
+    return app
+
+
+_PROBLEM: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "detail": {"type": "string"},
+        "errors": {"type": "array", "items": {"type": "object"}},
+    },
+}
+
+
+def _browser(request: Request) -> Principal:
+    """A viewer; a browser without a token is asked for one."""
+    try:
+        return needs(Role.viewer)(request)
+    except Unauthenticated as problem:
+        raise Unauthenticated(problem.detail, headers=BROWSER_CHALLENGE) from None
+
+
+def _add_service_routes(app: FastAPI) -> None:
+    @app.get("/healthz", tags=["service"])
+    def healthz() -> dict[str, str]:
+        """The process is alive."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["service"])
+    def readyz(request: Request) -> dict[str, str]:
+        """The database can be used and is up to date."""
+        current = None
+        with suppress(Exception):  # whatever stands between us and the database, we are not ready
+            current = is_current(request.app.state.engine)
+        if not current:
+            raise Unavailable("the database cannot be reached" if current is None else "run `mcn db upgrade`")
+        return {"status": "ready"}
+
+    @app.get("/", include_in_schema=False)
+    def root(_asks: Principal = Depends(_browser)) -> RedirectResponse:
+        return RedirectResponse("/docs")
+
+    @app.get("/docs", include_in_schema=False)
+    def docs(_asks: Principal = Depends(_browser)) -> HTMLResponse:
+        return get_swagger_ui_html(openapi_url="/openapi.json", title="MCN Fusion API")
+
+    @app.get("/openapi.json", include_in_schema=False)
+    def openapi(_asks: Principal = Depends(_browser)) -> JSONResponse:
+        return JSONResponse(app.openapi())
+
+
+__all__ = ["Problem", "create_app"]

@@ -1,0 +1,160 @@
+"""What the command line prints: tables, and jobs that are watched as they go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from app.client import ENDED, Api
+
+COLORS = {
+    "succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "starting": "cyan", "paused": "magenta",
+}  # fmt: skip
+
+
+def size(count: int) -> str:
+    """Bytes as a person says them."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    raise AssertionError
+
+
+def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
+    """Jobs, one a row."""
+    table = Table("id", "kind", "name", "state", "progress", "accuracy", "", box=None, pad_edge=False)
+    for job in jobs:
+        table.add_row(
+            job["id"],
+            job["kind"],
+            job["name"],
+            _state(job["state"]),
+            bar(job["progress"]),
+            accuracy(job["metrics"]),
+            pace(job),
+        )
+    return table
+
+
+def _state(state: str) -> Text:
+    return Text(state, style=COLORS.get(state, ""))
+
+
+def bar(progress: Mapping[str, Any], width: int = 16) -> str:
+    """How far, as a bar and in percent."""
+    done = round(progress["fraction"] * width)
+    return f"{'━' * done}{'╌' * (width - done)} {100 * progress['fraction']:3.0f} %"
+
+
+def accuracy(metrics: Mapping[str, float | None]) -> str:
+    """The accuracy that says most: on test if it is there, of the fused path if there is one."""
+    for part in ("test", "val"):
+        for path in ("fused", "expert_0"):
+            value = metrics.get(f"{part}/accuracy_{path}")
+            if value is not None:
+                return f"{part} {value:.3f}"
+    return ""
+
+
+def pace(job: Mapping[str, Any]) -> str:
+    """Images a second and the time left, or why it is where it is."""
+    if job["state"] in ("running",):
+        speed, eta = job["progress"]["images_per_s"], job["progress"]["eta_s"]
+        parts = [f"{speed:,.0f} img/s" if speed else "", f"{duration(eta)} left" if eta else ""]
+        return "  ".join(part for part in parts if part)
+    if job["state"] == "waiting":
+        return f"for {len(job['waits_for'])} jobs"
+    return (job["message"] or job["reason"] or "").splitlines()[0] if job["message"] or job["reason"] else ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them."""
+    whole = round(seconds)
+    if whole >= 3600:
+        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
+    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
+
+
+def watch(api: Api, job_ids: list[str], console: Console) -> list[dict[str, Any]]:
+    """Shows jobs until all have ended: live on a terminal, a line a change elsewhere. Gives them as they ended."""
+    import time
+
+    said: dict[str, str] = {}
+    with Live(console=console, refresh_per_second=8, transient=False) if console.is_terminal else _Nothing() as live:
+        while True:
+            jobs = [api.get(f"/jobs/{job_id}") for job_id in job_ids]
+            if isinstance(live, Live):
+                live.update(jobs_table(jobs))
+            else:
+                for job in jobs:
+                    _say_changes(job, said, console)
+            if all(job["state"] in ENDED for job in jobs):
+                return jobs
+            time.sleep(0.4)
+
+
+def _say_changes(job: Mapping[str, Any], said: dict[str, str], console: Console) -> None:
+    progress = job["progress"]
+    tenth = int(progress["fraction"] * 4)
+    line = f"{job['state']} {tenth}"
+    if said.get(job["id"]) != line:
+        said[job["id"]] = line
+        parts = [job["name"] or job["id"], job["state"]]
+        if job["state"] == "running" and progress["epochs"]:
+            parts.append(f"epoch {progress['epoch']}/{progress['epochs']}")
+        parts += [accuracy(job["metrics"]), pace(job)]
+        console.print("  ".join(part for part in parts if part), markup=False, highlight=False, soft_wrap=True)
+
+
+class _Nothing:
+    def __enter__(self) -> _Nothing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+
+def job_table(job: Mapping[str, Any]) -> Table:
+    """One job, field by field."""
+    table = Table.grid(padding=(0, 2))
+    for name in (
+        "id",
+        "kind",
+        "name",
+        "tags",
+        "state",
+        "reason",
+        "message",
+        "attempt",
+        "owner",
+        "created_at",
+        "started_at",
+        "finished_at",
+    ):
+        value = job[name]
+        if value not in (None, "", []):
+            table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
+    table.add_row("progress", f"{bar(job['progress'])}  {pace(job) if job['state'] == 'running' else ''}")
+    if job["waits_for"]:
+        table.add_row("waits for", ", ".join(job["waits_for"]))
+    for key, value in job["metrics"].items():
+        if key.startswith(("test/", "val/accuracy")) and value is not None:
+            table.add_row(key, f"{value:.4f}")
+    return table
+
+
+def components_table(items: Iterable[Mapping[str, Any]]) -> Table:
+    """Components, one a row."""
+    table = Table("name", "id", "epoch", "selected by", "size", "sha256", box=None, pad_edge=False)
+    for item in items:
+        best = item["metrics"].get(item["selected_by"])
+        chosen = f"{item['selected_by']} {best:.3f}" if best is not None else item["selected_by"]
+        table.add_row(item["name"], item["id"], str(item["epoch"]), chosen, size(item["bytes"]), item["sha256"][:12])
+    return table

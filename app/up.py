@@ -1,0 +1,171 @@
+"""The service on one machine: API and worker as one foreground tree."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import fcntl
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import IO
+
+import httpx
+
+from app.settings import Settings
+
+ROOT = Path(__file__).parents[1]
+READY_LIMIT_S = 60.0
+STOP_LIMIT_S = 15.0
+
+
+class CannotStart(Exception):  # noqa: N818
+    """Why the service cannot be started, in a sentence for a person."""
+
+
+class Parts:
+    """The processes of the service; one that dies is started again."""
+
+    def __init__(self, settings: Settings, say: Callable[[str], object]) -> None:
+        self._settings = settings
+        self._say = say
+        python = [sys.executable, "-m"]
+        self._commands = {
+            "api": [
+                *python, "uvicorn", "app.main:create_app", "--factory", "--host", settings.host, "--port", str(settings.port),
+                "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning",
+                "--timeout-graceful-shutdown", "3", "--timeout-keep-alive", "30",
+            ],
+            "worker": [*python, "celery", "-A", "worker.app", "worker", "--loglevel", "warning", "--without-mingle",
+                       "--without-gossip", "--without-heartbeat", "--pool", "threads", "--concurrency", "2"],
+        }  # fmt: skip
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._restarts: dict[str, list[float]] = {name: [] for name in self._commands}
+
+    def start(self, name: str) -> None:
+        """Starts one part, in a session of its own: Ctrl-C is for us to pass on."""
+        log = (self._settings.data_dir / f"{name}.log").open("ab")
+        with log:
+            self._processes[name] = subprocess.Popen(
+                self._commands[name],
+                cwd=ROOT,
+                env=os.environ | {"MCN_DATA_DIR": str(self._settings.data_dir), "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
+
+    def start_all(self) -> None:
+        """Starts the API, waits until it has made the database, then starts the worker."""
+        self.start("api")
+        self._wait_ready()
+        self.start("worker")
+
+    def _wait_ready(self) -> None:
+        deadline = time.monotonic() + READY_LIMIT_S
+        while not is_ready(self._settings):
+            if self._processes["api"].poll() is not None or time.monotonic() > deadline:
+                log = self._settings.data_dir / "api.log"
+                tail = log.read_text(errors="replace").strip().splitlines()[-3:]
+                raise CannotStart(f"the API did not start; {log} ends with: " + " | ".join(tail))
+            time.sleep(0.05)
+
+    def watch(self) -> None:
+        """Starts again what has died: at once, but no more than five times a minute."""
+        for name, process in list(self._processes.items()):
+            if process.poll() is None:
+                continue
+            recent = [at for at in self._restarts[name] if time.monotonic() - at < 60.0]
+            if len(recent) >= 5:
+                raise CannotStart(f"the {name} keeps ending; see {self._settings.data_dir / f'{name}.log'}")
+            self._restarts[name] = [*recent, time.monotonic()]
+            self._say(f"The {name} ended (exit code {process.returncode}); it is started again.")
+            self.start(name)
+
+    def stop(self) -> None:
+        """Ends all parts; training processes are not among them."""
+        for process in self._processes.values():
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+        deadline = time.monotonic() + STOP_LIMIT_S
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.1, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def is_ready(settings: Settings) -> bool:
+    """Whether an API answers there, and can use its database."""
+    with contextlib.suppress(httpx.HTTPError):
+        return httpx.get(f"{settings.api_url}/readyz", timeout=2.0).status_code == 200
+    return False
+
+
+@contextlib.contextmanager
+def running(settings: Settings, say: Callable[[str], object]) -> Iterator[Parts]:
+    """The service, up and ready; ended on leaving. Raises CannotStart."""
+    settings.make_folders()
+    with _only_one(settings) as _:
+        _check_port(settings)
+        parts = Parts(settings, say)
+        try:
+            parts.start_all()
+            yield parts
+        finally:
+            parts.stop()
+
+
+def wait_for_signal(parts: Parts) -> None:
+    """Watches the parts until Ctrl-C or SIGTERM."""
+    received: list[int] = []
+
+    def note(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        while not received:
+            parts.watch()
+            time.sleep(0.3)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _only_one(settings: Settings) -> Iterator[IO[str]]:
+    with (settings.data_dir / "up.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CannotStart(
+                f"the service already runs on {settings.data_dir}: end that one, or give another MCN_DATA_DIR and MCN_PORT"
+            ) from None
+        yield lock
+
+
+def _check_port(settings: Settings) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((settings.host, settings.port))
+        except OSError as error:
+            raise CannotStart(
+                f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}): give another MCN_PORT"
+            ) from None
+
+
+def _die_with_parent() -> None:
+    """Where the parent is killed without a chance to end its parts, Linux ends them (PR_SET_PDEATHSIG is 1)."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)

@@ -1,0 +1,35 @@
+"""Alembic's entry: migrates the database that `app.db.upgrade` names."""
+
+from __future__ import annotations
+
+from alembic import context
+from sqlalchemy import create_engine, event
+from sqlmodel import SQLModel
+
+import app.models  # noqa: F401 (fills the metadata)
+
+url = context.config.get_main_option("sqlalchemy.url")
+assert url is not None
+engine = create_engine(url)
+if engine.dialect.name == "sqlite":
+
+    @event.listens_for(engine, "connect")
+    def _wait_for_others(connection: object, _record: object) -> None:
+        connection.execute("PRAGMA busy_timeout=30000")  # type: ignore[attr-defined]
+
+
+with engine.connect() as connection:
+    # SQLite alters a table by making it anew.
+    context.configure(
+        connection=connection,
+        target_metadata=SQLModel.metadata,
+        render_as_batch=True,
+        compare_type=True,
+        transaction_per_migration=True,
+    )
+    with context.begin_transaction():
+        if engine.dialect.name == "postgresql":
+            # Two services that start together migrate one after the other.
+            connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4241)")
+        context.run_migrations()
+engine.dispose()

@@ -1,0 +1,71 @@
+"""The Celery application, `celery -A worker.app worker`, and the rounds that it makes whether or not it is nudged."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+
+from celery import Celery
+from celery.signals import worker_ready, worker_shutting_down
+
+from app.dispatch import celery_config
+from app.settings import Settings
+from worker import reconcile as rounds
+from worker.machine import this_machine
+
+log = logging.getLogger(__name__)
+SUPERVISE_S = 0.2
+
+settings = Settings()
+app = Celery("mcn")
+app.conf.update(
+    celery_config(settings),
+    worker_pool="threads",
+    worker_concurrency=2,
+    worker_send_task_events=False,
+)
+_one_round = threading.Lock()
+_stopping = threading.Event()
+
+
+@app.task(name="start")
+def start() -> None:
+    """A job may be startable."""
+    with _one_round:
+        rounds.start_all(this_machine())
+
+
+@app.task(name="tend")
+def tend() -> None:
+    """Something is wished of a job that runs."""
+    with _one_round:
+        rounds.tend_all(this_machine())
+
+
+@worker_ready.connect
+def _supervise(**_: Any) -> None:
+    threading.Thread(target=_loop, name="supervisor", daemon=True).start()
+
+
+@worker_shutting_down.connect
+def _stop(**_: Any) -> None:
+    _stopping.set()
+
+
+def _loop() -> None:
+    """Follows the processes on this machine closely; it needs no broker, so they are followed without one too."""
+    machine = this_machine()
+    last = -1.0
+    clock = 0.0
+    while not _stopping.wait(SUPERVISE_S):
+        clock += SUPERVISE_S
+        try:
+            with _one_round:
+                if clock - last >= settings.reconcile_s:
+                    last = clock
+                    rounds.reconcile(machine)
+                elif rounds.tend_all(machine):
+                    rounds.start_all(machine)
+        except Exception as error:  # the database may be away for a while
+            log.warning("the round is put off: %s", error)
