@@ -16,8 +16,8 @@ def download(
 ) -> Path:
     """Fetches a component into `target` (a folder: under the name the service gives); gives the file.
 
-    What is there of an earlier try (`<name>.part`) is kept if the service still has the same file. Raises ApiError where
-    the content is not what was promised.
+    What is there of an earlier try (`<name>.part`) is kept if the service still has the same file. Raises ApiError
+    where the content is not what was promised.
     """
     with api.stream(path, format=format, headers={"Range": "bytes=0-0"}) as answer:
         etag = answer.headers["etag"]

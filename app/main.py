@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
@@ -92,6 +92,9 @@ def _browser(request: Request) -> Principal:
         raise Unauthenticated(problem.detail, headers=BROWSER_CHALLENGE) from None
 
 
+Browser = Annotated[Principal, Depends(_browser)]
+
+
 def _add_service_routes(app: FastAPI) -> None:
     @app.get("/healthz", tags=["service"])
     def healthz() -> dict[str, str]:
@@ -109,15 +112,15 @@ def _add_service_routes(app: FastAPI) -> None:
         return {"status": "ready"}
 
     @app.get("/", include_in_schema=False)
-    def root(_asks: Principal = Depends(_browser)) -> RedirectResponse:
+    def root(_asks: Browser) -> RedirectResponse:
         return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
-    def docs(_asks: Principal = Depends(_browser)) -> HTMLResponse:
+    def docs(_asks: Browser) -> HTMLResponse:
         return get_swagger_ui_html(openapi_url="/openapi.json", title="MCN Fusion API")
 
     @app.get("/openapi.json", include_in_schema=False)
-    def openapi(_asks: Principal = Depends(_browser)) -> JSONResponse:
+    def openapi(_asks: Browser) -> JSONResponse:
         return JSONResponse(app.openapi())
 
 

@@ -33,7 +33,7 @@ class Settings(BaseSettings):
     port: int = Field(default=8000, ge=0, le=65535, description="port that the API listens on")
     devices: str | None = Field(
         default=None,
-        description="devices that this machine's worker trains on, such as `0,1` or `cpu`; default: all GPUs, else one CPU slot",
+        description="what this machine trains on, such as `0,1` or `cpu`; default: all GPUs, else one CPU slot",
     )
     token: str | None = Field(
         default=None, description="token of the command line; default: the file `admin-token`, if readable"

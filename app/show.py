@@ -13,8 +13,13 @@ from rich.text import Text
 from app.client import ENDED, Api
 
 COLORS = {
-    "succeeded": "green", "failed": "red", "cancelled": "yellow", "running": "cyan", "starting": "cyan", "paused": "magenta",
-}  # fmt: skip
+    "succeeded": "green",
+    "failed": "red",
+    "cancelled": "yellow",
+    "running": "cyan",
+    "starting": "cyan",
+    "paused": "magenta",
+}
 
 
 def size(count: int) -> str:

@@ -36,15 +36,16 @@ class Parts:
         self._settings = settings
         self._say = say
         python = [sys.executable, "-m"]
+        # No more noise than warnings, and a stop that does not wait for open streams.
+        api = f"--host {settings.host} --port {settings.port} --loop uvloop --http httptools --no-access-log"
+        api += " --log-level warning --timeout-graceful-shutdown 3 --timeout-keep-alive 30"
+        worker = (
+            "--loglevel warning --without-mingle --without-gossip --without-heartbeat --pool threads --concurrency 2"
+        )
         self._commands = {
-            "api": [
-                *python, "uvicorn", "app.main:create_app", "--factory", "--host", settings.host, "--port", str(settings.port),
-                "--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning",
-                "--timeout-graceful-shutdown", "3", "--timeout-keep-alive", "30",
-            ],
-            "worker": [*python, "celery", "-A", "worker.app", "worker", "--loglevel", "warning", "--without-mingle",
-                       "--without-gossip", "--without-heartbeat", "--pool", "threads", "--concurrency", "2"],
-        }  # fmt: skip
+            "api": [*python, "uvicorn", "app.main:create_app", "--factory", *api.split()],
+            "worker": [*python, "celery", "-A", "worker.app", "worker", *worker.split()],
+        }
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts: dict[str, list[float]] = {name: [] for name in self._commands}
 
@@ -149,7 +150,7 @@ def _only_one(settings: Settings) -> Iterator[IO[str]]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise CannotStart(
-                f"the service already runs on {settings.data_dir}: end that one, or give another MCN_DATA_DIR and MCN_PORT"
+                f"the service already runs on {settings.data_dir}: end it, or give another MCN_DATA_DIR and MCN_PORT"
             ) from None
         yield lock
 

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Annotated, Any, NoReturn
@@ -93,14 +93,20 @@ def export(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
     name: Annotated[str, typer.Argument(help="expert_0, expert_1, .., fusion, head or complete.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: the well-known name, here]")] = None,
-    format: Annotated[str, typer.Option(help="pth or safetensors.")] = "pth",
+    format: Annotated[str | None, typer.Option(help="pth or safetensors. [default: by the file, or pth]")] = None,
 ) -> None:
     """Copy a component out of a run, verified, in the format asked for."""
     with _plain_errors():
         from core.components import FORMATS, convert_component, read_component_manifest
 
+        ending = output.suffix.removeprefix(".") if output and output.suffix.removeprefix(".") in FORMATS else None
+        format = format or ending or "pth"
         if format not in FORMATS:
             raise ValueError(f"format is {format}; choose {' or '.join(FORMATS)}")
+        if ending not in (None, format):
+            raise ValueError(f"{output} ends in .{ending}, but the format asked for is {format}")
+        if output and not output.parent.is_dir():
+            raise ValueError(f"there is no folder {output.parent}")
         folder = run_dir / "components"
         names = sorted(file.stem for file in folder.glob("*.json"))
         manifest = read_component_manifest(folder, name) if name in names else None
@@ -121,18 +127,27 @@ def _read(spec: str, overrides: list[str]) -> JobSpec:
     try:
         return parse_text(text, overrides)
     except SpecError as error:
-        _fail("\n".join(f"{spec}: {entry}" for entry in error.errors))
+        _fail(f"{spec}: {error}")
 
 
 def _run(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None) -> Any:
+    from core.lock import run_lock
+
+    if run_dir.exists() and not run_dir.is_dir():
+        raise ValueError(f"{run_dir} is a file; give a folder as the run directory")
+    if run_dir == Path():
+        raise ValueError("a run needs a folder of its own as --run-dir, such as runs/first")
+    with run_lock(run_dir) if _main_process() else nullcontext():
+        return _run_alone(job, run_dir, data_roots, device)
+
+
+def _run_alone(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None) -> Any:
     from core.console import ConsoleReporter
     from core.fit import fit
     from core.judge import evaluate_job
     from core.meter import NonFiniteLossError
     from core.reporting import EventLog, Fanout, Silent
 
-    if run_dir.exists() and not run_dir.is_dir():
-        raise ValueError(f"{run_dir} is a file; give a folder as the run directory")
     reporter: Any = Silent()
     if _main_process():
         reporters: list[Any] = [EventLog(run_dir / "events.jsonl"), ConsoleReporter(err)]
@@ -142,7 +157,7 @@ def _run(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None
             reporters.append(WandbReporter(job, run_dir, on_failure=lambda message: err.print(f"warning: {message}")))
         reporter = Fanout(reporters)
     try:
-        with closing(reporter):
+        with closing(reporter), _failure_in(reporter):
             if isinstance(job, EvaluateJob):
                 return evaluate_job(job, run_dir, reporter=reporter, data_roots=data_roots, device=device)
             with _stop_signals() as stopped:
@@ -160,6 +175,17 @@ def _run(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None
         err.print(f"Stopped at step {result.step}, with a checkpoint. The same command goes on from there.")
         raise typer.Exit(128 + stopped[0])
     return result
+
+
+@contextmanager
+def _failure_in(reporter: Any) -> Iterator[None]:
+    """What ends a run is the last event of its log."""
+    try:
+        yield
+    except Exception as error:
+        with suppress(OSError):
+            reporter.emit("state", {"state": "failed", "message": str(error)})
+        raise
 
 
 @contextmanager
@@ -185,8 +211,10 @@ def _plain_errors() -> Iterator[None]:
     """A mistake is one line and exit 2; a crash of the program itself keeps its traceback."""
     try:
         yield
-    except (ValueError, OSError) as error:
-        _fail(str(error))
+    except ValueError as error:
+        _fail(" ".join(str(error).split()))
+    except OSError as error:
+        _fail(f"{error}. Once that is mended, the same command goes on")
     except RuntimeError as error:
         from core.durable import DamagedFileError
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -147,6 +147,16 @@ def build_fusion(spec: AssembledJob, feature_dims: list[int]) -> FusionModule:
         heads=fusion.heads,
         dropout=fusion.dropout,
     )
+
+
+def expert_classes(
+    spec: JobSpec, sources: Sources, classes: Sequence[int], *, keep_heads: bool
+) -> list[tuple[int, ...]]:
+    """The data set's classes that each expert's own logits stand for: `classes`, or its component's own."""
+    if isinstance(spec, ExpertJob):
+        return [tuple(classes)]
+    named = [sources.get(f"experts.{k}") if keep_heads else None for k in range(len(spec.experts))]
+    return [tuple(component.config["classes"] if component else classes) for component in named]
 
 
 def load_weights(model: MultiExpertModel, sources: Sources, shape: Shape, *, keep_heads: bool = False) -> None:

@@ -127,7 +127,7 @@ def save_component(
 
 def link_component(folder: Path, manifest: Mapping[str, Any]) -> None:
     """Gives a component's files their well-known names (again)."""
-    for ending, entry in manifest["files"].items():
+    for entry in manifest["files"].values():
         place = folder / entry["place"]
         place.parent.mkdir(parents=True, exist_ok=True)
         blob = folder / entry["file"]

@@ -112,7 +112,7 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
     table.add_row("augmentation", ", ".join(f"{key} {value}" for key, value in plan["augmentation"].items()))
     for line in plan["augmentation_left_out"]:
         table.add_row("", line)
-    if plan["expected_accuracy"]:
+    if plan["expected_accuracy"] and data["name"] == "cifar100":
         low, high = plan["expected_accuracy"]["cifar100_augmented"]
         table.add_row("expected", f"{low}-{high} % on CIFAR-100 by the recipe's author: an expectation, not a result")
     table.add_row(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from core.assemble import Sources
@@ -13,9 +14,9 @@ from core.spec import ExpertJob, JobSpec
 
 
 def component_configs(
-    spec: JobSpec, model: MultiExpertModel, phase: Phase, sources: Sources
+    spec: JobSpec, model: MultiExpertModel, phase: Phase, sources: Sources, classes: Sequence[Sequence[int]]
 ) -> dict[str, dict[str, Any]]:
-    """By component name; `source` says where a component started from."""
+    """By component name. `classes` are what each expert's logits stand for; `source` says where one started from."""
     dataset = phase.dataset
     names = [dataset.class_names[index] for index in phase.classes]
     data = data_config(
@@ -26,7 +27,8 @@ def component_configs(
     configs: dict[str, dict[str, Any]] = {}
     for k, (field, expert_spec, expert) in enumerate(zip(fields, specs, model.experts, strict=True)):
         assert isinstance(expert, Expert)
-        own = expert_config(expert_spec, expert, classes=phase.classes, class_names=names, data=data)
+        known = [dataset.class_names[index] for index in classes[k]]
+        own = expert_config(expert_spec, expert, classes=classes[k], class_names=known, data=data)
         configs[f"expert_{k}"] = own | _source(sources, field)
     if isinstance(spec, ExpertJob):
         return configs

@@ -10,6 +10,15 @@ from pathlib import Path
 from typing import Any
 
 
+def _mode() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return 0o666 & ~mask
+
+
+_MODE = _mode()
+
+
 class DamagedFileError(RuntimeError):
     """A file whose content is not what was written; the message names it."""
 
@@ -32,6 +41,8 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
+        # Some writers make files for their owner alone; a group reads each other's components.
+        os.chmod(temporary, _MODE)
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
             os.fsync(descriptor)
@@ -117,6 +128,14 @@ def read_manifest(path: Path) -> dict[str, Any]:
     ):
         raise DamagedFileError(path, "does not match its own checksum")
     return dict(payload)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON in a file that this program wrote; raises DamagedFileError that names it."""
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError):
+        raise DamagedFileError(path, "is not the JSON that was written there") from None
 
 
 def verify_file(path: Path, *, sha256: str, size_bytes: int) -> None:

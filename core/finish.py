@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 from core.assemble import Sources, build_model, load_weights
 from core.augment import normalize
 from core.components import load_component, read_component_manifest
-from core.durable import write_durably
+from core.durable import DamagedFileError, read_json, write_durably
 from core.evaluate import evaluate
 from core.model import MultiExpertModel
 from core.phase import Phase, test_batches
@@ -42,7 +42,11 @@ def finished(run_dir: Path) -> bool:
 
 def read_result(run_dir: Path) -> Result:
     """The result of a run that succeeded."""
-    return Result(**json.loads((run_dir / "result.json").read_text()))
+    file = run_dir / "result.json"
+    try:
+        return Result(**read_json(file))
+    except TypeError:
+        raise DamagedFileError(file, "is not a result") from None
 
 
 def write_result(result: Result, run_dir: Path) -> None:
@@ -62,6 +66,7 @@ def finish(
     model: MultiExpertModel,
     phase: Phase,
     sources: Sources,
+    classes: Sequence[Sequence[int]],
     runtime: Runtime,
     reporter: Reporter,
     *,
@@ -77,7 +82,8 @@ def finish(
     folder = run_dir / "components"
     alone = isinstance(spec, ExpertJob)
     best = read_component_manifest(folder, "expert_0" if alone else "complete")
-    assert best is not None, "every run saves its first epoch"
+    if best is None:
+        raise DamagedFileError(folder, "has lost the best components of this run: train it anew in another folder")
     component = load_component(folder / best["files"]["safetensors"]["file"])
     (model.experts[0] if alone else model).load_state_dict(component.state_dict)
     batches = test_batches(dataset, spec, runtime)
@@ -85,8 +91,7 @@ def finish(
     def prepare(images: Any) -> Any:
         return normalize(images, dataset.mean, dataset.std)
 
-    own = [phase.classes] * len(model.experts)
-    after = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=own)
+    after = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=classes)
     metrics, absent = on_test(after.metrics), on_test(after.absent)
     before, untrained = _before(spec, phase, sources, runtime, batches, prepare)
     metrics |= before

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from core.assemble import build_model, load_sources, load_weights
+from core.assemble import build_model, expert_classes, load_sources, load_weights
 from core.augment import BatchAugment, normalize
 from core.checkpoint import load_newest, save_checkpoint
 from core.describe import component_configs
@@ -30,7 +30,7 @@ from core.plan import make_plan
 from core.policies import StepReport, Updates
 from core.reporting import Reporter, Silent
 from core.runtime import start_runtime, stop_runtime
-from core.spec import ComponentName, EvaluateJob, JobSpec
+from core.spec import ComponentName, EvaluateJob, ExpertJob, JobSpec
 from core.writer import Writer
 
 
@@ -50,8 +50,6 @@ def fit(
     for components that do not fit) and NonFiniteLossError.
     """
     assert not isinstance(spec, EvaluateJob), "evaluate_job takes those"
-    if finished(run_dir):
-        return read_result(run_dir)
     runtime = start_runtime(spec, device)
     reporter = reporter if runtime.is_main else Silent()
     writer = Writer()
@@ -59,11 +57,14 @@ def fit(
         # What is trained on what.
         sources = load_sources(spec)
         plan = make_plan(spec, data_roots, sources, activations=False)
+        if finished(run_dir):
+            keep_spec(plan.spec, sources, run_dir)
+            return read_result(run_dir)
         spec, training = plan.spec, plan.spec.training
         epochs = training.epochs or 0
         phase = load_phase(spec, data_roots)
         if runtime.is_main:
-            keep_spec(spec, run_dir / "spec.json")
+            keep_spec(spec, sources, run_dir)
             keep_splits(phase.splits, run_dir / "splits.npz")
         runtime.barrier()
         train, selection = train_batches(phase, spec, runtime), selection_batches(phase, spec, runtime)
@@ -73,7 +74,10 @@ def fit(
         # The model, and what moves it.
         torch.manual_seed(training.seed)
         model = build_model(spec, shape)
-        load_weights(model, sources, shape)
+        # Frozen experts keep their own heads: a new one would never learn.
+        frozen = "experts" in model.frozen
+        load_weights(model, sources, shape, keep_heads=frozen)
+        classes = expert_classes(spec, sources, phase.classes, keep_heads=frozen)
         model.to(runtime.device).to(memory_format=torch.channels_last)
         compiled = training.compile if training.compile is not None else runtime.device.type == "cuda"
         forward = runtime.prepare(model, compiled=compiled)
@@ -84,7 +88,7 @@ def fit(
         meter, watch = Meter(runtime.device), Watch(runtime.device)
         keeper = Keeper(
             run_dir / "components",
-            component_configs(spec, model, phase, sources),
+            component_configs(spec, model, phase, sources, classes),
             on_save=lambda manifest: reporter.emit("component", manifest),
         )
 
@@ -133,11 +137,12 @@ def fit(
                 inputs, targets = augment(images, labels, rng, rank=runtime.rank, world_size=runtime.world_size)
                 with runtime.autocast():
                     outputs: Outputs = forward(runtime.format(inputs))
-                loss = criterion(outputs.fused, outputs.experts, targets)
+                # Frozen experts learn neither from the labels nor from one another.
+                loss = criterion(outputs.fused, [] if frozen else outputs.experts, targets)
                 loss.total.backward()
                 reports = updates.after_backward(last=step + 1 == total)
                 watch.add(step, _watched(loss, reports))
-                meter.add(_measured(loss, reports, outputs, targets))
+                meter.add(_measured(loss, reports, outputs, targets, taught=not frozen))
                 step += 1
                 if step % log_every == 0 or step % per_epoch == 0:
                     watch.check()
@@ -146,7 +151,7 @@ def fit(
                     if outputs.fused is not None:
                         values["lambda"] = training.loss.lambda_individual
                     reporter.emit("metrics", {"step": step, "values": pace.measured(step, runtime) | values})
-                if pace.due(step):
+                if pace.due(step) and step % per_epoch:
                     reporter.emit("progress", pace.progress(step, per_epoch))
                 if runtime.agree(should_stop()) and step < total:
                     checkpoint()
@@ -159,7 +164,12 @@ def fit(
             # The epoch is over: measure it, keep what is best.
             watch.check()
             measured = evaluate(
-                model, selection.epoch(0), lambda u8: normalize(u8, mean, std), runtime, num_classes=shape.num_classes
+                model,
+                selection.epoch(0),
+                lambda u8: normalize(u8, mean, std),
+                runtime,
+                num_classes=shape.num_classes,
+                classes=None if isinstance(spec, ExpertJob) else classes,
             )
             reporter.emit("metrics", {"step": step, "values": _selection_values(measured)})
             epochs_done = epoch + 1
@@ -175,7 +185,7 @@ def fit(
 
         writer.flush()
         runtime.barrier()
-        return finish(spec, run_dir, model, phase, sources, runtime, reporter, step=step, epoch=epochs)
+        return finish(spec, run_dir, model, phase, sources, classes, runtime, reporter, step=step, epoch=epochs)
     finally:
         writer.close()
         stop_runtime(runtime)
@@ -187,15 +197,19 @@ def _watched(loss: LossParts, reports: dict[ComponentName, StepReport]) -> dict[
 
 
 def _measured(
-    loss: LossParts, reports: dict[ComponentName, StepReport], outputs: Outputs, targets: Tensor
+    loss: LossParts, reports: dict[ComponentName, StepReport], outputs: Outputs, targets: Tensor, *, taught: bool
 ) -> dict[str, Tensor]:
     """One step's values by metric key, on the device."""
-    values = {"train/loss_total": loss.total, "train/loss_individual": loss.individual}
+    values = {"train/loss_total": loss.total}
+    if taught:
+        values["train/loss_individual"] = loss.individual
     labels_B = targets if targets.ndim == 1 else targets.argmax(dim=1)
     if outputs.fused is None:
         values["train/accuracy_expert_0"] = (outputs.experts[0].argmax(dim=1) == labels_B).double().mean()
     else:
-        values |= {"train/loss_global": loss.global_, "train/loss_distillation": loss.distillation}
+        values["train/loss_global"] = loss.global_
+        if taught:
+            values["train/loss_distillation"] = loss.distillation
         values["train/accuracy_fused"] = (outputs.fused.argmax(dim=1) == labels_B).double().mean()
     for name, report in reports.items():
         if report.clipped is not None:

@@ -24,16 +24,17 @@ def evaluate_job(
 
     The mean and deviation by which images are normalised are those that the first expert was trained with.
     """
-    if finished(run_dir):
-        return read_result(run_dir)
     runtime = start_runtime(spec, device)
     reporter = reporter if runtime.is_main else Silent()
     try:
         sources = load_sources(spec)
         plan = make_plan(spec, data_roots, sources, activations=False)
+        if finished(run_dir):
+            keep_spec(plan.spec, sources, run_dir)
+            return read_result(run_dir)
         phase = load_phase(plan.spec, data_roots)
         if runtime.is_main:
-            keep_spec(plan.spec, run_dir / "spec.json")
+            keep_spec(plan.spec, sources, run_dir)
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": 0})
         model = build_model(plan.spec, phase.shape)

@@ -21,7 +21,7 @@ class NonFiniteLossError(RuntimeError):
         self.component = component
         super().__init__(
             f"training stopped: {what} was not finite at step {step}, and {component} went bad first. "
-            "The last good checkpoint is kept. Try a smaller learning rate or clip_norm for that component."
+            "What was saved before is kept. Try a smaller learning rate or clip_norm for that component."
         )
 
 

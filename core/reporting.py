@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from core.durable import DamagedFileError
+
 EventKind = Literal["state", "config", "progress", "metrics", "log", "component"]
 
 
@@ -97,7 +99,10 @@ def _repair(path: Path) -> int:
         if whole < len(content):
             file.truncate(whole)
     lines = content[:whole].splitlines()
-    return int(json.loads(lines[-1])["seq"]) if lines else 0
+    try:
+        return int(json.loads(lines[-1])["seq"]) if lines else 0
+    except (ValueError, KeyError, TypeError):
+        raise DamagedFileError(path, "does not end with an event: move it away to go on without it") from None
 
 
 def _finite(value: Any) -> Any:

@@ -6,16 +6,15 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import os
 import signal
 import socket
 import sys
-import time
 import traceback
 from pathlib import Path
 from typing import Any
 
+from core.lock import run_lock
 from worker.rundir import RunDir, read
 
 LOCK_WAIT_S = 120.0
@@ -32,8 +31,8 @@ def main() -> int:
         print("another process has taken this attempt")
         return 0
     try:
-        lock = _lock(run.path, stopped)
-        outcome = _train(run, stopped) if lock is not None else {"outcome": "stopped"}
+        with run_lock(run.path, wait_s=LOCK_WAIT_S, give_up=lambda: bool(stopped)):
+            outcome = _train(run, stopped)
     except BaseException as error:
         outcome = _failure(error)
         if outcome["reason"] == "code_error":
@@ -124,21 +123,6 @@ def _is_out_of_memory(error: BaseException, said: str) -> bool:
 def _is_hardware(said: str) -> bool:
     patterns = ("uncorrectable ECC", "CUDA error: unknown error", "Xid", "CUDA error: unspecified launch failure")
     return any(pattern.lower() in said.lower() for pattern in patterns)
-
-
-def _lock(folder: Path, stopped: list[int]) -> int | None:
-    """One process at a time trains in a run directory; waits for one that is just ending. None if told to stop."""
-    descriptor = os.open(folder / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    deadline = time.monotonic() + LOCK_WAIT_S
-    while not stopped:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return descriptor
-        except OSError:
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"another process still trains in {folder}") from None
-            time.sleep(0.05)
-    return None
 
 
 def _process_start() -> float:

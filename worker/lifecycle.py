@@ -167,7 +167,7 @@ def end(machine: Machine, attempt: Attempt, outcome: dict[str, Any]) -> None:
         job = session.get(Job, attempt.job_id)
         if job is None:
             return
-        at = {"of_attempt": attempt.number}
+        at: dict[str, Any] = {"of_attempt": attempt.number}
         if said == "succeeded":
             moved = _finish(session, job, State.succeeded, **at)
         elif said == "failed" and job.state != State.cancelling:
@@ -203,7 +203,7 @@ def _lost(session: Session, job: Job, outcome: dict[str, Any], *, of_attempt: in
     message = "the process ended without a word; it was killed or its machine failed"
     if failures < job.spec["max_attempts"]:
         again = f"{message}: it goes on from its newest checkpoint"
-        values = {"reason": Reason.lost, "message": again, "failures": failures}
+        values: dict[str, Any] = {"reason": Reason.lost, "message": again, "failures": failures}
         return move(session, job.id, State.queued, of_attempt=of_attempt, **values)
     often = _with_log(f"{message}, {failures} times: see the log, then retry", outcome)
     return move(session, job.id, State.failed, of_attempt=of_attempt, reason=Reason.lost, message=often)

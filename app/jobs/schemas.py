@@ -30,7 +30,7 @@ class Progress(BaseModel):
 
 
 class JobView(BaseModel):
-    """A job. `spec` is as resolved, `defaulted` has the paths of it that were not given; `metrics` the latest values."""
+    """A job. `spec` is as resolved, `defaulted` the paths of it that were not given, `metrics` the latest values."""
 
     id: str
     kind: Literal["expert", "fusion", "head", "evaluate"]

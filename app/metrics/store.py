@@ -98,7 +98,7 @@ def _cut(session: Session, series: Series, step: int) -> None:
     gone = [chunk.number for chunk in chunks if chunk.last_step > step]
     edge = _read(session, series.id, gone[:1])
     for table in (Chunk, Points):
-        session.execute(delete(table).where(table.series_id == series.id, col(table.number).in_(gone)))
+        session.execute(delete(table).where(col(table.series_id) == series.id, col(table.number).in_(gone)))
     session.expire_all()
     kept = [chunk for chunk in chunks if chunk.number not in gone]
     series.count, series.last_step, series.last = 0, -1, None
@@ -147,14 +147,19 @@ def latest(session: Session, job_id: str) -> dict[str, dict[str, Any]]:
         least = "loss" in row.key or row.key.rpartition("/")[2] in ("nll", "ece")
         best = row.min_step if least else row.max_step
         shown[row.key] = {
-            "step": row.last_step, "value": row.last, "min": row.min, "max": row.max, "best_step": best, "count": row.count,
-        }  # fmt: skip
+            "step": row.last_step,
+            "value": row.last,
+            "min": row.min,
+            "max": row.max,
+            "best_step": best,
+            "count": row.count,
+        }
     return shown
 
 
 def chart(session: Session, series: Series, points: int, first: int | None, last: int | None) -> dict[str, Any]:
     """A metric in at most `points` buckets of steps, with each bucket's last value, minimum and maximum."""
-    where = [Chunk.series_id == series.id]
+    where = [col(Chunk.series_id) == series.id]
     if first is not None:
         where.append(col(Chunk.last_step) >= first)
     if last is not None:
@@ -164,13 +169,13 @@ def chart(session: Session, series: Series, points: int, first: int | None, last
     assert series.id is not None
     if len(rows) <= max(2, points // 8):
         block = _within(_read(session, series.id, [row[0] for row in rows]), first, last)
-        arrays = (block.steps, block.values, block.values, block.values)
+        arrays = [block.steps, block.values, block.values, block.values]
     else:
         # Whole chunks as they are; the first and the last may stand out of the range, and are looked into.
         edges = [_within(_read(session, series.id, [rows[place][0]]), first, last) for place in (0, -1)]
         inner = rows[1:-1]
         steps, values, low, high = (np.array([row[place] for row in inner], dtype=float) for place in (2, 3, 4, 5))
-        arrays = tuple(
+        arrays = [
             np.concatenate([head, middle, tail])
             for head, middle, tail in zip(
                 (edges[0].steps, *[edges[0].values] * 3),
@@ -178,8 +183,8 @@ def chart(session: Session, series: Series, points: int, first: int | None, last
                 (edges[1].steps, *[edges[1].values] * 3),
                 strict=True,
             )
-        )
-    return {"key": series.key, **_buckets(*arrays, points)}
+        ]
+    return {"key": series.key, **_buckets(*arrays, points=points)}
 
 
 def _within(block: Block, first: int | None, last: int | None) -> Block:
@@ -191,7 +196,9 @@ def _within(block: Block, first: int | None, last: int | None) -> Block:
     return block.rows(inside)
 
 
-def _buckets(steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, points: int) -> dict[str, Any]:
+def _buckets(
+    steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, points: int
+) -> dict[str, Any]:
     count = len(steps)
     if count == 0:
         return {"steps": [], "values": [], "min": [], "max": []}

@@ -71,6 +71,6 @@ def _read(samples: Samples, size: int, index: int) -> np.ndarray:
     try:
         with Image.open(path) as picture:
             square = ImageOps.fit(picture.convert("RGB"), (size, size), Image.Resampling.BILINEAR)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{path} cannot be read as a picture: {error}") from None
     return np.ascontiguousarray(np.asarray(square, dtype=np.uint8).transpose(2, 0, 1))

@@ -55,7 +55,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
-    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, EOFError, AttributeError, TypeError) as error:
         raise ValueError(f"{path} cannot be read as an .npz file without pickled objects: {error}") from None
 
 
@@ -72,10 +72,9 @@ def _pair(path: Path, arrays: dict[str, np.ndarray], images_key: str, labels_key
         raise _wrong(path, f"{images_key} are {images.shape[1]} x {images.shape[2]} pixels; squares are needed")
     if images.shape[3] not in (1, 3):
         raise _wrong(path, f"{images_key} have {images.shape[3]} channels; 1 or 3 are needed")
-    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images) or len(labels) == 0:
-        raise _wrong(
-            path, f"{labels_key} is {labels.dtype} of shape {labels.shape}; {len(images)} whole numbers are needed"
-        )
+    if labels.ndim != 1 or labels.dtype.kind not in "iu" or len(labels) != len(images) or images.size == 0:
+        needed = f"{len(images)} whole numbers" if images.size else "at least one image"
+        raise _wrong(path, f"{labels_key} is {labels.dtype} of shape {labels.shape}; {needed} are needed")
     if labels.min() < 0:
         raise _wrong(path, f"{labels_key} has a negative label ({labels.min()}); classes are counted from 0")
     if int(labels.max()) >= 1_000_000:

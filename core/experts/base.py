@@ -29,6 +29,8 @@ class Expert(nn.Module, ABC):
         """Puts a new head for other classes on the same features."""
         old = self.head.weight
         self.head = new_head(self.feature_dim, num_classes).to(device=old.device, dtype=old.dtype)
+        # A frozen expert's head is as frozen as the rest of it.
+        self.head.requires_grad_(old.requires_grad)
 
     def finish_init(self, feature_dim: int, num_classes: int) -> None:
         """Kaiming (fan-out) for convolutions, one and zero for norms, Xavier for the head (arXiv:1502.01852)."""

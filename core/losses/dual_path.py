@@ -58,8 +58,14 @@ class DualPathLoss:
     def __call__(self, fused_BC: Tensor | None, experts: list[Tensor], targets: Tensor) -> LossParts:
         """Fused logits (B, C), K experts' logits (B, C), and targets: (B,) class ids or (B, C) shares of each class.
 
-        Without a fused prediction one expert is trained alone, and the total is its cross-entropy.
+        Without a fused prediction one expert is trained alone, and the total is its cross-entropy; without experts
+        (they are frozen) the total is that of the fused prediction.
         """
+        if not experts:
+            assert fused_BC is not None
+            global_ = self._cross_entropy(fused_BC, targets)
+            zero = torch.zeros_like(global_)
+            return LossParts(global_, global_, zero, zero)
         individual = self._individual(experts, targets)
         zero = torch.zeros_like(individual)
         if fused_BC is None:

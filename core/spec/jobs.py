@@ -45,6 +45,12 @@ class ExpertJob(Job):
             )
         return self
 
+    @model_validator(mode="after")
+    def _trains(self) -> ExpertJob:
+        if self.training.components.experts.frozen:
+            raise ValueError("training.components.experts is frozen: there is nothing to train")
+        return self
+
     def sources(self) -> dict[str, ComponentRef]:
         """The components this job starts from, by the path of the field that names them."""
         return {"expert": self.expert.source} if self.expert.source else {}
@@ -85,6 +91,13 @@ class FusionJob(_Assembled):
 
     kind: Literal["fusion"]
 
+    @model_validator(mode="after")
+    def _trains(self) -> FusionJob:
+        components = self.training.components
+        if components.experts.frozen and components.fusion.frozen and components.head.frozen:
+            raise ValueError("training.components: experts, fusion and head are all frozen: there is nothing to train")
+        return self
+
 
 class HeadJob(_Assembled):
     """Trains a new global head on frozen, named experts and fusion."""
@@ -94,6 +107,8 @@ class HeadJob(_Assembled):
     @model_validator(mode="after")
     def _named(self) -> HeadJob:
         self._require(*(f"experts.{k}" for k in range(len(self.experts))), "fusion")
+        if self.training.components.head.frozen:
+            raise ValueError("training.components.head is frozen: there is nothing to train")
         return self
 
 

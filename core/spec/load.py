@@ -15,6 +15,7 @@ from core.spec.jobs import KINDS, JobSpec
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+_INDEX = re.compile(r"[0-9]{1,4}")
 
 
 @dataclass(frozen=True)
@@ -71,9 +72,8 @@ def read_mapping(text: str | bytes) -> dict[str, Any]:
         raise SpecError([FieldError((), f"is {len(text):,} bytes long, {MAX_BYTES:,} are allowed", "")])
     try:
         data = yaml.load(text.decode() if isinstance(text, bytes) else text, Loader=_PlainLoader)
-    except (yaml.YAMLError, UnicodeDecodeError, ValueError, RecursionError) as error:
-        message = " ".join(str(error).split())
-        raise SpecError([FieldError((), f"is neither JSON nor YAML: {message[:200]}", "")]) from None
+    except Exception as error:  # what YAML's constructors raise on odd values is not one family
+        raise SpecError([FieldError((), f"is neither JSON nor YAML: {_one_line(error)}", "")]) from None
     if not isinstance(data, dict):
         raise SpecError([FieldError((), "must be an object such as {kind: fusion, ..}", _short(data))])
     return data
@@ -94,7 +94,19 @@ class _PlainLoader(yaml.SafeLoader):
         self.depth -= 1
         return node
 
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value]
+        twice = sorted({key for key in keys if isinstance(key, str) and keys.count(key) > 1})
+        if twice:
+            raise yaml.YAMLError(f"{', '.join(twice)} is given twice")
+        return super().construct_mapping(node, deep)
 
+
+# YAML 1.1 reads 2024-01-01 as a date; a specification has none.
+_PlainLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    for first, resolvers in _PlainLoader.yaml_implicit_resolvers.items()
+}
 # YAML 1.1 reads 1e-4 as a string; people mean the number.
 _PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
@@ -110,23 +122,27 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         raise SpecError([FieldError(("--set",), "give it as path=value, such as training.epochs=3", _short(override))])
     try:
         value = yaml.load(text, Loader=_PlainLoader)
-    except (yaml.YAMLError, ValueError) as error:
-        raise SpecError([FieldError(("--set", path), f"cannot be read: {error}", _short(text))]) from None
+    except Exception as error:  # as above
+        raise SpecError([FieldError(("--set", path), f"cannot be read: {_one_line(error)}", _short(text))]) from None
     *parents, last = path.split(".")
     place: Any = data
     for part in parents:
-        if isinstance(place, list) and part.isdigit() and int(part) < len(place):
+        if isinstance(place, list) and _INDEX.fullmatch(part) and int(part) < len(place):
             place = place[int(part)]
         elif isinstance(place, dict):
             place = place.setdefault(part, {})
         else:
             raise SpecError([FieldError(("--set", path), f"there is nothing at {part!r} to set a value in", "")])
-    if isinstance(place, list) and last.isdigit() and int(last) < len(place):
+    if isinstance(place, list) and _INDEX.fullmatch(last) and int(last) < len(place):
         place[int(last)] = value
     elif isinstance(place, dict):
         place[last] = value
     else:
         raise SpecError([FieldError(("--set", path), f"there is nothing at {last!r} to set a value in", "")])
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
 
 
 def _short(value: object) -> str:
@@ -138,8 +154,15 @@ def _short(value: object) -> str:
 
 
 def _field_errors(error: ValidationError) -> list[FieldError]:
-    found = [_field_error(entry) for entry in error.errors(include_url=False) if entry["type"] != "too_short"]
-    return found or [_field_error(entry) for entry in error.errors(include_url=False)]
+    entries = error.errors(include_url=False)
+    # Where a value may be of several kinds, what is wrong deeper in it says more than that it is not of another kind.
+    found = [_field_error(entry) for entry in entries]
+    deep = [entry for entry in found if not any(_within(other.loc, entry.loc) for other in found)]
+    return deep or found
+
+
+def _within(inner: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
+    return len(inner) > len(outer) and inner[: len(outer)] == outer and bool(outer)
 
 
 def _field_error(entry: Any) -> FieldError:
@@ -150,7 +173,11 @@ def _field_error(entry: Any) -> FieldError:
         .removeprefix("Value error, ")
         .replace("Input should", "must")
         .replace("must be a valid integer", "must be an integer")
+        .replace("must be a valid array", "must be a list")
         .replace("must be a valid", "must be a")
+        .replace("Tuple should", "must")
+        .replace("String should", "must")
+        .replace(" after validation", "")
     )
     if entry["type"] == "extra_forbidden":
         message = "there is no such field"

@@ -47,7 +47,8 @@ def upgrade() -> None:
         sa.Column("body_sha256", sa.String(), nullable=True),
         sa.Column("sweep", sa.String(), nullable=True),
         sa.CheckConstraint(
-            "state IN ('waiting', 'queued', 'starting', 'running', 'pausing', 'paused', 'cancelling', 'succeeded', 'failed', 'cancelled')",
+            "state IN ('waiting', 'queued', 'starting', 'running', 'pausing', 'paused', 'cancelling', "
+            "'succeeded', 'failed', 'cancelled')",
             name="state_known",
         ),
         sa.PrimaryKeyConstraint("id"),

@@ -12,6 +12,8 @@ from typer.testing import CliRunner
 
 from core.__main__ import app
 from core.components import load_component
+from core.lock import run_lock
+from core.reporting import EventLog, read_events
 from tests.core.jobs import component, expert, fusion, run
 
 
@@ -116,6 +118,8 @@ BAD: list[tuple[Any, str]] = [
     (expert(seed=-1), "training.seed"),
     ('{"kind": "expert", "expert": {"arch": "resnet18"}, "training": {"seed": NaN}}', "training.seed"),
     (fusion() | {"experts": []}, "experts"),
+    (fusion(components={name: {"frozen": True} for name in ("experts", "fusion", "head")}), "nothing to train"),
+    (expert(components={"experts": {"frozen": True}}), "nothing to train"),
     (fusion() | {"num_experts": 65}, "num_experts"),
     (fusion(fusion={"type": "sum"}), "fusion.type"),
     (fusion(fusion={"type": "TransformerBase", "heads": 5}), "choose fusion.heads from 1, 2, 4, 8, 16"),
@@ -163,6 +167,11 @@ def test_files_that_are_not_there_or_no_folders_are_named(tmp_path: Path, traine
         (["train", tmp_path / "spec.json", "--run-dir", tmp_path / "r", "--device", "tpu"], "tpu"),
         (["train", tmp_path / "spec.json", "--run-dir", tmp_path / "r", "--set", "training.epochs"], "="),
         (["train", tmp_path / "spec.json", "--run-dir", tmp_path / "r", "--set", "training.epoch=1"], "training.epoch"),
+        (["train", tmp_path / "spec.json", "--run-dir", tmp_path / "r", "--set", "tags.²=1"], "tags"),
+        (["train", tmp_path / "spec.json", "--run-dir", tmp_path / "r", "--set", "tags=!!int ''"], "cannot be read"),
+        (["train", tmp_path / "spec.json", "--run-dir", ""], "a run needs a folder of its own"),
+        (["export", trained, "head", "-o", tmp_path / "h.pth", "--format", "safetensors"], "ends in .pth"),
+        (["export", trained, "head", "-o", tmp_path / "none/h.pth"], "there is no folder"),
     ]:
         code, _, said = call(*words)
         assert (code, says in said) == (2, True), (words, said)
@@ -173,6 +182,52 @@ def test_a_run_directory_is_not_shared_by_two_jobs(trained: Path, tmp_path: Path
     code, _, said = call("train", write(tmp_path, fusion(epochs=2, seed=7)), "--run-dir", tmp_path / "run")
     assert code == 2
     assert "holds a run of another specification; it differs in training.seed" in said
+
+
+def test_a_finished_run_is_not_passed_off_as_another(trained: Path, tmp_path: Path) -> None:
+    code, out, said = call("train", write(tmp_path, fusion(epochs=3)), "--run-dir", trained)
+    assert (code, out) == (2, "")
+    assert "differs in training.epochs" in said
+
+
+def test_a_source_that_was_replaced_is_noticed(trained: Path, tmp_path: Path) -> None:
+    call("export", trained, "expert_0", "-o", tmp_path / "source.pth")
+    spec = fusion(epochs=2) | {"experts": [{"from": {"path": str(tmp_path / "source.pth")}}]}
+    run(spec, tmp_path / "run", should_stop=lambda: True)
+    call("export", trained, "expert_1", "-o", tmp_path / "source.pth")
+    code, _, said = call("train", write(tmp_path, spec), "--run-dir", tmp_path / "run")
+    assert code == 2
+    assert "began from another component than experts.0, experts.1 names now" in said
+
+
+def test_two_processes_do_not_share_a_run_directory(tmp_path: Path) -> None:
+    with run_lock(tmp_path / "run"):
+        code, _, said = call("train", write(tmp_path, expert(epochs=1)), "--run-dir", tmp_path / "run")
+    assert code == 2
+    assert "another process works in" in said
+    assert not (tmp_path / "run/events.jsonl").exists()
+
+
+@pytest.mark.parametrize("name", ["result.json", "spec.json", "events.jsonl"])
+def test_a_damaged_file_of_the_run_is_named(name: str, tmp_path: Path) -> None:
+    spec = fusion(epochs=2)
+    log = EventLog(tmp_path / "run/events.jsonl")
+    run(spec, tmp_path / "run", reporter=log, should_stop=lambda: True)
+    log.close()
+    for content in ("[]\n", '{"x": 1}\n', '{"cut'):
+        if content == '{"x": 1}\n' and name == "spec.json":
+            continue
+        (tmp_path / "run" / name).write_text(content + "\n")
+        code, _, said = call("train", write(tmp_path, spec), "--run-dir", tmp_path / "run")
+        assert (code, name in said, said.count("\n")) == (2, True, 1), (content, said)
+
+
+def test_a_run_that_fails_says_so_in_its_log(tmp_path: Path) -> None:
+    policy = {"lr": 1e9, "clip_norm": 0}
+    spec = fusion(epochs=3, components={"experts": policy, "fusion": policy, "head": policy})
+    call("train", write(tmp_path, spec), "--run-dir", tmp_path / "run")
+    last = read_events(tmp_path / "run/events.jsonl")[-1]
+    assert (last["kind"], last["data"]["state"]) == ("state", "failed")
 
 
 def test_a_damaged_component_is_named(trained: Path, tmp_path: Path) -> None:

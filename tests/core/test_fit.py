@@ -291,3 +291,20 @@ def test_experts_of_different_dimensions_get_adapters_and_any_fusion(tmp_path: P
     assert (fused.config["feature_dims"], fused.config["input_dim"]) == ([16, 24], 24)
     assert "adapters.0.weight" in fused.state_dict
     assert "adapters.1.weight" not in fused.state_dict
+
+
+def test_frozen_experts_that_know_some_classes_keep_their_own_heads(tmp_path: Path) -> None:
+    for shard in (0, 1):
+        run(expert(shard=shard, epochs=2), tmp_path / f"expert_{shard}")
+    named = [{"from": {"path": str(component(tmp_path / f"expert_{k}", "expert_0"))}} for k in (0, 1)]
+    spec = fusion(dataset=expert()["dataset"], epochs=2, components={"experts": {"frozen": True}}) | {"experts": named}
+    result, events = run_logged(spec, tmp_path / "joint")
+    for k in (0, 1):
+        assert result.metrics[f"test/accuracy_expert_{k}"] == result.metrics[f"test/accuracy_expert_{k}_before"] > 0.1
+        ours = load_component(component(tmp_path / "joint", f"expert_{k}"))
+        theirs = load_component(component(tmp_path / f"expert_{k}", "expert_0"))
+        assert same(ours.state_dict, theirs.state_dict)
+        assert ours.config["classes"] == theirs.config["classes"]
+    assert "only some of the classes" in result.absent["test/accuracy_ensemble"]
+    assert "train/loss_individual" not in keys_of(events)
+    assert "train/loss_global" in keys_of(events)

@@ -209,3 +209,10 @@ def test_paths_outside_the_data_roots_do_not_exist(tmp_path: Path) -> None:
             find_path(path, [root])
     with pytest.raises(ValueError, match=r"under the data roots \(none\)"):
         find_path("ok.npz", [])
+
+
+def test_a_lone_array_is_no_archive(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", GOOD["images"])
+    (tmp_path / "one.npy").rename(tmp_path / "one.npz")
+    with pytest.raises(ValueError, match=r"one\.npz cannot be read as an \.npz file"):
+        load_dataset(DatasetSpec(name="npz:one.npz"), [tmp_path])

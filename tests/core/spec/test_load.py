@@ -76,7 +76,11 @@ def test_a_mistake_is_named_with_its_place_and_what_is_allowed(change: dict, loc
         ("\x00", "neither JSON nor YAML"),
         (b"\xff\xfe\xfa", "neither JSON nor YAML"),
         ("kind: fusion #" + "x" * (1 << 20), "1,048,576 are allowed"),
-        ("kind: fusion\nwhen: 2020-01-01", "plain JSON data"),
+        ("kind: expert\nname: !!int ''", "neither JSON nor YAML"),
+        ("kind: expert\nname: !!bool maybe", "neither JSON nor YAML"),
+        ("kind: expert\nname: !!timestamp soon", "neither JSON nor YAML"),
+        ("kind: expert\nexpert: {arch: resnet18}\nexpert: {arch: densenet121}", "expert is given twice"),
+        ("kind: expert\nexpert: {arch: resnet18}\nname: 2020-13-45\nwhen: 1", "when: there is no such field"),
     ],
 )
 def test_text_that_is_no_specification_is_refused_in_one_sentence(text: str | bytes, says: str) -> None:

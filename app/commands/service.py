@@ -1,0 +1,108 @@
+"""Commands that run the service and look after it."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from app.client import Api, ApiError
+from app.commands.terminal import AsJson, connected, err, fail, out, print_json, settings
+
+app = typer.Typer()
+db_app = typer.Typer(no_args_is_help=True, help="The database.")
+app.add_typer(db_app, name="db")
+
+
+@app.command()
+def up(stop_jobs: Annotated[bool, typer.Option(help="On the way out, pause what still trains.")] = False) -> None:
+    """Run the service here: API and worker, until Ctrl-C. What trains goes on training."""
+    from app.up import CannotStart, running, wait_for_signal
+
+    configured = settings()
+    try:
+        with running(configured, say=lambda line: err.print(line, markup=False)) as parts:
+            out.print(f"MCN Fusion is up at [bold]{configured.api_url}[/bold]  (docs at {configured.api_url}/docs)")
+            token = escape(str(configured.data_dir / "admin-token"))
+            out.print(f"Token: {token}, which `mcn` finds by itself. Ctrl-C ends the service.")
+            wait_for_signal(parts)
+            _say_what_runs(Api(configured), pause=stop_jobs)
+    except CannotStart as error:
+        fail(str(error))
+    except ApiError as error:
+        err.print(str(error), markup=False)
+
+
+def _say_what_runs(api: Api, *, pause: bool) -> None:
+    jobs = api.get("/jobs", state=["starting", "running"], limit=200)["items"]
+    if not jobs:
+        out.print("Nothing trains. Bye.")
+        return
+    if not pause:
+        named = ", ".join(job["id"] for job in jobs)
+        out.print(f"{len(jobs)} jobs go on training without the service: {named}. `mcn up` finds them again.")
+        return
+    import time
+
+    for job in jobs:
+        if job["state"] == "running":
+            api.post(f"/jobs/{job['id']}/pause")
+    out.print(f"Pausing {len(jobs)} jobs ...")
+    deadline = time.monotonic() + 90
+    while api.get("/jobs", state="pausing")["items"] and time.monotonic() < deadline:
+        time.sleep(0.3)
+
+
+@app.command()
+def demo() -> None:
+    """Train four experts and their fusion on real digits, through the API, and show what came out."""
+    from app import demo as demonstration
+    from app.up import CannotStart, running, wait_for_signal
+
+    configured = settings()
+    try:
+        with running(configured, say=lambda line: err.print(line, markup=False)) as parts, connected() as api:
+            out.print(f"MCN Fusion is up at [bold]{configured.api_url}[/bold]")
+            if not demonstration.run(api, configured, out):
+                raise typer.Exit(1)
+            out.print(
+                f"API and docs: {configured.api_url}/docs  (token: {escape(str(configured.data_dir / 'admin-token'))})"
+            )
+            if sys.stdout.isatty():
+                out.print("The service stays up until Ctrl-C; try `mcn jobs` in another terminal.")
+                wait_for_signal(parts)
+    except CannotStart as error:
+        fail(str(error))
+
+
+@db_app.command("upgrade")
+def db_upgrade() -> None:
+    """Bring the database to the newest version."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from app.db import upgrade
+
+    configured = settings()
+    try:
+        configured.make_folders()
+        upgrade(configured.sqlalchemy_url)
+    except (SQLAlchemyError, OSError) as error:
+        fail(f"the database cannot be upgraded: {str(error).splitlines()[0]}")
+    out.print("The database is up to date.")
+
+
+@app.command()
+def doctor(as_json: AsJson = False) -> None:
+    """Say what is installed, reachable and writable, and what to do about the rest."""
+    from app.doctor import examine
+
+    findings = list(examine(settings()))
+    if as_json:
+        print_json([finding.__dict__ for finding in findings])
+    else:
+        for finding in findings:
+            mark = "[green]ok[/green]" if finding.well else "[red]no[/red]" if finding.needed else "--"
+            out.print(f"{mark}  {finding.what}: {escape(finding.seen)}", highlight=False)
+    raise typer.Exit(0 if all(finding.well or not finding.needed for finding in findings) else 1)

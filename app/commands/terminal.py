@@ -1,0 +1,49 @@
+"""What every command shares: where it prints, how it fails, how it finds the API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any, NoReturn
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+
+from app.client import Api, ApiError
+from app.settings import Settings
+
+out = Console(soft_wrap=True)
+err = Console(stderr=True, soft_wrap=True, highlight=False)
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def fail(message: str, code: int = 1) -> NoReturn:
+    """One line on standard error, and out."""
+    err.print(f"Error: {message}", markup=False)
+    raise typer.Exit(code)
+
+
+@contextmanager
+def connected() -> Iterator[Api]:
+    """The API; what it refuses is one line and exit 1, or 2 where the request was wrong in itself."""
+    try:
+        yield Api(settings())
+    except ApiError as error:
+        fail(str(error), 2 if error.status in (400, 404, 422) else 1)
+
+
+def settings() -> Settings:
+    """The settings; raises with exit 2 where the environment has a wrong one."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        said = "; ".join(f"MCN_{str(entry['loc'][0]).upper()}: {entry['msg']}" for entry in error.errors())
+        fail(said, 2)
+
+
+def print_json(value: Any) -> None:
+    """JSON as it is, whatever the terminal."""
+    print(json.dumps(value, indent=1))
