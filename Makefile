@@ -24,7 +24,8 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 	@echo "Ready."
 
-test: $(READY)  ## every test (MARK='...' chooses by marker)
+test: $(READY)  ## every test
+	@$(BIN)/python -m tests.machine
 	@$(BIN)/python -m pytest -n $(JOBS)
 
 lint: $(READY)  ## ruff, mypy --strict, import contracts

@@ -29,6 +29,10 @@ class Api:
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30.0)
 
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
     def get(self, path: str, **params: Any) -> Any:
         """JSON of a GET."""
         return self._call("GET", path, params={key: value for key, value in params.items() if value is not None})

@@ -10,10 +10,10 @@ from typing import Annotated, Any
 from fastapi import Depends, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
-from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 
 from app import errors
 from app.auth import BROWSER_CHALLENGE, Principal, ensure_admin, needs
+from app.body_limit import BodyLimit
 from app.catalogue.routes import router as catalogue
 from app.components.routes import router as components
 from app.db import is_current, make_engine, reading, transaction, upgrade
@@ -24,8 +24,6 @@ from app.metrics.routes import router as metrics
 from app.roles import Role
 from app.settings import Settings
 from app.tokens.routes import router as tokens
-
-MAX_BODY_BYTES = 1 << 20
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -63,7 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
     app.state.reading = partial(reading, engine)
-    app.add_middleware(RequestBodyLimitMiddleware, max_body_size=MAX_BODY_BYTES)
+    app.add_middleware(BodyLimit)
     errors.install(app)
     for router in (jobs, metrics, components, tokens, catalogue):
         app.include_router(router)

@@ -1,10 +1,30 @@
 from __future__ import annotations
 
+import os
+from typing import Any
+
 import pytest
-import torch
+
+from tests.machine import missing
+
+pytest_plugins = ["tests.parts", "tests.app.fixtures", "tests.e2e.fixtures"]
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread(request: pytest.FixtureRequest) -> None:
     """Two test processes share two cores; more threads each would only wait for one another."""
-    torch.set_num_threads(1)
+    if "tests/core" in str(request.path):
+        import torch
+
+        torch.set_num_threads(1)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for part, package in missing().items():
+        terminalreporter.write_line(f"Skipped: the tests with {part}, which is not installed (Debian: {package}).")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where everything has to be there, what is missing is a failure."""
+    if os.environ.get("CI") == "true" and missing():
+        session.exitstatus = 1

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import delete, update
 from sqlmodel import Session, col, select
 
-from app.db import now, transaction
+from app.db import now, reading, transaction
 from app.jobs.states import Reason, State, move
 from app.models import Attempt, Component, Job, Lease, Need
 from worker.ingest import ingest, prune
@@ -143,16 +143,17 @@ _wishes: dict[tuple[str, int], tuple[State, float]] = {}
 
 
 def _pass_on(machine: Machine, attempt: Attempt, handle: dict[str, Any]) -> None:
-    with transaction(machine.engine) as session:
-        state = session.exec(select(Job.state).where(Job.id == attempt.job_id)).first()
+    with reading(machine.engine) as session:
+        found = session.exec(select(Job.state).where(Job.id == attempt.job_id)).first()
     executor = EXECUTORS[attempt.executor]
-    if state not in (State.pausing, State.cancelling):
+    if found not in (State.pausing, State.cancelling):
         return
+    state = State(found)
     key = (attempt.job_id, attempt.number)
     wish, deadline = _wishes.get(key, (None, 0.0))
     if wish is not state:
         grace_s = CANCEL_GRACE_S if state == State.cancelling else machine.settings.grace_s
-        _wishes[key] = (State(state), time.monotonic() + grace_s)
+        _wishes[key] = (state, time.monotonic() + grace_s)
         executor.stop(handle)
     elif time.monotonic() > deadline:
         executor.kill(handle)

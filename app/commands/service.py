@@ -28,7 +28,8 @@ def up(stop_jobs: Annotated[bool, typer.Option(help="On the way out, pause what 
             token = escape(str(configured.data_dir / "admin-token"))
             out.print(f"Token: {token}, which `mcn` finds by itself. Ctrl-C ends the service.")
             wait_for_signal(parts)
-            _say_what_runs(Api(configured), pause=stop_jobs)
+            with connected() as api:
+                _say_what_runs(api, pause=stop_jobs)
     except CannotStart as error:
         fail(str(error))
     except ApiError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -30,7 +30,8 @@ def fail(message: str, code: int = 1) -> NoReturn:
 def connected() -> Iterator[Api]:
     """The API; what it refuses is one line and exit 1, or 2 where the request was wrong in itself."""
     try:
-        yield Api(settings())
+        with closing(Api(settings())) as api:
+            yield api
     except ApiError as error:
         fail(str(error), 2 if error.status in (400, 404, 422) else 1)
 

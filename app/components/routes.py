@@ -63,9 +63,9 @@ def get_components(job_id: JobId, _asks: Viewer, session: Reading) -> Any:
     return {"items": [_view(row) for row in rows], "next_cursor": None}
 
 
-@router.api_route(
+@router.head("/{name}", include_in_schema=False)
+@router.get(
     "/{name}",
-    methods=["GET", "HEAD"],
     response_class=Response,
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},

@@ -1,0 +1,172 @@
+"""`mcn up` as a user starts it, in a folder of its own, and ways to hurt it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from app.client import ENDED, Api
+from app.settings import Settings
+from tests.parts import free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+LIMIT_S = 60.0
+SPLIT = {"regime": "iid", "num_shards": 4, "holdout": 0.1, "seed": 1}
+
+
+def expert(**training: Any) -> dict[str, Any]:
+    return {
+        "kind": "expert",
+        "expert": {"arch": "convnet_small"},
+        "dataset": {"name": "digits", "split": SPLIT},
+        "training": {"epochs": 2, "batch_size": 64, **training},
+        "resources": {"cpus": 1},
+    }
+
+
+def fusion(**training: Any) -> dict[str, Any]:
+    """Two small experts with mixing, accumulation and restarts; a step takes some milliseconds."""
+    return {
+        "kind": "fusion",
+        "experts": [{"arch": "convnet_small", "feature_dim": 16}],
+        "num_experts": 2,
+        "dataset": {"name": "digits", "split": SPLIT},
+        "training": {"epochs": 60, "batch_size": 32, **training},
+        "resources": {"cpus": 1},
+        "checkpoint": {"every_steps": 3},
+    }
+
+
+class Running:
+    """One service on this machine."""
+
+    def __init__(self, data_dir: Path, **environment: str) -> None:
+        port = free_port()
+        self.settings = Settings(data_dir=data_dir, port=port)
+        self._environment = {key: value for key, value in os.environ.items() if not key.startswith("MCN_")} | {
+            "MCN_DATA_DIR": str(data_dir),
+            "MCN_PORT": str(port),
+            "MCN_RECONCILE_S": "1",
+            **environment,
+        }
+        self._process: subprocess.Popen[str] | None = None
+        self._api: Api | None = None
+
+    @property
+    def api(self) -> Api:
+        if self._api is None:
+            self._api = Api(self.settings)
+        return self._api
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "app.cli", "up"],
+            env=self._environment,
+            cwd=ROOT,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        wait_until(self._ready, "the service's start", 60.0)
+
+    def _ready(self) -> bool:
+        assert self._process is not None
+        assert self._process.poll() is None, self._process.communicate()[0]
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.settings.api_url}/readyz").status_code == 200
+        return False
+
+    def stop(self) -> str:
+        assert self._process is not None
+        self._close()
+        self._process.send_signal(signal.SIGINT)
+        out, _ = self._process.communicate(timeout=40)
+        return str(out)
+
+    def _close(self) -> None:
+        if self._api is not None:
+            self._api.close()
+            self._api = None
+
+    def cli(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "app.cli", *words]
+        return subprocess.run(command, env=self._environment, cwd=ROOT, capture_output=True, text=True, input=stdin)
+
+    def part(self, name: str) -> psutil.Process:
+        """The process of the API or the worker."""
+        assert self._process is not None
+        mark = {"api": "app.main:create_app", "worker": "worker.app"}[name]
+        found = [p for p in psutil.Process(self._process.pid).children() if mark in p.cmdline()]
+        assert len(found) == 1, found
+        return found[0]
+
+    def kill_everything(self) -> None:
+        """SIGKILL to the service and to all that trains."""
+        assert self._process is not None
+        parts = psutil.Process(self._process.pid).children(recursive=True)
+        self._close()
+        self._process.kill()
+        for process in [*parts, *self.training()]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+        self._process.communicate()
+
+    def training(self) -> list[psutil.Process]:
+        """Every training process of this service."""
+        found = []
+        for process in psutil.process_iter(["cmdline"]):
+            words = process.info["cmdline"] or []
+            if "worker.child" in words and any(str(self.settings.data_dir) in word for word in words):
+                found.append(process)
+        return found
+
+    def job(self, job_id: str) -> dict[str, Any]:
+        return dict(self.api.get(f"/jobs/{job_id}"))
+
+    def submit(self, spec: dict[str, Any]) -> str:
+        return str(self.api.post("/jobs", spec)["id"])
+
+    def wait(self, job_id: str, *states: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
+        """Waits until a job is in one of these states (ended, if none is given)."""
+        deadline = time.monotonic() + limit_s
+        job: dict[str, Any] = {"state": "unknown"}
+        while True:
+            with contextlib.suppress(Exception):  # the API may be away for a moment
+                job = self.job(job_id)
+            if job["state"] in (states or ENDED):
+                return job
+            ended = job["state"] in ENDED
+            assert not ended, f"it has {job['state']}: {job['message']}"
+            assert time.monotonic() < deadline, f"it is {job['state']} for {limit_s} s: {job.get('message')}"
+            time.sleep(0.05)
+
+    def wait_step(self, job_id: str, step: int) -> dict[str, Any]:
+        """Waits until a job has done a step, or ended."""
+
+        def there() -> bool:
+            job = self.job(job_id)
+            latest = self.api.get(f"/jobs/{job_id}/metrics")["latest"].get("train/loss_total", {"step": 0})
+            return latest["step"] >= step or job["state"] in ENDED
+
+        wait_until(there, f"step {step}", LIMIT_S)
+        return self.job(job_id)
+
+    def digests(self, job_id: str) -> dict[str, str]:
+        """What the components of a job are, bit for bit."""
+        items = self.api.get(f"/jobs/{job_id}/components")["items"]
+        return {item["name"]: item["formats"]["safetensors"]["sha256"] for item in items}
+
+
+def once(check: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
+    """Waits for a condition."""
+    wait_until(check, what, limit_s)

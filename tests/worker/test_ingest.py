@@ -1,0 +1,130 @@
+"""From event log to database: each event once, redone steps replaced, whatever is half written or read twice."""
+
+from __future__ import annotations
+
+import pytest
+from sqlmodel import select
+
+from app.db import reading, transaction
+from app.jobs.states import State
+from app.models import Attempt, Event, Job
+from tests.app.api import EventFile, Service
+from worker.ingest import KEPT_EVENTS, ingest, prune
+
+
+def begin(service: Service, number: int = 1, job_id: str | None = None) -> Attempt:
+    job_id = job_id or service.submit()
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        job.attempt = number
+    service.move(job_id, State.starting)
+    with transaction(service.app.state.engine) as session:
+        session.add(Attempt(job_id=job_id, number=number, executor="local", host="here", devices=["cpu"]))
+    return again(service, job_id, number)
+
+
+def again(service: Service, job_id: str, number: int = 1) -> Attempt:
+    with reading(service.app.state.engine) as session:
+        row = session.get(Attempt, (job_id, number))
+        assert row is not None
+        session.expunge(row)
+    return row
+
+
+def series(service: Service, job_id: str, key: str = "train/loss_total") -> tuple[list[int], list[float]]:
+    found = service.get(f"/jobs/{job_id}/metrics/series?key={key}").json()["series"][0]
+    return found["steps"], found["values"]
+
+
+def test_a_log_becomes_state_metrics_progress_and_components(service: Service) -> None:
+    attempt = begin(service)
+    job_id = attempt.job_id
+    file = EventFile(service.machine.run(job_id, 1).events)
+    file.add("config", {"input_dim": 64})
+    file.add("state", {"state": "running", "step": 0})
+    file.metrics(5, train__loss_total=2.0, lr__experts=0.1)
+    file.metrics(10, train__loss_total=None)
+    progress = {"epoch": 1, "epochs": 4, "step": 10, "steps": 40, "images_per_s": 100.0, "eta_s": 30.0}
+    file.add("progress", progress)
+    assert ingest(service.app.state.engine, attempt, service.machine.run(job_id, 1).events) > 0
+    job = service.get(f"/jobs/{job_id}").json()
+    assert (job["state"], job["plan"]) == ("running", {"input_dim": 64})
+    assert job["metrics"] == {"train/loss_total": None, "lr/experts": 0.1}
+    assert job["progress"]["fraction"] == 0.25
+    assert 29.0 < job["progress"]["eta_s"] <= 30.0
+    assert series(service, job_id) == ([5, 10], [2.0, None])
+    types = [event["type"] for event in service.get(f"/jobs/{job_id}/events").json()["items"]]
+    assert types == ["state", "state", "state", "metrics", "metrics", "progress"]
+
+
+def test_reading_twice_or_a_half_line_changes_nothing(service: Service) -> None:
+    attempt = begin(service)
+    path = service.machine.run(attempt.job_id, 1).events
+    file = EventFile(path)
+    file.add("state", {"state": "running", "step": 0})
+    file.metrics(1, train__loss_total=1.0)
+    with path.open("a") as raw:
+        raw.write('{"seq": 3, "kind": "met')
+    engine = service.app.state.engine
+    stale = again(service, attempt.job_id)
+    assert ingest(engine, attempt, path) > 0
+    before = service.get(f"/jobs/{attempt.job_id}/events").json()
+    # Another reader that began at the same place, and one that begins where that one ended.
+    ingest(engine, stale, path)
+    assert ingest(engine, again(service, attempt.job_id), path) == 0
+    assert service.get(f"/jobs/{attempt.job_id}/events").json() == before
+    assert series(service, attempt.job_id) == ([1], [1.0])
+
+
+def test_a_new_attempt_replaces_the_steps_it_redoes(service: Service) -> None:
+    first = begin(service)
+    job_id, engine = first.job_id, service.app.state.engine
+    file = EventFile(service.machine.run(job_id, 1).events)
+    file.add("state", {"state": "running", "step": 0})
+    for step in range(1, 11):
+        file.metrics(step, train__loss_total=float(step))
+    ingest(engine, first, service.machine.run(job_id, 1).events)
+    service.move(job_id, State.queued)
+    second = begin(service, 2, job_id)
+    file = EventFile(service.machine.run(job_id, 2).events)
+    file.add("state", {"state": "running", "step": 6})
+    ingest(engine, second, service.machine.run(job_id, 2).events)
+    assert series(service, job_id)[0] == [1, 2, 3, 4, 5, 6]
+    file.metrics(7, train__loss_total=70.0)
+    ingest(engine, again(service, job_id, 2), service.machine.run(job_id, 2).events)
+    assert series(service, job_id) == ([1, 2, 3, 4, 5, 6, 7], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 70.0])
+    assert again(service, job_id, 2).resumed_from_step == 6
+    # What the first attempt's process still says is not the job's any more.
+    EventFile(service.machine.run(job_id, 1).events).metrics(99, train__loss_total=99.0)
+    ingest(engine, again(service, job_id, 1), service.machine.run(job_id, 1).events)
+    assert 99 not in series(service, job_id)[0]
+
+
+def test_a_crash_before_the_commit_loses_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    attempt = begin(service)
+    path = service.machine.run(attempt.job_id, 1).events
+    file = EventFile(path)
+    file.add("state", {"state": "running", "step": 0})
+    file.metrics(1, train__loss_total=1.0)
+    from worker import ingest as module
+
+    with monkeypatch.context() as patch:
+        patch.setattr(module.store, "append", lambda *_: (_ for _ in ()).throw(RuntimeError("crash")))
+        with pytest.raises(RuntimeError):
+            ingest(service.app.state.engine, attempt, path)
+    assert service.get(f"/jobs/{attempt.job_id}").json()["state"] == "starting"
+    ingest(service.app.state.engine, again(service, attempt.job_id), path)
+    assert series(service, attempt.job_id) == ([1], [1.0])
+
+
+def test_old_progress_is_dropped_and_the_rest_stays(service: Service) -> None:
+    job_id = service.submit()
+    with transaction(service.app.state.engine) as session:
+        session.add_all(Event(job_id=job_id, type="metrics", data={"step": k}) for k in range(KEPT_EVENTS + 50))
+        session.flush()
+        prune(session, job_id)
+    with reading(service.app.state.engine) as session:
+        rows = list(session.exec(select(Event).where(Event.job_id == job_id).order_by(Event.id)))  # type: ignore[arg-type]
+    assert rows[0].type == "state"
+    assert [row.data["step"] for row in rows[1:]] == list(range(50, KEPT_EVENTS + 50))
