@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test lint bench soak lock clean
+.PHONY: help setup demo up test lint bench soak lock clean
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
@@ -23,6 +23,12 @@ $(READY): requirements.lock pyproject.toml
 	@VIRTUAL_ENV=$(CURDIR)/$(VENV) $(BIN)/uv pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $(READY)
 	@echo "Ready."
+
+demo: $(READY)  ## four experts and their fusion, trained through the API
+	@$(BIN)/mcn demo
+
+up: $(READY)  ## the service, nothing submitted
+	@$(BIN)/mcn up
 
 test: $(READY)  ## every test
 	@$(BIN)/python -m tests.machine

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.live import Live
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from app.client import ENDED, Api
@@ -34,7 +34,8 @@ def size(count: int) -> str:
 
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
     """Jobs, one a row."""
-    table = Table("id", "kind", "name", "state", "progress", "accuracy", "", box=None, pad_edge=False)
+    whole = [Column(name, no_wrap=True) for name in ("id", "kind", "name", "state", "progress", "accuracy")]
+    table = Table(*whole, Column("", overflow="ellipsis", no_wrap=True), box=None, pad_edge=False)
     for job in jobs:
         table.add_row(
             job["id"],

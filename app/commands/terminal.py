@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import Annotated, Any, NoReturn
@@ -14,7 +15,8 @@ from rich.console import Console
 from app.client import Api, ApiError
 from app.settings import Settings
 
-out = Console(soft_wrap=True)
+# A file or a pipe has no width that a table must fit in.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
 err = Console(stderr=True, soft_wrap=True, highlight=False)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
@@ -30,16 +29,16 @@ class Service:
     http: TestClient
     tokens: dict[str, str]
 
-    def call(self, method: str, path: str, user: str | None = "admin", **options: Any) -> httpx.Response:
+    def call(self, method: str, path: str, user: str | None = "admin", **options: Any) -> Any:
         headers = dict(options.pop("headers", {}))
         if user is not None:
             headers["Authorization"] = f"Bearer {self.tokens[user]}"
         return self.http.request(method, path, headers=headers, **options)
 
-    def get(self, path: str, user: str | None = "admin", **options: Any) -> httpx.Response:
+    def get(self, path: str, user: str | None = "admin", **options: Any) -> Any:
         return self.call("GET", path, user, **options)
 
-    def post(self, path: str, body: Any = None, user: str | None = "admin", **options: Any) -> httpx.Response:
+    def post(self, path: str, body: Any = None, user: str | None = "admin", **options: Any) -> Any:
         content = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **options.pop("headers", {})}
         return self.call("POST", path, user, content=content, headers=headers, **options)

@@ -17,12 +17,12 @@ OPEN = {"/healthz", "/readyz"}
 
 
 def routes(service: Service) -> list[tuple[str, str]]:
-    found = []
+    found: list[tuple[str, str]] = []
 
     def walk(entries: Any, prefix: str = "") -> None:
         for route in entries:
             if isinstance(route, APIRoute):
-                found.extend((method, prefix + route.path) for method in sorted(route.methods))
+                found.extend((method, prefix + route.path) for method in sorted(route.methods or ()))
             elif hasattr(route, "original_router"):
                 walk(route.original_router.routes, prefix)
 
@@ -53,7 +53,7 @@ def test_every_route_but_the_open_ones_refuses_bad_tokens(service: Service) -> N
     for method, path in routes(service):
         filled = path.format(job_id="job_x", name="expert_0", token_id="tok_x")
         for header in headers:
-            sent = {key: value.encode("latin-1") for key, value in header.items()}
+            sent = [(key.encode(), value.encode("latin-1")) for key, value in header.items()]
             answer = service.http.request(method, filled, headers=sent, follow_redirects=False)
             if path in OPEN:
                 assert answer.status_code == 200

@@ -67,7 +67,7 @@ BODIES: list[tuple[str, bytes, int]] = [
     ("a hold-out of everything", spec(dataset={"split": {"regime": "iid", "num_shards": 2, "holdout": 1.0}}), 422),
     ("no experts", json.dumps(FUSION | {"experts": []}).encode(), 422),
     ("65 experts", json.dumps(FUSION | {"num_experts": 65}).encode(), 422),
-    ("counts that differ", json.dumps(FUSION | {"experts": FUSION["experts"] * 3}).encode(), 422),
+    ("counts that differ", json.dumps(FUSION | {"experts": [{"arch": "convnet_small"}] * 3}).encode(), 422),
     ("an unknown fusion", json.dumps(FUSION | {"fusion": {"type": SECRET}}).encode(), 422),
     ("a component of nowhere", json.dumps(FUSION | {"fusion": {"from": {"job": "job_1"}}}).encode(), 422),
     ("a component by file", json.dumps(FUSION | {"fusion": {"from": {"path": "/etc/passwd"}}}).encode(), 422),

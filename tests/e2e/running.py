@@ -102,13 +102,21 @@ class Running:
         command = [sys.executable, "-m", "app.cli", *words]
         return subprocess.run(command, env=self._environment, cwd=ROOT, capture_output=True, text=True, input=stdin)
 
-    def part(self, name: str) -> psutil.Process:
-        """The process of the API or the worker."""
+    def pid(self, part: str) -> int | None:
+        """The process of the API or the worker; None where it is just not there."""
         assert self._process is not None
-        mark = {"api": "app.main:create_app", "worker": "worker.app"}[name]
-        found = [p for p in psutil.Process(self._process.pid).children() if mark in p.cmdline()]
-        assert len(found) == 1, found
-        return found[0]
+        mark = {"api": "app.main:create_app", "worker": "worker.app"}[part]
+        for process in psutil.Process(self._process.pid).children():
+            with contextlib.suppress(psutil.Error):
+                if mark in process.cmdline():
+                    return int(process.pid)
+        return None
+
+    def kill(self, part: str) -> None:
+        """SIGKILL to the API or the worker, if it is there."""
+        pid = self.pid(part)
+        if pid is not None:
+            os.kill(pid, signal.SIGKILL)
 
     def kill_everything(self) -> None:
         """SIGKILL to the service and to all that trains."""
@@ -124,9 +132,10 @@ class Running:
     def training(self) -> list[psutil.Process]:
         """Every training process of this service."""
         found = []
-        for process in psutil.process_iter(["cmdline"]):
+        for process in psutil.process_iter(["cmdline", "status"]):
             words = process.info["cmdline"] or []
-            if "worker.child" in words and any(str(self.settings.data_dir) in word for word in words):
+            mine = "worker.child" in words and any(str(self.settings.data_dir) in word for word in words)
+            if mine and process.info["status"] != psutil.STATUS_ZOMBIE:
                 found.append(process)
         return found
 

@@ -7,6 +7,7 @@ from sqlmodel import select
 
 from app.db import reading, transaction
 from app.jobs.states import State
+from app.metrics import store
 from app.models import Attempt, Event, Job
 from tests.app.api import EventFile, Service
 from worker.ingest import KEPT_EVENTS, ingest, prune
@@ -107,10 +108,8 @@ def test_a_crash_before_the_commit_loses_nothing(service: Service, monkeypatch: 
     file = EventFile(path)
     file.add("state", {"state": "running", "step": 0})
     file.metrics(1, train__loss_total=1.0)
-    from worker import ingest as module
-
     with monkeypatch.context() as patch:
-        patch.setattr(module.store, "append", lambda *_: (_ for _ in ()).throw(RuntimeError("crash")))
+        patch.setattr(store, "append", lambda *_: (_ for _ in ()).throw(RuntimeError("crash")))
         with pytest.raises(RuntimeError):
             ingest(service.app.state.engine, attempt, path)
     assert service.get(f"/jobs/{attempt.job_id}").json()["state"] == "starting"
