@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import shlex
+import subprocess
 import textwrap
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,17 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from app.cli import app as mcn
+from app.errors import PROBLEMS
+from app.jobs.states import Reason, State
+from app.settings import Settings
 from core.__main__ import app
+from core.components import load_component
 from core.experts import EXPERTS
 from core.fusion import FUSIONS, FusionModule
 from core.fusion.base import Combine
 from core.spec import parse_text
+from tests.e2e.running import Running
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -30,7 +37,7 @@ def blocks(language: str) -> list[str]:
 
 def example_commands() -> list[list[str]]:
     """The commands on `python -m core` in the first example, its loop unrolled."""
-    block = next(block for block in blocks("bash") if "examples/digits/expert.yaml" in block)
+    block = next(block for block in blocks("bash") if "expert.shard=$k" in block)
     lines = [line.strip() for line in block.splitlines() if "python -m core" in line]
     unrolled = [line.replace("$k", str(k)) for line in lines for k in (range(4) if "$k" in line else [0])]
     return [shlex.split(line)[3:] for line in unrolled]
@@ -57,6 +64,43 @@ def test_the_example_runs_as_it_is_written_and_its_expert_alone(
 
 def section(title: str) -> str:
     return README.split(f"## {title}\n")[1].split("\n## ")[0]
+
+
+def test_the_settings_and_problems_are_those_of_the_code() -> None:
+    text = section("Settings")
+    for name, field in Settings.model_fields.items():
+        assert f"| `MCN_{name.upper()}` | {field.description} |" in text
+    assert len(re.findall(r"^\| `MCN_", text, re.MULTILINE)) == len(Settings.model_fields)
+    for problem in PROBLEMS:
+        assert f"| `{problem.type}` | {problem.status} | {problem.title} |" in text
+
+
+def test_the_picture_of_states_has_every_state_and_reason() -> None:
+    text = section("How a job travels")
+    assert [state.value for state in State if state.value not in text] == []
+    shown = set(re.findall(r"`([a-z_]+)`", text))
+    assert {"loss_not_finite", "lost", "invalid_component"} <= shown
+    assert shown & {"loss_not_finite", "nothing"} <= {reason.value for reason in Reason}
+
+
+def test_every_command_in_it_is_there() -> None:
+    have = set(CliRunner().invoke(mcn, ["--help"], env={"COLUMNS": "200"}).stdout.split())
+    named = set(re.findall(r"^mcn ([a-z]+)", section("The same with `mcn`"), re.MULTILINE))
+    assert named <= have
+    assert {"train", "jobs", "watch"} <= named
+
+
+def test_the_curl_commands_run_as_they_are_written(up: Running, tmp_path: Path) -> None:
+    block = next(block for block in blocks("bash") if "mcurl" in block)
+    script = block.replace("http://127.0.0.1:8000", up.settings.api_url)
+    script = script.replace("~/.local/share/mcn", str(up.settings.data_dir))
+    assert script != block
+    done = subprocess.run(["bash", "-eu", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "event: state" in done.stdout
+    assert '"detail":' not in done.stdout, done.stdout[-2000:]
+    assert load_component(tmp_path / "fusion.pth").role == "fusion"
+    assert load_component(tmp_path / "expert_0.safetensors").role == "expert"
 
 
 def test_every_specification_in_it_is_one() -> None:

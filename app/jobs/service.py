@@ -33,6 +33,9 @@ def checked(settings: Settings, data: object) -> JobSpec:
         errors = [{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors]
         detail = "; ".join(f"{'.'.join(map(str, entry.loc)) or 'body'}: {entry.msg}" for entry in error.errors)
         raise InvalidSpec(detail, errors=errors) from None
+    if spec.resources.executor != "local":
+        msg = "this service trains on its own machines only: leave it out, or say local"
+        raise InvalidSpec(f"resources.executor: {msg}", errors=[{"loc": ["resources", "executor"], "msg": msg}])
     _, _, path = spec.dataset.name.partition(":")
     if path:
         try:
