@@ -14,11 +14,11 @@ from app.jobs.states import Reason, State, move
 from app.models import Attempt, Component, Job, Lease, Need
 from worker.ingest import ingest, prune
 from worker.machine import EXECUTORS, Machine
-from worker.rundir import log_tail, read
+from worker.rundir import RunDir, log_tail, read
 
 log = logging.getLogger(__name__)
 # A process that has not said who it is after this long never will.
-START_LIMIT_S = 30.0
+START_LIMIT_S = 10.0
 CANCEL_GRACE_S = 5.0
 
 
@@ -109,15 +109,10 @@ def tend(machine: Machine, attempt: Attempt) -> None:
         handle = {"pid": claim["pid"], "started": claim["started"]}
         with transaction(machine.engine) as session:
             _update(session, attempt.job_id, attempt.number, handle=handle)
+    if handle is None and not _given_up(run, attempt):
+        return
     # First whether it lives, then what it said: it cannot say more after that.
-    if claim is None and handle is None:
-        age_s = (now() - attempt.started_at).total_seconds()
-        # Nobody knows whether it was started. Taking its claim keeps a late one from running.
-        alive = age_s < START_LIMIT_S or not run.attempt_dir.exists() or not run.take({"pid": 0, "started": 0.0})
-        alive = alive and not (age_s > START_LIMIT_S and not run.attempt_dir.exists())
-    else:
-        assert handle is not None
-        alive = executor.alive(handle)
+    alive = handle is not None and executor.alive(handle)
     while ingest(machine.engine, attempt, run.events):
         with transaction(machine.engine) as session:
             again = session.get(Attempt, (attempt.job_id, attempt.number))
@@ -126,8 +121,8 @@ def tend(machine: Machine, attempt: Attempt) -> None:
             session.expunge(again)
             attempt = again
     if alive:
-        if handle is not None:
-            _pass_on(machine, attempt, handle)
+        assert handle is not None
+        _pass_on(machine, attempt, handle)
         return
     outcome = read(run.outcome) or {"outcome": "lost"}
     if outcome["outcome"] == "succeeded" and read(run.result) is None:
@@ -136,6 +131,15 @@ def tend(machine: Machine, attempt: Attempt) -> None:
         outcome["log"] = log_tail(run.log)
     _wishes.pop((attempt.job_id, attempt.number), None)
     end(machine, attempt, outcome)
+
+
+def _given_up(run: RunDir, attempt: Attempt) -> bool:
+    """Whether an attempt of which nobody knows a process is given up: the worker may have died while starting it."""
+    if (now() - attempt.started_at).total_seconds() < START_LIMIT_S:
+        return False
+    # With its claim taken, a process that was started all the same, and comes late, goes away again.
+    run.attempt_dir.mkdir(parents=True, exist_ok=True)
+    return run.take({"pid": 0, "started": 0.0})
 
 
 # When each wish was passed on, and when the process is killed for not following it.

@@ -1,0 +1,123 @@
+"""The metrics store and the job list at size."""
+
+from __future__ import annotations
+
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sqlalchemy import Engine, insert
+from sqlmodel import select
+from ulid import ULID
+
+from app.db import make_engine, reading, transaction, upgrade
+from app.jobs.queries import list_jobs
+from app.metrics import store
+from app.models import Attempt, Job, Series
+from tests.benchmarks.service import Row, _row
+from worker.ingest import ingest
+
+
+def rows() -> list[Row]:
+    """Ingest, charts and lists on SQLite."""
+    with tempfile.TemporaryDirectory() as temporary:
+        url = f"sqlite:///{temporary}/mcn.db"
+        upgrade(url)
+        engine = make_engine(url)
+        table = [_ingest(engine, Path(temporary)), *_charts(engine), _lists(engine)]
+        engine.dispose()
+        return table
+
+
+def _add_job(engine: Engine, job_id: str) -> None:
+    with transaction(engine) as session:
+        session.add(
+            Job(id=job_id, kind="expert", name="", state="running", owner="x", spec={}, defaulted=[], attempt=1)
+        )
+
+
+def _ingest(engine: Engine, folder: Path) -> Row:
+    """Lines of 20 values as training writes them, from file to committed rows."""
+    _add_job(engine, "job_ingest")
+    with transaction(engine) as session:
+        session.add(Attempt(job_id="job_ingest", number=1, executor="local", host="x", devices=[]))
+    lines, keys = 20_000, [f"train/key_{k}" for k in range(20)]
+    at = datetime.now(UTC).isoformat()
+    with (folder / "events.jsonl").open("w") as file:
+        for step in range(lines):
+            data = {"step": step, "values": dict.fromkeys(keys, step / 7)}
+            file.write(json.dumps({"seq": step + 1, "time": at, "kind": "metrics", "data": data}) + "\n")
+    began = time.perf_counter()
+    while True:
+        with reading(engine) as session:
+            attempt = session.get(Attempt, ("job_ingest", 1))
+            assert attempt is not None
+            session.expunge(attempt)
+        if not ingest(engine, attempt, folder / "events.jsonl"):
+            break
+    speed = lines * len(keys) / (time.perf_counter() - began)
+    return _row("ingest of metric points", f"{speed:,.0f} a second", ">= 200,000", speed >= 200_000)
+
+
+def _fill(engine: Engine, job_id: str, keys: int, count: int) -> None:
+    steps = np.arange(count)
+    block = store.Block(steps, np.sin(steps / 1e4), steps.astype(float))
+    with transaction(engine) as session:
+        store.append(session, job_id, {f"key_{k}": block for k in range(keys)})
+
+
+def _charts(engine: Engine) -> list[Row]:
+    _add_job(engine, "job_long")
+    _fill(engine, "job_long", 1, 10_000_000)
+    _add_job(engine, "job_wide")
+    _fill(engine, "job_wide", 20, 1_000_000)
+
+    def draw(job_id: str) -> None:
+        with reading(engine) as session:
+            for series in session.exec(select(Series).where(Series.job_id == job_id)):
+                assert len(store.chart(session, series, 500, None, None)["steps"]) == 500
+
+    long_s, wide_s = _median(lambda: draw("job_long")), _median(lambda: draw("job_wide"))
+    return [
+        _row("a chart of 500 points out of 10 million", f"{1000 * long_s:.0f} ms", "< 50 ms", long_s < 0.05),
+        _row("20 charts of 1 million each", f"{1000 * wide_s:.0f} ms", "< 300 ms", wide_s < 0.3),
+    ]
+
+
+def _median(action: Callable[[], object], rounds: int = 9) -> float:
+    times = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        action()
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
+
+
+def _lists(engine: Engine) -> Row:
+    """The first page of the job list, with 100 jobs and with 100,000."""
+
+    def page() -> None:
+        with reading(engine) as session:
+            options: dict[str, Any] = dict.fromkeys(("kind", "tag", "sweep", "q", "cursor"))
+            shown = list_jobs(session, state=[], sort="-created_at", limit=50, **options)
+            assert len(shown["items"]) == 50
+
+    def grow(count: int) -> None:
+        fixed = {"kind": "expert", "name": "", "state": "queued", "owner": "x", "spec": {}, "defaulted": []}
+        more = {"attempt": 0, "failures": 0, "priority": 0, "created_at": datetime.now(UTC)}
+        with transaction(engine) as session:
+            session.execute(insert(Job), [{"id": f"job_{ULID()}", **fixed, **more} for _ in range(count)])
+
+    grow(100)
+    few_s = _median(page, 41)
+    grow(99_900)
+    many_s = _median(page, 41)
+    ratio = many_s / few_s
+    value = f"{1000 * many_s:.1f} / {1000 * few_s:.1f} ms = {ratio:.2f}"
+    return _row("job list with 100,000 jobs / with 100", value, "<= 1.5", ratio <= 1.5)

@@ -1,0 +1,191 @@
+"""Claims, starts that came to nothing, and what an end means by what was wished: with processes that behave as told."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlmodel import select
+
+from app.db import now, reading, transaction
+from app.jobs.states import State
+from app.models import Attempt, Job, Lease
+from tests.app.api import EXPERT, Service
+from worker import lifecycle
+from worker.executors.base import Handle
+from worker.machine import EXECUTORS
+from worker.reconcile import start_all, tend_all
+from worker.rundir import RunDir
+
+
+class Inline:
+    """An executor whose processes live until told otherwise."""
+
+    def __init__(self) -> None:
+        self.living: dict[int, RunDir] = {}
+        self.stopped: list[int] = []
+        self.killed: list[int] = []
+
+    def submit(self, run: RunDir, devices: list[str]) -> Handle:
+        pid = 1000 + len(self.living)
+        self.living[pid] = run
+        return {"pid": pid, "started": 1.0}
+
+    def alive(self, handle: Handle) -> bool:
+        return handle["pid"] in self.living
+
+    def stop(self, handle: Handle) -> None:
+        self.stopped.append(handle["pid"])
+
+    def kill(self, handle: Handle) -> None:
+        self.killed.append(handle["pid"])
+        del self.living[handle["pid"]]
+
+
+@pytest.fixture
+def inline(monkeypatch: pytest.MonkeyPatch) -> Inline:
+    made = Inline()
+    monkeypatch.setitem(EXECUTORS, "local", made)
+    return made
+
+
+def job_of(service: Service, job_id: str) -> dict[str, Any]:
+    return dict(service.get(f"/jobs/{job_id}").json())
+
+
+def started(service: Service, job_id: str) -> int:
+    """Starts the next job, says it runs, and gives the process."""
+    start_all(service.machine)
+    service.move(job_id, State.running)
+    with reading(service.app.state.engine) as session:
+        query = select(Attempt).where(Attempt.job_id == job_id).order_by(Attempt.number.desc())  # type: ignore[attr-defined]
+        handle = session.exec(query).first().handle  # type: ignore[union-attr]
+    assert handle is not None
+    return int(handle["pid"])
+
+
+def leases(service: Service) -> list[Lease]:
+    with reading(service.app.state.engine) as session:
+        return list(session.exec(select(Lease)))
+
+
+def test_a_device_is_leased_to_one_job_and_given_back(service: Service, inline: Inline) -> None:
+    first, second = service.submit(), service.submit()
+    start_all(service.machine)
+    start_all(service.machine)
+    assert [job_of(service, job_id)["state"] for job_id in (first, second)] == ["starting", "queued"]
+    assert [lease.job_id for lease in leases(service)] == [first]
+    [run] = inline.living.values()
+    run.write(run.outcome, {"outcome": "failed", "reason": "no_space", "message": "full"})
+    inline.living.clear()
+    tend_all(service.machine)
+    job = job_of(service, first)
+    assert (job["state"], job["reason"], job["message"]) == ("failed", "no_space", "full")
+    assert leases(service) == []
+    start_all(service.machine)
+    assert job_of(service, second)["state"] == "starting"
+
+
+@pytest.mark.parametrize(
+    ("wish", "outcome", "state", "reason"),
+    [
+        (None, "stopped", "queued", "preempted"),
+        (None, None, "queued", "lost"),
+        ("pause", "stopped", "paused", "user"),
+        ("pause", None, "paused", "user"),
+        ("pause", "failed", "failed", "code_error"),
+        ("cancel", "stopped", "cancelled", "user"),
+        ("cancel", None, "cancelled", "user"),
+        ("cancel", "failed", "cancelled", "user"),
+        ("cancel", "succeeded", "succeeded", None),
+        ("pause", "succeeded", "succeeded", None),
+        (None, "succeeded", "succeeded", None),
+    ],
+)
+def test_an_end_means_what_happened_and_what_was_wished(
+    service: Service, inline: Inline, wish: str | None, outcome: str | None, state: str, reason: str | None
+) -> None:
+    job_id = service.submit()
+    pid = started(service, job_id)
+    if wish:
+        service.post(f"/jobs/{job_id}/{wish}")
+        tend_all(service.machine)
+        assert inline.stopped == [pid]
+    run = inline.living.pop(pid)
+    if outcome:
+        run.write(run.outcome, {"outcome": outcome, "reason": "code_error" if outcome == "failed" else None})
+    if outcome == "succeeded":
+        run.write(run.result, {})
+    tend_all(service.machine)
+    job = job_of(service, job_id)
+    assert (job["state"], job["reason"]) == (state, reason)
+
+
+def test_success_without_a_result_is_none(service: Service, inline: Inline) -> None:
+    job_id = service.submit()
+    run = inline.living.pop(started(service, job_id))
+    run.write(run.outcome, {"outcome": "succeeded"})
+    tend_all(service.machine)
+    assert job_of(service, job_id)["state"] == "failed"
+
+
+def test_a_process_that_does_not_stop_is_killed(
+    service: Service, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lifecycle, "CANCEL_GRACE_S", 0.0)
+    job_id = service.submit()
+    pid = started(service, job_id)
+    service.post(f"/jobs/{job_id}/cancel")
+    for _ in range(3):
+        tend_all(service.machine)
+    assert inline.killed == [pid]
+    assert job_of(service, job_id)["state"] == "cancelled"
+
+
+def test_a_worker_that_died_while_starting_a_job_loses_nothing(
+    service: Service, inline: Inline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = service.submit()
+
+    def die(*_: Any) -> Handle:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(inline, "submit", die)
+        with pytest.raises(KeyboardInterrupt):
+            start_all(service.machine)
+    tend_all(service.machine)
+    assert job_of(service, job_id)["state"] == "starting"
+    with transaction(service.app.state.engine) as session:
+        attempt = session.get(Attempt, (job_id, 1))
+        assert attempt is not None
+        attempt.started_at = now() - timedelta(seconds=lifecycle.START_LIMIT_S + 1)
+    tend_all(service.machine)
+    assert job_of(service, job_id)["state"] == "queued"
+    # The process that was started all the same, and comes late, may not run any more.
+    assert not service.machine.run(job_id, 1).take({"pid": 1, "started": 1.0})
+    start_all(service.machine)
+    assert job_of(service, job_id)["attempt"] == 2
+
+
+def test_more_gpus_than_there_are_is_said_at_once(service: Service, inline: Inline) -> None:
+    job_id = service.submit(EXPERT | {"resources": {"gpus": 3}})
+    start_all(service.machine)
+    job = job_of(service, job_id)
+    assert job["state"] == "failed"
+    assert "asks for 3 GPUs" in job["message"]
+
+
+def test_a_lost_process_is_replaced_until_it_has_been_lost_too_often(service: Service, inline: Inline) -> None:
+    job_id = service.submit(EXPERT | {"max_attempts": 2})
+    for number, state in ((1, "queued"), (2, "failed")):
+        inline.living.pop(started(service, job_id))
+        tend_all(service.machine)
+        job = job_of(service, job_id)
+        assert (job["state"], job["reason"], job["attempt"]) == (state, "lost", number)
+    assert service.post(f"/jobs/{job_id}/retry").status_code == 202
+    with reading(service.app.state.engine) as session:
+        row = session.get(Job, job_id)
+        assert row is not None
+        assert row.failures == 0
