@@ -65,12 +65,14 @@ def identify(session: Session, header: str | None) -> Principal:
     secret = _secret(header)
     if secret is None:
         raise Unauthenticated("send your token as `Authorization: Bearer mcn_..`", headers=_CHALLENGE)
-    found = session.exec(select(Token).where(col(Token.sha256) == _sha256(secret))).first()
+    columns = select(Token.id, Token.owner, Token.role, Token.expires_at)
+    found = session.exec(columns.where(col(Token.sha256) == _sha256(secret))).first()
     if found is None:
         raise Unauthenticated("this token is not known: it may have been revoked", headers=_CHALLENGE)
-    if found.expires_at is not None and found.expires_at <= now():
+    token_id, owner, role, expires_at = found
+    if expires_at is not None and expires_at <= now():
         raise Unauthenticated("this token has expired: ask an admin for another", headers=_CHALLENGE)
-    return Principal(found.id, found.owner, Role(found.role))
+    return Principal(token_id, owner, Role(role))
 
 
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mcn"'}

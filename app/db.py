@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -60,12 +61,20 @@ def make_engine(url: str) -> Engine:
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
     """A session that commits at the end and then does what was asked for after the commit."""
-    with Session(engine) as session:
+    with _turn(engine), Session(engine) as session:
         yield session
         session.commit()
         hooks = session.info.pop(_HOOKS, [])
     for hook in hooks:
         hook()
+
+
+# SQLite has one writer, and its own way to wait for it is to sleep and try again: threads wait for one another better.
+_one_writer = threading.Lock()
+
+
+def _turn(engine: Engine) -> AbstractContextManager[Any]:
+    return _one_writer if engine.dialect.name == "sqlite" else nullcontext()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, delete, update
+from sqlalchemy import Engine, delete, insert, update
 from sqlmodel import Session, col, select
 from ulid import ULID
 
@@ -20,6 +20,7 @@ from app.models import Attempt, Component, Event, Job
 BLOCK_BYTES = 8 << 20
 # Of what the metrics store has anyway a job keeps this many events for those who follow it late.
 KEPT_EVENTS = 500
+OFTEN = ("metrics", "progress")
 
 
 def ingest(engine: Engine, attempt: Attempt, file: Path) -> int:
@@ -52,14 +53,14 @@ def _apply(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> 
     if job is None or job.attempt != attempt.number:
         return
     serialize_events(session)
-    points: dict[str, list[tuple[int, float, float]]] = {}
+    points = _Points()
+    said: list[dict[str, Any]] = []
     for event in events:
         kind, data, at = event["kind"], event["data"], datetime.fromisoformat(event["time"])
         if kind == "metrics":
-            for key, value in data["values"].items():
-                points.setdefault(key, []).append((data["step"], np.nan if value is None else value, at.timestamp()))
+            points.add(data["step"], data["values"], at.timestamp())
         elif kind == "state" and data["state"] == "running":
-            _flush(session, job.id, points)
+            store.append(session, job.id, points.taken())
             store.truncate(session, job.id, data["step"])
             _begin(session, attempt, data["step"])
         elif kind == "progress":
@@ -68,24 +69,48 @@ def _apply(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> 
             job.plan = data
         elif kind == "component":
             _keep_component(session, job.id, data)
-        if kind in ("metrics", "progress", "log"):
-            session.add(Event(job_id=job.id, time=at, type=kind, data=data))
-        elif kind == "component":
-            shown = {name: data[name] for name in ("name", "role", "epoch", "metrics", "selected_by")}
-            session.add(Event(job_id=job.id, time=at, type="component", data=shown))
-    _flush(session, job.id, points)
+        if kind == "component":
+            data = {name: data[name] for name in ("name", "role", "epoch", "metrics", "selected_by")}
+        if kind in ("metrics", "progress", "log", "component"):
+            said.append({"job_id": job.id, "time": at, "type": kind, "data": data})
+    store.append(session, job.id, points.taken())
+    # What a long block says often is in the metrics store: nobody follows it event by event.
+    dropped = set([k for k, row in enumerate(said) if row["type"] in OFTEN][:-KEPT_EVENTS])
+    rows = [row for k, row in enumerate(said) if k not in dropped]
+    if rows:
+        session.execute(insert(Event), rows)
 
 
-def _flush(session: Session, job_id: str, points: dict[str, list[tuple[int, float, float]]]) -> None:
-    blocks = {}
-    for key, rows in points.items():
-        # Within a block too, a step that was done again counts once, as it was done last.
-        steps, values, times = (np.array(column) for column in zip(*rows, strict=True))
-        _, first = np.unique(steps[::-1], return_index=True)
-        kept = len(steps) - 1 - first
-        blocks[key] = store.Block(steps[kept].astype(np.int64), values[kept].astype(float), times[kept].astype(float))
-    store.append(session, job_id, blocks)
-    points.clear()
+class _Points:
+    """Gathers values line by line; lines with the same keys become one array."""
+
+    def __init__(self) -> None:
+        self._lines: dict[tuple[str, ...], tuple[list[int], list[float], list[list[float | None]]]] = {}
+
+    def add(self, step: int, values: dict[str, float | None], time: float) -> None:
+        steps, times, rows = self._lines.setdefault(tuple(values), ([], [], []))
+        steps.append(step)
+        times.append(time)
+        rows.append(list(values.values()))
+
+    def taken(self) -> dict[str, store.Block]:
+        """A block a key in the order of steps, and a fresh start. A step that was done again counts as done last."""
+        blocks: dict[str, store.Block] = {}
+        for keys, (steps, times, rows) in self._lines.items():
+            # null, which stands for a number that is not finite, becomes NaN here.
+            columns = np.array(rows, dtype=float).T
+            for key, values in zip(keys, columns, strict=True):
+                block = store.Block(np.array(steps, dtype=np.int64), values, np.array(times))
+                blocks[key] = blocks[key].joined(block) if key in blocks else block
+        self._lines.clear()
+        return {key: _in_order(block) for key, block in blocks.items()}
+
+
+def _in_order(block: store.Block) -> store.Block:
+    if (np.diff(block.steps) > 0).all():
+        return block
+    _, first = np.unique(block.steps[::-1], return_index=True)
+    return block.rows(len(block.steps) - 1 - first)
 
 
 def _begin(session: Session, attempt: Attempt, step: int) -> None:
@@ -110,7 +135,7 @@ def _keep_component(session: Session, job_id: str, manifest: dict[str, Any]) -> 
 
 def prune(session: Session, job_id: str) -> None:
     """Drops all but the newest of a job's events that say what the metrics store has."""
-    often = col(Event.type).in_(("metrics", "progress"))
+    often = col(Event.type).in_(OFTEN)
     kept = select(Event.id).where(Event.job_id == job_id, often).order_by(col(Event.id).desc())
     oldest = session.exec(kept.offset(KEPT_EVENTS).limit(1)).first()
     if oldest is not None:

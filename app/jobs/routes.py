@@ -52,8 +52,7 @@ def _post(
         with request.app.state.reading() as session:
             return JSONResponse(service.preview(session, spec))
     with transaction(request.app.state.engine) as session:
-        job, new = service.submit(session, settings, asks, spec, key=key, body=body)
-        [shown] = queries.views(session, [job])
+        shown, new = service.submit(session, settings, asks, spec, key=key, body=body)
     return JSONResponse(shown, 201 if new else 200, {"Location": f"/jobs/{shown['id']}"})
 
 

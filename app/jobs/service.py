@@ -17,6 +17,7 @@ from app.db import after_commit
 from app.dispatch import nudge
 from app.errors import Conflict, IdempotencyMismatch, InvalidSpec
 from app.jobs import queries, references
+from app.jobs.schemas import view
 from app.jobs.states import FINAL, MOVES, Reason, State, move
 from app.models import Chunk, Event, Job, Need, Points, Series, Tag
 from app.settings import Settings
@@ -53,15 +54,18 @@ def preview(session: Session, spec: JobSpec) -> dict[str, Any]:
 
 def submit(
     session: Session, settings: Settings, asks: Principal, spec: JobSpec, *, key: str | None = None, body: bytes = b""
-) -> tuple[Job, bool]:
-    """Stores a job, or finds the one that the same idempotency key and body made before; says whether it is new."""
+) -> tuple[dict[str, Any], bool]:
+    """Stores a job, or finds the one that the same idempotency key and body made before.
+
+    Gives it as clients see it, and whether it is new.
+    """
     digest = hashlib.sha256(body).hexdigest()
     if key is not None:
         before = session.exec(select(Job).where(Job.owner == asks.owner, Job.idempotency_key == key)).first()
         if before is not None:
             if before.body_sha256 != digest:
                 raise IdempotencyMismatch(f"the key made {before.id} with another body: use a new key for a new job")
-            return before, False
+            return queries.views(session, [before])[0], False
     found = references.check(session, spec)
     state = State.waiting if found.unfinished else State.queued
     job = Job(
@@ -75,15 +79,16 @@ def submit(
         body_sha256=digest if key is not None else None,
         **_resolved(spec),
     )
+    tags = sorted(set(spec.tags))
     session.add(job)
     session.flush()
-    session.add_all(Tag(job_id=job.id, tag=tag) for tag in dict.fromkeys(spec.tags))
+    session.add_all(Tag(job_id=job.id, tag=tag) for tag in tags)
     session.add_all(Need(job_id=job.id, needs=needed) for needed in found.jobs)
     session.add(Event(job_id=job.id, type="state", data={"state": state, "reason": None, "message": None}))
     session.flush()
     if state is State.queued:
         nudge(session, settings, "start")
-    return job, True
+    return view(job, tags, sorted(found.unfinished), {}), True
 
 
 def _resolved(spec: JobSpec) -> dict[str, Any]:

@@ -68,13 +68,13 @@ def _memory(up: Running) -> list[Row]:
 
 
 def _first_process(up: Running) -> Row:
-    """From POST to the moment at which the training process began, by the operating system's clock."""
+    """From POST until the training process is there to be seen."""
     times = []
     for _ in range(3):
-        began = time.time()
+        began = time.monotonic()
         job_id = up.submit(expert(epochs=1))
         wait_until(lambda: bool(up.training()), "the start of training", 20)
-        times.append(up.training()[0].create_time() - began)
+        times.append(time.monotonic() - began)
         up.wait(job_id)
     middle = statistics.median(times)
     return _row("from POST to the start of the training process", f"{middle:.2f} s", "< 1 s", middle < 1)
