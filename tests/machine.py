@@ -16,7 +16,7 @@ def find(program: str) -> str | None:
     """A program on the path, or where Debian keeps PostgreSQL's."""
     found = shutil.which(program)
     if found:
-        return str(Path(found).resolve())
+        return found
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
     return str(versions[-1]) if versions else None
 

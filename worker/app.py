@@ -7,7 +7,7 @@ import threading
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_ready, worker_shutting_down
+from celery.signals import worker_init, worker_shutting_down
 
 from app.dispatch import celery_config
 from app.settings import Settings
@@ -43,7 +43,8 @@ def tend() -> None:
         rounds.tend_all(this_machine())
 
 
-@worker_ready.connect
+# Not when the worker is ready: that would wait for the broker, of which the rounds have no need.
+@worker_init.connect
 def _supervise(**_: Any) -> None:
     threading.Thread(target=_loop, name="supervisor", daemon=True).start()
 

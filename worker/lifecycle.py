@@ -7,10 +7,12 @@ import time
 from typing import Any
 
 from sqlalchemy import delete, update
+from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
 
 from app.db import now, reading, transaction
-from app.jobs.states import Reason, State, move
+from app.jobs.states import FINAL, Reason, State, move
 from app.models import Attempt, Component, Job, Lease, Need
 from worker.ingest import ingest, prune
 from worker.machine import EXECUTORS, Machine
@@ -224,10 +226,19 @@ def _fail_dependents(session: Session, job_id: str) -> None:
     settle_waiting(session, [job_id])
 
 
+def ready_to_settle() -> SelectOfScalar[Job]:
+    """The waiting jobs that wait no longer: nothing they need is still to come, or something never will."""
+    other = aliased(Job)
+    needs = select(Need.job_id).join(other, col(other.id) == col(Need.needs))
+    to_come = needs.where(col(other.state).not_in(FINAL))
+    never = needs.where(col(other.state).in_((State.failed, State.cancelled)))
+    return select(Job).where(Job.state == State.waiting, col(Job.id).in_(never) | col(Job.id).not_in(to_come))
+
+
 def settle_waiting(session: Session, needed: list[str] | None = None) -> int:
     """Moves waiting jobs whose needed jobs have ended; gives how many were moved."""
     session.flush()
-    query = select(Job).where(Job.state == State.waiting)
+    query = ready_to_settle()
     if needed is not None:
         query = query.where(col(Job.id).in_(select(Need.job_id).where(col(Need.needs).in_(needed))))
     moved = 0

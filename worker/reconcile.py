@@ -37,7 +37,11 @@ def tend_all(machine: Machine) -> int:
 
 
 def heartbeat(machine: Machine) -> None:
-    """Says that this machine is here, and with what."""
+    """Says that this machine is here, and with what; now and then."""
+    with reading(machine.engine) as session:
+        known = session.get(Worker, machine.host)
+        if known and now() - known.seen_at < HEARTBEAT and tuple(known.devices) == machine.devices:
+            return
     with transaction(machine.engine) as session:
         session.merge(Worker(host=machine.host, devices=list(machine.devices), seen_at=now()))
 
@@ -45,7 +49,11 @@ def heartbeat(machine: Machine) -> None:
 def reconcile(machine: Machine) -> None:
     """One round over everything."""
     heartbeat(machine)
-    with transaction(machine.engine) as session:
-        lifecycle.settle_waiting(session)
+    # Looked for without holding up whoever writes.
+    with reading(machine.engine) as session:
+        settled = session.exec(lifecycle.ready_to_settle().limit(1)).first() is None
+    if not settled:
+        with transaction(machine.engine) as session:
+            lifecycle.settle_waiting(session)
     tend_all(machine)
     start_all(machine)

@@ -1,0 +1,43 @@
+"""The same service on PostgreSQL and Redis."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+
+from tests.e2e.running import Running, expert, fusion, once
+
+
+def test_a_job_lives_on_postgresql_and_redis(
+    postgres_url: str, redis_url: str, undisturbed: dict[str, str], tmp_path: Path
+) -> None:
+    url = postgres_url.replace("postgresql+psycopg://", "postgresql://")
+    up = Running(tmp_path / "data", MCN_DATABASE_URL=url, MCN_BROKER_URL=redis_url)
+    up.start()
+    try:
+        job_id = up.submit(fusion())
+        waits = up.submit(expert() | {"priority": 3})
+        up.wait_step(job_id, 5)
+        up.kill("worker")
+        assert up.wait(job_id)["state"] == "succeeded"
+        assert up.digests(job_id) == undisturbed
+        assert up.wait(waits)["state"] == "succeeded"
+        ids = [event["id"] for event in up.api.events(job_id)]
+        assert ids == sorted(set(ids))
+        assert up.api.delete(f"/jobs/{job_id}")["bytes_freed"] > 0
+        assert up.cli("doctor").stdout.count("no  ") == 0
+    finally:
+        up.stop()
+
+
+def test_without_its_broker_a_job_starts_a_little_later(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        up = Running(tmp_path / "data", MCN_BROKER_URL=f"redis://127.0.0.1:{nobody.getsockname()[1]}/0")
+        up.start()
+        try:
+            job_id = up.submit(expert(epochs=1))
+            once(lambda: up.job(job_id)["state"] != "queued", "the reconciler's round", 30)
+            assert up.wait(job_id)["state"] == "succeeded"
+        finally:
+            up.stop()
