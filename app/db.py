@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ def make_engine(url: str) -> Engine:
     def _begin(connection: Any) -> None:
         # A reader that turns into a writer fails at once whatever the timeout: writers say so at the start.
         writes = connection.get_execution_options().get("mcn_writes", True)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        connection.connection.driver_connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
 
@@ -80,8 +81,14 @@ def _turn(engine: Engine) -> AbstractContextManager[Any]:
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
     """A session that only reads: on SQLite it waits for no writer and no writer for it."""
-    with Session(engine.execution_options(mcn_writes=False)) as session:
+    with Session(_readers(engine)) as session:
         yield session
+
+
+@lru_cache(maxsize=8)
+def _readers(engine: Engine) -> Engine:
+    """The same pool of connections, whose transactions do not say that they will write."""
+    return engine.execution_options(mcn_writes=False)
 
 
 def after_commit(session: Session, hook: Callable[[], object]) -> None:

@@ -53,7 +53,7 @@ def _look_up(session: Session, field: str, ref: ComponentRef) -> tuple[Job, Comp
         if component is None or job is None:
             return f"there is no component {ref.component}"
     else:
-        job = session.get(Job, ref.job)
+        job = session.exec(select(Job).where(Job.id == ref.job)).first()
         if job is None:
             return f"there is no job {ref.job}"
         name = ref.component or ""
