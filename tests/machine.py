@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 # A part by its program, and the Debian package that has it.
-PARTS = {"PostgreSQL": ("initdb", "postgresql"), "Redis": ("redis-server", "redis-server")}
+PARTS = {"PostgreSQL": ("initdb", "postgresql"), "Redis": ("redis-server", "redis-server"), "curl": ("curl", "curl")}
 
 
 def find(program: str) -> str | None:

@@ -26,6 +26,7 @@ from core.fusion import FUSIONS, FusionModule
 from core.fusion.base import Combine
 from core.spec import parse_text
 from tests.e2e.running import Running
+from tests.parts import need
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -91,6 +92,7 @@ def test_every_command_in_it_is_there() -> None:
 
 
 def test_the_curl_commands_run_as_they_are_written(up: Running, tmp_path: Path) -> None:
+    need("curl", "curl")
     block = next(block for block in blocks("bash") if "mcurl" in block)
     script = block.replace("http://127.0.0.1:8000", up.settings.api_url)
     script = script.replace("~/.local/share/mcn", str(up.settings.data_dir))
