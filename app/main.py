@@ -51,6 +51,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        telemetry={"tracing": False},
         responses={
             "4XX": {
                 "description": "A problem (RFC 9457)",

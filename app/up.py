@@ -38,6 +38,7 @@ class Parts:
         python = [sys.executable, "-m"]
         # No more noise than warnings, and a stop that does not wait for open streams.
         api = f"--host {settings.host} --port {settings.port} --loop uvloop --http httptools --no-access-log"
+        api += " --no-proxy-headers --no-server-header"
         api += " --log-level warning --timeout-graceful-shutdown 3 --timeout-keep-alive 30"
         worker = (
             "--loglevel warning --without-mingle --without-gossip --without-heartbeat --pool threads --concurrency 2"

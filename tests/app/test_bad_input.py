@@ -153,5 +153,12 @@ def test_headers_that_cannot_be_are_refused(service: Service, name: str, value: 
     assert answer.status_code == 422
 
 
+def test_a_body_without_a_length_is_counted_as_it_comes(service: Service) -> None:
+    blocks = (b"x" * 65_536 for _ in range(64))
+    headers = {"Authorization": f"Bearer {service.tokens['admin']}"}
+    answer = service.http.post("/jobs", content=blocks, headers=headers)
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+
+
 def test_at_least_sixty_mistakes_are_tried() -> None:
     assert len(BODIES) + len(REQUESTS) >= 60
