@@ -35,7 +35,7 @@ def size(count: int) -> str:
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
     """Jobs, one a row."""
     whole = [Column(name, no_wrap=True) for name in ("id", "kind", "name", "state", "progress", "accuracy")]
-    table = Table(*whole, Column("", overflow="ellipsis", no_wrap=True), box=None, pad_edge=False)
+    table = Table(*whole, Column(""), box=None, pad_edge=False)
     for job in jobs:
         table.add_row(
             job["id"],
@@ -77,7 +77,8 @@ def pace(job: Mapping[str, Any]) -> str:
         return "  ".join(part for part in parts if part)
     if job["state"] == "waiting":
         return f"for {len(job['waits_for'])} jobs"
-    return (job["message"] or job["reason"] or "").splitlines()[0] if job["message"] or job["reason"] else ""
+    said = (job["message"] or job["reason"] or "").partition("\n")[0]
+    return said if len(said) <= 60 else f"{said[:59]}…"
 
 
 def duration(seconds: float) -> str:
