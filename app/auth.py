@@ -112,7 +112,6 @@ def needs(role: Role) -> Callable[[Request], Principal]:
 
 Viewer = Annotated[Principal, Depends(needs(Role.viewer))]
 Member = Annotated[Principal, Depends(needs(Role.member))]
-Admin = Annotated[Principal, Depends(needs(Role.admin))]
 
 
 def may_change(asks: Principal, owner: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from app.client import Api, ApiError
+from app.client import Api
 from app.download import download
 from app.settings import Settings
 from app.show import size, watch
@@ -71,6 +71,3 @@ def result_table(metrics: dict[str, Any]) -> Table:
     table.add_row("ensemble of the experts", "", f"{metrics['test/accuracy_ensemble']:.3f}")
     table.add_row("fused", "", f"{metrics['test/accuracy_fused']:.3f}", style="bold")
     return table
-
-
-__all__ = ["ApiError", "run"]

@@ -14,7 +14,7 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-from core.lock import run_lock
+from core.lock import InUseError, run_lock
 from worker.rundir import RunDir, read
 
 LOCK_WAIT_S = 120.0
@@ -34,10 +34,12 @@ def main() -> int:
         with run_lock(run.path, wait_s=LOCK_WAIT_S, give_up=lambda: bool(stopped)):
             outcome = _train(run, stopped)
     except BaseException as error:
-        outcome = _failure(error)
-        if outcome["reason"] == "code_error":
+        # Told to stop while it still waited for the run directory, it has done nothing wrong.
+        waited = isinstance(error, InUseError) and bool(stopped)
+        outcome = {"outcome": "stopped"} if waited else _failure(error)
+        if outcome.get("reason") == "code_error":
             traceback.print_exc()
-        else:
+        elif not waited:
             print(f"Error: {outcome['message']}", file=sys.stderr)
     sys.stdout.flush()
     sys.stderr.flush()

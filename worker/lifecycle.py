@@ -190,7 +190,8 @@ def end(machine: Machine, attempt: Attempt, outcome: dict[str, Any]) -> None:
             reason = Reason.lost
             moved = _lost(session, job, outcome, **at)
         if moved:
-            _fail_dependents(session, job.id)
+            # Failure travels to those that wait for its components; success queues those that wait for no other.
+            settle_waiting(session, [job.id])
         _update(session, attempt.job_id, attempt.number, ended_at=now(), outcome=said, reason=reason, message=message)
         held = (col(Lease.job_id) == attempt.job_id, col(Lease.attempt) == attempt.number)
         session.execute(delete(Lease).where(*held))
@@ -219,11 +220,6 @@ def _lost(session: Session, job: Job, outcome: dict[str, Any], *, of_attempt: in
 def _with_log(message: str | None, outcome: dict[str, Any]) -> str:
     tail = "\n".join(outcome.get("log", "").splitlines()[-5:])
     return f"{message or 'it failed'}" + (f"\n{tail}" if tail and outcome.get("reason") in (None, "code_error") else "")
-
-
-def _fail_dependents(session: Session, job_id: str) -> None:
-    """Failure travels to those that wait for this job's components; success queues those that wait for no other."""
-    settle_waiting(session, [job_id])
 
 
 def ready_to_settle() -> SelectOfScalar[Job]:

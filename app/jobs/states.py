@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
@@ -47,7 +46,6 @@ MOVES: dict[State, tuple[State, ...]] = {
     _S.cancelled: (_S.waiting, _S.queued),
 }
 FINAL = (_S.succeeded, _S.failed, _S.cancelled)
-LIVE = (_S.starting, _S.running, _S.pausing, _S.cancelling)
 
 
 class Reason(StrEnum):
@@ -102,8 +100,3 @@ def move(
     data = {"state": to.value, "reason": reason, "message": message}
     session.add(Event(job_id=job_id, time=at, type="state", data=data))
     return True
-
-
-def duration_s(started_at: datetime | None, finished_at: datetime | None) -> float | None:
-    """Seconds between the first start and the end, or until now."""
-    return None if started_at is None else ((finished_at or now()) - started_at).total_seconds()
