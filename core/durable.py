@@ -64,14 +64,19 @@ class HashedFile:
     def __init__(self, path: Path) -> None:
         self._file = path.open("wb", buffering=0)
         self._digest = hashlib.sha256()
+        self.failed: OSError | None = None
 
     def write(self, data: bytes | memoryview) -> int:
         """Writes all of it."""
         view = memoryview(data).cast("B")
         self._digest.update(view)
         written = 0
-        while written < len(view):
-            written += self._file.write(view[written:]) or 0
+        try:
+            while written < len(view):
+                written += self._file.write(view[written:]) or 0
+        except OSError as error:
+            self.failed = error
+            raise
         return written
 
     def flush(self) -> None:
@@ -91,6 +96,11 @@ def write_hashed(path: Path, write: Callable[[HashedFile], object]) -> str:
         file = HashedFile(temporary)
         try:
             write(file)
+        except RuntimeError:
+            # torch.save makes of a full disk an error about positions in its archive.
+            if file.failed is not None:
+                raise file.failed from None
+            raise
         finally:
             digests.append(file.close())
 

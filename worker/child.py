@@ -5,8 +5,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
+import re
 import signal
 import socket
 import sys
@@ -18,6 +20,7 @@ from core.lock import InUseError, run_lock
 from worker.rundir import RunDir, read
 
 LOCK_WAIT_S = 120.0
+RESERVE_BYTES = 1 << 16
 
 
 def main() -> int:
@@ -31,18 +34,22 @@ def main() -> int:
         print("another process has taken this attempt")
         return 0
     try:
+        run.reserve.write_bytes(bytes(RESERVE_BYTES))
         with run_lock(run.path, wait_s=LOCK_WAIT_S, give_up=lambda: bool(stopped)):
             outcome = _train(run, stopped)
     except BaseException as error:
         # Told to stop while it still waited for the run directory, it has done nothing wrong.
         waited = isinstance(error, InUseError) and bool(stopped)
-        outcome = {"outcome": "stopped"} if waited else _failure(error)
+        outcome = {"outcome": "stopped"} if waited else failure(error)
         if outcome.get("reason") == "code_error":
             traceback.print_exc()
         elif not waited:
             print(f"Error: {outcome['message']}", file=sys.stderr)
-    sys.stdout.flush()
-    sys.stderr.flush()
+    # The device may be full: what was kept for this moment makes room for the last word.
+    run.reserve.unlink(missing_ok=True)
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
     run.write(run.outcome, outcome)
     # Whatever threads are still there have nothing to add.
     os._exit(0 if outcome["outcome"] in ("succeeded", "stopped") else 1)
@@ -91,7 +98,7 @@ def _train(run: RunDir, stopped: list[int]) -> dict[str, Any]:
     return {"outcome": result.state, "step": result.step}
 
 
-def _failure(error: BaseException) -> dict[str, Any]:
+def failure(error: BaseException) -> dict[str, Any]:
     """What went wrong as a reason and one sentence for the user."""
     from core.assemble import ComponentError
     from core.durable import DamagedFileError
@@ -103,17 +110,23 @@ def _failure(error: BaseException) -> dict[str, Any]:
         reason, message = "loss_not_finite", said
     elif isinstance(error, ComponentError | DamagedFileError):
         reason, message = "invalid_component", said
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    elif _is_full(error, said):
         reason, message = "no_space", f"there is no space left for checkpoints or components: {said}"
     elif isinstance(error, MemoryError) or _is_out_of_memory(error, said):
         reason = "out_of_memory"
         message = f"memory ran out: take a smaller training.batch_size or a smaller model ({said[:200]})"
-    elif _is_hardware(said):
+    elif isinstance(error, RuntimeError) and _HARDWARE.search(said):
         reason, message = "hardware_fault", f"the device failed: {said}"
     elif isinstance(error, ValueError):
         # A data set that is missing, a split that is impossible: the message says what to do.
         message = said
     return {"outcome": "failed", "reason": reason, "message": message}
+
+
+def _is_full(error: BaseException, said: str) -> bool:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    # The writer of safetensors has errors of its own.
+    return full or "No space left on device" in said
 
 
 def _is_out_of_memory(error: BaseException, said: str) -> bool:
@@ -122,9 +135,9 @@ def _is_out_of_memory(error: BaseException, said: str) -> bool:
     )
 
 
-def _is_hardware(said: str) -> bool:
-    patterns = ("uncorrectable ECC", "CUDA error: unknown error", "Xid", "CUDA error: unspecified launch failure")
-    return any(pattern.lower() in said.lower() for pattern in patterns)
+_HARDWARE = re.compile(
+    r"uncorrectable ECC|\bXid\b|CUDA error: (unknown error|unspecified launch failure|hardware)", re.IGNORECASE
+)
 
 
 def _process_start() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import time
 from typing import Any
@@ -34,12 +35,25 @@ def start_next(machine: Machine) -> bool:
         task = _task(session, machine, job, attempt)
         number, devices = attempt.number, list(attempt.devices)
         job_id = job.id
+        session.expunge(attempt)
     run = machine.run(job_id, number)
-    run.write(run.task, task)
-    handle = EXECUTORS["local"].submit(run, devices)
+    try:
+        run.write(run.task, task)
+        handle = EXECUTORS["local"].submit(run, devices)
+    except OSError as error:
+        end(machine, attempt, _not_started(error))
+        return True
     with transaction(machine.engine) as session:
         _update(session, job_id, number, handle=handle)
     return True
+
+
+def _not_started(error: OSError) -> dict[str, Any]:
+    """A process that could not be started at all: the same would happen again."""
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = "there is no space left for its files" if full else "its process could not be started"
+    reason = Reason.no_space if full else Reason.code_error
+    return {"outcome": "failed", "reason": reason, "message": f"{said}: {error}"}
 
 
 def _claim(session: Session, machine: Machine) -> tuple[Job, Attempt] | None:

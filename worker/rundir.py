@@ -39,6 +39,11 @@ class RunDir:
         return self.attempt_dir / "outcome.json"
 
     @property
+    def reserve(self) -> Path:
+        """Some room on the disk, given up for the outcome."""
+        return self.attempt_dir / ".reserve"
+
+    @property
     def events(self) -> Path:
         """The event log."""
         return self.attempt_dir / "events.jsonl"

@@ -1,0 +1,83 @@
+"""What goes wrong for real: a full disk, more memory than there is, numbers that run away, data that is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.running import Running, expert, fusion
+
+WILD = {"lr": 1e9, "clip_norm": 0}
+FAILURES = {
+    "loss_not_finite": (
+        fusion(components={"experts": WILD, "fusion": WILD, "head": WILD}),
+        "loss_not_finite",
+        "went bad first",
+    ),
+    "missing data": (
+        expert() | {"dataset": {"name": "cifar100"}},
+        "code_error",
+        "Put cifar-100-python.tar.gz",
+    ),
+    # The fusion module alone is a terabyte.
+    "too large a model": (
+        fusion(epochs=1) | {"num_experts": 64, "input_dim": 65_536, "fusion": {"type": "concatenation"}},
+        "out_of_memory",
+        "training.batch_size",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_what_goes_wrong_is_told_apart_in_one_sentence(up: Running, what: str) -> None:
+    spec, reason, says = FAILURES[what]
+    job = up.wait(up.submit(spec), "failed")
+    assert job["reason"] == reason
+    assert says in job["message"]
+    assert "Traceback" not in job["message"]
+    assert job["attempt"] == 1
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Running]:
+    """A service whose runs are on a file system of eight megabytes."""
+    service = Running(tmp_path / "data")
+    runs = service.settings.runs_dir
+    runs.mkdir(parents=True)
+    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(runs)]
+    if subprocess.run(mount, capture_output=True).returncode != 0:
+        pytest.skip("a small file system cannot be mounted here")
+    try:
+        service.start()
+        yield service
+        service.stop()
+    finally:
+        subprocess.run(["umount", "--lazy", str(runs)], check=True)
+
+
+def test_a_full_disk_fails_the_job_and_room_lets_it_go_on(small_disk: Running) -> None:
+    filler = small_disk.settings.runs_dir / "filler"
+    filler.write_bytes(bytes(8_000_000))
+    job_id = small_disk.submit(fusion(epochs=3))
+    job = small_disk.wait(job_id, "failed")
+    assert (job["reason"], job["attempt"]) == ("no_space", 1), job["message"]
+    assert "no space left" in job["message"]
+    # With none left at all not even its process can be started.
+    fill(filler)
+    none = small_disk.wait(small_disk.submit(expert(epochs=1)), "failed")
+    assert (none["reason"], none["attempt"]) == ("no_space", 1)
+    filler.unlink()
+    small_disk.api.post(f"/jobs/{job_id}/retry")
+    job = small_disk.wait(job_id)
+    assert job["state"] == "succeeded", job["message"]
+
+
+def fill(file: Path) -> None:
+    """Writes to a file until nothing more fits."""
+    with contextlib.suppress(OSError), file.open("ab", buffering=0) as out:
+        while out.write(bytes(4096)) > 0:
+            pass
