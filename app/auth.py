@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 from ulid import ULID
 
@@ -65,8 +66,7 @@ def identify(session: Session, header: str | None) -> Principal:
     secret = _secret(header)
     if secret is None:
         raise Unauthenticated("send your token as `Authorization: Bearer mcn_..`", headers=_CHALLENGE)
-    columns = select(Token.id, Token.owner, Token.role, Token.expires_at)
-    found = session.exec(columns.where(col(Token.sha256) == _sha256(secret))).first()
+    found = session.connection().execute(_TOKEN, {"sha256": _sha256(secret)}).first()
     if found is None:
         raise Unauthenticated("this token is not known: it may have been revoked", headers=_CHALLENGE)
     token_id, owner, role, expires_at = found
@@ -75,6 +75,8 @@ def identify(session: Session, header: str | None) -> Principal:
     return Principal(token_id, owner, Role(role))
 
 
+# Built once: every request asks it.
+_TOKEN = select(Token.id, Token.owner, Token.role, Token.expires_at).where(col(Token.sha256) == bindparam("sha256"))
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mcn"'}
 # A browser asks for a user and a password: any name will do, the password is the token.
 BROWSER_CHALLENGE = {"WWW-Authenticate": 'Basic realm="mcn: any name, the token as password"'}

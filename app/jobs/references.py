@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
 from app.errors import InvalidSpec
@@ -21,54 +22,81 @@ class References:
     unfinished: tuple[str, ...]
 
 
+# Built once: building a statement takes longer than asking it.
+_COLUMNS = select(
+    Job.id,
+    Job.state,
+    Job.kind,
+    col(Job.spec),
+    col(Component.name),
+    col(Component.config),  # type: ignore[call-overload]
+)
+_BY_JOB = _COLUMNS.select_from(Job).outerjoin(
+    Component, (col(Component.job_id) == col(Job.id)) & (col(Component.name) == bindparam("component"))
+).where(col(Job.id) == bindparam("job"))  # fmt: skip
+_BY_ID = (
+    _COLUMNS.select_from(Component)
+    .join(Job, col(Component.job_id) == col(Job.id))
+    .where(col(Component.id) == bindparam("component"))
+)
+
+
+class _Found(NamedTuple):
+    """The job of a named component; `name` and `config` are of the component, where it is there already."""
+
+    job: str
+    state: str
+    kind: str
+    spec: dict[str, Any]
+    name: str | None
+    config: dict[str, Any] | None
+
+
 def check(session: Session, spec: JobSpec) -> References:
     """Looks every named component up; raises InvalidSpec that names the fields."""
     errors: list[dict[str, Any]] = []
-    needed: dict[str, Job] = {}
+    needed: dict[str, str] = {}
     configs: dict[str, dict[str, Any]] = {}
+    looked_up: dict[ComponentRef, _Found | str] = {}
     for field, ref in spec.sources().items():
-        found = _look_up(session, field, ref)
-        if isinstance(found, str):
-            errors.append({"loc": [*field.split("."), "from"], "msg": found})
-            continue
-        job, component = found
-        needed[job.id] = job
-        if component is not None:
-            configs[field] = component.config
+        if ref not in looked_up:
+            looked_up[ref] = _look_up(session, ref)
+        found = looked_up[ref]
+        wrong = found if isinstance(found, str) else _unfit(field, ref, found)
+        if wrong:
+            errors.append({"loc": [*field.split("."), "from"], "msg": wrong})
+        elif not isinstance(found, str):
+            needed[found.job] = found.state
+            if found.config is not None:
+                configs[field] = found.config
     errors = errors or _misfits(configs)
     if errors:
         raise InvalidSpec("; ".join(f"{'.'.join(entry['loc'])}: {entry['msg']}" for entry in errors), errors=errors)
-    waits = tuple(job.id for job in needed.values() if job.state not in FINAL)
-    return References(tuple(needed), waits)
+    return References(tuple(needed), tuple(job for job, state in needed.items() if state not in FINAL))
 
 
-def _look_up(session: Session, field: str, ref: ComponentRef) -> tuple[Job, Component | None] | str:
-    """The job and, where it is there already, the component; or what is wrong."""
+def _look_up(session: Session, ref: ComponentRef) -> _Found | str:
+    """What is known of a component that is or will be; or why there is none."""
     if ref.path is not None:
         return 'files cannot be named here: give {"job": "job_..", "component": ".."} or {"component": "cmp_.."}'
+    by, names = (_BY_ID, {}) if ref.job is None else (_BY_JOB, {"job": ref.job})
+    row = session.connection().execute(by, {**names, "component": ref.component}).first()
+    if row is None:
+        return f"there is no component {ref.component}" if ref.job is None else f"there is no job {ref.job}"
+    found = _Found(*row)
+    made = component_names(found.spec, found.kind)
+    if ref.job is not None and ref.component not in made:
+        return f"{ref.job} has no component {ref.component}: it has {', '.join(made) or 'none'}"
+    if found.name is None and found.state in FINAL:
+        return f"{ref.job} has {State(found.state).value} without a component {ref.component}"
+    return found
+
+
+def _unfit(field: str, ref: ComponentRef, found: _Found) -> str | None:
+    """Why a component cannot be what the field asks for."""
     role = "expert" if field.startswith("expert") else field
-    if ref.job is None:
-        component = session.get(Component, ref.component)
-        job = session.get(Job, component.job_id) if component else None
-        if component is None or job is None:
-            return f"there is no component {ref.component}"
-    else:
-        job = session.exec(select(Job).where(Job.id == ref.job)).first()
-        if job is None:
-            return f"there is no job {ref.job}"
-        name = ref.component or ""
-        if name not in component_names(job.spec, job.kind):
-            return (
-                f"{ref.job} has no component {name}: it has {', '.join(component_names(job.spec, job.kind)) or 'none'}"
-            )
-        query = select(Component).where(Component.job_id == job.id, col(Component.name) == name)
-        component = session.exec(query).first()
-        if component is None and job.state in FINAL:
-            return f"{ref.job} has {State(job.state).value} without a component {name}"
-    name = component.name if component else ref.component or ""
-    if name != "complete" and name.partition("_")[0] != role:
-        return f"{name} is not of the role {role}"
-    return job, component
+    name = found.name or ref.component or ""
+    return None if name == "complete" or name.partition("_")[0] == role else f"{name} is not of the role {role}"
 
 
 def component_names(spec: dict[str, Any], kind: str) -> list[str]:
