@@ -63,6 +63,41 @@ class Job(SQLModel, table=True):
     idempotency_key: str | None = None
     body_sha256: str | None = None
     sweep: str | None = Field(default=None, index=True)
+    # Of all that decides what comes out; jobs that have it in common give the same.
+    digest: str | None = Field(default=None, index=True)
+    # How long its last checkpoint took to write.
+    checkpoint_s: float | None = None
+
+
+class Sweep(SQLModel, table=True):
+    """A grid of jobs. `base`, `grid` and `early_stopping` are as they were given."""
+
+    __tablename__ = "sweeps"
+    id: str = Field(primary_key=True)
+    name: str
+    owner: str
+    created_at: datetime = Field(default_factory=now)
+    base: dict[str, Any] = Field(sa_column=Column(_JSON, nullable=False))
+    grid: dict[str, Any] = Field(sa_column=Column(_JSON, nullable=False))
+    max_parallel: int | None = None
+    early_stopping: dict[str, Any] | None = Field(default=None, sa_column=Column(_JSON))
+    idempotency_key: str | None = None
+    body_sha256: str | None = None
+    __table_args__ = (UniqueConstraint("owner", "idempotency_key", name="one_sweep_a_key"),)
+
+
+class Point(SQLModel, table=True):
+    """A point of a sweep's grid: the values of its fields, and the job that trains it; `reused` if it was there before.
+
+    The job is null once it has been deleted.
+    """
+
+    __tablename__ = "sweep_points"
+    sweep_id: str = Field(primary_key=True, foreign_key="sweeps.id", ondelete="CASCADE")
+    number: int = Field(primary_key=True)
+    job_id: str | None = Field(default=None, foreign_key="jobs.id", ondelete="SET NULL", index=True)
+    given: dict[str, Any] = Field(sa_column=Column(_JSON, nullable=False))
+    reused: bool = False
 
 
 class Tag(SQLModel, table=True):
@@ -98,6 +133,9 @@ class Attempt(SQLModel, table=True):
     message: str | None = None
     resumed_from_step: int | None = None
     slurm_job_id: str | None = None
+    # The name under which it was submitted to Slurm, and its index in an array.
+    stamp: str | None = Field(default=None, index=True)
+    array_index: int | None = None
     offset: int = Field(default=0, sa_column=Column(_BIG, nullable=False))
     seq: int = 0
 
@@ -119,6 +157,8 @@ class Worker(SQLModel, table=True):
     host: str = Field(primary_key=True)
     devices: list[str] = Field(sa_column=Column(_JSON, nullable=False))
     seen_at: datetime
+    # What it saw of Slurm last; null where it has none.
+    slurm: dict[str, Any] | None = Field(default=None, sa_column=Column(_JSON))
 
 
 class Event(SQLModel, table=True):
