@@ -47,6 +47,7 @@ class Job(SQLModel, table=True):
     kind: str = Field(index=True)
     name: str = Field(index=True)
     state: str
+    executor: str = "local"
     reason: str | None = None
     message: str | None = None
     attempt: int = 0
@@ -65,8 +66,6 @@ class Job(SQLModel, table=True):
     sweep: str | None = Field(default=None, index=True)
     # Of all that decides what comes out; jobs that have it in common give the same.
     digest: str | None = Field(default=None, index=True)
-    # How long its last checkpoint took to write.
-    checkpoint_s: float | None = None
 
 
 class Sweep(SQLModel, table=True):

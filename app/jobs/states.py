@@ -32,8 +32,8 @@ MOVES: dict[State, tuple[State, ...]] = {
     _S.waiting: (_S.queued, _S.failed, _S.cancelled),
     # For a device.
     _S.queued: (_S.starting, _S.failed, _S.cancelled),
-    # A worker has claimed it; queued again if the start comes to nothing.
-    _S.starting: (_S.running, _S.queued, _S.cancelling, _S.failed, _S.succeeded),
+    # A worker has claimed it, and Slurm may let it wait; queued again if the start comes to nothing.
+    _S.starting: (_S.running, _S.queued, _S.pausing, _S.cancelling, _S.failed, _S.succeeded),
     # Queued again if the process was lost, preempted or its machine failed: the next attempt resumes.
     _S.running: (_S.pausing, _S.cancelling, _S.queued, _S.succeeded, _S.failed),
     _S.pausing: (_S.paused, _S.cancelling, _S.succeeded, _S.failed),

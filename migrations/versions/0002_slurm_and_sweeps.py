@@ -48,7 +48,7 @@ def upgrade() -> None:
 
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.add_column(sa.Column("digest", sa.String(), nullable=True))
-        batch_op.add_column(sa.Column("checkpoint_s", sa.Float(), nullable=True))
+        batch_op.add_column(sa.Column("executor", sa.String(), nullable=False, server_default="local"))
         batch_op.create_index(batch_op.f("ix_jobs_digest"), ["digest"], unique=False)
 
     with op.batch_alter_table("workers", schema=None) as batch_op:
@@ -61,7 +61,7 @@ def downgrade() -> None:
 
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.drop_index(batch_op.f("ix_jobs_digest"))
-        batch_op.drop_column("checkpoint_s")
+        batch_op.drop_column("executor")
         batch_op.drop_column("digest")
 
     with op.batch_alter_table("attempts", schema=None) as batch_op:
