@@ -5,6 +5,7 @@ K experts, B batch, C classes, H height, W width.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -117,7 +118,13 @@ def fit(
 
         def saving(state: Any) -> Callable[[], object]:
             at = {"step": step, "epoch": epochs_done, "keep": spec.checkpoint.keep}
-            return lambda: save_checkpoint(checkpoints, state, **at)
+
+            def save() -> None:
+                began = time.monotonic()
+                save_checkpoint(checkpoints, state, **at)
+                pace.checkpoint_s = time.monotonic() - began
+
+            return save
 
         def checkpoint() -> None:
             watch.check()

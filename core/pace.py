@@ -27,6 +27,8 @@ class Pace:
         self._measured_at = (start, time.monotonic())
         self._reported_at = 0.0
         self._images_per_s: float | None = None
+        # How long the last checkpoint took to write: who wants to stop the run in time has to know.
+        self.checkpoint_s: float | None = None
 
     def measured(self, step: int, runtime: Runtime) -> dict[str, float]:
         """Throughput since the last call, and what the process and the device use."""
@@ -64,6 +66,7 @@ class Pace:
             "steps": self._steps,
             "images_per_s": self._images_per_s,
             "eta_s": eta_s,
+            "checkpoint_s": self.checkpoint_s,
         }
 
 

@@ -124,6 +124,14 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         value = yaml.load(text, Loader=_PlainLoader)
     except Exception as error:  # as above
         raise SpecError([FieldError(("--set", path), f"cannot be read: {_one_line(error)}", _short(text))]) from None
+    set_value(data, path, value)
+
+
+def set_value(data: dict[str, Any], path: str, value: Any, *, given_in: str = "--set") -> None:
+    """Sets one value of a specification by its path, such as `experts.0.arch`; raises SpecError.
+
+    What a path needs on its way and is not there is made; whether there is such a field is seen when it is parsed.
+    """
     *parents, last = path.split(".")
     place: Any = data
     for part in parents:
@@ -132,13 +140,13 @@ def apply_override(data: dict[str, Any], override: str) -> None:
         elif isinstance(place, dict):
             place = place.setdefault(part, {})
         else:
-            raise SpecError([FieldError(("--set", path), f"there is nothing at {part!r} to set a value in", "")])
+            raise SpecError([FieldError((given_in, path), f"there is nothing at {part!r} to set a value in", "")])
     if isinstance(place, list) and _INDEX.fullmatch(last) and int(last) < len(place):
         place[int(last)] = value
     elif isinstance(place, dict):
         place[last] = value
     else:
-        raise SpecError([FieldError(("--set", path), f"there is nothing at {last!r} to set a value in", "")])
+        raise SpecError([FieldError((given_in, path), f"there is nothing at {last!r} to set a value in", "")])
 
 
 def _one_line(error: Exception) -> str:
