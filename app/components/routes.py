@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel
 from sqlmodel import col, select
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, MalformedRangeHeader, Response
 
 from app.auth import Viewer
 from app.errors import NotFound
@@ -54,6 +54,14 @@ class _Blocks(FileResponse):
     # The default of 64 KiB costs a switch of threads and a system call each.
     chunk_size = 1 << 20
 
+    @classmethod
+    def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
+        # A range that says nothing, or in a unit that is none of ours, is ignored (RFC 9110, 14.2): all is sent.
+        try:
+            return super()._parse_range_header(http_range, file_size)
+        except MalformedRangeHeader:
+            return []
+
 
 @router.get("", response_model=ComponentPage)
 def get_components(job_id: JobId, _asks: Viewer, session: Reading) -> Any:
@@ -69,7 +77,13 @@ def get_components(job_id: JobId, _asks: Viewer, session: Reading) -> Any:
     response_class=Response,
     responses={
         200: {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}},
-        206: {"description": "A range"},
+        206: {
+            "description": "A range, or several",
+            "content": {
+                media: {"schema": {"type": "string", "format": "binary"}}
+                for media in ("application/octet-stream", "multipart/byteranges")
+            },
+        },
         304: {"description": "Not modified"},
         416: {"description": "No such range"},
     },

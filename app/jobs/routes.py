@@ -14,7 +14,7 @@ from app.db import transaction
 from app.errors import Invalid
 from app.events import log_stream, sse
 from app.jobs import queries, schemas, service
-from app.openapi import JOB_BODY
+from app.openapi import EVENT_STREAM, JOB_BODY
 from app.paging import Cursor, Limit
 from app.roles import Role
 from app.session import Configured, Reading, Writing
@@ -30,7 +30,7 @@ Word = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$
     status_code=201,
     response_model=schemas.JobView,
     openapi_extra=JOB_BODY,
-    responses={200: {"model": schemas.JobView | schemas.DryRun}, 409: {}, 413: {}},
+    responses={200: {"model": schemas.JobView | schemas.DryRun}},
 )
 async def post_job(
     request: Request,
@@ -125,11 +125,7 @@ def get_attempts(job_id: JobId, _asks: Viewer, session: Reading) -> Any:
     return {"items": [schemas.attempt_view(row) for row in queries.list_attempts(session, job_id)], "next_cursor": None}
 
 
-@router.get(
-    "/{job_id}/events",
-    response_model=schemas.EventPage,
-    responses={200: {"content": {"text/event-stream": {"schema": {"type": "string"}}}}},
-)
+@router.get("/{job_id}/events", response_model=schemas.EventPage, responses={200: {"content": EVENT_STREAM}})
 def get_events(
     request: Request,
     job_id: JobId,
@@ -153,7 +149,11 @@ def get_events(
     return shown | {"items": [schemas.event_view(event) for event in shown["items"]]}
 
 
-@router.get("/{job_id}/logs", responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}})
+@router.get(
+    "/{job_id}/logs",
+    response_class=Response,
+    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
+)
 def get_logs(
     request: Request,
     job_id: JobId,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from sqlmodel import col, select
@@ -86,7 +86,11 @@ def get_series(
     return {"series": [store.chart(session, found[name], points, from_step, to_step) for name in dict.fromkeys(key)]}
 
 
-@router.get("/metrics.csv", responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}})
+@router.get(
+    "/metrics.csv",
+    response_class=Response,
+    responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
+)
 def get_csv(request: Request, job_id: JobId, _asks: Viewer, session: Reading) -> StreamingResponse:
     """Every point: key, step, value, time."""
     queries.get_job(session, job_id)

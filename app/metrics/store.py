@@ -187,6 +187,32 @@ def chart(session: Session, series: Series, points: int, first: int | None, last
     return {"key": series.key, **_buckets(*arrays, points=points)}
 
 
+def extremes(session: Session, key: str, until: Mapping[str, int]) -> dict[str, tuple[float | None, float | None]]:
+    """The least and the largest value of a metric of several jobs, each up to a step of its own, that included.
+
+    Jobs without a point up to there are left out; one with none that is a finite number has (None, None).
+    """
+    found: dict[str, list[tuple[float | None, float | None]]] = {}
+    columns = (Series.job_id, Chunk.series_id, Chunk.number, Chunk.first_step, Chunk.last_step, Chunk.min, Chunk.max)
+    chunks = select(*columns).join(Chunk, col(Chunk.series_id) == col(Series.id)).where(Series.key == key)  # type: ignore[call-overload]
+    jobs = list(until)
+    for start in range(0, len(jobs), CHUNK):
+        its = chunks.where(col(Series.job_id).in_(jobs[start : start + CHUNK]))
+        for job_id, series_id, number, first_step, last_step, low, high in session.exec(its).all():
+            if first_step > until[job_id]:
+                continue
+            if last_step > until[job_id]:
+                low, high = _extremes(_within(_read(session, series_id, [number]), None, until[job_id]).values)
+            found.setdefault(job_id, []).append((low, high))
+    return {
+        job_id: (
+            min((low for low, _ in pairs if low is not None), default=None),
+            max((high for _, high in pairs if high is not None), default=None),
+        )
+        for job_id, pairs in found.items()
+    }
+
+
 def _within(block: Block, first: int | None, last: int | None) -> Block:
     inside = np.ones(len(block.steps), dtype=bool)
     if first is not None:

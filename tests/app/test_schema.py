@@ -1,24 +1,59 @@
-"""The OpenAPI description against the application: no 5xx and no answer that is not described, whatever is sent."""
+"""The OpenAPI description against the application: no 5xx and no answer that is not described, whatever is sent.
+
+Operation by operation, and in sequences, where a request takes its ids from the answers to those before it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import itertools
+import json
 import os
+import random
+import shutil
+from collections import Counter
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlencode
 
 import hypothesis
 import pytest
 import schemathesis
 from hypothesis import HealthCheck
+from hypothesis import strategies as st
+from hypothesis.stateful import initialize
+from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
+from schemathesis.core.transport import Response
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    ensure_resource_availability,
+    response_headers_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+    use_after_free,
+)
+from sqlmodel import SQLModel, col, delete, select
 
-from tests.app.api import EXPERT, Service
+from app.db import now, reading, transaction
+from app.jobs.states import FINAL, MOVES, Reason, State, move
+from app.models import Attempt, Event, Job, Token
+from tests.app.api import EXPERT, FUSION, EventFile, Service
+from worker.ingest import ingest
 
-EXAMPLES = 200 if os.environ.get("MCN_SOAK") else 12
+SOAK = bool(os.environ.get("MCN_SOAK"))
+EXAMPLES = 200 if SOAK else 12
+ROUNDS = (50, 50) if SOAK else (2, 15)
+SCENARIOS, STEPS = 8, 25
 
 
 @pytest.fixture
 def described(service: Service) -> Any:
     service.submit(EXPERT)
-    description = service.get("/openapi.json").json()
+    return load(service, service.get("/openapi.json").json())
+
+
+def load(service: Service, description: dict[str, Any]) -> Any:
     loaded = schemathesis.openapi.from_dict(description)
     loaded.app = service.app
     return loaded
@@ -62,11 +97,301 @@ def test_nothing_sent_by_the_description_breaks_the_service(service: Service, de
 
 
 def _content(body: Any) -> bytes | None:
-    import json
-
     if body is None or type(body).__name__ == "NotSet":
         return None
     try:
         return json.dumps(body).encode()
     except (TypeError, ValueError, UnicodeEncodeError):
         return repr(body).encode("utf-8", "replace")
+
+
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_headers_conformance,
+    response_schema_conformance,
+    use_after_free,
+    ensure_resource_availability,
+]
+EVENTS, LOGS = "GET /jobs/{job_id}/events", "GET /jobs/{job_id}/logs"
+COMPONENT = "GET /jobs/{job_id}/components/{name}"
+NEEDING: dict[str, Any] = {
+    "operationId": "post_job_jobs_post",
+    "requestBody": {
+        "kind": "fusion",
+        "experts": [{"from": {"job": "$response.body#/id", "component": "expert_0"}}] * 2,
+    },
+    "x-schemathesis": {"merge_body": False},
+}
+
+
+def often(**link: Any) -> dict[str, dict[str, Any]]:
+    return {f"Next{number}": link for number in range(5)}
+
+
+# That an id in one answer is the id in the next request, the names in the schemas tell; these they do not.
+LINKS: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {
+    ("/jobs", "post", "201"): {
+        "TheSameAgain": {
+            "operationId": "post_job_jobs_post",
+            "parameters": {"header.idempotency-key": "$request.header.idempotency-key"},
+            "requestBody": "$request.body",
+            "x-schemathesis": {"merge_body": False},
+        },
+        "OneThatNeedsIt": NEEDING,
+    },
+    ("/jobs", "get", "200"): {
+        "NextPage": {
+            "operationId": "get_jobs_jobs_get",
+            "parameters": {"query.cursor": "$response.body#/next_cursor", "sort": "$request.query.sort"},
+        }
+    },
+    ("/jobs/{job_id}", "get", "200"): {"OneThatNeedsIt": NEEDING},
+    ("/jobs/{job_id}/events", "get", "200"): {
+        "NextPage": {
+            "operationId": "get_events_jobs__job_id__events_get",
+            "parameters": {"job_id": "$request.path.job_id", "query.cursor": "$response.body#/next_cursor"},
+        }
+    },
+    # Every rule is as likely as any other, and there are many: what would come about too seldom is there several times.
+    ("/jobs/{job_id}/pause", "post", "202"): often(
+        operationId="resume_jobs__job_id__resume_post",
+        parameters={"job_id": "$response.body#/id"},
+    ),
+    ("/jobs/{job_id}/metrics", "get", "200"): often(
+        operationId="get_series_jobs__job_id__metrics_series_get",
+        parameters={"job_id": "$request.path.job_id", "key": "$response.body#/keys"},
+    ),
+    ("/jobs/{job_id}/components", "get", "200"): often(
+        operationId="get_component_jobs__job_id__components__name__get",
+        parameters={"job_id": "$request.path.job_id", "name": "$response.body#/items/0/name"},
+    ),
+}
+# What the test above sends enough of; here it would keep most requests from ever naming a job.
+LEFT_OUT = {"cursor", "dry_run", "from_step", "kind", "last-event-id", "q", "state", "sweep", "tag", "to_step"}
+CONTENT = b"a component"
+RANGES = {
+    "bytes=0-3": 206, "bytes=-2": 206, "bytes=0-1,4-5": 206, "bytes=99999-": 416, "bytes=5-2": 200, "bytes=": 200,
+    "lines=1-2": 200,
+}  # fmt: skip
+# What has to have come about in a run, lest it show nothing.
+REACHED = {
+    ("POST /jobs", 201), ("POST /jobs", 422), ("GET /jobs", 200),
+    ("GET /jobs/{job_id}", 200),
+    ("POST /jobs/{job_id}/cancel", 202), ("POST /jobs/{job_id}/cancel", 409),
+    ("POST /jobs/{job_id}/pause", 202), ("POST /jobs/{job_id}/pause", 409),
+    ("POST /jobs/{job_id}/resume", 202), ("POST /jobs/{job_id}/resume", 409),
+    ("POST /jobs/{job_id}/retry", 202), ("POST /jobs/{job_id}/retry", 409),
+    ("DELETE /jobs/{job_id}", 200), ("DELETE /jobs/{job_id}", 409),
+    ("GET /jobs/{job_id}/progress", 200), ("GET /jobs/{job_id}/attempts", 200), (EVENTS, 200), (LOGS, 200),
+    ("GET /jobs/{job_id}/metrics", 200), ("GET /jobs/{job_id}/metrics/series", 200),
+    ("GET /jobs/{job_id}/metrics.csv", 200), ("GET /jobs/{job_id}/components", 200), (COMPONENT, 200),
+    ("POST /tokens", 201), ("DELETE /tokens/{token_id}", 204),
+}  # fmt: skip
+
+ENDS = {
+    State.waiting: (State.queued, State.failed),
+    State.pausing: (State.paused,),
+    State.cancelling: (State.cancelled,),
+}
+
+
+class Worker:
+    """Does between two requests what a worker would: it starts jobs, takes what they report, and ends them."""
+
+    def __init__(self, service: Service, chance: random.Random) -> None:
+        self._service = service
+        self._engine = service.app.state.engine
+        self._chance = chance
+
+    def work(self, about: str) -> None:
+        """One thing, for one of the jobs: mostly the one that the next request is about."""
+        with reading(self._engine) as session:
+            its = col(Job.state).not_in([State.paused, *FINAL])
+            rows = session.exec(select(Job).where(its).order_by(col(Job.created_at)))
+            jobs = [(job.id, State(job.state), job.attempt) for job in rows]
+        if not jobs:
+            return
+        next_ones = [job for job in jobs if job[0] == about] if self._chance.random() < 0.7 else []
+        job_id, state, number = self._chance.choice(next_ones or jobs)
+        if state is State.queued:
+            with transaction(self._engine) as session:
+                assert move(session, job_id, State.starting, attempt=number + 1, started_at=now())
+                session.add(Attempt(job_id=job_id, number=number + 1, executor="local", host="here", devices=["cpu"]))
+        elif state is State.starting:
+            self._report(job_id, number)
+        elif state in ENDS or self._chance.random() < 0.15:
+            to = self._chance.choice(ENDS.get(state, (State.succeeded, State.failed, State.queued)))
+            with transaction(self._engine) as session:
+                assert move(session, job_id, to, reason=Reason.lost, message="because")
+                attempt = session.get(Attempt, (job_id, number))
+                if attempt is not None:
+                    attempt.ended_at, attempt.outcome, attempt.message = now(), "lost", "because"
+
+    def _report(self, job_id: str, number: int) -> None:
+        with reading(self._engine) as session:
+            attempt = session.get(Attempt, (job_id, number))
+            assert attempt is not None
+            session.expunge(attempt)
+        run = self._service.machine.run(job_id, number)
+        file = EventFile(run.events)
+        file.add("state", {"state": "running", "step": 0})
+        file.metrics(1, train__loss_total=1.0)
+        file.metrics(2, train__loss_total=None)
+        file.add("progress", {"epoch": 1, "epochs": 3, "step": 2, "steps": 6, "images_per_s": 9.5, "eta_s": 1.0})
+        (run.path / "components").mkdir(exist_ok=True)
+        (run.path / "components" / "blob").write_bytes(CONTENT)
+        entry = {
+            "file": "blob",
+            "name": "expert_0",
+            "place": "expert_0",
+            "bytes": len(CONTENT),
+            "sha256": hashlib.sha256(CONTENT).hexdigest(),
+        }
+        manifest = {"name": "expert_0", "role": "expert", "epoch": 1, "metrics": {"val/accuracy": 0.5}}
+        manifest |= {"selected_by": "val/accuracy", "config": {}, "created_at": datetime.now(UTC).isoformat()}
+        file.add("component", manifest | {"files": {"pth": entry, "safetensors": entry}})
+        run.log.write_text("one\ntwo\n")
+        assert ingest(self._engine, attempt, run.events) > 0
+
+
+class Calls:
+    """How the state machine sends its requests and what it holds every answer to; the rules are the description's."""
+
+    service: Service
+    own_tokens: tuple[str, ...]
+    reached: Counter[tuple[str, int]]
+    moves: Counter[tuple[State, State]]
+    recorder: Any
+
+    @initialize(seed=st.integers(0, 2**32 - 1))
+    def begin(self, seed: int) -> None:
+        """Every sequence begins with an empty service: what is drawn must not depend on the sequence before."""
+        self._chance = random.Random(seed)
+        self._worker = Worker(self.service, self._chance)
+        self._said: list[str] = []
+        with transaction(self.service.app.state.engine) as session:
+            for table in reversed(SQLModel.metadata.sorted_tables):
+                if table.name != Token.__tablename__:
+                    session.execute(table.delete())
+            session.execute(delete(Token).where(col(Token.id).not_in(self.own_tokens)))
+        shutil.rmtree(self.service.settings.runs_dir, ignore_errors=True)
+
+    def call(self, case: Any, **_kwargs: Any) -> Response:
+        """Sends a request with the application's own client."""
+        job_id = str((case.path_parameters or {}).get("job_id"))
+        while self._chance.random() < 0.6:
+            self._worker.work(job_id)
+        label = case.operation.label
+        if (case.path_parameters or {}).get("token_id") in self.own_tokens:
+            case.path_parameters["token_id"] = "tok_none"
+        sent = case.as_transport_kwargs(base_url="http://testserver")
+        # A stream goes on until its job has ended.
+        ended = self._ended(job_id)
+        query = sent["params"] if ended or "follow" not in str(sent["params"]) else {}
+        if isinstance(query, dict):
+            query = urlencode({name: value for name, value in query.items() if value is not None}, doseq=True)
+        # Another member and a viewer, to whom nothing here belongs, ask now and then.
+        self._user = self._chance.choice(["admin"] * 12 + ["bob", "eve"])
+        headers = {name: str(value).encode("latin-1") for name, value in sent["headers"].items()}
+        headers["Authorization"] = f"Bearer {self.service.tokens[self._user]}".encode()
+        headers["Accept"] = (
+            b"text/event-stream" if label == EVENTS and ended and self._chance.random() < 0.5 else b"*/*"
+        )
+        if label == COMPONENT and self._chance.random() < 0.7:
+            headers["Range"] = self._chance.choice(list(RANGES)).encode()
+        content = json.dumps(sent["json"]).encode() if "json" in sent else sent.get("data")
+        # No client sends addresses that are longer.
+        url = f"{sent['url']}?{query}"[:60_000]
+        answer = self.service.http.request(sent["method"], url, headers=headers, content=content)
+        self.reached[label, answer.status_code] += 1
+        self._said.append(f"{self._user}: {sent['method']} {url} {content!r}: {answer.status_code}")
+        return Response.from_any(answer)
+
+    def _ended(self, job_id: str) -> bool:
+        with reading(self.service.app.state.engine) as session:
+            return session.exec(select(Job.id).where(Job.id == job_id, col(Job.state).not_in(FINAL))).first() is None
+
+    def validate_response(self, response: Response, case: Any, **_kwargs: Any) -> None:
+        """Holds an answer to the description, and to what the answers before it said is there."""
+        try:
+            hidden = [] if self._user == "admin" else [ensure_resource_availability]
+            case.validate_response(response, checks=CHECKS, excluded_checks=hidden, recorder=self.recorder)
+            types = case.operation.schema.get_content_types(case.operation, response)
+            assert types or not response.content, f"nothing describes the content of {response.status_code}"
+        except (AssertionError, FailureGroup):
+            print("\n".join(self._said))
+            raise
+
+    def teardown(self) -> None:
+        """Every job has gone from state to state as the graph has it."""
+        with reading(self.service.app.state.engine) as session:
+            rows = session.exec(select(Event).where(Event.type == "state").order_by(col(Event.id)))
+            states: dict[str, list[State]] = {}
+            for row in rows:
+                states.setdefault(row.job_id, []).append(State(row.data["state"]))
+        for path in states.values():
+            assert path[0] in (State.waiting, State.queued)
+            made = list(itertools.pairwise(path))
+            assert all(after in MOVES[before] for before, after in made), path
+            self.moves.update(made)
+
+
+@pytest.mark.parametrize(("asked", "status"), RANGES.items())
+def test_a_range_is_sent_refused_or_ignored(service: Service, asked: str, status: int) -> None:
+    job_id = service.submit()
+    worker = Worker(service, random.Random(0))
+    worker.work(job_id)
+    worker.work(job_id)
+    answer = service.get(f"/jobs/{job_id}/components/expert_0", headers={"Range": asked})
+    assert answer.status_code == status
+    if status == 200:
+        assert answer.content == CONTENT
+
+
+def test_no_sequence_of_requests_breaks_the_service(service: Service) -> None:
+    seed = int(os.environ.get("MCN_SEED") or random.randrange(2**32))
+    print(f"MCN_SEED={seed}")
+    description = service.get("/openapi.json").json()
+    for (path, method, status), links in LINKS.items():
+        description["paths"][path][method]["responses"][status]["links"] = links
+    for operation in [operation for path in description["paths"].values() for operation in path.values()]:
+        kept = [given for given in operation.get("parameters", ()) if given["name"] not in LEFT_OUT]
+        for given in kept:
+            if given["name"] == "limit":
+                given["schema"]["maximum"] = 2  # or there is no next page
+        operation["parameters"] = kept
+    loaded = load(service, description)
+
+    @loaded.hook("before_generate_body")  # type: ignore[untyped-decorator]
+    def often_one_that_is_accepted(context: Any, strategy: Any) -> Any:
+        accepted = st.sampled_from([EXPERT, FUSION])
+        often = st.integers(0, 9).flatmap(lambda number: strategy if number > 7 else accepted)
+        return often if context.operation.label == "POST /jobs" else strategy
+
+    with reading(service.app.state.engine) as session:
+        own_tokens = tuple(session.exec(select(Token.id)))
+    shared: dict[str, Any] = {"service": service, "own_tokens": own_tokens, "reached": Counter(), "moves": Counter()}
+    rules = loaded.as_state_machine()
+    # Sequences begin with what needs no id: guessed ids are the test's above.
+    labels = {label for label in rules._root_labels if "{" not in label}
+    guesses = dict.fromkeys(name for name in rules.root_rules if "_id" in name)
+    assert guesses
+    shared |= {"_root_labels": frozenset(labels), **guesses}
+    machine: Any = type("Machine", (Calls, rules), shared)
+    settings = hypothesis.settings(
+        max_examples=SCENARIOS,
+        stateful_step_count=STEPS,
+        phases=[hypothesis.Phase.generate],
+        deadline=None,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    missing: set[Any] = set()
+    for number in range(ROUNDS[1]):
+        hypothesis.seed(seed + number)(machine).run(settings=settings)
+        missing = REACHED - machine.reached.keys() | set(State) - {state for made in machine.moves for state in made}
+        if number + 1 >= ROUNDS[0] and not missing:
+            break
+    assert not missing
