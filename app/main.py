@@ -23,6 +23,7 @@ from app.jobs.routes import router as jobs
 from app.metrics.routes import router as metrics
 from app.roles import Role
 from app.settings import Settings
+from app.sweeps.routes import router as sweeps
 from app.tokens.routes import router as tokens
 
 
@@ -64,7 +65,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.reading = partial(reading, engine)
     app.add_middleware(BodyLimit)
     errors.install(app)
-    for router in (jobs, metrics, components, tokens, catalogue):
+    for router in (jobs, metrics, components, sweeps, tokens, catalogue):
         app.include_router(router)
     _add_service_routes(app)
     return app

@@ -5,15 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from app import show
+from app import show, show_sweeps
 from app.client import Api
 from app.commands.terminal import AsJson, connected, err, fail, out, print_json, settings
 from core.spec import SpecError, read_mapping
+from core.spec.load import apply_override
 
 app = typer.Typer()
 
@@ -32,7 +34,7 @@ def submit(
     as_json: AsJson = False,
 ) -> None:
     """Submit a job."""
-    _submit(_read(file, overrides), follow=follow, key=key, as_json=as_json)
+    _submit(read_file(file, overrides), follow=follow, key=key, as_json=as_json)
 
 
 @app.command()
@@ -74,22 +76,24 @@ def train(
     _submit(_overridden(spec, overrides), follow=follow, key=None, as_json=as_json)
 
 
-def _read(file: str, overrides: list[str]) -> dict[str, Any]:
+Override = Callable[[dict[str, Any], str], None]
+
+
+def read_file(file: str, overrides: list[str], override: Override = apply_override) -> dict[str, Any]:
+    """What a JSON or YAML file holds, or standard input, with overrides; exit 2 for what cannot be."""
     try:
         text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return _overridden(read_mapping(text), overrides)
+        return _overridden(read_mapping(text), overrides, override)
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}", 2)
     except SpecError as error:
         fail(f"{file}: {error}", 2)
 
 
-def _overridden(spec: dict[str, Any], overrides: list[str]) -> dict[str, Any]:
-    from core.spec.load import apply_override
-
+def _overridden(spec: dict[str, Any], overrides: list[str], override: Override = apply_override) -> dict[str, Any]:
     try:
-        for override in overrides:
-            apply_override(spec, override)
+        for given in overrides:
+            override(spec, given)
     except SpecError as error:
         fail(str(error), 2)
     return spec
@@ -123,29 +127,40 @@ def plan(file: SpecFile, overrides: Overrides = [], as_json: AsJson = False) -> 
 def jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only these states.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only this tag.")] = None,
+    sweep: Annotated[str | None, typer.Option(help="Only this sweep.")] = None,
     q: Annotated[str | None, typer.Option("-q", help="Only names with this in them.")] = None,
     limit: Annotated[int, typer.Option(help="At most.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, newest first."""
     with connected() as api:
-        page = api.get("/jobs", state=state, tag=tag, q=q, limit=limit)
+        page = api.get("/jobs", state=state, tag=tag, sweep=sweep, q=q, limit=limit)
     print_json(page) if as_json else out.print(show.jobs_table(page["items"]))
 
 
 @app.command("show")
 def show_job(job_id: JobId, as_json: AsJson = False) -> None:
-    """Show a job."""
+    """Show a job or a sweep."""
     with connected() as api:
-        job = api.get(f"/jobs/{job_id}")
-    print_json(job) if as_json else out.print(show.job_table(job))
+        found = api.get(_path(job_id))
+    table = show_sweeps.sweep_table if show_sweeps.is_sweep(job_id) else show.job_table
+    print_json(found) if as_json else out.print(table(found))
+
+
+def _path(its_id: str) -> str:
+    return f"/{'sweeps' if show_sweeps.is_sweep(its_id) else 'jobs'}/{its_id}"
 
 
 @app.command()
 def watch(job_ids: Annotated[list[str], typer.Argument(metavar="ID...")]) -> None:
-    """Watch jobs until they have ended; exit 1 if one did not succeed."""
+    """Watch jobs, or a sweep, until they have ended; exit 1 if one did not succeed."""
     with connected() as api:
-        _watch(api, *job_ids)
+        sweeps = [job_id for job_id in job_ids if show_sweeps.is_sweep(job_id)]
+        good = [show_sweeps.watch(api, sweep_id, out, err) for sweep_id in sweeps]
+        if len(sweeps) < len(job_ids):
+            _watch(api, *(job_id for job_id in job_ids if job_id not in sweeps))
+        if not all(good):
+            raise typer.Exit(1)
 
 
 def _watch(api: Api, *job_ids: str) -> None:
@@ -165,19 +180,22 @@ def logs(job_id: JobId, follow: Follow = False, tail: Annotated[int, typer.Optio
             print(text, end="", flush=True)
 
 
-def _changing(verb: str, help: str) -> None:
+def _changing(verb: str, help: str, *, sweeps: bool = False) -> None:
     @app.command(verb, help=help)
     def change(job_ids: Annotated[list[str], typer.Argument(metavar="ID...")], as_json: AsJson = False) -> None:
         with connected() as api:
             for job_id in job_ids:
-                job = api.post(f"/jobs/{job_id}/{verb}")
-                print_json(job) if as_json else out.print(f"{job['id']}  {job['state']}", highlight=False)
+                changed = api.post(f"{_path(job_id) if sweeps else f'/jobs/{job_id}'}/{verb}")
+                state = changed["state"] if "state" in changed else show_sweeps.line(changed)
+                print_json(changed) if as_json else out.print(f"{changed['id']}  {state}", highlight=False)
 
 
-_changing("cancel", "End jobs; what they have trained so far stays.")
+_changing("cancel", "End jobs, or all that sweeps have made; what they have trained so far stays.", sweeps=True)
 _changing("pause", "Have jobs write a checkpoint and free their devices.")
 _changing("resume", "Go on with paused jobs.")
-_changing("retry", "Queue failed or cancelled jobs again; they go on from their checkpoints.")
+_changing(
+    "retry", "Queue failed or cancelled jobs again, or those of sweeps; they go on from their checkpoints.", sweeps=True
+)
 
 
 @app.command()

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import tuple_
+from sqlalchemy import CompoundSelect, tuple_, union
 from sqlmodel import Session, col, select
 
 from app import paging
 from app.errors import NotFound
 from app.jobs.schemas import view
 from app.jobs.states import State
-from app.models import Attempt, Event, Job, Need, Series, Tag
+from app.models import Attempt, Event, Job, Need, Point, Series, Tag
 
 # A sort by its name: the column, and whether the largest comes first. Ids rise with time.
 SORTS: dict[str, tuple[str, bool, type]] = {
@@ -73,7 +73,10 @@ def list_jobs(
     if tag:
         statement = statement.where(col(Job.id).in_(select(Tag.job_id).where(Tag.tag == tag)))
     if sweep:
-        statement = statement.where(Job.sweep == sweep)
+        # Those that it made, and those that were there before and do for a point of it.
+        made = select(Job.id).where(Job.sweep == sweep)
+        its: CompoundSelect[str] = union(made, select(Point.job_id).where(Point.sweep_id == sweep))
+        statement = statement.where(col(Job.id).in_(its))
     if q:
         statement = statement.where(col(Job.name).contains(q, autoescape=True))
     if cursor:

@@ -10,7 +10,7 @@ from sqlmodel import Session, col, select
 
 from app.errors import InvalidSpec
 from app.jobs.states import FINAL, State
-from app.models import Component, Job
+from app.models import Component, Job, Worker
 from core.spec import ComponentRef, JobSpec
 
 
@@ -52,12 +52,18 @@ class _Found(NamedTuple):
     config: dict[str, Any] | None
 
 
-def check(session: Session, spec: JobSpec) -> References:
-    """Looks every named component up; raises InvalidSpec that names the fields."""
+LookedUp = dict[ComponentRef, _Found | str]
+
+
+def check(session: Session, spec: JobSpec, looked_up: LookedUp | None = None) -> References:
+    """Looks every named component up; raises InvalidSpec that names the fields.
+
+    What is in `looked_up` is not looked up again: for many specifications in one transaction.
+    """
     errors: list[dict[str, Any]] = []
     needed: dict[str, str] = {}
     configs: dict[str, dict[str, Any]] = {}
-    looked_up: dict[ComponentRef, _Found | str] = {}
+    looked_up = {} if looked_up is None else looked_up
     for field, ref in spec.sources().items():
         if ref not in looked_up:
             looked_up[ref] = _look_up(session, ref)
@@ -69,10 +75,21 @@ def check(session: Session, spec: JobSpec) -> References:
             needed[found.job] = found.state
             if found.config is not None:
                 configs[field] = found.config
-    errors = errors or _misfits(configs)
+    errors = errors or _misfits(configs) or _no_executor(session, spec)
     if errors:
         raise InvalidSpec("; ".join(f"{'.'.join(entry['loc'])}: {entry['msg']}" for entry in errors), errors=errors)
     return References(tuple(needed), tuple(job for job, state in needed.items() if state not in FINAL))
+
+
+def _no_executor(session: Session, spec: JobSpec) -> list[dict[str, Any]]:
+    """What is wrong where a job is for Slurm and no worker that was ever heard of has it."""
+    if spec.resources.executor != "slurm":
+        return []
+    known = session.exec(select(Worker.slurm)).all()
+    if not known or any(slurm is not None for slurm in known):
+        return []
+    msg = "no worker of this service has Slurm: leave it out to train on the service's own machines"
+    return [{"loc": ["resources", "executor"], "msg": msg}]
 
 
 def _look_up(session: Session, ref: ComponentRef) -> _Found | str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import delete, insert
 from sqlmodel import Session, SQLModel, col, select
@@ -17,6 +18,8 @@ from app.db import after_commit, serialize_events
 from app.dispatch import nudge
 from app.errors import Conflict, IdempotencyMismatch, InvalidSpec
 from app.jobs import queries, references
+from app.jobs.digest import digest
+from app.jobs.references import References
 from app.jobs.schemas import view
 from app.jobs.states import FINAL, MOVES, Reason, State, move
 from app.models import Chunk, Event, Job, Need, Points, Series, Tag
@@ -34,9 +37,10 @@ def checked(settings: Settings, data: object) -> JobSpec:
         errors = [{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors]
         detail = "; ".join(f"{'.'.join(map(str, entry.loc)) or 'body'}: {entry.msg}" for entry in error.errors)
         raise InvalidSpec(detail, errors=errors) from None
-    if spec.resources.executor != "local":
-        msg = "this service trains on its own machines only: leave it out, or say local"
-        raise InvalidSpec(f"resources.executor: {msg}", errors=[{"loc": ["resources", "executor"], "msg": msg}])
+    if spec.resources.executor == "slurm" and (spec.resources.time_limit_min or settings.slurm_time_limit_min) is None:
+        msg = "Slurm wants to know how long a job may take: give minutes, or have MCN_SLURM_TIME_LIMIT_MIN set"
+        errors = [{"loc": ["resources", "time_limit_min"], "msg": msg}]
+        raise InvalidSpec(f"resources.time_limit_min: {msg}", errors=errors)
     _, _, path = spec.dataset.name.partition(":")
     if path:
         try:
@@ -59,40 +63,62 @@ def submit(
 
     Gives it as clients see it, and whether it is new.
     """
-    digest = hashlib.sha256(body).hexdigest()
+    sent = hashlib.sha256(body).hexdigest()
     if key is not None:
+        # Of two requests at once with one key the second waits here for the first.
+        serialize_events(session)
         before = session.exec(select(Job).where(Job.owner == asks.owner, Job.idempotency_key == key)).first()
         if before is not None:
-            if before.body_sha256 != digest:
+            if before.body_sha256 != sent:
                 raise IdempotencyMismatch(f"the key made {before.id} with another body: use a new key for a new job")
             return queries.views(session, [before])[0], False
-    found = references.check(session, spec)
-    state = State.waiting if found.unfinished else State.queued
-    job = Job(
-        id=f"job_{ULID()}",
-        kind=spec.kind,
-        name=spec.name,
-        state=state,
-        priority=spec.priority,
-        owner=asks.owner,
-        idempotency_key=key,
-        body_sha256=digest if key is not None else None,
-        **_resolved(spec),
-    )
-    tags = sorted(set(spec.tags))
-    # Plain inserts: what the unit of work would add to them is what this route would spend most of its time on.
+    needs = references.check(session, spec)
+    keyed = {"idempotency_key": key, "body_sha256": sent} if key is not None else {}
+    made = draft(spec, needs, columns(spec) | {"owner": asks.owner, **keyed})
+    store(session, [made])
+    if made.job.state == State.queued:
+        nudge(session, settings, "start")
+    return view(made.job, made.tags, sorted(needs.unfinished), {}), True
+
+
+class Draft(NamedTuple):
+    """A job that is not stored yet."""
+
+    job: Job
+    tags: list[str]
+    needs: References
+
+
+def columns(spec: JobSpec) -> dict[str, Any]:
+    """What a job's row holds of its specification alone."""
+    its = {"kind": spec.kind, "name": spec.name, "priority": spec.priority, **_resolved(spec)}
+    its["executor"] = spec.resources.executor
+    return its | {"digest": digest(its["spec"])}
+
+
+def draft(spec: JobSpec, needs: References, values: dict[str, Any]) -> Draft:
+    """A new job: `values` are its `columns`, its owner and what else is to be in its row."""
+    state = State.waiting if needs.unfinished else State.queued
+    job = Job(**{"id": f"job_{ULID()}"} | values, state=state)
+    return Draft(job, sorted(set(spec.tags)), needs)
+
+
+def store(session: Session, drafts: Sequence[Draft]) -> None:
+    """Stores jobs with their tags, what they need and their first events; who calls this nudges the workers."""
+    tags = [{"job_id": made.job.id, "tag": tag} for made in drafts for tag in made.tags]
+    needs = [{"job_id": made.job.id, "needs": needed} for made in drafts for needed in made.needs.jobs]
+    rows = [made.job.model_dump() for made in drafts]
+    said = [{"state": row["state"].value, "reason": None, "message": None} for row in rows]
+    events = [
+        {"job_id": row["id"], "time": row["created_at"], "type": "state", "data": data}
+        for row, data in zip(rows, said, strict=True)
+    ]
+    # Plain inserts: what the unit of work would add to them is what submitting would spend most of its time on.
     serialize_events(session)
     connection = session.connection()
-    connection.execute(_INSERT[Job], job.model_dump())
-    if tags:
-        connection.execute(_INSERT[Tag], [{"job_id": job.id, "tag": tag} for tag in tags])
-    if found.jobs:
-        connection.execute(_INSERT[Need], [{"job_id": job.id, "needs": needed} for needed in found.jobs])
-    said = {"state": state.value, "reason": None, "message": None}
-    connection.execute(_INSERT[Event], {"job_id": job.id, "time": job.created_at, "type": "state", "data": said})
-    if state is State.queued:
-        nudge(session, settings, "start")
-    return view(job, tags, sorted(found.unfinished), {}), True
+    for table, inserted in ((Job, rows), (Tag, tags), (Need, needs), (Event, events)):
+        if inserted:
+            connection.execute(_INSERT[table], inserted)
 
 
 _INSERT = {table: insert(SQLModel.metadata.tables[str(table.__tablename__)]) for table in (Job, Tag, Need, Event)}
@@ -120,19 +146,24 @@ def resume(session: Session, settings: Settings, asks: Principal, job_id: str) -
 def retry(session: Session, settings: Settings, asks: Principal, job_id: str) -> Job:
     """Queues a failed or cancelled job again; it goes on from its checkpoint if it has one."""
     job = _owned(session, asks, job_id)
-    if job.state in (State.failed, State.cancelled):
-        needed = session.exec(select(Job).join(Need, col(Need.needs) == col(Job.id)).where(Need.job_id == job_id))
-        ends = {other.id: State(other.state) for other in needed}
-        dead = [other for other, state in ends.items() if state in (State.failed, State.cancelled)]
-        if dead:
-            raise Conflict(f"it needs components of {', '.join(dead)}, which did not succeed: retry that first")
-        waits = any(state is not State.succeeded for state in ends.values())
-        to = State.waiting if waits else State.queued
-        if move(session, job_id, to, origin=State(job.state), failures=0):
-            nudge(session, settings, "start")
-            session.refresh(job)
-            return job
-    raise _refused(job, "retry", "only a failed or cancelled one can be retried")
+    if not queue_again(session, job.id, State(job.state)):
+        raise _refused(job, "retry", "only a failed or cancelled one can be retried")
+    nudge(session, settings, "start")
+    session.refresh(job)
+    return job
+
+
+def queue_again(session: Session, job_id: str, state: State) -> bool:
+    """Moves a failed or cancelled job back into the queue; raises Conflict if what it needs did not succeed."""
+    if state not in (State.failed, State.cancelled):
+        return False
+    needed = select(Job.id, Job.state).join(Need, col(Need.needs) == col(Job.id)).where(Need.job_id == job_id)
+    ends = {other: State(its) for other, its in session.exec(needed)}
+    dead = [other for other, its in ends.items() if its in (State.failed, State.cancelled)]
+    if dead:
+        raise Conflict(f"{job_id} needs components of {', '.join(dead)}, which did not succeed: retry that first")
+    waits = any(its is not State.succeeded for its in ends.values())
+    return move(session, job_id, State.waiting if waits else State.queued, origin=state, failures=0)
 
 
 def _change(
