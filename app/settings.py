@@ -46,6 +46,12 @@ class Settings(BaseSettings):
     )
     reconcile_s: float = Field(default=5.0, gt=0, description="seconds between two rounds of the reconciler")
 
+    slurm_time_limit_min: int | None = Field(
+        default=None,
+        ge=1,
+        description="minutes that a Slurm job gets which asks for no time limit; default: it must ask",
+    )
+
     @field_validator("data_roots", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
@@ -66,6 +72,11 @@ class Settings(BaseSettings):
     def runs_dir(self) -> Path:
         """One folder a job."""
         return self.data_dir / "runs"
+
+    @property
+    def no_new_starts(self) -> Path:
+        """While this file is there, the worker starts nothing: the service is about to end."""
+        return self.data_dir / "no-new-starts"
 
     @property
     def roots(self) -> tuple[Path, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 from typing import Any
 
@@ -40,12 +41,18 @@ def start() -> None:
 def tend() -> None:
     """Something is wished of a job that runs."""
     with _one_round:
-        rounds.tend_all(this_machine())
+        rounds.tend_local(this_machine())
+        rounds.tend_slurm(this_machine())
 
 
 # Not when the worker is ready: that would wait for the broker, of which the rounds have no need.
 @worker_init.connect
 def _supervise(**_: Any) -> None:
+    this_machine()
+    settings.no_new_starts.unlink(missing_ok=True)
+    # What the service was told, secrets included, is no business of what is submitted from here.
+    for name in [name for name in os.environ if name.startswith("MCN_")]:
+        del os.environ[name]
     threading.Thread(target=_loop, name="supervisor", daemon=True).start()
 
 
@@ -66,7 +73,7 @@ def _loop() -> None:
                 if clock - last >= settings.reconcile_s:
                     last = clock
                     rounds.reconcile(machine)
-                elif rounds.tend_all(machine):
+                elif rounds.tend_local(machine):
                     rounds.start_all(machine)
         except Exception as error:  # the database may be away for a while
             log.warning("the round is put off: %s", error)

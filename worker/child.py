@@ -1,50 +1,78 @@
 """The training process: one attempt of one job, with nothing but its run directory.
 
-`python -m worker.child RUN_DIR ATTEMPT`. SIGTERM means: write a checkpoint and stop.
+`python -m worker.child RUN_DIR ATTEMPT`, or `python -m worker.child TASKS.json` where Slurm starts it: a list of
+[run directory, attempt], of which this is the one with the array's index.
+SIGTERM and Slurm's SIGUSR2 mean: write a checkpoint and stop.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
-import re
 import signal
 import socket
 import sys
+import time
 import traceback
 from pathlib import Path
 from typing import Any
 
 from core.lock import InUseError, run_lock
+from worker.faults import is_hardware_fault
+from worker.ranks import Place, follow, lead, my_place
 from worker.rundir import RunDir, read
 
 LOCK_WAIT_S = 120.0
 RESERVE_BYTES = 1 << 16
+# By which a process notices that another one of its attempt is gone.
+_PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
 
 
 def main() -> int:
     """Runs the attempt; the exit code says nothing that `outcome.json` does not say better."""
-    run = RunDir(Path(sys.argv[1]), int(sys.argv[2]))
-    stopped: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _frame: stopped.append(number))
+    stopped: list[str] = []
+
+    def stop(number: int, _frame: object) -> None:
+        stopped.append(signal.Signals(number).name)
+
+    for number in (signal.SIGTERM, signal.SIGUSR2):
+        signal.signal(number, stop)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    run = _named()
+    task = read(run.task)
+    assert task is not None, "the service writes the task before it starts the process"
+    place = my_place(task)
+    if place.slurm_job_id is not None:
+        _log_to(run, place)
+    if place.rank:
+        return _run_beside(run, task, place, stopped)
     # Two processes may have been started for one attempt, or this one so late that it was given up: the first one runs.
-    if not run.take({"pid": os.getpid(), "started": _process_start(), "host": socket.gethostname()}):
+    claim = {"pid": os.getpid(), "started": _process_start(), "host": _host(), "slurm_job_id": place.slurm_job_id}
+    if not run.take(claim):
         print("another process has taken this attempt")
         return 0
     try:
         run.reserve.write_bytes(bytes(RESERVE_BYTES))
         with run_lock(run.path, wait_s=LOCK_WAIT_S, give_up=lambda: bool(stopped)):
-            outcome = _train(run, stopped)
+            others = lead(run, place)
+            outcome = _train(run, task, stopped)
+            for other in others:
+                other.wait()
     except BaseException as error:
         # Told to stop while it still waited for the run directory, it has done nothing wrong.
         waited = isinstance(error, InUseError) and bool(stopped)
         outcome = {"outcome": "stopped"} if waited else failure(error)
+        if outcome["outcome"] == "lost":
+            outcome = _said_by_others(run) or outcome
         if outcome.get("reason") == "code_error":
             traceback.print_exc()
         elif not waited:
             print(f"Error: {outcome['message']}", file=sys.stderr)
+    if outcome["outcome"] == "stopped":
+        told = {"signal": stopped[0] if stopped else None, "at": time.time()}
+        outcome |= told | {"began": _process_start(), "lead_s": task.get("lead_s", 0)}
     # The device may be full: what was kept for this moment makes room for the last word.
     run.reserve.unlink(missing_ok=True)
     for stream in (sys.stdout, sys.stderr):
@@ -55,9 +83,53 @@ def main() -> int:
     os._exit(0 if outcome["outcome"] in ("succeeded", "stopped") else 1)
 
 
-def _train(run: RunDir, stopped: list[int]) -> dict[str, Any]:
-    task = read(run.task)
-    assert task is not None, "the service writes the task before it starts the process"
+def _run_beside(run: RunDir, task: dict[str, Any], place: Place, stopped: list[str]) -> int:
+    """What every process but the first does: the same, and says nothing of it."""
+    if not follow(run, place):
+        print("another start has taken this attempt")
+        return 0
+    code = 0
+    try:
+        _train(run, task, stopped)
+    except BaseException as error:
+        traceback.print_exc()
+        code = 1
+        outcome = failure(error)
+        if outcome["outcome"] == "failed":
+            run.write(run.outcome_of(place.rank), outcome)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _said_by_others(run: RunDir) -> dict[str, Any] | None:
+    """What went wrong in another process of this attempt, if it could still say so."""
+    for file in sorted(run.attempt_dir.glob(run.outcome_of("*").name)):
+        return read(file)
+    return None
+
+
+def _named() -> RunDir:
+    if len(sys.argv) == 3:
+        return RunDir(Path(sys.argv[1]), int(sys.argv[2]))
+    path, attempt = json.loads(Path(sys.argv[1]).read_text())[int(os.environ.get("SLURM_ARRAY_TASK_ID", "0"))]
+    return RunDir(Path(path), attempt)
+
+
+def _log_to(run: RunDir, place: Place) -> None:
+    """Slurm's own files for output are elsewhere; a job's log is in its run directory, wherever it runs."""
+    log = run.log if place.rank == 0 else run.log.with_name(f"log-rank{place.rank}.txt")
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def _host() -> str:
+    return os.environ.get("SLURMD_NODENAME") or socket.gethostname()
+
+
+def _train(run: RunDir, task: dict[str, Any], stopped: list[str]) -> dict[str, Any]:
     if stopped:
         return {"outcome": "stopped"}
     from rich.console import Console
@@ -69,9 +141,11 @@ def _train(run: RunDir, stopped: list[int]) -> dict[str, Any]:
     from core.spec import EvaluateJob, parse_spec
 
     spec = parse_spec(task["spec"])
-    log = EventLog(run.events)
-    reporters: list[Reporter] = [log, ConsoleReporter(Console(file=sys.stdout, soft_wrap=True, highlight=False))]
-    if spec.tracking.wandb.mode != "disabled":
+    reporters: list[Reporter] = []
+    if os.environ.get("RANK", "0") == "0":
+        log = EventLog(run.events)
+        reporters = [log, ConsoleReporter(Console(file=sys.stdout, soft_wrap=True, highlight=False))]
+    if reporters and spec.tracking.wandb.mode != "disabled":
         from core.wandb_reporter import WandbReporter
 
         def warn(message: str) -> None:
@@ -106,6 +180,9 @@ def failure(error: BaseException) -> dict[str, Any]:
 
     said = " ".join(str(error).split())[:1000]
     reason, message = "code_error", f"{type(error).__name__}: {said}"
+    if os.environ.get("WORLD_SIZE", "1") != "1" and any(sign in said for sign in _PEER_GONE):
+        # Why it is gone others know better.
+        return {"outcome": "lost", "message": f"another process of this job is gone: {said[:200]}"}
     if isinstance(error, NonFiniteLossError):
         reason, message = "loss_not_finite", said
     elif isinstance(error, ComponentError | DamagedFileError):
@@ -115,7 +192,7 @@ def failure(error: BaseException) -> dict[str, Any]:
     elif isinstance(error, MemoryError) or _is_out_of_memory(error, said):
         reason = "out_of_memory"
         message = f"memory ran out: take a smaller training.batch_size or a smaller model ({said[:200]})"
-    elif isinstance(error, RuntimeError) and _HARDWARE.search(said):
+    elif isinstance(error, RuntimeError) and is_hardware_fault(said):
         reason, message = "hardware_fault", f"the device failed: {said}"
     elif isinstance(error, ValueError):
         # A data set that is missing, a split that is impossible: the message says what to do.
@@ -133,11 +210,6 @@ def _is_out_of_memory(error: BaseException, said: str) -> bool:
     return (
         type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in said or "out of memory" in said.lower()
     )
-
-
-_HARDWARE = re.compile(
-    r"uncorrectable ECC|\bXid\b|CUDA error: (unknown error|unspecified launch failure|hardware)", re.IGNORECASE
-)
 
 
 def _process_start() -> float:

@@ -1,9 +1,8 @@
-"""One job's way: claimed, started, tended while it trains, and ended as it really ended."""
+"""One attempt's way: tended while it trains, and ended as it really ended."""
 
 from __future__ import annotations
 
 import errno
-import logging
 import time
 from typing import Any
 
@@ -14,221 +13,193 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from app.db import now, reading, transaction
 from app.jobs.states import FINAL, Reason, State, move
-from app.models import Attempt, Component, Job, Lease, Need
+from app.models import Attempt, Job, Lease, Need
+from worker.executors.base import Executor, Key, Life, Seen, Watched
+from worker.faults import is_hardware_fault
 from worker.ingest import ingest, prune
-from worker.machine import EXECUTORS, Machine
-from worker.rundir import RunDir, log_tail, read
-
-log = logging.getLogger(__name__)
-# A process that has not said who it is after this long never will.
-START_LIMIT_S = 10.0
-CANCEL_GRACE_S = 5.0
+from worker.machine import Machine
+from worker.rundir import log_tail, read
 
 
-def start_next(machine: Machine) -> bool:
-    """Starts the queued job whose turn it is, if this machine has devices for it; says whether it did."""
-    with transaction(machine.engine) as session:
-        claimed = _claim(session, machine)
-        if claimed is None:
-            return False
-        job, attempt = claimed
-        task = _task(session, machine, job, attempt)
-        number, devices = attempt.number, list(attempt.devices)
-        job_id = job.id
-        session.expunge(attempt)
-    run = machine.run(job_id, number)
-    try:
-        run.write(run.task, task)
-        handle = EXECUTORS["local"].submit(run, devices)
-    except OSError as error:
-        end(machine, attempt, _not_started(error))
-        return True
-    with transaction(machine.engine) as session:
-        _update(session, job_id, number, handle=handle)
-    return True
-
-
-def _not_started(error: OSError) -> dict[str, Any]:
-    """A process that could not be started at all: the same would happen again."""
+def not_started(error: OSError) -> dict[str, Any]:
+    """The outcome of an attempt whose process could not be started at all: the same would happen again."""
     full = error.errno in (errno.ENOSPC, errno.EDQUOT)
     said = "there is no space left for its files" if full else "its process could not be started"
     reason = Reason.no_space if full else Reason.code_error
     return {"outcome": "failed", "reason": reason, "message": f"{said}: {error}"}
 
 
-def _claim(session: Session, machine: Machine) -> tuple[Job, Attempt] | None:
-    held = set(session.exec(select(Lease.device).where(Lease.host == machine.host)))
-    free = [device for device in machine.devices if device not in held]
-    order = (col(Job.priority).desc(), col(Job.id))
-    job = session.exec(select(Job).where(Job.state == State.queued).order_by(*order).limit(1)).first() if free else None
-    if job is None:
-        return None
-    wanted = max(1, job.spec["resources"]["gpus"] or 1)
-    if wanted > len(machine.devices):
-        message = f"it asks for {wanted} GPUs, this machine has {', '.join(machine.devices)}: change resources.gpus"
-        move(session, job.id, State.failed, reason=Reason.code_error, message=message)
-        return None
-    number = job.attempt + 1
-    started = job.started_at or now()
-    if len(free) < wanted or not move(
-        session, job.id, State.starting, origin=State.queued, of_attempt=job.attempt, attempt=number, started_at=started
-    ):
-        return None
-    attempt = Attempt(
-        job_id=job.id, number=number, executor="local", host=machine.host, devices=free[:wanted], started_at=now()
-    )
-    session.add(attempt)
-    session.add_all(
-        Lease(host=machine.host, device=device, job_id=job.id, attempt=number) for device in attempt.devices
-    )
-    session.flush()
-    return job, attempt
+def tend(machine: Machine, executor: Executor, watched: Watched, seen: Seen) -> None:
+    """Takes what an attempt has reported, passes on what is wished of it, and ends it when its process has ended.
 
-
-def _task(session: Session, machine: Machine, job: Job, attempt: Attempt) -> dict[str, Any]:
-    spec = _with_files(session, machine, job.spec)
-    return {
-        "job": job.id,
-        "attempt": attempt.number,
-        "spec": spec,
-        "data_roots": [str(root) for root in machine.settings.roots],
-        "device": "cpu" if attempt.devices[0].startswith("cpu") else None,
-    }
-
-
-def _with_files(session: Session, machine: Machine, value: Any) -> Any:
-    """A specification with components named by their files, which is all that a training process knows of."""
-    if isinstance(value, list):
-        return [_with_files(session, machine, item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    replaced = {key: _with_files(session, machine, item) for key, item in value.items()}
-    ref = replaced.get("from")
-    if isinstance(ref, dict) and ref.get("component"):
-        query = select(Component).where(Component.id == ref["component"])
-        if ref.get("job"):
-            query = select(Component).where(Component.job_id == ref["job"], Component.name == ref["component"])
-        found = session.exec(query).first()
-        folder = machine.settings.runs_dir / (found.job_id if found else ref["job"]) / "components"
-        place = found.files["pth"]["place"] if found else "missing"
-        replaced["from"] = {"path": str(folder / place)}
-    return replaced
-
-
-def tend(machine: Machine, attempt: Attempt) -> None:
-    """Takes what an attempt has reported, passes on what is wished of it, and ends it when its process has ended."""
-    run = machine.run(attempt.job_id, attempt.number)
-    executor = EXECUTORS[attempt.executor]
-    handle = attempt.handle
-    claim = read(run.claim)
-    if claim is not None and (handle is None or handle["pid"] != claim["pid"]):
-        handle = {"pid": claim["pid"], "started": claim["started"]}
+    `seen` must have been looked at before this is called: an ended process has said all that it will.
+    """
+    attempt, run = watched.attempt, watched.run
+    news: dict[str, Any] = {}
+    if seen.handle is not None and seen.handle != attempt.handle:
+        news |= {"handle": seen.handle, "slurm_job_id": seen.handle.get("slurm")}
+    if seen.host is not None and seen.host != attempt.host:
+        news |= {"host": seen.host}
+    if news:
         with transaction(machine.engine) as session:
-            _update(session, attempt.job_id, attempt.number, handle=handle)
-    if handle is None and not _given_up(run, attempt):
-        return
-    # First whether it lives, then what it said: it cannot say more after that.
-    alive = handle is not None and executor.alive(handle)
-    while ingest(machine.engine, attempt, run.events):
-        with transaction(machine.engine) as session:
-            again = session.get(Attempt, (attempt.job_id, attempt.number))
+            update_attempt(session, watched.key, **news)
+    # Of one that still runs a block at a time: it may write faster than can be read, and others wait.
+    while ingest(machine.engine, attempt, run.events) and seen.life is Life.ended:
+        with reading(machine.engine) as session:
+            again = session.get(Attempt, watched.key)
             if again is None:
                 return
             session.expunge(again)
             attempt = again
-    if alive:
-        assert handle is not None
-        _pass_on(machine, attempt, handle)
+    if seen.life is Life.unknown:
+        return
+    if seen.life is not Life.ended:
+        _pass_on(machine, executor, watched, seen)
         return
     outcome = read(run.outcome) or {"outcome": "lost"}
     if outcome["outcome"] == "succeeded" and read(run.result) is None:
         outcome = {"outcome": "failed", "reason": "code_error", "message": "it ended without a result"}
     if outcome["outcome"] in ("failed", "lost"):
         outcome["log"] = log_tail(run.log)
-    _wishes.pop((attempt.job_id, attempt.number), None)
-    end(machine, attempt, outcome)
-
-
-def _given_up(run: RunDir, attempt: Attempt) -> bool:
-    """Whether an attempt of which nobody knows a process is given up: the worker may have died while starting it."""
-    if (now() - attempt.started_at).total_seconds() < START_LIMIT_S:
-        return False
-    # With its claim taken, a process that was started all the same, and comes late, goes away again.
-    run.attempt_dir.mkdir(parents=True, exist_ok=True)
-    return run.take({"pid": 0, "started": 0.0})
+    _wishes.pop(watched.key, None)
+    end(machine, attempt, outcome, seen)
 
 
 # When each wish was passed on, and when the process is killed for not following it.
-_wishes: dict[tuple[str, int], tuple[State, float]] = {}
+_wishes: dict[Key, tuple[State, float]] = {}
 
 
-def _pass_on(machine: Machine, attempt: Attempt, handle: dict[str, Any]) -> None:
+def _pass_on(machine: Machine, executor: Executor, watched: Watched, seen: Seen) -> None:
+    """Has the process stopped if its job is to be cancelled or paused, and killed if it takes too long over it."""
+    key = watched.key
     with reading(machine.engine) as session:
-        found = session.exec(select(Job.state).where(Job.id == attempt.job_id)).first()
-    executor = EXECUTORS[attempt.executor]
-    if found not in (State.pausing, State.cancelling):
+        row = session.exec(select(Job.state, Job.message).where(Job.id == key[0])).first()
+    if row is None:
         return
-    state = State(found)
-    key = (attempt.job_id, attempt.number)
+    state, message = State(row[0]), row[1]
+    if state is State.starting and seen.says is not None and seen.says != message:
+        with transaction(machine.engine) as session:
+            waits = (col(Job.id) == key[0], col(Job.state) == State.starting, col(Job.attempt) == key[1])
+            session.execute(update(Job).where(*waits).values(message=seen.says))
+    handle = seen.handle or watched.attempt.handle
+    if state not in (State.cancelling, State.pausing) or handle is None:
+        return
     wish, deadline = _wishes.get(key, (None, 0.0))
     if wish is not state:
-        grace_s = CANCEL_GRACE_S if state == State.cancelling else machine.settings.grace_s
+        grace_s = executor.cancel_grace_s if state is State.cancelling else machine.settings.grace_s
         _wishes[key] = (state, time.monotonic() + grace_s)
-        executor.stop(handle)
+        executor.stop(handle, seen, cancel=state is State.cancelling)
     elif time.monotonic() > deadline:
         executor.kill(handle)
 
 
-def end(machine: Machine, attempt: Attempt, outcome: dict[str, Any]) -> None:
+def end(machine: Machine, attempt: Attempt, outcome: dict[str, Any], seen: Seen) -> None:
     """Ends an attempt and moves its job by what happened and what was wished."""
-    said = outcome["outcome"]
-    reason = Reason(outcome["reason"]) if outcome.get("reason") else None
-    message = outcome.get("message")
+    key = (attempt.job_id, attempt.number)
     with transaction(machine.engine) as session:
         job = session.get(Job, attempt.job_id)
         if job is None:
             return
-        at: dict[str, Any] = {"of_attempt": attempt.number}
-        if said == "succeeded":
-            moved = _finish(session, job, State.succeeded, **at)
-        elif said == "failed" and job.state != State.cancelling:
-            moved = _finish(session, job, State.failed, reason=reason, message=_with_log(message, outcome), **at)
-        elif job.state == State.cancelling:
-            moved = move(session, job.id, State.cancelled, reason=Reason.user, **at)
-        elif job.state == State.pausing:
-            moved = move(session, job.id, State.paused, reason=Reason.user, **at)
-        elif said == "stopped":
-            reason, message = Reason.preempted, "the process was told to stop; it goes on from its checkpoint"
-            moved = move(session, job.id, State.queued, reason=reason, message=message, **at)
-        else:
-            reason = Reason.lost
-            moved = _lost(session, job, outcome, **at)
-        if moved:
+        state, reason, message, blame = _meaning(job, attempt, outcome, seen)
+        values: dict[str, Any] = {"of_attempt": attempt.number, "reason": reason, "message": message}
+        if state is State.queued and blame:
+            values["failures"] = job.failures + 1
+            if job.failures + 1 >= job.spec["max_attempts"]:
+                often = "" if job.failures == 0 else f", {job.failures + 1} times"
+                state = State.failed
+                values["message"] = _with_log(f"{message}{often}: see the log, then retry", outcome)
+            else:
+                values["message"] = f"{message}: it goes on from its newest checkpoint"
+        if state is State.succeeded and job.state == State.starting:
+            # The first report and the end came together.
+            move(session, job.id, State.running, of_attempt=attempt.number)
+        if state is State.cancelled and job.state not in (State.cancelling, State.queued):
+            move(session, job.id, State.cancelling, of_attempt=attempt.number, reason=reason, message=message)
+        if move(session, job.id, state, **values):
             # Failure travels to those that wait for its components; success queues those that wait for no other.
             settle_waiting(session, [job.id])
-        _update(session, attempt.job_id, attempt.number, ended_at=now(), outcome=said, reason=reason, message=message)
+        update_attempt(
+            session,
+            key,
+            ended_at=now(),
+            outcome=outcome["outcome"],
+            reason=reason,
+            message=message or outcome.get("message"),
+        )
         held = (col(Lease.job_id) == attempt.job_id, col(Lease.attempt) == attempt.number)
         session.execute(delete(Lease).where(*held))
         prune(session, attempt.job_id)
 
 
-def _finish(session: Session, job: Job, to: State, **values: Any) -> bool:
-    """To a final state, by way of running where the first report and the end came together."""
-    if job.state == State.starting and to is State.succeeded:
-        move(session, job.id, State.running, of_attempt=values["of_attempt"])
-    return move(session, job.id, to, **values)
+Meaning = tuple[State, Reason | None, str | None, bool]
 
 
-def _lost(session: Session, job: Job, outcome: dict[str, Any], *, of_attempt: int) -> bool:
-    """The process is gone without a word: the job starts again, unless that has happened too often."""
-    failures = job.failures + 1
-    message = "the process ended without a word; it was killed or its machine failed"
-    if failures < job.spec["max_attempts"]:
-        again = f"{message}: it goes on from its newest checkpoint"
-        values: dict[str, Any] = {"reason": Reason.lost, "message": again, "failures": failures}
-        return move(session, job.id, State.queued, of_attempt=of_attempt, **values)
-    often = _with_log(f"{message}, {failures} times: see the log, then retry", outcome)
-    return move(session, job.id, State.failed, of_attempt=of_attempt, reason=Reason.lost, message=often)
+def _meaning(job: Job, attempt: Attempt, outcome: dict[str, Any], seen: Seen) -> Meaning:
+    """What an end means: the state that the job comes to, why, what a person is told, and whether it counts as failed.
+
+    What the process itself said comes first, then what was wished, then what the executor knows.
+    """
+    said = outcome["outcome"]
+    if said == "succeeded":
+        return State.succeeded, None, None, False
+    if job.state == State.cancelling:
+        return State.cancelled, Reason.user, job.message, False
+    if said == "failed" and outcome.get("reason") != Reason.hardware_fault:
+        reason = Reason(outcome["reason"]) if outcome.get("reason") else None
+        return State.failed, reason, _with_log(outcome.get("message"), outcome), False
+    if job.state == State.pausing:
+        return State.paused, Reason.user, None, False
+    if said == "failed" or is_hardware_fault(outcome.get("log", "")):
+        where = f" on {attempt.host}" if attempt.host else ""
+        message = outcome.get("message") or f"the device failed{where}; the log says how"
+        return State.queued, Reason.hardware_fault, message, True
+    if seen.cancelled:
+        return State.cancelled, Reason.user, "it was cancelled in Slurm, by scancel", False
+    if seen.reason is Reason.out_of_memory:
+        message = "memory ran out: ask for more with resources.memory_gb, or take a smaller training.batch_size"
+        return State.failed, Reason.out_of_memory, message, False
+    if seen.reason is Reason.node_failure:
+        message = f"its node {seen.host or ''} failed: it goes on elsewhere from its newest checkpoint"
+        return State.queued, Reason.node_failure, message, False
+    if seen.reason is not Reason.preempted and (seen.reason is Reason.time_limit or _near_limit(job, attempt, outcome)):
+        return _out_of_time(job, attempt, outcome)
+    if said == "stopped" or seen.reason is Reason.preempted:
+        message = "it had to make room for another: it goes on from its checkpoint"
+        return State.queued, Reason.preempted, message, False
+    if seen.blameless:
+        return State.queued, Reason.lost, f"{seen.says}: it is submitted again", False
+    message = outcome.get("message") or "the process ended without a word; it was killed or its machine failed"
+    if seen.says:
+        message = f"its process did not begin; Slurm says: {' '.join(seen.says.split())[-300:]}"
+    return State.queued, Reason.lost, message, True
+
+
+# Slurm sends its signal up to a minute before it is due.
+_SIGNAL_SLACK_S = 65.0
+
+
+def _near_limit(job: Job, attempt: Attempt, outcome: dict[str, Any]) -> bool:
+    """Whether a process that was told to stop was told so because its time was nearly over.
+
+    Slurm sends the same signal before the end of the time and before a preemption. Where it does not say itself which
+    it was, the time since the attempt was first heard of is all there is.
+    """
+    limit_min = job.spec["resources"]["time_limit_min"]
+    if outcome["outcome"] != "stopped" or outcome.get("signal") != "SIGUSR2" or limit_min is None:
+        return False
+    began = outcome.get("began")
+    lead_s = outcome.get("lead_s", 0.0)
+    return began is not None and outcome["at"] >= began + 60.0 * limit_min - lead_s - _SIGNAL_SLACK_S
+
+
+def _out_of_time(job: Job, attempt: Attempt, outcome: dict[str, Any]) -> Meaning:
+    """Its time is over: on with another attempt, unless this one has come no further than where it began."""
+    message = "its time limit was reached: it goes on from its checkpoint"
+    reached = outcome.get("step") or (job.progress or {}).get("step") or 0
+    if outcome["outcome"] == "stopped" and reached > (attempt.resumed_from_step or 0):
+        return State.queued, Reason.time_limit, message, False
+    message = "its time limit was reached before its next checkpoint; resume it with a longer resources.time_limit_min"
+    return State.queued, Reason.time_limit, message, True
 
 
 def _with_log(message: str | None, outcome: dict[str, Any]) -> str:
@@ -266,6 +237,7 @@ def settle_waiting(session: Session, needed: list[str] | None = None) -> int:
     return moved
 
 
-def _update(session: Session, job_id: str, number: int, **values: Any) -> None:
-    where = (col(Attempt.job_id) == job_id, col(Attempt.number) == number)
+def update_attempt(session: Session, key: Key, **values: Any) -> None:
+    """Writes columns of an attempt."""
+    where = (col(Attempt.job_id) == key[0], col(Attempt.number) == key[1])
     session.execute(update(Attempt).where(*where).values(**values))

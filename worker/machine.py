@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 from sqlalchemy import Engine
@@ -13,7 +13,9 @@ from app.settings import Settings
 from worker.devices import devices_here
 from worker.executors.base import Executor
 from worker.executors.local import LocalExecutor
+from worker.executors.slurm import SlurmExecutor
 from worker.rundir import RunDir
+from worker.slurm.cluster import Cluster, find_cluster
 
 
 @dataclass(frozen=True)
@@ -24,19 +26,27 @@ class Machine:
     engine: Engine
     host: str
     devices: tuple[str, ...]
+    executors: dict[str, Executor] = field(default_factory=dict)
+    slurm: Cluster | None = None
 
     def run(self, job_id: str, attempt: int) -> RunDir:
         """The files of an attempt."""
         return RunDir(self.settings.runs_dir / job_id, attempt)
 
 
-EXECUTORS: dict[str, Executor] = {"local": LocalExecutor()}
-
-
 @lru_cache(maxsize=1)
 def this_machine() -> Machine:
     """The machine that this process runs on."""
-    settings = Settings()
+    return machine_of(Settings())
+
+
+def machine_of(settings: Settings) -> Machine:
+    """This machine with other settings."""
     settings.make_folders()
     engine = make_engine(settings.sqlalchemy_url)
-    return Machine(settings, engine, socket.gethostname(), tuple(devices_here(settings)))
+    executors: dict[str, Executor] = {"local": LocalExecutor()}
+    cluster = find_cluster()
+    if cluster is not None:
+        executors["slurm"] = SlurmExecutor(settings.data_dir / "slurm")
+    devices = tuple(devices_here(settings))
+    return Machine(settings, engine, socket.gethostname(), devices, executors, cluster)

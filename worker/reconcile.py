@@ -3,47 +3,117 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 
 from sqlmodel import col, select
 
 from app.db import now, reading, transaction
 from app.models import Attempt, Worker
-from worker import lifecycle
+from worker import lifecycle, starting
+from worker.executors.base import Executor, Watched
+from worker.executors.slurm import SlurmExecutor
 from worker.machine import Machine
+from worker.sweeps import stop_losers
 
 log = logging.getLogger(__name__)
 HEARTBEAT = timedelta(seconds=5)
+# Whoever has been silent for this long leads no more.
+SILENT = timedelta(seconds=30)
+# Slurm jobs that nobody waits for are looked for this long after the last attempt has ended.
+AFTERMATH = timedelta(minutes=5)
 
 
 def start_all(machine: Machine) -> None:
-    """Starts queued jobs until there is no device or no job left."""
-    while lifecycle.start_next(machine):
-        pass
+    """Starts queued jobs until there is no room or no job left."""
+    for executor in machine.executors:
+        while not machine.settings.no_new_starts.exists() and starting.start_next(machine, executor):
+            pass
 
 
-def tend_all(machine: Machine) -> int:
+def tend_local(machine: Machine) -> int:
     """Tends every attempt on this machine; gives how many there are."""
     with reading(machine.engine) as session:
-        query = select(Attempt).where(Attempt.host == machine.host, col(Attempt.ended_at).is_(None))
-        attempts = list(session.exec(query))
+        here = select(Attempt).where(Attempt.host == machine.host, Attempt.executor == "local")
+        attempts = list(session.exec(here.where(col(Attempt.ended_at).is_(None))))
         session.expunge_all()
-    for attempt in attempts:
+    return _tend(machine, machine.executors["local"], attempts)
+
+
+def tend_slurm(machine: Machine) -> int:
+    """Tends every attempt in Slurm, if no other worker does; gives how many there are."""
+    executor = machine.executors.get("slurm")
+    if not isinstance(executor, SlurmExecutor) or not _leads(machine):
+        return 0
+    with reading(machine.engine) as session:
+        in_slurm = select(Attempt).where(Attempt.executor == "slurm")
+        attempts = list(session.exec(in_slurm.where(col(Attempt.ended_at).is_(None))))
+        recent = in_slurm.where(col(Attempt.ended_at) > now() - AFTERMATH).limit(1)
+        if not attempts and session.exec(recent).first() is None:
+            return 0
+        session.expunge_all()
+    count = _tend(machine, executor, attempts)
+    _end_strays(machine, executor, attempts)
+    executor.flush()
+    return count
+
+
+def _tend(machine: Machine, executor: Executor, attempts: Sequence[Attempt]) -> int:
+    watched = [Watched(attempt, machine.run(attempt.job_id, attempt.number)) for attempt in attempts]
+    seen = executor.look(watched)
+    for one in watched:
         try:
-            lifecycle.tend(machine, attempt)
+            lifecycle.tend(machine, executor, one, seen[one.key])
         except Exception:  # one job's trouble is not the others'
-            log.exception("job %s, attempt %s could not be tended; it is tried again", attempt.job_id, attempt.number)
-    return len(attempts)
+            log.exception("job %s, attempt %s could not be tended; it is tried again", *one.key)
+    executor.flush()
+    return len(watched)
+
+
+def _end_strays(machine: Machine, executor: SlurmExecutor, attempts: Sequence[Attempt]) -> None:
+    """Ends what runs in Slurm for an attempt that has ended: one that was given up and came after all."""
+    strays = executor.strays([Watched(attempt, machine.run(attempt.job_id, attempt.number)) for attempt in attempts])
+    if not strays:
+        return
+    with reading(machine.engine) as session:
+        ended = select(Attempt.stamp, Attempt.array_index).where(
+            col(Attempt.stamp).in_({row.name for row in strays}), col(Attempt.ended_at).is_not(None)
+        )
+        over = set(session.exec(ended).all())
+    for row in strays:
+        # Another service of the same user may have jobs there too: only what is known here is ended.
+        if (row.name, row.index) in over:
+            log.warning("Slurm job %s belongs to an attempt that has ended: it is cancelled", row.id)
+            executor.end_stray(row)
+
+
+def _leads(machine: Machine) -> bool:
+    """Whether this worker is the one that follows Slurm: the first by name of those that can and are there."""
+    with reading(machine.engine) as session:
+        there = select(Worker.host).where(col(Worker.slurm).is_not(None), col(Worker.seen_at) > now() - SILENT)
+        hosts = list(session.exec(there))
+    return not hosts or machine.host == min(hosts)
 
 
 def heartbeat(machine: Machine) -> None:
     """Says that this machine is here, and with what; now and then."""
+    if machine.slurm is not None:
+        machine.slurm.refresh()
+    slurm = machine.slurm.to_json() if machine.slurm is not None else None
     with reading(machine.engine) as session:
         known = session.get(Worker, machine.host)
-        if known and now() - known.seen_at < HEARTBEAT and tuple(known.devices) == machine.devices:
+        if (
+            known
+            and now() - known.seen_at < HEARTBEAT
+            and (tuple(known.devices), known.slurm)
+            == (
+                machine.devices,
+                slurm,
+            )
+        ):
             return
     with transaction(machine.engine) as session:
-        session.merge(Worker(host=machine.host, devices=list(machine.devices), seen_at=now()))
+        session.merge(Worker(host=machine.host, devices=list(machine.devices), seen_at=now(), slurm=slurm))
 
 
 def reconcile(machine: Machine) -> None:
@@ -55,5 +125,7 @@ def reconcile(machine: Machine) -> None:
     if not settled:
         with transaction(machine.engine) as session:
             lifecycle.settle_waiting(session)
-    tend_all(machine)
+    tend_local(machine)
+    tend_slurm(machine)
+    stop_losers(machine.engine)
     start_all(machine)

@@ -34,9 +34,18 @@ class RunDir:
         return self.attempt_dir / "process.json"
 
     @property
+    def meeting(self) -> Path:
+        """Where the first of several processes is to be met."""
+        return self.attempt_dir / "meeting.json"
+
+    @property
     def outcome(self) -> Path:
         """How the attempt ended, in the training process's own words."""
         return self.attempt_dir / "outcome.json"
+
+    def outcome_of(self, rank: int | str) -> Path:
+        """How another process of the attempt than the first one ended, if badly."""
+        return self.attempt_dir / f"outcome-rank{rank}.json"
 
     @property
     def reserve(self) -> Path:
@@ -65,6 +74,7 @@ class RunDir:
 
     def take(self, content: dict[str, Any]) -> bool:
         """Makes the claim file, whole from the first moment; false where somebody else has."""
+        self.attempt_dir.mkdir(parents=True, exist_ok=True)
         draft = self.claim.with_name(f".process.{os.getpid()}")
         draft.write_text(json.dumps(content))
         try:

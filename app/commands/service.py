@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+import time
+from contextlib import suppress
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
 from app.client import Api, ApiError
 from app.commands.terminal import AsJson, connected, err, fail, out, print_json, settings
+from app.settings import Settings
 
 app = typer.Typer()
 db_app = typer.Typer(no_args_is_help=True, help="The database.")
@@ -29,31 +32,48 @@ def up(stop_jobs: Annotated[bool, typer.Option(help="On the way out, pause what 
             out.print(f"Token: {token}, which `mcn` finds by itself. Ctrl-C ends the service.")
             wait_for_signal(parts)
             with connected() as api:
-                _say_what_runs(api, pause=stop_jobs)
+                if stop_jobs:
+                    _pause_what_runs(api, configured)
+                _say_what_runs(api)
     except CannotStart as error:
         fail(str(error))
     except ApiError as error:
         err.print(str(error), markup=False)
 
 
-def _say_what_runs(api: Api, *, pause: bool) -> None:
-    jobs = api.get("/jobs", state=["starting", "running"], limit=200)["items"]
+ACTIVE = ("starting", "running", "pausing", "cancelling")
+
+
+def _pause_what_runs(api: Api, configured: Settings) -> None:
+    """Has every job write a checkpoint and end; nothing new is started in the place that becomes free."""
+    configured.no_new_starts.touch()
+    said: set[str] = set()
+    deadline = time.monotonic() + configured.grace_s + 30
+    while (jobs := _active(api)) and time.monotonic() < deadline:
+        for job in jobs:
+            if job["id"] not in said:
+                said.add(job["id"])
+                out.print(f"Pausing {job['id']} ...", highlight=False)
+            # One that is just starting can be paused once it runs; one may have ended in the meantime.
+            if job["state"] == "running":
+                with suppress(ApiError):
+                    api.post(f"/jobs/{job['id']}/pause")
+        time.sleep(0.2)
+    if said:
+        out.print("`mcn up`, then `mcn resume` goes on with them.", highlight=False)
+
+
+def _say_what_runs(api: Api) -> None:
+    jobs = _active(api)
     if not jobs:
         out.print("Nothing trains. Bye.")
         return
-    if not pause:
-        named = ", ".join(job["id"] for job in jobs)
-        out.print(f"{len(jobs)} jobs go on training without the service: {named}. `mcn up` finds them again.")
-        return
-    import time
+    named = ", ".join(job["id"] for job in jobs)
+    out.print(f"{len(jobs)} jobs go on training without the service: {named}. `mcn up` finds them again.")
 
-    for job in jobs:
-        if job["state"] == "running":
-            api.post(f"/jobs/{job['id']}/pause")
-    out.print(f"Pausing {len(jobs)} jobs ...")
-    deadline = time.monotonic() + 90
-    while api.get("/jobs", state="pausing")["items"] and time.monotonic() < deadline:
-        time.sleep(0.3)
+
+def _active(api: Api) -> list[dict[str, Any]]:
+    return list(api.get("/jobs", state=list(ACTIVE), limit=200)["items"])
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from fastapi.testclient import TestClient
 from app.db import transaction
 from app.jobs.states import State, move
 from app.settings import Settings
+from worker.executors.local import LocalExecutor
 from worker.machine import Machine
 
 EXPERT = {"kind": "expert", "name": "one", "expert": {"arch": "convnet_small"}, "tags": ["a"]}
@@ -54,9 +56,9 @@ class Service:
             with transaction(self.app.state.engine) as session:
                 assert move(session, job_id, state), state
 
-    @property
+    @cached_property
     def machine(self) -> Machine:
-        return Machine(self.settings, self.app.state.engine, "here", ("cpu",))
+        return Machine(self.settings, self.app.state.engine, "here", ("cpu",), {"local": LocalExecutor()})
 
 
 class EventFile:

@@ -12,14 +12,13 @@ from app.db import now, reading, transaction
 from app.jobs.states import State
 from app.models import Attempt, Job, Lease
 from tests.app.api import EXPERT, Service
-from worker import lifecycle
-from worker.executors.base import Handle
-from worker.machine import EXECUTORS
-from worker.reconcile import start_all, tend_all
+from worker.executors.base import Handle, Order, Seen
+from worker.executors.local import START_LIMIT_S, LocalExecutor
+from worker.reconcile import start_all, tend_local
 from worker.rundir import RunDir
 
 
-class Inline:
+class Inline(LocalExecutor):
     """An executor whose processes live until told otherwise."""
 
     def __init__(self) -> None:
@@ -27,15 +26,15 @@ class Inline:
         self.stopped: list[int] = []
         self.killed: list[int] = []
 
-    def submit(self, run: RunDir, devices: list[str]) -> Handle:
+    def submit(self, order: Order) -> list[Handle]:
         pid = 1000 + len(self.living)
-        self.living[pid] = run
-        return {"pid": pid, "started": 1.0}
+        [self.living[pid]] = order.runs
+        return [{"pid": pid, "started": 1.0}]
 
     def alive(self, handle: Handle) -> bool:
         return handle["pid"] in self.living
 
-    def stop(self, handle: Handle) -> None:
+    def stop(self, handle: Handle, seen: Seen, *, cancel: bool) -> None:
         self.stopped.append(handle["pid"])
 
     def kill(self, handle: Handle) -> None:
@@ -44,9 +43,9 @@ class Inline:
 
 
 @pytest.fixture
-def inline(monkeypatch: pytest.MonkeyPatch) -> Inline:
+def inline(service: Service, monkeypatch: pytest.MonkeyPatch) -> Inline:
     made = Inline()
-    monkeypatch.setitem(EXECUTORS, "local", made)
+    monkeypatch.setitem(service.machine.executors, "local", made)
     return made
 
 
@@ -79,7 +78,7 @@ def test_a_device_is_leased_to_one_job_and_given_back(service: Service, inline: 
     [run] = inline.living.values()
     run.write(run.outcome, {"outcome": "failed", "reason": "no_space", "message": "full"})
     inline.living.clear()
-    tend_all(service.machine)
+    tend_local(service.machine)
     job = job_of(service, first)
     assert (job["state"], job["reason"], job["message"]) == ("failed", "no_space", "full")
     assert leases(service) == []
@@ -110,14 +109,14 @@ def test_an_end_means_what_happened_and_what_was_wished(
     pid = started(service, job_id)
     if wish:
         service.post(f"/jobs/{job_id}/{wish}")
-        tend_all(service.machine)
+        tend_local(service.machine)
         assert inline.stopped == [pid]
     run = inline.living.pop(pid)
     if outcome:
         run.write(run.outcome, {"outcome": outcome, "reason": "code_error" if outcome == "failed" else None})
     if outcome == "succeeded":
         run.write(run.result, {})
-    tend_all(service.machine)
+    tend_local(service.machine)
     job = job_of(service, job_id)
     assert (job["state"], job["reason"]) == (state, reason)
 
@@ -126,19 +125,19 @@ def test_success_without_a_result_is_none(service: Service, inline: Inline) -> N
     job_id = service.submit()
     run = inline.living.pop(started(service, job_id))
     run.write(run.outcome, {"outcome": "succeeded"})
-    tend_all(service.machine)
+    tend_local(service.machine)
     assert job_of(service, job_id)["state"] == "failed"
 
 
 def test_a_process_that_does_not_stop_is_killed(
     service: Service, inline: Inline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lifecycle, "CANCEL_GRACE_S", 0.0)
+    monkeypatch.setattr(inline, "cancel_grace_s", 0.0)
     job_id = service.submit()
     pid = started(service, job_id)
     service.post(f"/jobs/{job_id}/cancel")
     for _ in range(3):
-        tend_all(service.machine)
+        tend_local(service.machine)
     assert inline.killed == [pid]
     assert job_of(service, job_id)["state"] == "cancelled"
 
@@ -155,13 +154,13 @@ def test_a_worker_that_died_while_starting_a_job_loses_nothing(
         patch.setattr(inline, "submit", die)
         with pytest.raises(KeyboardInterrupt):
             start_all(service.machine)
-    tend_all(service.machine)
+    tend_local(service.machine)
     assert job_of(service, job_id)["state"] == "starting"
     with transaction(service.app.state.engine) as session:
         attempt = session.get(Attempt, (job_id, 1))
         assert attempt is not None
-        attempt.started_at = now() - timedelta(seconds=lifecycle.START_LIMIT_S + 1)
-    tend_all(service.machine)
+        attempt.started_at = now() - timedelta(seconds=START_LIMIT_S + 1)
+    tend_local(service.machine)
     assert job_of(service, job_id)["state"] == "queued"
     # The process that was started all the same, and comes late, may not run any more.
     assert not service.machine.run(job_id, 1).take({"pid": 1, "started": 1.0})
@@ -181,7 +180,7 @@ def test_a_lost_process_is_replaced_until_it_has_been_lost_too_often(service: Se
     job_id = service.submit(EXPERT | {"max_attempts": 2})
     for number, state in ((1, "queued"), (2, "failed")):
         inline.living.pop(started(service, job_id))
-        tend_all(service.machine)
+        tend_local(service.machine)
         job = job_of(service, job_id)
         assert (job["state"], job["reason"], job["attempt"]) == (state, "lost", number)
     assert service.post(f"/jobs/{job_id}/retry").status_code == 202

@@ -1,25 +1,97 @@
-"""What an executor does: starts an attempt, says whether it still runs, and ends it. A handle survives restarts."""
+"""What an executor does: starts attempts, says what has become of them, and ends them. A handle survives restarts."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any, Protocol
 
+from app.jobs.states import Reason
+from app.models import Attempt
 from worker.rundir import RunDir
 
 Handle = dict[str, Any]
+Key = tuple[str, int]
+
+
+class RefusedError(Exception):
+    """An executor will not start this, now or ever; the message is for the user."""
+
+
+class LaterError(Exception):
+    """An executor takes no more for the moment."""
+
+
+class Life(StrEnum):
+    """Whether an attempt's process is still to come, there, gone, or out of sight."""
+
+    pending = "pending"
+    alive = "alive"
+    ended = "ended"
+    unknown = "unknown"
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What an executor sees of an attempt.
+
+    `says` is why it waits, in plain words. Of one that has ended, `reason` is the executor's own account, `cancelled`
+    whether somebody ended it there, and `blameless` whether it never had a chance to fail.
+    """
+
+    life: Life
+    handle: Handle | None = None
+    host: str | None = None
+    says: str | None = None
+    reason: Reason | None = None
+    cancelled: bool = False
+    blameless: bool = False
+
+
+@dataclass(frozen=True)
+class Order:
+    """Attempts to be started alike, under one name; their tasks are written."""
+
+    runs: Sequence[RunDir]
+    stamp: str
+    resources: dict[str, Any]
+    devices: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    processes_per_node: int = 1
+    lead_s: int = 60
+    at_once: int | None = None
+
+
+@dataclass
+class Watched:
+    """An attempt and its files."""
+
+    attempt: Attempt
+    run: RunDir
+    key: Key = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.key = (self.attempt.job_id, self.attempt.number)
 
 
 class Executor(Protocol):
     """Where training processes run."""
 
-    def submit(self, run: RunDir, devices: list[str]) -> Handle:
-        """Starts an attempt whose task is written."""
+    # How long a process that is cancelled may take to go by itself.
+    cancel_grace_s: float
 
-    def alive(self, handle: Handle) -> bool:
-        """Whether the process is there."""
+    def submit(self, order: Order) -> Sequence[Handle | None]:
+        """Starts attempts; None for a handle that will be known later. Raises RefusedError or LaterError."""
 
-    def stop(self, handle: Handle) -> None:
-        """Asks it to write a checkpoint and end."""
+    def look(self, attempts: Sequence[Watched]) -> dict[Key, Seen]:
+        """What has become of attempts; `unknown` changes nothing."""
+
+    def stop(self, handle: Handle, seen: Seen, *, cancel: bool) -> None:
+        """Asks it to write a checkpoint and end; one that is to be cancelled may leave the checkpoint out."""
 
     def kill(self, handle: Handle) -> None:
         """Ends it and all that it started."""
+
+    def flush(self) -> None:
+        """Does together what was asked for one by one."""

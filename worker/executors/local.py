@@ -7,22 +7,32 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 
-from worker.executors.base import Handle
-from worker.rundir import RunDir
+from app.db import now
+from worker.executors.base import Handle, Key, Life, Order, Seen, Watched
+from worker.rundir import read
 
 ROOT = Path(__file__).parents[2]
+# A process that has not said who it is after this long never will.
+START_LIMIT_S = 10.0
 
 
 class LocalExecutor:
     """A process group an attempt; it is known by its pid and the moment it began."""
 
-    def submit(self, run: RunDir, devices: list[str]) -> Handle:
+    cancel_grace_s = 5.0
+
+    def submit(self, order: Order) -> Sequence[Handle | None]:
+        return [self._start(order)]
+
+    def _start(self, order: Order) -> Handle:
+        [run] = order.runs
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-        gpus = [device for device in devices if device.isdigit()]
+        gpus = [device for device in order.devices if device.isdigit()]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         # Settings and secrets of the service are no business of a training process.
         environment = {key: value for key, value in environment.items() if not key.startswith("MCN_")}
@@ -39,15 +49,40 @@ class LocalExecutor:
         _started[process.pid] = process
         return {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
 
+    def look(self, attempts: Sequence[Watched]) -> dict[Key, Seen]:
+        return {watched.key: self._look(watched) for watched in attempts}
+
+    def _look(self, watched: Watched) -> Seen:
+        handle = watched.attempt.handle
+        claim = read(watched.run.claim)
+        if claim is not None and (handle is None or handle["pid"] != claim["pid"]):
+            # Whoever started it died before it could say so; or this is another process than the one that was started.
+            handle = {"pid": claim["pid"], "started": claim["started"]}
+        if handle is None:
+            return Seen(Life.ended if _given_up(watched) else Life.pending)
+        return Seen(Life.alive if self.alive(handle) else Life.ended, handle)
+
     def alive(self, handle: Handle) -> bool:
+        """Whether the process is there."""
         process = _find(handle)
         return process is not None and process.status() != psutil.STATUS_ZOMBIE
 
-    def stop(self, handle: Handle) -> None:
+    def stop(self, handle: Handle, seen: Seen, *, cancel: bool) -> None:
         _signal(handle, signal.SIGTERM, group=False)
 
     def kill(self, handle: Handle) -> None:
         _signal(handle, signal.SIGKILL, group=True)
+
+    def flush(self) -> None:
+        pass
+
+
+def _given_up(watched: Watched) -> bool:
+    """Whether an attempt of which nobody knows a process is given up: the worker may have died while starting it."""
+    if (now() - watched.attempt.started_at).total_seconds() < START_LIMIT_S:
+        return False
+    # With its claim taken, a process that was started all the same, and comes late, goes away again.
+    return watched.run.take({"pid": 0, "started": 0.0})
 
 
 # Processes that this worker started itself have to be waited for, or they stay as zombies.

@@ -1,0 +1,242 @@
+"""From queued to started: claims that no other worker can make as well, and tasks that need nothing but their files."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+from ulid import ULID
+
+from app.db import now, transaction
+from app.jobs.states import Reason, State, move
+from app.models import Attempt, Component, Job, Lease, Sweep
+from worker.executors.base import Handle, LaterError, Life, Order, RefusedError, Seen
+from worker.lifecycle import end, not_started, update_attempt
+from worker.machine import Machine
+from worker.sweeps import full
+
+# The time between Slurm's signal and the end: this much before a checkpoint was ever measured, and at least this much.
+FIRST_LEAD_S = 60
+LEAST_LEAD_S = 15
+# How long a queue that was full is left alone.
+LATER_S = 30.0
+
+
+@dataclass
+class Claimed:
+    """Jobs that are this worker's to start, all alike, and what is to be done."""
+
+    attempts: list[Attempt]
+    tasks: list[dict[str, Any]]
+    order: Order
+
+
+def start_next(machine: Machine, executor: str) -> bool:
+    """Starts what is next for an executor, if there is anything and room for it; says whether it did."""
+    with transaction(machine.engine) as session:
+        claimed = _claim_local(session, machine) if executor == "local" else _claim_slurm(session, machine)
+        if claimed is None:
+            return False
+        session.flush()
+        for attempt in claimed.attempts:
+            session.refresh(attempt)
+            session.expunge(attempt)
+    order = claimed.order
+    try:
+        for run, task in zip(order.runs, claimed.tasks, strict=True):
+            run.write(run.task, task)
+        handles = machine.executors[executor].submit(order)
+    except OSError as error:
+        _give_back(machine, claimed, not_started(error), Seen(Life.ended))
+    except RefusedError as error:
+        _give_back(
+            machine, claimed, {"outcome": "failed", "reason": "code_error", "message": str(error)}, Seen(Life.ended)
+        )
+    except LaterError as error:
+        _later[0] = time.monotonic() + LATER_S
+        _give_back(machine, claimed, {"outcome": "lost"}, Seen(Life.ended, says=f"{error}", blameless=True))
+    else:
+        _keep(machine, claimed.attempts, handles)
+    return True
+
+
+# Until when nothing more is submitted to Slurm.
+_later = [0.0]
+
+
+def _give_back(machine: Machine, claimed: Claimed, outcome: dict[str, Any], seen: Seen) -> None:
+    for attempt, run in zip(claimed.attempts, claimed.order.runs, strict=True):
+        run.take({"pid": 0, "started": 0.0})
+        end(machine, attempt, dict(outcome), seen)
+
+
+def _keep(machine: Machine, attempts: Sequence[Attempt], handles: Sequence[Handle | None]) -> None:
+    with transaction(machine.engine) as session:
+        for attempt, handle in zip(attempts, handles, strict=True):
+            if handle is not None:
+                key = (attempt.job_id, attempt.number)
+                update_attempt(session, key, handle=handle, slurm_job_id=handle.get("slurm"))
+
+
+def _queued(session: Session, executor: str) -> SelectOfScalar[Job]:
+    """The queued jobs of an executor in their order, but those of sweeps of which enough run."""
+    query = select(Job).where(Job.state == State.queued, Job.executor == executor)
+    busy = full(session)
+    if busy:
+        query = query.where(col(Job.sweep).is_(None) | col(Job.sweep).not_in(busy))
+    return query.order_by(col(Job.priority).desc(), col(Job.id))
+
+
+def _claim_local(session: Session, machine: Machine) -> Claimed | None:
+    held = set(session.exec(select(Lease.device).where(Lease.host == machine.host)))
+    free = [device for device in machine.devices if device not in held]
+    job = session.exec(_queued(session, "local").limit(1)).first() if free else None
+    if job is None:
+        return None
+    wanted = max(1, job.spec["resources"]["gpus"] or 1)
+    if wanted > len(machine.devices):
+        message = f"it asks for {wanted} GPUs, this machine has {', '.join(machine.devices)}: change resources.gpus"
+        move(session, job.id, State.failed, reason=Reason.code_error, message=message)
+        return None
+    if len(free) < wanted:
+        return None
+    devices = free[:wanted]
+    attempt = _new_attempt(session, job, executor="local", host=machine.host, devices=devices)
+    if attempt is None:
+        return None
+    session.add_all(
+        Lease(host=machine.host, device=device, job_id=job.id, attempt=attempt.number) for device in devices
+    )
+    task = _task(session, machine, job, attempt, device="cpu" if devices[0].startswith("cpu") else None)
+    run = machine.run(job.id, attempt.number)
+    return Claimed([attempt], [task | {"processes": wanted}], Order([run], "", job.spec["resources"], devices=devices))
+
+
+def _claim_slurm(session: Session, machine: Machine) -> Claimed | None:
+    """The job whose turn it is; one of a sweep with all others of it that ask for the same, as one array."""
+    if time.monotonic() < _later[0] or machine.slurm is None or not machine.slurm.known:
+        return None
+    query = _queued(session, "slurm")
+    first = session.exec(query.limit(1)).first()
+    if first is None:
+        return None
+    jobs, at_once, stamp = [first], None, f"{first.id}-a{first.attempt + 1}"
+    shape = _shape(session, machine, first)
+    if first.sweep is not None:
+        sweep = session.get(Sweep, first.sweep)
+        most = machine.slurm.max_array_size
+        if sweep is not None and sweep.max_parallel is not None:
+            live = session.exec(_live(first.sweep)).all()
+            # An array keeps to its own limit; what is submitted beside one must leave room for it.
+            at_once = sweep.max_parallel
+            most = most if not live else min(most, sweep.max_parallel - len(live))
+        alike = session.exec(query.where(Job.sweep == first.sweep).limit(max(1, most))).all()
+        jobs = [job for job in alike if _shape(session, machine, job) == shape]
+        if len(jobs) > 1:
+            stamp = f"{first.sweep}.{ULID()}"
+    attempts: list[Attempt] = []
+    for job in jobs:
+        index = len(attempts) if len(jobs) > 1 else None
+        attempt = _new_attempt(session, job, executor="slurm", host="", devices=[], stamp=stamp, array_index=index)
+        if attempt is not None:
+            attempts.append(attempt)
+    if not attempts:
+        return None
+    jobs = [job for job in jobs if job.id in {attempt.job_id for attempt in attempts}]
+    device = "cpu" if shape.resources["gpus"] == 0 else None
+    tasks = [
+        _task(session, machine, job, attempt, device=device) | {"lead_s": shape.lead_s}
+        for job, attempt in zip(jobs, attempts, strict=True)
+    ]
+    order = Order(
+        runs=[machine.run(attempt.job_id, attempt.number) for attempt in attempts],
+        stamp=stamp,
+        resources=shape.resources,
+        exclude=shape.exclude,
+        processes_per_node=max(1, shape.resources["gpus"] or 1),
+        lead_s=shape.lead_s,
+        at_once=at_once,
+    )
+    return Claimed(attempts, tasks, order)
+
+
+@dataclass(frozen=True)
+class _Shape:
+    """What jobs must have in common to be submitted as one array."""
+
+    resources: dict[str, Any]
+    lead_s: int
+    exclude: tuple[str, ...]
+
+
+def _shape(session: Session, machine: Machine, job: Job) -> _Shape:
+    asked = job.spec["resources"]
+    assert machine.slurm is not None
+    resources = asked | {
+        "time_limit_min": asked["time_limit_min"] or machine.settings.slurm_time_limit_min,
+        "gpus": machine.slurm.gpus(asked["slurm"]) if asked["gpus"] is None else asked["gpus"],
+    }
+    faulty = select(Attempt.host).where(Attempt.job_id == job.id, Attempt.reason == Reason.hardware_fault)
+    exclude = sorted({host for host in session.exec(faulty) if host}) if job.attempt else []
+    return _Shape(resources, lead_s(job.progress, resources["time_limit_min"]), tuple(exclude))
+
+
+def lead_s(progress: dict[str, Any] | None, limit_min: int) -> int:
+    """How long before the end Slurm is to send its signal: time for the step that is under way and two checkpoints.
+
+    Two, because one may just be on its way to the disk. Never more than a third of the time that there is.
+    """
+    took_s = (progress or {}).get("checkpoint_s")
+    wanted = FIRST_LEAD_S if took_s is None else LEAST_LEAD_S + math.ceil(3 * took_s)
+    return min(wanted, 20 * limit_min)
+
+
+def _live(sweep: str) -> SelectOfScalar[str]:
+    query = select(Attempt.job_id).join(Job, col(Job.id) == col(Attempt.job_id))
+    return query.where(Job.sweep == sweep, col(Attempt.ended_at).is_(None))
+
+
+def _new_attempt(session: Session, job: Job, **columns: Any) -> Attempt | None:
+    """Moves a job to starting with an attempt of its own; None where another worker was faster."""
+    number, started = job.attempt + 1, job.started_at or now()
+    claim = {"origin": State.queued, "of_attempt": job.attempt, "attempt": number, "started_at": started}
+    if not move(session, job.id, State.starting, **claim):  # type: ignore[arg-type]
+        return None
+    attempt = Attempt(job_id=job.id, number=number, started_at=now(), **columns)
+    session.add(attempt)
+    return attempt
+
+
+def _task(session: Session, machine: Machine, job: Job, attempt: Attempt, device: str | None) -> dict[str, Any]:
+    return {
+        "job": job.id,
+        "attempt": attempt.number,
+        "spec": _with_files(session, machine, json.loads(json.dumps(job.spec))),
+        "data_roots": [str(root) for root in machine.settings.roots],
+        "device": device,
+    }
+
+
+def _with_files(session: Session, machine: Machine, value: Any) -> Any:
+    """A specification with components named by their files, which is all that a training process knows of."""
+    if isinstance(value, list):
+        return [_with_files(session, machine, item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    replaced = {key: _with_files(session, machine, item) for key, item in value.items()}
+    ref = replaced.get("from")
+    if isinstance(ref, dict) and ref.get("component"):
+        query = select(Component).where(Component.id == ref["component"])
+        if ref.get("job"):
+            query = select(Component).where(Component.job_id == ref["job"], Component.name == ref["component"])
+        found = session.exec(query).first()
+        folder = machine.settings.runs_dir / (found.job_id if found else ref["job"]) / "components"
+        place = found.files["pth"]["place"] if found else "missing"
+        replaced["from"] = {"path": str(folder / place)}
+    return replaced

@@ -1,0 +1,137 @@
+"""Sweeps while they train: how many of their jobs may run at once, and which lag too far behind to go on.
+
+Early stopping is successive halving, asynchronously (ASHA, arXiv:1810.05934), by stopping: where the paper promotes the
+best of a rung to the next, here all go on but those that are not among the best when they come to a rung. As there, of
+n jobs that have come to a rung the best floor(n / reduction_factor) go on; but one always does, where the paper waits
+until there are enough.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sqlalchemy import Engine, func
+from sqlmodel import Session, col, select
+
+from app.db import reading, serialize_events, transaction
+from app.jobs.states import Reason, State, move
+from app.metrics import store
+from app.models import Event, Job, Point, Sweep
+from app.sweeps import ranking
+from app.sweeps.queries import STOPPED_EARLY
+
+ACTIVE = (State.starting, State.running, State.pausing, State.cancelling)
+
+
+def full(session: Session) -> set[str]:
+    """Sweeps of which as many jobs run as may at once. Jobs that they found and did not make do not count."""
+    running = select(Sweep.id).join(Job, col(Job.sweep) == col(Sweep.id))
+    running = running.where(col(Job.state).in_(ACTIVE), col(Sweep.max_parallel).is_not(None))
+    at_most = running.group_by(Sweep.id, col(Sweep.max_parallel)).having(func.count() >= col(Sweep.max_parallel))
+    return set(session.exec(at_most))
+
+
+class _Due(NamedTuple):
+    """A job that has come to a rung at which it was not judged yet."""
+
+    job_id: str
+    sweep_id: str
+    kind: str
+    early_stopping: dict[str, Any]
+    rung: int
+
+
+def stop_losers(engine: Engine) -> list[str]:
+    """Judges jobs that have come to their next rung, and has those stopped that are not among the best of it.
+
+    A job is judged once at a rung, and only at the highest that it has come to; an event `rung` says how. Gives the ids
+    of the jobs that are to stop.
+    """
+    with reading(engine) as session:
+        if not _due(session):
+            return []
+    with transaction(engine) as session:
+        # Of two workers that come here the second finds what the first has judged.
+        serialize_events(session)
+        return [due.job_id for due in _due(session) if not _goes_on(session, due)]
+
+
+def rung_of(epochs_done: int, epochs: int, min_epochs: int, reduction_factor: int) -> int | None:
+    """The highest rung (in epochs) that a job has come to; None before the first, and none at its very end."""
+    reached = None
+    rung = min_epochs
+    while rung <= epochs_done and rung < epochs:
+        reached = rung
+        rung *= reduction_factor
+    return reached
+
+
+# Judged, as far as this process knows: it spares asking again. The events are what counts.
+_judged: set[tuple[str, int]] = set()
+
+
+def _due(session: Session) -> list[_Due]:
+    columns = (Job.id, Sweep.id, Job.kind, col(Sweep.early_stopping), col(Job.progress))
+    query = select(*columns).join(Sweep, col(Sweep.id) == col(Job.sweep))  # type: ignore[call-overload]
+    query = query.where(Job.state == State.running, col(Sweep.early_stopping).is_not(None)).order_by(Job.id)
+    found: list[_Due] = []
+    for job_id, sweep_id, kind, asked, progress in session.exec(query):
+        steps = _steps_an_epoch(progress)
+        if steps is not None:
+            epochs = (progress["step"] // steps, progress["epochs"])
+            rung = rung_of(*epochs, asked["min_epochs"], asked["reduction_factor"])
+            if rung is not None and (job_id, rung) not in _judged:
+                found.append(_Due(job_id, sweep_id, kind, asked, rung))
+    told = select(Event.job_id, Event.data).where(Event.type == "rung")
+    told = told.where(col(Event.job_id).in_([due.job_id for due in found]))
+    _judged.update((job_id, data["rung"]) for job_id, data in session.exec(told))
+    return [due for due in found if (due.job_id, due.rung) not in _judged]
+
+
+def _steps_an_epoch(progress: Mapping[str, Any] | None) -> int | None:
+    """By a job's last report; None before it has reported, and for what does not train by epochs."""
+    if not progress or not progress.get("steps") or not progress.get("epochs") or progress.get("step") is None:
+        return None
+    return int(progress["steps"]) // int(progress["epochs"]) or None
+
+
+def _goes_on(session: Session, due: _Due) -> bool:
+    """Judges a job at its rung against all of its sweep that have come there, whatever became of them."""
+    asked = due.early_stopping
+    metric, mode = ranking.choose(due.kind, asked["metric"], asked["mode"], part="val")
+    values = _values(session, due.sweep_id, due.rung, metric, mode)
+    if due.job_id not in values:
+        return True
+    value = values[due.job_id]
+    best = max(1, len(values) // asked["reduction_factor"])
+    kept = sum(_better(other, value, mode) for other in values.values()) < best
+    data = {"rung": due.rung, "metric": metric, "value": value, "kept": kept, "best": best, "of": len(values)}
+    session.add(Event(job_id=due.job_id, type="rung", data=data))
+    if kept:
+        return True
+    shown = "is not a finite number" if value is None else f"of {value:.4g}"
+    message = (
+        f"{STOPPED_EARLY}its {metric} {shown} after {due.rung} {'epoch' if due.rung == 1 else 'epochs'} "
+        f"is not among the best {best} of {len(values)}"
+    )
+    return not move(session, due.job_id, State.cancelling, origin=State.running, reason=Reason.user, message=message)
+
+
+def _values(session: Session, sweep_id: str, rung: int, metric: str, mode: ranking.Mode) -> dict[str, float | None]:
+    """The best value up to a rung of every job of a sweep that has come there; None where it is not finite."""
+    its = select(Job.id, Job.progress).where(col(Job.id).in_(select(Point.job_id).where(Point.sweep_id == sweep_id)))
+    until: dict[str, int] = {}
+    for job_id, progress in session.exec(its):
+        steps = _steps_an_epoch(progress)
+        if progress and steps is not None and progress["step"] >= rung * steps:
+            until[job_id] = rung * steps
+    found = store.extremes(session, metric, until)
+    return {job_id: high if mode == "max" else low for job_id, (low, high) in found.items()}
+
+
+def _better(one: float | None, other: float | None, mode: ranking.Mode) -> bool:
+    """Whether a value is better than another; what is not finite is worst."""
+    sign = 1.0 if mode == "max" else -1.0
+    return (-math.inf if one is None else sign * one) > (-math.inf if other is None else sign * other)
