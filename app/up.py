@@ -17,6 +17,7 @@ from types import FrameType
 from typing import IO
 
 import httpx
+import psutil
 
 from app.settings import Settings
 
@@ -29,24 +30,27 @@ class CannotStart(Exception):  # noqa: N818
     """Why the service cannot be started, in a sentence for a person."""
 
 
+def commands(settings: Settings) -> dict[str, list[str]]:
+    """What the parts run, as words; `docker-compose.yml` runs the same."""
+    python = [sys.executable, "-m"]
+    # No more noise than warnings, and a stop that does not wait for open streams.
+    api = f"--host {settings.host} --port {settings.port} --loop uvloop --http httptools --no-access-log"
+    api += " --no-proxy-headers --no-server-header"
+    api += " --log-level warning --timeout-graceful-shutdown 3 --timeout-keep-alive 30"
+    worker = "--loglevel warning --without-mingle --without-gossip --without-heartbeat --pool threads --concurrency 2"
+    return {
+        "api": [*python, "uvicorn", "app.main:create_app", "--factory", *api.split()],
+        "worker": [*python, "celery", "-A", "worker.app", "worker", *worker.split()],
+    }
+
+
 class Parts:
     """The processes of the service; one that dies is started again."""
 
     def __init__(self, settings: Settings, say: Callable[[str], object]) -> None:
         self._settings = settings
         self._say = say
-        python = [sys.executable, "-m"]
-        # No more noise than warnings, and a stop that does not wait for open streams.
-        api = f"--host {settings.host} --port {settings.port} --loop uvloop --http httptools --no-access-log"
-        api += " --no-proxy-headers --no-server-header"
-        api += " --log-level warning --timeout-graceful-shutdown 3 --timeout-keep-alive 30"
-        worker = (
-            "--loglevel warning --without-mingle --without-gossip --without-heartbeat --pool threads --concurrency 2"
-        )
-        self._commands = {
-            "api": [*python, "uvicorn", "app.main:create_app", "--factory", *api.split()],
-            "worker": [*python, "celery", "-A", "worker.app", "worker", *worker.split()],
-        }
+        self._commands = commands(settings)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts: dict[str, list[float]] = {name: [] for name in self._commands}
 
@@ -171,3 +175,39 @@ def _die_with_parent() -> None:
     """Where the parent is killed without a chance to end its parts, Linux ends them (PR_SET_PDEATHSIG is 1)."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+
+
+def contained(words: list[str]) -> int:
+    """Runs a command as a container's first; when it has ended, all that it leaves running is told to stop.
+
+    Whatever is in a container is killed when its first process ends. Training processes outlive their worker, so they
+    come to this process (PR_SET_CHILD_SUBREAPER is 36), which lets them write their checkpoints.
+    """
+    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
+    pid = os.posix_spawnp(words[0], words, os.environ)
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL if number == signal.SIGALRM else number)
+        signal.setitimer(signal.ITIMER_REAL, STOP_LIMIT_S)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, pass_on)
+    while (ended := os.wait())[0] != pid:
+        pass
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
+        signal.signal(number, signal.SIG_IGN)
+    told: set[int] = set()
+    # One that ends may leave others.
+    while left := psutil.Process().children():
+        for process in left:
+            if process.pid not in told:
+                told.add(process.pid)
+                process.terminate()
+        os.wait()
+    code = os.waitstatus_to_exitcode(ended[1])
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(contained(sys.argv[1:]))
