@@ -4,10 +4,23 @@ import os
 from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tests.machine import missing
 
-pytest_plugins = ["tests.parts", "tests.app.fixtures", "tests.e2e.fixtures"]
+pytest_plugins = ["tests.parts", "tests.slurm.fixtures", "tests.app.fixtures", "tests.e2e.fixtures"]
+
+
+class OneCluster(LoadScopeScheduling):
+    """Tests with Slurm go to one process, which needs one cluster. (xdist's own groups do nothing: xdist#1386.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "slurm" if nodeid.startswith("tests/slurm/") else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneCluster:
+    return OneCluster(config, log)
 
 
 @pytest.fixture(autouse=True)

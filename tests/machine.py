@@ -8,13 +8,19 @@ import subprocess
 import sys
 from pathlib import Path
 
-# A part by its program, and the Debian package that has it.
-PARTS = {"PostgreSQL": ("initdb", "postgresql"), "Redis": ("redis-server", "redis-server"), "curl": ("curl", "curl")}
+# A part by its programs, and the Debian packages that have them.
+PARTS = {
+    "PostgreSQL": ("initdb", "postgresql"),
+    "Redis": ("redis-server", "redis-server"),
+    "curl": ("curl", "curl"),
+    "Slurm": ("slurmctld slurmd slurmdbd munged mariadbd srun", "slurm-wlm slurmdbd munge mariadb-server"),
+}
 
 
 def find(program: str) -> str | None:
-    """A program on the path, or where Debian keeps PostgreSQL's."""
-    found = shutil.which(program)
+    """A program on the path, or where Debian keeps daemons and PostgreSQL's programs."""
+    # Not every user's path has the daemons.
+    found = shutil.which(program) or shutil.which(program, path="/usr/sbin")
     if found:
         return found
     versions = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{program}"))
@@ -23,7 +29,7 @@ def find(program: str) -> str | None:
 
 def missing() -> dict[str, str]:
     """Parts that are not here, with their packages."""
-    return {name: package for name, (program, package) in PARTS.items() if find(program) is None}
+    return {name: packages for name, (programs, packages) in PARTS.items() if not all(map(find, programs.split()))}
 
 
 def main() -> int:
@@ -36,7 +42,9 @@ def main() -> int:
         return 0
     print(f"Installing {', '.join(wanted)} for the tests ...", flush=True)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    for command in (["apt-get", "update", "-qq"], ["apt-get", "install", "-y", "-qq", *wanted.values()]):
+    packages = " ".join(wanted.values()).split()
+    install = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
+    for command in (["apt-get", "update", "-qq"], install):
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode != 0:
             print(f"{' '.join(command)} failed: {done.stderr.strip()[-300:]}", file=sys.stderr)

@@ -17,14 +17,17 @@ from typer.testing import CliRunner
 
 from app.cli import app as mcn
 from app.errors import PROBLEMS
-from app.jobs.states import Reason, State
+from app.jobs.states import FINAL, MOVES, Reason, State
 from app.settings import Settings
+from app.sweeps.grid import points
+from app.sweeps.placement import plan
+from app.sweeps.service import read
 from core.__main__ import app
 from core.components import load_component
 from core.experts import EXPERTS
 from core.fusion import FUSIONS, FusionModule
 from core.fusion.base import Combine
-from core.spec import parse_text
+from core.spec import parse_text, read_mapping
 from tests.e2e.running import Running
 from tests.parts import need
 
@@ -76,6 +79,20 @@ def test_the_settings_and_problems_are_those_of_the_code() -> None:
         assert f"| `{problem.type}` | {problem.status} | {problem.title} |" in text
 
 
+def picture_of_states() -> str:
+    """The graph of states for Mermaid: in, from state to state, out."""
+    first = [("[*]", state.value) for state in (State.waiting, State.queued)]
+    moves = [(state.value, to.value) for state, targets in MOVES.items() for to in targets]
+    last = [(state.value, "[*]") for state in FINAL]
+    return "".join(["stateDiagram-v2\n", *(f"    {state} --> {to}\n" for state, to in (*first, *moves, *last))])
+
+
+def test_the_picture_of_states_is_drawn_from_their_graph() -> None:
+    text = section("How a job travels")
+    assert f"```mermaid\n{picture_of_states()}```\n" in text
+    assert blocks("mermaid") == [picture_of_states()]
+
+
 def test_the_picture_of_states_has_every_state_and_reason() -> None:
     text = section("How a job travels")
     assert [state.value for state in State if state.value not in text] == []
@@ -86,14 +103,14 @@ def test_the_picture_of_states_has_every_state_and_reason() -> None:
 
 def test_every_command_in_it_is_there() -> None:
     have = set(CliRunner().invoke(mcn, ["--help"], env={"COLUMNS": "200"}).stdout.split())
-    named = set(re.findall(r"^mcn ([a-z]+)", section("The same with `mcn`"), re.MULTILINE))
+    named = set(re.findall(r"^mcn ([a-z]+)", section("The same with `mcn`") + section("Sweeps"), re.MULTILINE))
     assert named <= have
-    assert {"train", "jobs", "watch"} <= named
+    assert {"train", "jobs", "watch", "sweep", "leaderboard"} <= named
 
 
 def test_the_curl_commands_run_as_they_are_written(up: Running, tmp_path: Path) -> None:
     need("curl", "curl")
-    block = next(block for block in blocks("bash") if "mcurl" in block)
+    block = "".join(block for block in blocks("bash") if "mcurl" in block)
     script = block.replace("http://127.0.0.1:8000", up.settings.api_url)
     script = script.replace("~/.local/share/mcn", str(up.settings.data_dir))
     assert script != block
@@ -105,9 +122,30 @@ def test_the_curl_commands_run_as_they_are_written(up: Running, tmp_path: Path) 
     assert load_component(tmp_path / "expert_0.safetensors").role == "expert"
 
 
+def check_specification(text: str) -> None:
+    """A job's, or a sweep's with all its points."""
+    data = read_mapping(text)
+    if "grid" in data:
+        asked = read(data)
+        assert plan(Settings(), asked.name, asked.base, asked.grid, list(points(asked.grid)))
+    else:
+        parse_text(text)
+
+
 def test_every_specification_in_it_is_one() -> None:
+    assert any("grid:" in block for block in blocks("yaml"))
     for block in blocks("yaml"):
-        parse_text(block)
+        check_specification(block)
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "examples").rglob("*.yaml")), ids=lambda path: str(path.name))
+def test_every_example_is_a_specification(file: Path) -> None:
+    check_specification(file.read_text())
+
+
+def test_the_sweep_of_fusion_types_has_all_of_them() -> None:
+    sweep = read_mapping((ROOT / "examples/digits/sweep_fusion_types.yaml").read_text())
+    assert set(sweep["grid"]["fusion.type"]) == set(FUSIONS)
 
 
 def test_every_fusion_type_and_architecture_is_named() -> None:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.e2e.running import Running, fusion
+from tests.e2e.running import Proof, Running
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +18,24 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         process.kill()
 
 
+class Undisturbed:
+    """What comes out of a job of each kind that nobody disturbs; each is trained when it is first asked for."""
+
+    def __init__(self, up: Running) -> None:
+        self._up = up
+        self._proofs: dict[str, Proof] = {}
+        self.jobs: dict[str, str] = {}
+
+    def __getitem__(self, kind: str) -> Proof:
+        if kind not in self._proofs:
+            job_id = self._up.submit(self._up.spec(kind))
+            assert self._up.wait(job_id)["state"] == "succeeded"
+            self.jobs[kind] = job_id
+            self._proofs[kind] = self._up.proof(job_id)
+        return self._proofs[kind]
+
+
 @pytest.fixture(scope="session")
-def undisturbed(up: Running) -> dict[str, str]:
-    """The components of a run that nobody disturbs."""
-    job_id = up.submit(fusion())
-    assert up.wait(job_id)["state"] == "succeeded"
-    return up.digests(job_id)
+def undisturbed(up: Running) -> Undisturbed:
+    """The components and results of runs that nobody disturbs."""
+    return Undisturbed(up)

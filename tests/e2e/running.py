@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,48 @@ def fusion(**training: Any) -> dict[str, Any]:
     }
 
 
+def expert_of_many_steps() -> dict[str, Any]:
+    return expert(epochs=60, batch_size=32) | {"checkpoint": {"every_steps": 3}}
+
+
+def _on(source: str, **more: Any) -> dict[str, Any]:
+    """A job on all components of a fusion job but its head."""
+    return {
+        "experts": [{"from": {"job": source, "component": f"expert_{k}"}} for k in range(2)],
+        "fusion": {"from": {"job": source, "component": "fusion"}},
+        "dataset": {"name": "digits", "split": SPLIT},
+        "resources": {"cpus": 1},
+        **more,
+    }
+
+
+def head(source: str) -> dict[str, Any]:
+    training = {"epochs": 60, "batch_size": 32}
+    return _on(source, kind="head", training=training, checkpoint={"every_steps": 3})
+
+
+def evaluate(source: str) -> dict[str, Any]:
+    return _on(source, kind="evaluate", head={"from": {"job": source, "component": "head"}})
+
+
+# A specification of each kind, given a fusion job whose components it may name.
+KINDS: dict[str, Callable[[str], dict[str, Any]]] = {
+    "fusion": lambda _source: fusion(),
+    "expert": lambda _source: expert_of_many_steps(),
+    "head": head,
+    "evaluate": evaluate,
+}
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What must be the same of two runs of one specification: every bit of the components, the steps, the results."""
+
+    digests: dict[str, str]
+    steps: list[int]
+    results: dict[str, float]
+
+
 class Running:
     """One service on this machine."""
 
@@ -61,6 +104,7 @@ class Running:
         }
         self._process: subprocess.Popen[str] | None = None
         self._api: Api | None = None
+        self._source: str | None = None
 
     @property
     def api(self) -> Api:
@@ -68,9 +112,9 @@ class Running:
             self._api = Api(self.settings)
         return self._api
 
-    def start(self) -> None:
+    def start(self, *options: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "up"],
+            [sys.executable, "-m", "app.cli", "up", *options],
             env=self._environment,
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -145,6 +189,13 @@ class Running:
     def submit(self, spec: dict[str, Any]) -> str:
         return str(self.api.post("/jobs", spec)["id"])
 
+    def spec(self, kind: str) -> dict[str, Any]:
+        """A specification of a kind; what it names is trained first."""
+        if self._source is None and kind in ("head", "evaluate"):
+            self._source = self.submit(fusion(epochs=2))
+            assert self.wait(self._source)["state"] == "succeeded"
+        return KINDS[kind](self._source or "")
+
     def wait(self, job_id: str, *states: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
         """Waits until a job is in one of these states (ended, if none is given)."""
         deadline = time.monotonic() + limit_s
@@ -174,6 +225,17 @@ class Running:
         """What the components of a job are, bit for bit."""
         items = self.api.get(f"/jobs/{job_id}/components")["items"]
         return {item["name"]: item["formats"]["safetensors"]["sha256"] for item in items}
+
+    def proof(self, job_id: str) -> Proof:
+        """What another run of the same specification must have as well."""
+        job = self.job(job_id)
+        keys = self.api.get(f"/jobs/{job_id}/metrics")["keys"]
+        steps: list[int] = []
+        if "train/loss_total" in keys:
+            answer = self.api.get(f"/jobs/{job_id}/metrics/series", key="train/loss_total", points=10_000)
+            steps = answer["series"][0]["steps"]
+        results = {key: value for key, value in job["metrics"].items() if key.startswith("test/")}
+        return Proof(self.digests(job_id), steps, results)
 
 
 def once(check: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:

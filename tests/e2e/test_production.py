@@ -5,11 +5,12 @@ from __future__ import annotations
 import socket
 from pathlib import Path
 
+from tests.e2e.fixtures import Undisturbed
 from tests.e2e.running import Running, expert, fusion, once
 
 
 def test_a_job_lives_on_postgresql_and_redis(
-    postgres_url: str, redis_url: str, undisturbed: dict[str, str], tmp_path: Path
+    postgres_url: str, redis_url: str, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     url = postgres_url.replace("postgresql+psycopg://", "postgresql://")
     up = Running(tmp_path / "data", MCN_DATABASE_URL=url, MCN_BROKER_URL=redis_url)
@@ -20,7 +21,7 @@ def test_a_job_lives_on_postgresql_and_redis(
         up.wait_step(job_id, 5)
         up.kill("worker")
         assert up.wait(job_id)["state"] == "succeeded"
-        assert up.digests(job_id) == undisturbed
+        assert up.proof(job_id) == undisturbed["fusion"]
         assert up.wait(waits)["state"] == "succeeded"
         ids = [event["id"] for event in up.api.events(job_id)]
         assert ids == sorted(set(ids))
