@@ -74,6 +74,11 @@ class Settings(BaseSettings):
         return self.data_dir / "runs"
 
     @property
+    def slurm_dir(self) -> Path:
+        """Scripts that were given to Slurm and what it wrote about them, a folder a submission."""
+        return self.data_dir / "slurm"
+
+    @property
     def no_new_starts(self) -> Path:
         """While this file is there, the worker starts nothing: the service is about to end."""
         return self.data_dir / "no-new-starts"

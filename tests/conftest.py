@@ -11,7 +11,7 @@ from tests.machine import missing
 pytest_plugins = ["tests.parts", "tests.slurm.fixtures", "tests.app.fixtures", "tests.e2e.fixtures"]
 
 
-class OneCluster(LoadScopeScheduling):
+class OneCluster(LoadScopeScheduling):  # type: ignore[misc]
     """Tests with Slurm go to one process, which needs one cluster. (xdist's own groups do nothing: xdist#1386.)"""
 
     def _split_scope(self, nodeid: str) -> str:

@@ -47,6 +47,6 @@ def machine_of(settings: Settings) -> Machine:
     executors: dict[str, Executor] = {"local": LocalExecutor()}
     cluster = find_cluster()
     if cluster is not None:
-        executors["slurm"] = SlurmExecutor(settings.data_dir / "slurm")
+        executors["slurm"] = SlurmExecutor(settings.slurm_dir)
     devices = tuple(devices_here(settings))
     return Machine(settings, engine, socket.gethostname(), devices, executors, cluster)

@@ -6,13 +6,13 @@ from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter
-from sqlalchemy import func
-from sqlmodel import col, select
+from sqlalchemy import case, func
+from sqlmodel import Session, col, select
 
 from app.auth import Viewer
 from app.db import iso, now
-from app.jobs.states import State
-from app.models import Job, Lease, Worker
+from app.jobs.states import Reason, State
+from app.models import Attempt, Job, Lease, Worker
 from app.session import Configured, Reading
 from app.settings import Settings
 from core.spec import FusionSpec
@@ -109,4 +109,27 @@ def get_cluster(_asks: Viewer, session: Reading) -> dict[str, Any]:
         "workers": workers,
         "queue_length": counts.get(State.queued.value, 0),
         "jobs": {state.value: counts.get(state.value, 0) for state in State},
+        "slurm": _slurm(session),
+    }
+
+
+def _slurm(session: Session) -> dict[str, Any] | None:
+    """What a worker saw of Slurm last, why jobs pend there, and how often each node's hardware failed."""
+    seen = select(Worker).where(col(Worker.slurm).is_not(None)).order_by(col(Worker.seen_at).desc())
+    worker = session.exec(seen).first()
+    if worker is None or worker.slurm is None:
+        return None
+    here = (col(Attempt.job_id) == col(Job.id)) & (col(Attempt.number) == col(Job.attempt))
+    pending = select(Job.id, Attempt.slurm_job_id, Job.message).join(Attempt, here)
+    pending = pending.where(Job.state == State.starting, Job.executor == "slurm").order_by(Job.id).limit(200)
+    fault = case((col(Attempt.reason) == Reason.hardware_fault, 1))
+    nodes = select(Attempt.host, func.count(), func.count(fault), func.max(case((fault == 1, Attempt.ended_at))))
+    nodes = nodes.where(Attempt.executor == "slurm", Attempt.host != "").group_by(Attempt.host)
+    return {
+        **worker.slurm,
+        "pending": [{"job": job, "slurm_job_id": slurm, "why": why} for job, slurm, why in session.exec(pending)],
+        "nodes": [
+            {"node": host, "attempts": count, "hardware_faults": faults, "last_fault_at": iso(last)}
+            for host, count, faults, last in session.exec(nodes.order_by(Attempt.host))
+        ],
     }

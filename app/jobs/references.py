@@ -75,13 +75,13 @@ def check(session: Session, spec: JobSpec, looked_up: LookedUp | None = None) ->
             needed[found.job] = found.state
             if found.config is not None:
                 configs[field] = found.config
-    errors = errors or _misfits(configs) or _no_executor(session, spec)
+    errors = errors or _misfits(configs) or executor_errors(session, spec)
     if errors:
         raise InvalidSpec("; ".join(f"{'.'.join(entry['loc'])}: {entry['msg']}" for entry in errors), errors=errors)
     return References(tuple(needed), tuple(job for job, state in needed.items() if state not in FINAL))
 
 
-def _no_executor(session: Session, spec: JobSpec) -> list[dict[str, Any]]:
+def executor_errors(session: Session, spec: JobSpec) -> list[dict[str, Any]]:
     """What is wrong where a job is for Slurm and no worker that was ever heard of has it."""
     if spec.resources.executor != "slurm":
         return []

@@ -14,6 +14,7 @@ from app.db import transaction
 from app.errors import Invalid
 from app.events import log_stream, sse
 from app.jobs import queries, schemas, service
+from app.jobs.checking import checked, read_body
 from app.openapi import EVENT_STREAM, JOB_BODY
 from app.paging import Cursor, Limit
 from app.roles import Role
@@ -48,7 +49,7 @@ def _post(request: Request, body: bytes, settings: Configured, dry_run: bool, ke
     asks = _member(request)
     if key is not None and not key.isprintable():
         raise Invalid("Idempotency-Key: give printable characters")
-    spec = service.checked(settings, service.read_body(body))
+    spec = checked(settings, read_body(body))
     if dry_run:
         with request.app.state.reading() as session:
             return JSONResponse(service.preview(session, spec))
@@ -101,15 +102,23 @@ def pause(job_id: JobId, asks: Member, session: Writing, settings: Configured) -
 
 
 @router.post("/{job_id}/resume", status_code=202, response_model=schemas.JobView)
-def resume(job_id: JobId, asks: Member, session: Writing, settings: Configured) -> Any:
-    """Go on with a paused job, to the same bits as if it had not been paused."""
-    return queries.views(session, [service.resume(session, settings, asks, job_id)])[0]
+def resume(
+    job_id: JobId, asks: Member, session: Writing, settings: Configured, change: schemas.Change | None = None
+) -> Any:
+    """Go on with a paused job, to the same bits as if it had not been paused; on other resources if some are given."""
+    return queries.views(session, [service.resume(session, settings, asks, job_id, _resources(change))])[0]
 
 
 @router.post("/{job_id}/retry", status_code=202, response_model=schemas.JobView)
-def retry(job_id: JobId, asks: Member, session: Writing, settings: Configured) -> Any:
-    """Queue a failed or cancelled job again; it goes on from its last checkpoint."""
-    return queries.views(session, [service.retry(session, settings, asks, job_id)])[0]
+def retry(
+    job_id: JobId, asks: Member, session: Writing, settings: Configured, change: schemas.Change | None = None
+) -> Any:
+    """Queue a failed or cancelled job again; it goes on from its last checkpoint, on other resources if given."""
+    return queries.views(session, [service.retry(session, settings, asks, job_id, _resources(change))])[0]
+
+
+def _resources(change: schemas.Change | None) -> dict[str, Any] | None:
+    return change.resources if change is not None else None
 
 
 @router.get("/{job_id}/progress", response_model=schemas.Progress)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import iso, now
 from app.jobs.states import State
@@ -69,6 +69,13 @@ class DryRun(BaseModel):
     spec: dict[str, Any]
     defaulted: list[str]
     waits_for: list[str]
+
+
+class Change(BaseModel):
+    """What may be changed of a job that does not train: fields of its `resources`; what is not given stays."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+    resources: dict[str, Any] = Field(default_factory=dict)
 
 
 class EventView(BaseModel):

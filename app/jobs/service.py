@@ -3,51 +3,29 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, update
 from sqlmodel import Session, SQLModel, col, select
 from ulid import ULID
 
 from app.auth import Principal, may_change
 from app.db import after_commit, serialize_events
 from app.dispatch import nudge
-from app.errors import Conflict, IdempotencyMismatch, InvalidSpec
+from app.errors import Conflict, IdempotencyMismatch
 from app.jobs import queries, references
+from app.jobs.changes import with_resources
 from app.jobs.digest import digest
 from app.jobs.references import References
 from app.jobs.schemas import view
 from app.jobs.states import FINAL, MOVES, Reason, State, move
 from app.models import Chunk, Event, Job, Need, Points, Series, Tag
 from app.settings import Settings
-from core.spec import JobSpec, SpecError, defaulted, parse_spec, resolve
-from core.spec.places import find_path
-
-
-def checked(settings: Settings, data: object) -> JobSpec:
-    """A specification from a request's body; raises InvalidSpec."""
-    try:
-        spec = parse_spec(data)
-    except SpecError as error:
-        # What was given is not repeated: it may hold anything, secrets included.
-        errors = [{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors]
-        detail = "; ".join(f"{'.'.join(map(str, entry.loc)) or 'body'}: {entry.msg}" for entry in error.errors)
-        raise InvalidSpec(detail, errors=errors) from None
-    if spec.resources.executor == "slurm" and (spec.resources.time_limit_min or settings.slurm_time_limit_min) is None:
-        msg = "Slurm wants to know how long a job may take: give minutes, or have MCN_SLURM_TIME_LIMIT_MIN set"
-        errors = [{"loc": ["resources", "time_limit_min"], "msg": msg}]
-        raise InvalidSpec(f"resources.time_limit_min: {msg}", errors=errors)
-    _, _, path = spec.dataset.name.partition(":")
-    if path:
-        try:
-            find_path(path, settings.roots)
-        except ValueError as error:
-            raise InvalidSpec(str(error), errors=[{"loc": ["dataset", "name"], "msg": str(error)}]) from None
-    return spec
+from core.spec import JobSpec, defaulted, resolve
 
 
 def preview(session: Session, spec: JobSpec) -> dict[str, Any]:
@@ -138,22 +116,41 @@ def pause(session: Session, settings: Settings, asks: Principal, job_id: str) ->
     return _change(session, settings, asks, job_id, "pause", (State.pausing,))
 
 
-def resume(session: Session, settings: Settings, asks: Principal, job_id: str) -> Job:
-    """Queues a paused job again; it goes on from its checkpoint."""
-    return _change(session, settings, asks, job_id, "resume", (State.queued,), origin=State.paused)
+def resume(
+    session: Session, settings: Settings, asks: Principal, job_id: str, resources: dict[str, Any] | None = None
+) -> Job:
+    """Queues a paused job again, with other resources if some are given; it goes on from its checkpoint.
+
+    One that is queued already may be given others too.
+    """
+    job = _owned(session, asks, job_id)
+    values = with_resources(session, settings, job, resources) if resources else {}
+    if job.state == State.queued and values:
+        still = (col(Job.id) == job_id, col(Job.state) == State.queued, col(Job.attempt) == job.attempt)
+        done = session.execute(update(Job).where(*still).values(**values)).rowcount == 1  # type: ignore[attr-defined]
+    else:
+        done = move(session, job_id, State.queued, origin=State.paused, reason=Reason.user, **values)
+    if not done:
+        raise _refused(job, "resume", "it can be done while a job is paused, or queued if resources are given")
+    nudge(session, settings, "start")
+    session.refresh(job)
+    return job
 
 
-def retry(session: Session, settings: Settings, asks: Principal, job_id: str) -> Job:
+def retry(
+    session: Session, settings: Settings, asks: Principal, job_id: str, resources: dict[str, Any] | None = None
+) -> Job:
     """Queues a failed or cancelled job again; it goes on from its checkpoint if it has one."""
     job = _owned(session, asks, job_id)
-    if not queue_again(session, job.id, State(job.state)):
+    values = with_resources(session, settings, job, resources) if resources else {}
+    if not queue_again(session, job.id, State(job.state), **values):
         raise _refused(job, "retry", "only a failed or cancelled one can be retried")
     nudge(session, settings, "start")
     session.refresh(job)
     return job
 
 
-def queue_again(session: Session, job_id: str, state: State) -> bool:
+def queue_again(session: Session, job_id: str, state: State, **values: Any) -> bool:
     """Moves a failed or cancelled job back into the queue; raises Conflict if what it needs did not succeed."""
     if state not in (State.failed, State.cancelled):
         return False
@@ -163,7 +160,7 @@ def queue_again(session: Session, job_id: str, state: State) -> bool:
     if dead:
         raise Conflict(f"{job_id} needs components of {', '.join(dead)}, which did not succeed: retry that first")
     waits = any(its is not State.succeeded for its in ends.values())
-    return move(session, job_id, State.waiting if waits else State.queued, origin=state, failures=0)
+    return move(session, job_id, State.waiting if waits else State.queued, origin=state, failures=0, **values)
 
 
 def _change(
@@ -211,8 +208,10 @@ def remove(session: Session, settings: Settings, asks: Principal, job_id: str) -
     session.execute(delete(Need).where(col(Need.needs) == job_id))
     session.delete(job)
     folder = settings.runs_dir / job_id
-    size = bytes_in(folder)
-    after_commit(session, lambda: shutil.rmtree(folder, ignore_errors=True))
+    folders = [folder, *settings.slurm_dir.glob(f"{job_id}-a*")]
+    size = sum(bytes_in(folder) for folder in folders)
+    for folder in folders:
+        after_commit(session, partial(shutil.rmtree, folder, ignore_errors=True))
     return size
 
 
@@ -227,16 +226,3 @@ def bytes_in(folder: Path) -> int:
         if not path.is_dir():
             sizes[status.st_ino] = status.st_size
     return sum(sizes.values())
-
-
-def read_body(body: bytes) -> object:
-    """JSON as a request sent it; raises InvalidSpec for what is none, NaN and Infinity included."""
-
-    def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON number")
-
-    try:
-        return json.loads(body, parse_constant=refuse)
-    except (ValueError, RecursionError) as error:
-        message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise InvalidSpec(f"the body is not JSON: {message[:200]}") from None

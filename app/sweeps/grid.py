@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.errors import Invalid, InvalidSpec
-from app.jobs import service as jobs
+from app.jobs.checking import checked
 from app.settings import Settings
 from core.spec import JobSpec, SpecError
 from core.spec.load import set_value
@@ -72,7 +72,7 @@ def specs(settings: Settings, name: str, base: dict[str, Any], grid: Grid, wante
     mistakes = Mistakes(grid)
     for given in wanted:
         try:
-            made.append(jobs.checked(settings, _data(text, name, given)))
+            made.append(checked(settings, _data(text, name, given)))
         except SpecError as error:
             mistakes.add(given, [{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors])
         except InvalidSpec as error:

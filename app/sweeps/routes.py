@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from app.auth import Member, Principal, Viewer
 from app.db import transaction
 from app.errors import Invalid
-from app.jobs.service import read_body
+from app.jobs.checking import read_body
 from app.openapi import SWEEP_BODY
 from app.paging import Cursor, Limit
 from app.session import Configured, Reading, Writing

@@ -1,0 +1,45 @@
+"""From what a request sent to a specification, or to errors that say what to change."""
+
+from __future__ import annotations
+
+import json
+
+from app.errors import InvalidSpec
+from app.settings import Settings
+from core.spec import JobSpec, SpecError, parse_spec
+from core.spec.places import find_path
+
+
+def checked(settings: Settings, data: object) -> JobSpec:
+    """A specification from a request's body; raises InvalidSpec."""
+    try:
+        spec = parse_spec(data)
+    except SpecError as error:
+        # What was given is not repeated: it may hold anything, secrets included.
+        errors = [{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors]
+        detail = "; ".join(f"{'.'.join(map(str, entry.loc)) or 'body'}: {entry.msg}" for entry in error.errors)
+        raise InvalidSpec(detail, errors=errors) from None
+    if spec.resources.executor == "slurm" and (spec.resources.time_limit_min or settings.slurm_time_limit_min) is None:
+        msg = "Slurm wants to know how long a job may take: give minutes, or have MCN_SLURM_TIME_LIMIT_MIN set"
+        errors = [{"loc": ["resources", "time_limit_min"], "msg": msg}]
+        raise InvalidSpec(f"resources.time_limit_min: {msg}", errors=errors)
+    _, _, path = spec.dataset.name.partition(":")
+    if path:
+        try:
+            find_path(path, settings.roots)
+        except ValueError as error:
+            raise InvalidSpec(str(error), errors=[{"loc": ["dataset", "name"], "msg": str(error)}]) from None
+    return spec
+
+
+def read_body(body: bytes) -> object:
+    """JSON as a request sent it; raises InvalidSpec for what is none, NaN and Infinity included."""
+
+    def refuse(name: str) -> None:
+        raise ValueError(f"{name} is no JSON number")
+
+    try:
+        return json.loads(body, parse_constant=refuse)
+    except (ValueError, RecursionError) as error:
+        message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        raise InvalidSpec(f"the body is not JSON: {message[:200]}") from None

@@ -1,0 +1,32 @@
+"""The running service with a Slurm cluster behind it, and jobs that fit there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.running import Running, expert, fusion
+from tests.slurm.cluster import Cluster
+
+
+def on_slurm(spec: dict[str, Any], *, cpus: int = 1, **resources: Any) -> dict[str, Any]:
+    """A specification for Slurm, with a minute and no GPU unless said otherwise."""
+    slurm = {"partition": "low", **resources.pop("slurm", {})}
+    common = {"executor": "slurm", "cpus": cpus, "gpus": 0, "memory_gb": 1, "time_limit_min": 5}
+    return spec | {"resources": common | resources | {"slurm": slurm}}
+
+
+def slow_fusion(epochs: int = 60) -> dict[str, Any]:
+    """The fusion job of the other tests."""
+    return fusion(epochs=epochs)
+
+
+def quick() -> dict[str, Any]:
+    """A job that is over soon."""
+    return expert(epochs=1)
+
+
+def service_on(cluster: Cluster, data_dir: Path) -> Running:
+    """A service whose worker talks to the cluster."""
+    environment = {key: value for key, value in cluster.env.items() if key.startswith("SLURM")}
+    return Running(data_dir, **environment)

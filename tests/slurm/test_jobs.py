@@ -1,0 +1,133 @@
+"""Jobs on a real cluster: each ends as it should, with the bits of a run that nobody disturbed."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.running import Proof, Running, fusion, once
+from tests.slurm.cluster import Cluster
+from tests.slurm.service import on_slurm, quick, service_on, slow_fusion
+
+
+@pytest.fixture(scope="module")
+def lab(slurm_cluster: Cluster) -> Iterator[Running]:
+    """A service on the cluster; its data folder is short, for Slurm's paths have limits too."""
+    folder = Path(tempfile.mkdtemp(prefix="mcn-lab-"))
+    service = service_on(slurm_cluster, folder / "data")
+    service.start()
+    yield service
+    service.stop()
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def alone(lab: Running) -> Proof:
+    """What comes of the job on this machine, without Slurm."""
+    job_id = lab.submit(slow_fusion())
+    assert lab.wait(job_id)["state"] == "succeeded"
+    return lab.proof(job_id)
+
+
+def attempts(lab: Running, job_id: str) -> list[dict[str, Any]]:
+    return list(lab.api.get(f"/jobs/{job_id}/attempts")["items"])
+
+
+def test_a_job_trains_in_slurm_to_the_same_bits(lab: Running, slurm: Cluster, alone: Proof) -> None:
+    job_id = lab.submit(on_slurm(slow_fusion()))
+    lab.wait_step(job_id, 10)
+    name = slurm.run("squeue", "--noheader", "--format=%j").strip()
+    assert name == f"{job_id}-a1"
+    job = lab.wait(job_id)
+    assert job["state"] == "succeeded", job["message"]
+    assert lab.proof(job_id) == alone
+    [attempt] = attempts(lab, job_id)
+    assert (attempt["executor"], attempt["outcome"]) == ("slurm", "succeeded")
+    assert attempt["host"] in ("n1", "n2")
+    assert attempt["slurm_job_id"].isdigit()
+    assert "epoch" in lab.cli("logs", job_id).stdout
+
+
+def test_a_preempted_job_makes_room_and_goes_on(lab: Running, slurm: Cluster, alone: Proof) -> None:
+    job_id = lab.submit(on_slurm(slow_fusion(), cpus=1, nodes=1, slurm={"gres": "gpu:1"}))
+    lab.wait_step(job_id, 10)
+    node = attempts(lab, job_id)[0]["host"]
+    slurm.run("sbatch", "--partition=high", f"--nodelist={node}", "--exclusive", "--wrap=sleep 3", "--output=/dev/null")
+    once(lambda: len(attempts(lab, job_id)) == 2, "the second attempt", 60)
+    job = lab.wait(job_id, limit_s=90)
+    assert job["state"] == "succeeded", job["message"]
+    assert lab.proof(job_id) == alone
+    first, second = attempts(lab, job_id)
+    assert (first["outcome"], first["reason"]) == ("stopped", "preempted")
+    assert second["resumed_from_step"] >= 10
+
+
+def test_a_job_on_a_node_that_dies_goes_on_elsewhere(lab: Running, slurm: Cluster, alone: Proof) -> None:
+    job_id = lab.submit(on_slurm(slow_fusion()))
+    lab.wait_step(job_id, 10)
+    node = attempts(lab, job_id)[0]["host"]
+    slurm.kill_node(int(node.removeprefix("n")))
+    slurm.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=test")
+    job = lab.wait(job_id, limit_s=90)
+    assert job["state"] == "succeeded", job["message"]
+    assert lab.proof(job_id) == alone
+    first, second = attempts(lab, job_id)
+    assert (first["reason"], first["host"]) == ("node_failure", node)
+    assert second["host"] != node
+
+
+def test_a_cancelled_job_is_gone_from_slurm_within_thirty_seconds(lab: Running, slurm: Cluster) -> None:
+    job_id = lab.submit(on_slurm(fusion(epochs=5000)))
+    lab.wait_step(job_id, 5)
+    lab.api.post(f"/jobs/{job_id}/cancel")
+    assert lab.wait(job_id, limit_s=30)["state"] == "cancelled"
+    once(lambda: not slurm.jobs() and not lab.training(), "the end of its process", 10)
+
+
+def test_paused_in_slurm_and_resumed_on_this_machine_and_back(lab: Running, slurm: Cluster, alone: Proof) -> None:
+    job_id = lab.submit(on_slurm(slow_fusion()))
+    lab.wait_step(job_id, 10)
+    lab.api.post(f"/jobs/{job_id}/pause")
+    lab.wait(job_id, "paused")
+    lab.api.post(f"/jobs/{job_id}/resume", {"resources": {"executor": "local"}})
+    lab.wait_step(job_id, 60)
+    lab.wait(job_id, "running")
+    lab.api.post(f"/jobs/{job_id}/pause")
+    lab.wait(job_id, "paused")
+    back = lab.api.post(f"/jobs/{job_id}/resume", {"resources": {"executor": "slurm"}})
+    assert back["spec"]["resources"]["slurm"]["partition"] == "low"
+    assert lab.wait(job_id)["state"] == "succeeded"
+    assert [attempt["executor"] for attempt in attempts(lab, job_id)] == ["slurm", "local", "slurm"]
+    assert lab.proof(job_id) == alone
+
+
+def test_a_job_that_pends_says_why_and_can_be_cancelled(lab: Running, slurm: Cluster) -> None:
+    slurm.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 300", "--output=/dev/null")
+    job_id = lab.submit(on_slurm(quick()))
+    once(lambda: "it waits in Slurm" in (lab.job(job_id)["message"] or ""), "the reason", 30)
+    [row] = lab.api.get("/cluster")["slurm"]["pending"]
+    assert row["job"] == job_id
+    lab.api.post(f"/jobs/{job_id}/cancel")
+    assert lab.wait(job_id, limit_s=30)["state"] == "cancelled"
+
+
+def test_a_partition_that_is_none_fails_the_job_with_slurms_words(lab: Running, slurm: Cluster) -> None:
+    job_id = lab.submit(on_slurm(quick(), slurm={"partition": "nosuch"}))
+    job = lab.wait(job_id, "failed")
+    assert "invalid partition" in job["message"].lower()
+    assert job["attempt"] == 1
+
+
+def test_two_nodes_train_one_model_and_report_once(lab: Running, slurm: Cluster) -> None:
+    job_id = lab.submit(on_slurm(fusion(epochs=3), nodes=2))
+    job = lab.wait(job_id, limit_s=90)
+    assert job["state"] == "succeeded", job["message"]
+    series = lab.api.get(f"/jobs/{job_id}/metrics/series", key="train/loss_total", points=1000)["series"][0]
+    assert series["steps"] == sorted(set(series["steps"]))
+    [attempt] = attempts(lab, job_id)
+    assert attempt["host"] == "n[1-2]"
