@@ -163,11 +163,11 @@ def _meaning(job: Job, attempt: Attempt, outcome: dict[str, Any], seen: Seen) ->
         return State.queued, Reason.node_failure, message, False
     if seen.reason is not Reason.preempted and (seen.reason is Reason.time_limit or _near_limit(job, attempt, outcome)):
         return _out_of_time(job, attempt, outcome)
+    if seen.blameless:
+        return State.queued, Reason.lost, f"{seen.says}: it is submitted again", False
     if said == "stopped" or seen.reason is Reason.preempted:
         message = "it had to make room for another: it goes on from its checkpoint"
         return State.queued, Reason.preempted, message, False
-    if seen.blameless:
-        return State.queued, Reason.lost, f"{seen.says}: it is submitted again", False
     message = outcome.get("message") or "the process ended without a word; it was killed or its machine failed"
     if seen.says:
         message = f"its process did not begin; Slurm says: {' '.join(seen.says.split())[-300:]}"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +33,13 @@ def service_on(cluster: Cluster, data_dir: Path) -> Running:
     """A service whose worker talks to the cluster."""
     environment = {key: value for key, value in cluster.env.items() if key.startswith("SLURM")}
     return Running(data_dir, **environment)
+
+
+def lab_service(cluster: Cluster) -> Iterator[Running]:
+    """A started service on the cluster, in a folder of its own: pytest's are for their owner alone."""
+    folder = Path(tempfile.mkdtemp(prefix="mcn-lab-"))
+    service = service_on(cluster, folder / "data")
+    service.start()
+    yield service
+    service.stop()
+    shutil.rmtree(folder, ignore_errors=True)

@@ -2,28 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.e2e.running import Proof, Running, fusion, once
 from tests.slurm.cluster import Cluster
-from tests.slurm.service import on_slurm, quick, service_on, slow_fusion
+from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion
 
 
 @pytest.fixture(scope="module")
 def lab(slurm_cluster: Cluster) -> Iterator[Running]:
-    """A service on the cluster; its data folder is short, for Slurm's paths have limits too."""
-    folder = Path(tempfile.mkdtemp(prefix="mcn-lab-"))
-    service = service_on(slurm_cluster, folder / "data")
-    service.start()
-    yield service
-    service.stop()
-    shutil.rmtree(folder, ignore_errors=True)
+    yield from lab_service(slurm_cluster)
 
 
 @pytest.fixture(scope="module")
@@ -131,3 +122,15 @@ def test_two_nodes_train_one_model_and_report_once(lab: Running, slurm: Cluster)
     assert series["steps"] == sorted(set(series["steps"]))
     [attempt] = attempts(lab, job_id)
     assert attempt["host"] == "n[1-2]"
+
+
+def test_a_job_that_comes_to_its_time_limit_goes_on(lab: Running, slurm: Cluster) -> None:
+    long = fusion(epochs=150)
+    reference, job_id = lab.submit(long), lab.submit(on_slurm(long, time_limit_min=1))
+    once(lambda: len(attempts(lab, job_id)) >= 2, "the second attempt", 120)
+    first = attempts(lab, job_id)[0]
+    assert (first["outcome"], first["reason"]) == ("stopped", "time_limit")
+    job = lab.wait(job_id, limit_s=300)
+    assert job["state"] == "succeeded", job["message"]
+    assert lab.wait(reference, limit_s=180)["state"] == "succeeded"
+    assert lab.proof(job_id) == lab.proof(reference)

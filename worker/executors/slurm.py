@@ -10,7 +10,7 @@ import logging
 import re
 import time
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from app.db import now
@@ -26,6 +26,8 @@ log = logging.getLogger(__name__)
 FORGOTTEN_S = 20.0
 # How long the last files of a process may be on their way through a shared file system.
 LATE_FILES_S = 15.0
+# How long after its start the controller may still be cleaning up.
+RESTART_AFTERMATH = timedelta(minutes=5)
 
 _STAMP = re.compile(r"job_[0-9A-Z]{26}-a\d+|swp_[0-9A-Z]{26}\.[0-9A-Z]{26}")
 _REASONS = {
@@ -121,6 +123,9 @@ class SlurmExecutor:
             watched.run.take({"pid": 0, "started": 0.0})
             says = submission.output_of(self._folder / (watched.attempt.stamp or ""), row.id)
         reason = _REASONS.get(row.state)
+        if row.state == "CANCELLED" and _restarted(watched):
+            # A controller that comes back without having saved a job cancels what its nodes still run of it.
+            return Seen(Life.ended, handle, row.nodes or None, "Slurm was started anew and ended it", blameless=True)
         return Seen(Life.ended, handle, row.nodes or None, says, reason, cancelled=row.state == "CANCELLED")
 
     def _unseen(self, watched: Watched) -> Seen:
@@ -163,6 +168,12 @@ class SlurmExecutor:
         wanted, self._to_cancel = self._to_cancel, {}
         for signal, ids in wanted.items():
             commands.cancel(ids, signal=signal)
+
+
+def _restarted(watched: Watched) -> bool:
+    """Whether Slurm's controller was started after this attempt, and lately."""
+    booted = commands.booted_at()
+    return booted is not None and booted > watched.attempt.started_at and now() - booted < RESTART_AFTERMATH
 
 
 def _name(watched: Watched) -> tuple[str, int | None]:

@@ -97,6 +97,15 @@ def parse(lines: Iterable[str]) -> Iterable[Row]:
         yield Row(parts[0], parts[1], state[0] if state else "", nodes, parts[4].strip() if len(parts) > 4 else "")
 
 
+def booted_at() -> datetime | None:
+    """When the controller was started last; None where it does not say."""
+    try:
+        found = re.search(r"^BOOT_TIME\s*=\s*(\S+)", run(["scontrol", "show", "config"]), re.MULTILINE)
+        return datetime.fromisoformat(found[1]).astimezone() if found else None
+    except (UnreachableError, ValueError):
+        return None
+
+
 def cancel(ids: Sequence[str], *, signal: str | None = None) -> None:
     """Ends jobs, or sends their processes a signal. Those that have ended meanwhile are no trouble."""
     for start in range(0, len(ids), 500):

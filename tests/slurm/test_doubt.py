@@ -1,0 +1,114 @@
+"""Workers that die around sbatch, and controllers that forget or do not answer: every job runs, and none twice."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.settings import Settings
+from tests.e2e.running import ROOT, Running, fusion, once
+from tests.parts import wait_until
+from tests.slurm.cluster import Cluster
+from tests.slurm.dying import POINTS
+from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion
+from worker.machine import Machine, machine_of
+from worker.reconcile import reconcile
+
+LIMIT_S = 180.0
+
+
+@pytest.fixture(scope="module")
+def lab(slurm_cluster: Cluster) -> Iterator[Running]:
+    yield from lab_service(slurm_cluster)
+
+
+def lived(runs: Path, job_id: str) -> list[str]:
+    """The attempts in which training began."""
+    began = []
+    for log in sorted((runs / job_id).glob("attempt-*/events.jsonl")):
+        kinds = [json.loads(line) for line in log.read_text().splitlines()]
+        began += [log.parent.name for event in kinds if event["kind"] == "config"]
+    return began
+
+
+@pytest.mark.parametrize("times", [1, pytest.param(5, marks=pytest.mark.soak)])
+def test_a_worker_that_dies_around_sbatch_leaves_one_run(
+    times: int, slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
+    with ExitStack() as stack:
+        services: list[tuple[TestClient, Machine, str]] = []
+        for number, point in itertools.product(range(times), POINTS):
+            settings = Settings(data_dir=tmp_path / f"{number}-{point.replace(' ', '-')}")
+            http = stack.enter_context(TestClient(create_app(settings)))
+            token = (settings.data_dir / "admin-token").read_text().strip()
+            http.headers["Authorization"] = f"Bearer {token}"
+            job_id = http.post("/jobs", json=on_slurm(quick())).json()["id"]
+            environment = slurm.env | {"MCN_DATA_DIR": str(settings.data_dir)}
+            died = subprocess.run([sys.executable, "-m", "tests.slurm.dying", point], env=environment, cwd=ROOT)
+            assert died.returncode == -9, point
+            machine = machine_of(settings)
+            stack.callback(machine.engine.dispose)
+            assert machine.slurm is not None
+            machine.slurm.look()
+            services.append((http, machine, job_id))
+
+        def ended() -> bool:
+            states = []
+            for http, machine, job_id in services:
+                reconcile(machine)
+                states.append(http.get(f"/jobs/{job_id}").json()["state"])
+            return all(state == "succeeded" for state in states)
+
+        wait_until(ended, "the end of all jobs", LIMIT_S * times)
+        for _, machine, job_id in services:
+            assert len(lived(machine.settings.runs_dir, job_id)) == 1, machine.settings.data_dir.name
+        assert slurm.jobs() == []
+        names = slurm.run("sacct", "-X", "-n", "-P", "--format=JobName,State").splitlines()
+        for http, _, job_id in services:
+            # Those that never reached Slurm were submitted once more; no attempt was submitted twice.
+            count = len(http.get(f"/jobs/{job_id}/attempts").json()["items"])
+            assert sum(name.startswith(job_id) for name in names) <= count
+
+
+def test_a_controller_killed_after_a_submission_costs_nothing(lab: Running, slurm: Cluster) -> None:
+    reference = lab.submit(slow_fusion())
+    assert lab.wait(reference)["state"] == "succeeded"
+    job_id = lab.submit(on_slurm(slow_fusion()))
+    once(lambda: bool(lab.api.get(f"/jobs/{job_id}/attempts")["items"][0:1]), "the submission")
+    once(lambda: lab.api.get(f"/jobs/{job_id}/attempts")["items"][0]["slurm_job_id"] is not None, "its id")
+    slurm.kill_controller()
+    slurm.start_controller()
+    job = lab.wait(job_id, limit_s=120)
+    assert job["state"] == "succeeded", job["message"]
+    assert lab.proof(job_id) == lab.proof(reference)
+    attempts = lab.api.get(f"/jobs/{job_id}/attempts")["items"]
+    for before, after in itertools.pairwise(attempts):
+        assert before["ended_at"] <= after["started_at"]
+    once(lambda: not slurm.jobs(), "the end of everything in Slurm", 60)
+
+
+def test_a_controller_that_is_away_changes_nothing(lab: Running, slurm: Cluster) -> None:
+    running, pending = lab.submit(on_slurm(fusion(epochs=5000), cpus=2)), lab.submit(on_slurm(quick(), cpus=2, nodes=2))
+    lab.wait_step(running, 5)
+    once(lambda: lab.job(pending)["state"] == "starting", "the submission")
+    states = {job_id: lab.job(job_id)["state"] for job_id in (running, pending)}
+    slurm.stop_controller()
+    stopped = os.times().elapsed
+    once(lambda: os.times().elapsed - stopped > 30, "thirty seconds", 40)
+    assert {job_id: lab.job(job_id)["state"] for job_id in (running, pending)} == states
+    slurm.start_controller()
+    for job_id in (running, pending):
+        lab.api.post(f"/jobs/{job_id}/cancel")
+        assert lab.wait(job_id, limit_s=60)["state"] == "cancelled"
+        assert len(lab.api.get(f"/jobs/{job_id}/attempts")["items"]) == 1
