@@ -71,12 +71,7 @@ _wishes: dict[Key, tuple[State, float]] = {}
 
 def _pass_on(machine: Machine, executor: Executor, watched: Watched, seen: Seen) -> None:
     """Has the process stopped if its job is to be cancelled or paused, and killed if it takes too long over it."""
-    key = watched.key
-    with reading(machine.engine) as session:
-        row = session.exec(select(Job.state, Job.message).where(Job.id == key[0])).first()
-    if row is None:
-        return
-    state, message = State(row[0]), row[1]
+    key, state, message = watched.key, watched.state, watched.message
     if state is State.starting and seen.says is not None and seen.says != message:
         with transaction(machine.engine) as session:
             waits = (col(Job.id) == key[0], col(Job.state) == State.starting, col(Job.attempt) == key[1])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from sqlmodel import col, select
 
 from app.db import now, reading, transaction
-from app.models import Attempt, Worker
+from app.jobs.states import State
+from app.models import Attempt, Job, Worker
 from worker import lifecycle, starting
 from worker.executors.base import Executor, Watched
 from worker.executors.slurm import SlurmExecutor
@@ -33,11 +35,20 @@ def start_all(machine: Machine) -> None:
 
 def tend_local(machine: Machine) -> int:
     """Tends every attempt on this machine; gives how many there are."""
+    watched = _watched(machine, Attempt.host == machine.host, Attempt.executor == "local")
+    return _tend(machine, machine.executors["local"], watched)
+
+
+def _watched(machine: Machine, *where: Any) -> list[Watched]:
+    """The attempts that have not ended, with what their jobs are to come to, in one query."""
     with reading(machine.engine) as session:
-        here = select(Attempt).where(Attempt.host == machine.host, Attempt.executor == "local")
-        attempts = list(session.exec(here.where(col(Attempt.ended_at).is_(None))))
+        query = select(Attempt, Job.state, Job.message).join(Job, col(Job.id) == col(Attempt.job_id))
+        rows = session.exec(query.where(*where, col(Attempt.ended_at).is_(None))).all()
         session.expunge_all()
-    return _tend(machine, machine.executors["local"], attempts)
+    return [
+        Watched(attempt, machine.run(attempt.job_id, attempt.number), State(state), message)
+        for attempt, state, message in rows
+    ]
 
 
 def tend_slurm(machine: Machine) -> int:
@@ -45,21 +56,21 @@ def tend_slurm(machine: Machine) -> int:
     executor = machine.executors.get("slurm")
     if not isinstance(executor, SlurmExecutor) or not _leads(machine):
         return 0
-    with reading(machine.engine) as session:
-        in_slurm = select(Attempt).where(Attempt.executor == "slurm")
-        attempts = list(session.exec(in_slurm.where(col(Attempt.ended_at).is_(None))))
-        recent = in_slurm.where(col(Attempt.ended_at) > now() - AFTERMATH).limit(1)
-        if not attempts and session.exec(recent).first() is None:
-            return 0
-        session.expunge_all()
-    count = _tend(machine, executor, attempts)
-    _end_strays(machine, executor, attempts)
+    watched = _watched(machine, Attempt.executor == "slurm")
+    if not watched:
+        with reading(machine.engine) as session:
+            recent = select(Attempt.job_id).where(
+                Attempt.executor == "slurm", col(Attempt.ended_at) > now() - AFTERMATH
+            )
+            if session.exec(recent.limit(1)).first() is None:
+                return 0
+    count = _tend(machine, executor, watched)
+    _end_strays(machine, executor, watched)
     executor.flush()
     return count
 
 
-def _tend(machine: Machine, executor: Executor, attempts: Sequence[Attempt]) -> int:
-    watched = [Watched(attempt, machine.run(attempt.job_id, attempt.number)) for attempt in attempts]
+def _tend(machine: Machine, executor: Executor, watched: Sequence[Watched]) -> int:
     seen = executor.look(watched)
     for one in watched:
         try:
@@ -70,9 +81,9 @@ def _tend(machine: Machine, executor: Executor, attempts: Sequence[Attempt]) -> 
     return len(watched)
 
 
-def _end_strays(machine: Machine, executor: SlurmExecutor, attempts: Sequence[Attempt]) -> None:
+def _end_strays(machine: Machine, executor: SlurmExecutor, watched: Sequence[Watched]) -> None:
     """Ends what runs in Slurm for an attempt that has ended: one that was given up and came after all."""
-    strays = executor.strays([Watched(attempt, machine.run(attempt.job_id, attempt.number)) for attempt in attempts])
+    strays = executor.strays(watched)
     if not strays:
         return
     with reading(machine.engine) as session:

@@ -71,8 +71,7 @@ _later = [0.0]
 
 
 def _give_back(machine: Machine, claimed: Claimed, outcome: dict[str, Any], seen: Seen) -> None:
-    for attempt, run in zip(claimed.attempts, claimed.order.runs, strict=True):
-        run.take({"pid": 0, "started": 0.0})
+    for attempt in claimed.attempts:
         end(machine, attempt, dict(outcome), seen)
 
 

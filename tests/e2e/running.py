@@ -21,7 +21,7 @@ from app.settings import Settings
 from tests.parts import free_port, wait_until
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 60.0
+LIMIT_S = 120.0
 SPLIT = {"regime": "iid", "num_shards": 4, "holdout": 0.1, "seed": 1}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, Protocol
 
-from app.jobs.states import Reason
+from app.jobs.states import Reason, State
 from app.models import Attempt
 from worker.rundir import RunDir
 
@@ -65,10 +65,12 @@ class Order:
 
 @dataclass
 class Watched:
-    """An attempt and its files."""
+    """An attempt, its files, and the state and message of its job."""
 
     attempt: Attempt
     run: RunDir
+    state: State
+    message: str | None
     key: Key = field(init=False)
 
     def __post_init__(self) -> None:

@@ -1,0 +1,122 @@
+"""Sweeps on a real cluster: one array, its limit held, what failed done again alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from app.main import create_app
+from app.settings import Settings
+from tests.e2e.running import Running, once
+from tests.slurm.cluster import Cluster
+from tests.slurm.service import lab_service, on_slurm, quick
+from worker.machine import machine_of
+from worker.reconcile import reconcile, start_all
+from worker.slurm import commands
+
+POINTS = 30
+AT_ONCE = 3
+
+
+@pytest.fixture(scope="module")
+def lab(slurm_cluster: Cluster) -> Iterator[Running]:
+    yield from lab_service(slurm_cluster)
+
+
+def arrays(cluster: Cluster) -> set[str]:
+    """The arrays that were ever submitted, by name and id."""
+    rows = cluster.run("sacct", "-X", "-n", "-P", "--format=JobID,JobName").splitlines()
+    return {row.partition("_")[0] for row in rows if "|swp_" in row}
+
+
+def test_thirty_points_are_one_array_and_one_is_done_again_alone(lab: Running, slurm: Cluster) -> None:
+    base = on_slurm(quick()) | {"max_attempts": 1}
+    grid = {"training.seed": list(range(POINTS // 2)), "training.components.experts.lr": [0.001, 0.005]}
+    before = arrays(slurm)
+    sweep = lab.api.post("/sweeps", {"name": "thirty", "base": base, "grid": grid, "max_parallel": AT_ONCE})
+    most, killed = 0, None
+
+    def ended() -> bool:
+        nonlocal most, killed
+        counts = lab.api.get(f"/sweeps/{sweep['id']}")["counts"]
+        most = max(most, counts["running"])
+        if killed is None and counts["succeeded"] >= 2 and counts["running"]:
+            [killed, *_] = lab.api.get("/jobs", sweep=sweep["id"], state="running")["items"]
+            for process in slurm_tasks(lab, killed["id"]):
+                os.kill(process, signal.SIGKILL)
+        return bool(counts["succeeded"] + counts["failed"] == POINTS)
+
+    once(ended, "the end of the sweep", 300)
+    assert 1 <= most <= AT_ONCE
+    assert killed is not None
+    shown = lab.api.get(f"/sweeps/{sweep['id']}")
+    assert (shown["counts"]["succeeded"], shown["counts"]["failed"]) == (POINTS - 1, 1)
+    assert lab.job(killed["id"])["state"] == "failed"
+    assert len(arrays(slurm) - before) == 1
+    lab.api.post(f"/sweeps/{sweep['id']}/retry")
+    assert lab.wait(killed["id"])["state"] == "succeeded"
+    attempts = [lab.job(job["id"])["attempt"] for job in lab.api.get("/jobs", sweep=sweep["id"], limit=200)["items"]]
+    assert sorted(attempts) == [1] * (POINTS - 1) + [2]
+    board = lab.api.get(f"/sweeps/{sweep['id']}")["leaderboard"]
+    assert [row["n"] for row in board] == [POINTS // 2] * 2
+    assert board[0]["mean"] >= board[1]["mean"]
+
+
+def slurm_tasks(lab: Running, job_id: str) -> list[int]:
+    """The process that trains a job, by what it says itself."""
+    [claim] = (lab.settings.runs_dir / job_id).glob("attempt-*/process.json")
+    return [int(json.loads(claim.read_text())["pid"])]
+
+
+def test_a_thousand_points_are_a_few_submissions_and_a_round_over_them_two_commands(
+    slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
+    slurm.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 600", "--output=/dev/null")
+    settings = Settings(data_dir=tmp_path / "data")
+    machine = machine_of(settings)
+    assert machine.slurm is not None
+    machine.slurm.look()
+    ran: list[str] = []
+    run = commands.run
+
+    def counted(words: list[str]) -> str:
+        ran.append(words[0])
+        return run(words)
+
+    with TestClient(create_app(settings)) as http:
+        token = (settings.data_dir / "admin-token").read_text().strip()
+        http.headers["Authorization"] = f"Bearer {token}"
+        body = {"name": "many", "base": on_slurm(quick()), "grid": {"training.seed": list(range(1000))}}
+        began = time.monotonic()
+        sweep = http.post("/sweeps", json=body).json()["id"]
+        print(f"1,000 points accepted in {time.monotonic() - began:.2f} s")
+        before = arrays(slurm)
+        began = time.monotonic()
+        start_all(machine)
+        print(f"and submitted in {time.monotonic() - began:.2f} s")
+        once(lambda: http.get(f"/sweeps/{sweep}").json()["counts"]["starting"] == 1000, "the submission")
+        once(lambda: len(arrays(slurm) - before) > 0, "the accounting", 30)
+        assert len(arrays(slurm) - before) <= math.ceil(1000 / machine.slurm.max_array_size)
+        reconcile(machine)
+        monkeypatch.setattr(commands, "run", counted)
+        began = time.monotonic()
+        reconcile(machine)
+        print(f"a round over 1,000 took {time.monotonic() - began:.2f} s: {ran}")
+        assert ran in (["squeue"], ["squeue", "sacct"])
+        http.post(f"/sweeps/{sweep}/cancel")
+
+        def gone() -> bool:
+            reconcile(machine)
+            return bool(http.get(f"/sweeps/{sweep}").json()["counts"]["cancelled"] == 1000)
+
+        once(gone, "the end of all", 60)
+    machine.engine.dispose()

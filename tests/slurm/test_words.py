@@ -1,0 +1,145 @@
+"""What goes to sbatch: plain words only, whatever is tried; and what Slurm prints, read with care."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.spec import SpecError, parse_spec
+from core.spec.resolve import resolve
+from tests.slurm.cluster import Cluster
+from tests.slurm.service import on_slurm, quick
+from worker.executors.base import Order, RefusedError
+from worker.rundir import RunDir
+from worker.slurm import commands, submission
+from worker.slurm.submission import _FixedEntry, parameters
+from worker.slurm.words import plainly
+
+VALUES = 20_000
+FIELDS = ("partition", "account", "qos", "constraint", "gres", "exclude")
+PIECES = [
+    *"aZ9-_.:,[] \t\n\r\\'\"`$(){};&|<>*?!#%=~\0é\u2028\x1b",
+    "gpu", "low", "$(touch {canary})", "`touch {canary}`", "; touch {canary}", "\ntouch {canary}\n", 
+    "' touch {canary} '", "\\\"\"\ntouch {canary}", "#SBATCH --wrap=touch", "--wrap", "/bin/sh", "&& touch {canary}",
+]  # fmt: skip
+
+
+def order_of(spec: dict[str, Any], run_dir: Path, stamp: str = "job_1-a1") -> Order:
+    resources = resolve(parse_spec(spec)).model_dump(mode="json", by_alias=True)["resources"]
+    return Order([RunDir(run_dir, 1)], stamp, resources)
+
+
+def script(order: Order, folder: Path) -> str:
+    executor = _FixedEntry(folder)
+    executor.update_parameters(**parameters(order))
+    return str(executor._make_submission_file_text("srun_was_called", "uid"))
+
+
+def test_no_value_of_any_field_is_executed(slurm: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
+    seed = random.randrange(2**32)
+    print("seed", seed)
+    chance = random.Random(seed)
+    canary = tmp_path / "canary"
+    stubs = tmp_path / "bin"
+    stubs.mkdir()
+    (stubs / "srun").write_text("#!/bin/sh\nexit 0\n")
+    (stubs / "srun").chmod(0o755)
+    scripts: list[str] = []
+    order = order_of(on_slurm(quick()), tmp_path)
+    for _ in range(VALUES):
+        field = chance.choice(FIELDS)
+        value = "".join(chance.choices(PIECES, k=chance.randint(1, 6))).replace("{canary}", str(canary))
+        given: Any = [value] if field == "exclude" else value
+        with contextlib.suppress(SpecError):
+            scripts.append(script(order_of(on_slurm(quick(), slurm={field: given}), tmp_path), tmp_path))
+        # Past the specification the submission has a whitelist of its own.
+        beyond = order.resources | {"slurm": order.resources["slurm"] | {field: given}}
+        try:
+            text = script(Order(order.runs, order.stamp, beyond), tmp_path)
+        except RefusedError:
+            continue
+        assert set(value) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:,[]-"), value
+        scripts.append(text)
+    assert len(scripts) > 100
+    path = f"{stubs}{os.pathsep}{os.environ['PATH']}"
+    for text in scripts:
+        assert not [line for line in text.splitlines() if line and not line.startswith(("#", "export", "srun "))], text
+    for text in chance.sample(scripts, 200):
+        subprocess.run(["bash", "-c", text], env=os.environ | {"PATH": path}, capture_output=True)
+    for text in chance.sample(scripts, 60):
+        file = tmp_path / "script.sh"
+        file.write_text(text)
+        subprocess.run(["sbatch", "--test-only", str(file)], env=slurm.env, capture_output=True)
+    assert not canary.exists()
+
+
+def test_everything_that_was_asked_for_reaches_sbatch(tmp_path: Path, slurm: Cluster, monkeypatch: Any) -> None:
+    monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
+    named = {"partition": "high", "account": "lab", "qos": "fast", "constraint": "a100", "gres": "gpu:a100:2"}
+    asked = on_slurm(
+        quick(), cpus=3, nodes=2, gpus=4, memory_gb=7, time_limit_min=90, slurm=named | {"exclude": ["n7", "n8"]}
+    )
+    order = order_of(asked, tmp_path)
+    order = Order(order.runs, "job_1-a2", order.resources, exclude=["n9"], processes_per_node=4, lead_s=33)
+    flags = {line.removeprefix("#SBATCH --") for line in script(order, tmp_path).splitlines() if line.startswith("#SB")}
+    assert flags >= {
+        "job-name=job_1-a2", "comment=job_1-a2", "partition=high", "account=lab", "qos=fast", "constraint=a100",
+        "gres=gpu:a100:2", "exclude=n7,n8,n9", "cpus-per-task=3", "nodes=2", "gpus-per-node=4", "ntasks-per-node=4",
+        "mem=7GB", "time=90", "signal=USR2@33", "no-requeue",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [
+        (
+            "sbatch: error: Batch job submission failed: Socket timed out on send/recv",
+            submission.InDoubtError,
+        ),
+        ("sbatch: error: Unable to contact slurm controller (connect failure)", submission.InDoubtError),
+        ("sbatch: error: invalid partition specified: nosuch", RefusedError),
+        ("sbatch: error: Batch job submission failed: Invalid account", RefusedError),
+    ],
+)
+def test_a_refusal_is_told_from_a_doubt(
+    said: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stubs = tmp_path / "bin"
+    stubs.mkdir()
+    (stubs / "sbatch").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    (stubs / "srun").write_text("#!/bin/sh\n")
+    for stub in stubs.iterdir():
+        stub.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{stubs}{os.pathsep}{os.environ['PATH']}")
+    with pytest.raises(error):
+        submission.sbatch(order_of(on_slurm(quick()), tmp_path / "run"), tmp_path / "slurm")
+
+
+def test_strange_output_is_passed_over() -> None:
+    lines = [
+        "slurm_load_jobs error: something",
+        "",
+        "12_3|swp_x.y|CANCELLED by 1000|n[1-2]|None",
+        "13|name with | bars|RUNNING|n1|x",
+        "14|ok|RUNNING+|(null)|Resources",
+        "12_[4-9]|swp_x.y|PENDING||JobArrayTaskLimit",
+        "15|ok|NEW_STATE|n1|",
+    ]
+    rows = {row.id: row for row in commands.parse(lines)}
+    assert set(rows) == {"12_3", "13", "14", "15"}
+    assert (rows["12_3"].state, rows["12_3"].index, rows["12_3"].nodes) == ("CANCELLED", 3, "n[1-2]")
+    assert (rows["14"].state, rows["14"].nodes) == ("RUNNING", "")
+    assert rows["15"].state not in commands.PENDING | commands.RUNNING | commands.ENDED
+
+
+def test_why_a_job_pends_is_said_in_plain_words() -> None:
+    assert plainly("Resources") == "it waits in Slurm: it waits for nodes to become free (Resources)"
+    assert "higher priority" in plainly("Priority")
+    assert plainly("SomethingNew") == "it waits in Slurm (SomethingNew)"
