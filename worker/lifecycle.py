@@ -235,4 +235,4 @@ def settle_waiting(session: Session, needed: list[str] | None = None) -> int:
 def update_attempt(session: Session, key: Key, **values: Any) -> None:
     """Writes columns of an attempt."""
     where = (col(Attempt.job_id) == key[0], col(Attempt.number) == key[1])
-    session.execute(update(Attempt).where(*where).values(**values))
+    session.execute(update(Attempt).where(*where).values(**values).execution_options(synchronize_session=False))

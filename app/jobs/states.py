@@ -94,7 +94,9 @@ def move(
     statement = update(Job).where(col(Job.id) == job_id, col(Job.state).in_(allowed))
     if of_attempt is not None:
         statement = statement.where(col(Job.attempt) == of_attempt)
-    if session.execute(statement.values(**values)).rowcount != 1:  # type: ignore[attr-defined]
+    # Rows that were read before are not brought up to date: with many of them that would take longer than all else.
+    statement = statement.values(**values).execution_options(synchronize_session=False)
+    if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
         return False
     serialize_events(session)
     data = {"state": to.value, "reason": reason, "message": message}
