@@ -26,6 +26,8 @@ class Api:
     def __init__(self, settings: Settings) -> None:
         self.url = settings.api_url
         token = settings.token or _admin_token(settings)
+        if token is not None and not token.isascii():
+            raise ApiError("MCN_TOKEN is no token: one looks like mcn_ and letters, digits, - and _", status=401)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30.0)
 

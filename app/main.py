@@ -8,8 +8,10 @@ from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
+from fastapi.dependencies.models import Dependant
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.routing import APIRoute
 
 from app import errors
 from app.auth import BROWSER_CHALLENGE, Principal, ensure_admin, needs
@@ -17,7 +19,7 @@ from app.body_limit import BodyLimit
 from app.catalogue.routes import router as catalogue
 from app.components.routes import router as components
 from app.db import is_current, make_engine, reading, transaction, upgrade
-from app.errors import Problem, Unauthenticated, Unavailable
+from app.errors import Invalid, Problem, Unauthenticated, Unavailable
 from app.events import Hub
 from app.jobs.routes import router as jobs
 from app.metrics.routes import router as metrics
@@ -52,6 +54,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        dependencies=[Depends(_known_parameters)],
         telemetry={"tracing": False},
         responses={
             "4XX": {
@@ -69,6 +72,23 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         app.include_router(router)
     _add_service_routes(app)
     return app
+
+
+async def _known_parameters(request: Request) -> None:
+    """Refuses a parameter that the route does not have: a filter that is ignored shows what was not asked for."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute):
+        return
+    known = {field.alias for dependant in _flat(route.dependant) for field in dependant.query_params}
+    unknown = sorted(request.query_params.keys() - known)
+    if unknown:
+        errors = [{"loc": ["query", name[:80]], "msg": "there is no such parameter here"} for name in unknown[:5]]
+        allowed = ", ".join(sorted(known)) or "none"
+        raise Invalid(f"there is no parameter {unknown[0][:80]!r} here: there is {allowed}", errors=errors)
+
+
+def _flat(dependant: Dependant) -> list[Dependant]:
+    return [dependant, *(inner for part in dependant.dependencies for inner in _flat(part))]
 
 
 _PROBLEM: dict[str, Any] = {

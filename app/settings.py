@@ -62,6 +62,13 @@ class Settings(BaseSettings):
     def _absolute(cls, value: Path) -> Path:
         return value.expanduser().absolute()
 
+    @field_validator("database_url")
+    @classmethod
+    def _known_database(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("postgresql://", "postgresql+psycopg://", "sqlite:///")):
+            raise ValueError("give postgresql://user@host/name or sqlite:///file")
+        return value
+
     @property
     def sqlalchemy_url(self) -> str:
         """The database's address as SQLAlchemy wants it."""

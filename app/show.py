@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+import shutil
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.client import ENDED, Api
+from app.client import ENDED, Api, ApiError
+
+Found = TypeVar("Found")
 
 COLORS = {
     "succeeded": "green",
@@ -34,15 +38,25 @@ def size(count: int) -> str:
 
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
     """Jobs, one a row."""
-    whole = [Column(name, no_wrap=True) for name in ("id", "kind", "name", "state", "progress", "accuracy")]
-    table = Table(*whole, Column(""), box=None, pad_edge=False)
+    # Where there is little room the name and the last column give way; an id or a state that is cut is of no use.
+    narrow = shutil.get_terminal_size((200, 24)).columns < 120
+    columns = [
+        Column("id", no_wrap=True, min_width=30),
+        Column("kind", no_wrap=True, min_width=6),
+        Column("name", no_wrap=True, overflow="ellipsis"),
+        Column("state", no_wrap=True, min_width=9),
+        Column("progress", no_wrap=True, min_width=5),
+        Column("accuracy", no_wrap=True, min_width=10),
+        Column("", no_wrap=True, overflow="ellipsis"),
+    ]
+    table = Table(*columns, box=None, pad_edge=False)
     for job in jobs:
         table.add_row(
             job["id"],
             job["kind"],
             job["name"],
             _state(job["state"]),
-            bar(job["progress"]),
+            bar(job["progress"], 0 if narrow else 16),
             accuracy(job["metrics"]),
             pace(job),
         )
@@ -56,7 +70,7 @@ def _state(state: str) -> Text:
 def bar(progress: Mapping[str, Any], width: int = 16) -> str:
     """How far, as a bar and in percent."""
     done = round(progress["fraction"] * width)
-    return f"{'━' * done}{'╌' * (width - done)} {100 * progress['fraction']:3.0f} %"
+    return f"{'━' * done}{'╌' * (width - done)} {100 * progress['fraction']:3.0f} %".lstrip()
 
 
 def accuracy(metrics: Mapping[str, float | None]) -> str:
@@ -76,7 +90,11 @@ def pace(job: Mapping[str, Any]) -> str:
         parts = [f"{speed:,.0f} img/s" if speed else "", f"{duration(eta)} left" if eta else ""]
         return "  ".join(part for part in parts if part)
     if job["state"] == "waiting":
-        return f"for {len(job['waits_for'])} jobs"
+        return "for 1 job" if len(job["waits_for"]) == 1 else f"for {len(job['waits_for'])} jobs"
+    if job["state"] == "paused":
+        return "`mcn resume` goes on with it"
+    if job["reason"] == "user" and not job["message"]:
+        return "on request"
     said = (job["message"] or job["reason"] or "").partition("\n")[0]
     return said if len(said) <= 60 else f"{said[:59]}…"
 
@@ -91,12 +109,10 @@ def duration(seconds: float) -> str:
 
 def watch(api: Api, job_ids: list[str], console: Console) -> list[dict[str, Any]]:
     """Shows jobs until all have ended: live on a terminal, a line a change elsewhere. Gives them as they ended."""
-    import time
-
     said: dict[str, str] = {}
     with Live(console=console, refresh_per_second=8, transient=False) if console.is_terminal else _Nothing() as live:
         while True:
-            jobs = [api.get(f"/jobs/{job_id}") for job_id in job_ids]
+            jobs = patiently(lambda: [api.get(f"/jobs/{job_id}") for job_id in job_ids])
             if isinstance(live, Live):
                 live.update(jobs_table(jobs))
             else:
@@ -105,6 +121,21 @@ def watch(api: Api, job_ids: list[str], console: Console) -> list[dict[str, Any]
             if all(job["state"] in ENDED for job in jobs):
                 return jobs
             time.sleep(0.4)
+
+
+PATIENCE_S = 60.0
+
+
+def patiently(ask: Callable[[], Found]) -> Found:
+    """The answer of an API that may be away for a moment; raises ApiError once it has been away for a minute."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return ask()
+        except ApiError as error:
+            if error.status not in (0, 502, 503) or time.monotonic() > deadline:
+                raise
+        time.sleep(0.5)
 
 
 def _say_changes(job: Mapping[str, Any], said: dict[str, str], console: Console) -> None:

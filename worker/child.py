@@ -66,7 +66,7 @@ def main() -> int:
         outcome = {"outcome": "stopped"} if waited else failure(error)
         if outcome["outcome"] == "lost":
             outcome = _said_by_others(run) or outcome
-        if outcome.get("reason") == "code_error":
+        if outcome.get("reason") == "code_error" and not outcome.get("plain"):
             traceback.print_exc()
         elif not waited:
             print(f"Error: {outcome['message']}", file=sys.stderr)
@@ -195,8 +195,8 @@ def failure(error: BaseException) -> dict[str, Any]:
     elif isinstance(error, RuntimeError) and is_hardware_fault(said):
         reason, message = "hardware_fault", f"the device failed: {said}"
     elif isinstance(error, ValueError):
-        # A data set that is missing, a split that is impossible: the message says what to do.
-        message = said
+        # A data set that is missing, a split that is impossible: the message says what to do, the log says no more.
+        return {"outcome": "failed", "reason": reason, "message": said, "plain": True}
     return {"outcome": "failed", "reason": reason, "message": message}
 
 

@@ -198,7 +198,7 @@ def _out_of_time(job: Job, attempt: Attempt, outcome: dict[str, Any]) -> Meaning
 
 
 def _with_log(message: str | None, outcome: dict[str, Any]) -> str:
-    tail = "\n".join(outcome.get("log", "").splitlines()[-5:])
+    tail = "" if outcome.get("plain") else "\n".join(outcome.get("log", "").splitlines()[-5:])
     return f"{message or 'it failed'}" + (f"\n{tail}" if tail and outcome.get("reason") in (None, "code_error") else "")
 
 

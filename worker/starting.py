@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psutil
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 from ulid import ULID
@@ -99,9 +101,9 @@ def _claim_local(session: Session, machine: Machine) -> Claimed | None:
     if job is None:
         return None
     wanted = max(1, job.spec["resources"]["gpus"] or 1)
-    if wanted > len(machine.devices):
-        message = f"it asks for {wanted} GPUs, this machine has {', '.join(machine.devices)}: change resources.gpus"
-        move(session, job.id, State.failed, reason=Reason.code_error, message=message)
+    too_much = _beyond(machine, job.spec["resources"], wanted)
+    if too_much:
+        move(session, job.id, State.failed, reason=Reason.code_error, message=too_much)
         return None
     if len(free) < wanted:
         return None
@@ -163,6 +165,19 @@ def _claim_slurm(session: Session, machine: Machine) -> Claimed | None:
         at_once=at_once,
     )
     return Claimed(attempts, tasks, order)
+
+
+def _beyond(machine: Machine, asked: dict[str, Any], devices: int) -> str | None:
+    """What a job asks for that this machine will never have."""
+    cpus, memory_gb = os.cpu_count() or 1, psutil.virtual_memory().total / 2**30
+    if devices > len(machine.devices):
+        return f"it asks for {devices} GPUs, this machine has {', '.join(machine.devices)}: change resources.gpus"
+    # A few threads more than there are cores do little harm, and the default must do on any machine.
+    if asked["cpus"] > max(4, cpus):
+        return f"it asks for {asked['cpus']} threads, this machine has {cpus} cores: change resources.cpus"
+    if (asked["memory_gb"] or 0) > memory_gb:
+        return f"it asks for {asked['memory_gb']} GB, this machine has {memory_gb:.0f}: change resources.memory_gb"
+    return None
 
 
 @dataclass(frozen=True)

@@ -6,20 +6,22 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from app import show, show_sweeps
-from app.client import Api
-from app.commands.terminal import AsJson, connected, err, fail, out, print_json, settings
+from app.client import ENDED, Api, ApiError
+from app.commands.terminal import AsJson, an_id, connected, err, fail, ids, out, print_json, settings
 from core.spec import SpecError, read_mapping
 from core.spec.load import apply_override
 
 app = typer.Typer()
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id.")]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id.", callback=an_id)]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID...", callback=ids)]
 SpecFile = Annotated[str, typer.Argument(metavar="FILE", help="A job specification in JSON or YAML, or - for stdin.")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="PATH=VALUE", help="Override, e.g. training.epochs=3.")]
 Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job has ended.")]
@@ -31,9 +33,14 @@ def submit(
     overrides: Overrides = [],  # noqa: B006
     follow: Follow = False,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key makes one job.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Check it and print it as resolved; submit nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit a job."""
+    if dry_run:
+        with connected() as api:
+            print_json(api.post("/jobs?dry_run=true", read_file(file, overrides)))
+        return
     _submit(read_file(file, overrides), follow=follow, key=key, as_json=as_json)
 
 
@@ -152,7 +159,7 @@ def _path(its_id: str) -> str:
 
 
 @app.command()
-def watch(job_ids: Annotated[list[str], typer.Argument(metavar="ID...")]) -> None:
+def watch(job_ids: Annotated[list[str], typer.Argument(metavar="ID...", callback=ids)]) -> None:
     """Watch jobs, or a sweep, until they have ended; exit 1 if one did not succeed."""
     with connected() as api:
         sweeps = [job_id for job_id in job_ids if show_sweeps.is_sweep(job_id)]
@@ -175,14 +182,34 @@ def _watch(api: Api, *job_ids: str) -> None:
 @app.command()
 def logs(job_id: JobId, follow: Follow = False, tail: Annotated[int, typer.Option(help="Lines.")] = 200) -> None:
     """Print the output of a job's newest attempt."""
-    with connected() as api, api.stream(f"/jobs/{job_id}/logs", tail=tail, follow=follow) as answer:
-        for text in answer.iter_text():
-            print(text, end="", flush=True)
+    with connected() as api:
+        try:
+            with api.stream(f"/jobs/{job_id}/logs", tail=tail, follow=follow) as answer:
+                for text in answer.iter_text():
+                    print(text, end="", flush=True)
+            return
+        except ApiError as error:
+            if error.status or not follow:
+                raise
+        _follow_on(api, job_id)
+
+
+def _follow_on(api: Api, job_id: str) -> None:
+    """After a connection that broke: the log from now on, once the API is back."""
+    job = show.patiently(lambda: api.get(f"/jobs/{job_id}"))
+    while job["state"] not in ENDED:
+        err.print("The connection broke; the log goes on from here.")
+        with suppress(ApiError), api.stream(f"/jobs/{job_id}/logs", tail=20, follow=True) as answer:
+            for line in answer.iter_lines():
+                print(line, flush=True)
+        job = show.patiently(lambda: api.get(f"/jobs/{job_id}"))
 
 
 def _changing(verb: str, help: str, *, sweeps: bool = False) -> None:
     @app.command(verb, help=help)
-    def change(job_ids: Annotated[list[str], typer.Argument(metavar="ID...")], as_json: AsJson = False) -> None:
+    def change(
+        job_ids: Annotated[list[str], typer.Argument(metavar="ID...", callback=ids)], as_json: AsJson = False
+    ) -> None:
         with connected() as api:
             for job_id in job_ids:
                 changed = api.post(f"{_path(job_id) if sweeps else f'/jobs/{job_id}'}/{verb}")
@@ -199,7 +226,9 @@ _changing(
 
 
 @app.command()
-def delete(job_ids: Annotated[list[str], typer.Argument(metavar="ID...")], as_json: AsJson = False) -> None:
+def delete(
+    job_ids: Annotated[list[str], typer.Argument(metavar="ID...", callback=ids)], as_json: AsJson = False
+) -> None:
     """Delete jobs that have ended, with all their files."""
     with connected() as api:
         for job_id in job_ids:
@@ -220,18 +249,23 @@ def components(job_id: JobId, as_json: AsJson = False) -> None:
 @app.command()
 def download(
     job_id: JobId,
-    name: Annotated[str, typer.Argument(metavar="NAME", help="expert_0, .., fusion, head or complete.")],
-    output: Annotated[Path, typer.Option("-o", "--output", help="File or folder.")] = Path("."),
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="expert_0, .., fusion, head or complete.", callback=an_id)
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", help="File, or folder/.")] = ".",
     format: Annotated[str, typer.Option(help="pth or safetensors.")] = "pth",
 ) -> None:
     """Download a component; broken off, the same command goes on."""
     from app.download import download as fetch
 
-    if not output.is_dir() and not output.parent.is_dir():
-        fail(f"there is no folder {output.parent}", 2)
+    folder = Path(output)
+    if output.endswith("/") or folder.is_dir():
+        folder.mkdir(parents=True, exist_ok=True)
+    elif not folder.parent.is_dir():
+        fail(f"there is no folder {folder.parent}", 2)
     with connected() as api:
         try:
-            file = fetch(api, f"/jobs/{job_id}/components/{name}", output, format=format)
+            file = fetch(api, f"/jobs/{job_id}/components/{name}", folder, format=format)
         except OSError as error:
             fail(f"{output} cannot be written: {error.strerror}")
     out.print(f"{file}  {show.size(file.stat().st_size)}, verified", highlight=False, markup=False)

@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from app.client import Api, ApiError
 from app.commands.terminal import AsJson, connected, err, fail, out, print_json, settings
@@ -27,8 +27,8 @@ def up(stop_jobs: Annotated[bool, typer.Option(help="On the way out, pause what 
     configured = settings()
     try:
         with running(configured, say=lambda line: err.print(line, markup=False)) as parts:
-            out.print(f"MCN Fusion is up at [bold]{configured.api_url}[/bold]  (docs at {configured.api_url}/docs)")
-            token = escape(str(configured.data_dir / "admin-token"))
+            out.print(f"MCN Fusion is up at {configured.api_url}  (docs at {configured.api_url}/docs)")
+            token = configured.data_dir / "admin-token"
             out.print(f"Token: {token}, which `mcn` finds by itself. Ctrl-C ends the service.")
             wait_for_signal(parts)
             with connected() as api:
@@ -69,7 +69,8 @@ def _say_what_runs(api: Api) -> None:
         out.print("Nothing trains. Bye.")
         return
     named = ", ".join(job["id"] for job in jobs)
-    out.print(f"{len(jobs)} jobs go on training without the service: {named}. `mcn up` finds them again.")
+    what = "1 job goes" if len(jobs) == 1 else f"{len(jobs)} jobs go"
+    out.print(f"{what} on training without the service: {named}. `mcn up` finds them again.")
 
 
 def _active(api: Api) -> list[dict[str, Any]]:
@@ -85,12 +86,10 @@ def demo() -> None:
     configured = settings()
     try:
         with running(configured, say=lambda line: err.print(line, markup=False)) as parts, connected() as api:
-            out.print(f"MCN Fusion is up at [bold]{configured.api_url}[/bold]")
+            out.print(f"MCN Fusion is up at {configured.api_url}")
             if not demonstration.run(api, configured, out):
                 raise typer.Exit(1)
-            out.print(
-                f"API and docs: {configured.api_url}/docs  (token: {escape(str(configured.data_dir / 'admin-token'))})"
-            )
+            out.print(f"API and docs: {configured.api_url}/docs  (token: {configured.data_dir / 'admin-token'})")
             if sys.stdout.isatty():
                 out.print("The service stays up until Ctrl-C; try `mcn jobs` in another terminal.")
                 wait_for_signal(parts)
@@ -124,6 +123,6 @@ def doctor(as_json: AsJson = False) -> None:
         print_json([finding.__dict__ for finding in findings])
     else:
         for finding in findings:
-            mark = "[green]ok[/green]" if finding.well else "[red]no[/red]" if finding.needed else "--"
-            out.print(f"{mark}  {finding.what}: {escape(finding.seen)}", highlight=False)
+            mark = ("ok", "green") if finding.well else ("no", "red") if finding.needed else ("--", "")
+            out.print(Text.assemble(mark, f"  {finding.what}: {finding.seen}"))
     raise typer.Exit(0 if all(finding.well or not finding.needed for finding in findings) else 1)

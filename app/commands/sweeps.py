@@ -9,12 +9,12 @@ import typer
 
 from app import show_sweeps
 from app.commands.jobs import Follow, SpecFile, read_file
-from app.commands.terminal import AsJson, connected, err, fail, out, print_json
+from app.commands.terminal import AsJson, an_id, connected, err, fail, out, print_json
 from core.spec.load import apply_override
 
 app = typer.Typer()
 
-SweepId = Annotated[str, typer.Argument(metavar="ID", help="A sweep's id.")]
+SweepId = Annotated[str, typer.Argument(metavar="ID", help="A sweep's id.", callback=an_id)]
 Metric = Annotated[str | None, typer.Option(help="What it is judged by. [default: test accuracy]")]
 Overrides = Annotated[
     list[str],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -16,10 +17,24 @@ from app.client import Api, ApiError
 from app.settings import Settings
 
 # A file or a pipe has no width that a table must fit in.
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 200)
-err = Console(stderr=True, soft_wrap=True, highlight=False)
+# Names and messages are anybody's: what looks like markup in them is not.
+_PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False, "emoji": False, "highlight": False}
+out = Console(width=None if sys.stdout.isatty() else 200, **_PLAIN)
+err = Console(stderr=True, **_PLAIN)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def an_id(value: str) -> str:
+    """A job's, sweep's or token's id, or a component's name; ends with exit 2 for what cannot be one."""
+    if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", value):
+        fail(f"{value[:40]!r} is no id: ids look like job_01J.., names like expert_0; `mcn jobs` lists them", 2)
+    return value
+
+
+def ids(values: list[str]) -> list[str]:
+    """The same of several."""
+    return [an_id(value) for value in values]
 
 
 def fail(message: str, code: int = 1) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from app.commands.terminal import AsJson, connected, out, print_json
+from app.commands.terminal import AsJson, an_id, connected, out, print_json
 
 app = typer.Typer(no_args_is_help=True, help="Make, list and revoke tokens.")
 
@@ -40,7 +40,7 @@ def token_list(as_json: AsJson = False) -> None:
 
 
 @app.command("revoke")
-def token_revoke(token_id: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+def token_revoke(token_id: Annotated[str, typer.Argument(metavar="ID", callback=an_id)]) -> None:
     """Revoke a token: it is refused from now on."""
     with connected() as api:
         api.delete(f"/tokens/{token_id}")

@@ -23,6 +23,9 @@ def checked(settings: Settings, data: object) -> JobSpec:
         msg = "Slurm wants to know how long a job may take: give minutes, or have MCN_SLURM_TIME_LIMIT_MIN set"
         errors = [{"loc": ["resources", "time_limit_min"], "msg": msg}]
         raise InvalidSpec(f"resources.time_limit_min: {msg}", errors=errors)
+    if spec.resources.executor == "local" and spec.resources.nodes > 1:
+        msg = "a job on the service's own machines has one node: leave it out, or take executor slurm"
+        raise InvalidSpec(f"resources.nodes: {msg}", errors=[{"loc": ["resources", "nodes"], "msg": msg}])
     _, _, path = spec.dataset.name.partition(":")
     if path:
         try:

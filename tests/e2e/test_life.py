@@ -6,6 +6,8 @@ import base64
 import hashlib
 import signal
 import statistics
+import subprocess
+import sys
 import time
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from app.download import download
 from core.components import load_component
 from core.configs import build_module
 from tests.e2e.fixtures import Undisturbed
-from tests.e2e.running import Running, expert, fusion, once
+from tests.e2e.running import ROOT, Running, expert, fusion, once
 from tests.e2e.test_failures import FAILURES
 
 
@@ -216,6 +218,44 @@ def test_the_command_line_does_all_of_it(up: Running, tmp_path: Path) -> None:
         done = up.cli(*words)
         assert (done.returncode, says in done.stderr, "Traceback" in done.stderr) == (code, True, False), done
     assert "ok  service" in up.cli("doctor").stdout
+    for odd in ("", "../me", "#", f"{job_id}?x=1"):
+        for command in ("show", "delete", "cancel", "logs", "components"):
+            done = up.cli(command, odd)
+            assert (done.returncode, "is no id" in done.stderr) == (2, True), (command, odd, done)
+    done = up.cli("submit", "-", "--dry-run", stdin="kind: expert\nexpert: {arch: convnet_small}\n")
+    assert '"waits_for": []' in done.stdout
+
+
+def test_names_are_printed_as_they_are_and_ids_whole(up: Running, tmp_path: Path) -> None:
+    job_id = up.submit(expert(epochs=1) | {"name": "x [/b] :x: [red]"})
+    up.wait(job_id)
+    for words in (("jobs",), ("show", job_id), ("watch", job_id)):
+        for columns in ("80", "200"):
+            shown = subprocess.run(
+                ["script", "-qec", f"stty cols {columns}; {sys.executable} -m app.cli {' '.join(words)}", "/dev/null"],
+                env=up._environment,
+                capture_output=True,
+                text=True,
+                stdin=subprocess.DEVNULL,
+                cwd=ROOT,
+            )
+            assert (shown.returncode, "Traceback" in shown.stdout) == (0, False), shown.stdout
+            assert job_id in shown.stdout, shown.stdout
+            assert "succeeded" in shown.stdout
+            if columns == "200":
+                assert "x [/b] :x: [red]" in shown.stdout
+
+
+def test_watching_outlives_a_restart_of_the_api(up: Running) -> None:
+    job_id = up.submit(fusion(epochs=30))
+    up.wait(job_id, "running")
+    command = [sys.executable, "-m", "app.cli", "watch", job_id]
+    with subprocess.Popen(command, env=up._environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as watching:
+        assert watching.stdout is not None
+        watching.stdout.readline()
+        up.kill("api")
+        assert "succeeded" in watching.stdout.read()
+    assert watching.returncode == 0
 
 
 def test_the_command_line_says_when_nothing_answers(tmp_path: Path) -> None:
