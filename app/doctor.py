@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from app import doctor_slurm
 from app.db import is_current, make_engine
 from app.settings import Settings
 from app.up import is_ready
@@ -47,8 +48,8 @@ def examine(settings: Settings) -> Iterator[Finding]:
     missing = [str(root) for root in settings.roots if not root.is_dir()]
     seen = f"not there: {', '.join(missing)}" if missing else ", ".join(map(str, settings.roots))
     yield Finding("data roots", not missing, seen)
-    slurm = shutil.which("sbatch")
-    yield Finding("Slurm", slurm is not None, slurm or "no sbatch here: jobs run on this machine only", needed=False)
+    for what, well, seen in doctor_slurm.examine(settings.data_dir):
+        yield Finding(what, well, seen, needed=False)
 
 
 def _gpus() -> str:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from collections.abc import Iterator
 from typing import Any
 
@@ -134,3 +137,35 @@ def test_a_job_that_comes_to_its_time_limit_goes_on(lab: Running, slurm: Cluster
     assert job["state"] == "succeeded", job["message"]
     assert lab.wait(reference, limit_s=180)["state"] == "succeeded"
     assert lab.proof(job_id) == lab.proof(reference)
+
+
+def test_the_doctor_looks_at_slurm_from_a_node(lab: Running, slurm: Cluster) -> None:
+    said = lab.cli("doctor").stdout
+    for line in (
+        "ok  Slurm: slurm",
+        "ok  Slurm partitions: ",
+        "ok  Slurm accounting",
+        "ok  Slurm preemption",
+        "ok  data f",
+    ):
+        assert line in said, said
+    assert "is seen there" in said
+    slurm.stop_controller()
+    assert "--  Slurm: slurm" in lab.cli("doctor").stdout
+
+
+def test_a_faulty_node_is_left_out_and_remembered(lab: Running, slurm: Cluster) -> None:
+    job_id = lab.submit(on_slurm(slow_fusion()))
+    lab.wait_step(job_id, 10)
+    node = attempts(lab, job_id)[0]["host"]
+    folder = lab.settings.runs_dir / job_id / "attempt-1"
+    with (folder / "log.txt").open("a") as log:
+        log.write("NVRM: Xid (PCI:0000:3b:00): 79, GPU has fallen off the bus.\n")
+    os.kill(json.loads((folder / "process.json").read_text())["pid"], signal.SIGKILL)
+    job = lab.wait(job_id, limit_s=90)
+    assert job["state"] == "succeeded", job["message"]
+    first, second = attempts(lab, job_id)
+    assert (first["reason"], second["outcome"]) == ("hardware_fault", "succeeded")
+    assert second["host"] != node
+    record = {row["node"]: row["hardware_faults"] for row in lab.api.get("/cluster")["slurm"]["nodes"]}
+    assert (record[node], record[second["host"]]) == (1, 0)
