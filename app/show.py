@@ -26,6 +26,10 @@ COLORS = {
 }
 
 
+# In fewer columns of a terminal than these a table of jobs leaves things out.
+NARROW = 140
+
+
 def size(count: int) -> str:
     """Bytes as a person says them."""
     value = float(count)
@@ -38,29 +42,26 @@ def size(count: int) -> str:
 
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
     """Jobs, one a row."""
-    # Where there is little room the name and the last column give way; an id or a state that is cut is of no use.
-    narrow = shutil.get_terminal_size((200, 24)).columns < 120
-    columns = [
-        Column("id", no_wrap=True, min_width=30),
-        Column("kind", no_wrap=True, min_width=6),
-        Column("name", no_wrap=True, overflow="ellipsis"),
-        Column("state", no_wrap=True, min_width=9),
-        Column("progress", no_wrap=True, min_width=5),
-        Column("accuracy", no_wrap=True, min_width=10),
-        Column("", no_wrap=True, overflow="ellipsis"),
-    ]
-    table = Table(*columns, box=None, pad_edge=False)
+    # Where there is little room the name, the bar and the last column give way; a cut id or state is of no use.
+    columns = shutil.get_terminal_size((200, 24)).columns
+    narrow = columns < NARROW
+    names = ["id", "kind", "name", "state", "progress", "accuracy", *([] if narrow else [""])]
+    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, pad_edge=False)
     for job in jobs:
-        table.add_row(
+        row = [
             job["id"],
             job["kind"],
-            job["name"],
+            _cut(job["name"], max(4, columns - 80) if narrow else 200),
             _state(job["state"]),
             bar(job["progress"], 0 if narrow else 16),
             accuracy(job["metrics"]),
-            pace(job),
-        )
+        ]
+        table.add_row(*row, *([] if narrow else [pace(job)]))
     return table
+
+
+def _cut(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[: length - 1]}…"
 
 
 def _state(state: str) -> Text:

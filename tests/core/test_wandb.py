@@ -11,6 +11,7 @@ from core.reporting import EventLog, Fanout
 from core.spec import parse_spec
 from core.wandb_reporter import WandbReporter
 from tests.core.jobs import fusion, run
+from tests.parts import wait_until
 
 OFFLINE = {"tracking": {"wandb": {"mode": "offline"}}}
 
@@ -31,6 +32,8 @@ def test_offline_needs_no_network_and_holds_the_run(tmp_path: Path) -> None:
     assert (result.state, failures) == ("succeeded", [])
     files = list((tmp_path / "run").rglob("*.wandb"))
     assert len(files) == 1
+    # A process of its own writes the file.
+    wait_until(lambda: b"test/accuracy_fused" in files[0].read_bytes(), "the end of W&B's file")
     content = files[0].read_bytes()
     for key in (
         b"lr/experts",

@@ -121,7 +121,7 @@ def test_ctrl_c_leaves_training_alone_and_says_so(own: Running, undisturbed: Und
     job_id = own.submit(fusion())
     own.wait_step(job_id, 10)
     said = own.stop()
-    assert f"go on training without the service: {job_id}" in said
+    assert f"1 job goes on training without the service: {job_id}" in said
     assert len(own.training()) == 1
     own.start()
     check(own, job_id, expected)
