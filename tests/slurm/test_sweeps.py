@@ -7,7 +7,8 @@ import math
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -42,27 +43,26 @@ def test_thirty_points_are_one_array_and_one_is_done_again_alone(lab: Running, s
     grid = {"training.seed": list(range(POINTS // 2)), "training.components.experts.lr": [0.001, 0.005]}
     before = arrays(slurm)
     sweep = lab.api.post("/sweeps", {"name": "thirty", "base": base, "grid": grid, "max_parallel": AT_ONCE})
-    most, killed = 0, None
+    jobs = {job["id"]: job for job in lab.api.get("/jobs", sweep=sweep["id"], limit=200)["items"]}
+    most, killed = 0, ""
 
     def ended() -> bool:
         nonlocal most, killed
         counts = lab.api.get(f"/sweeps/{sweep['id']}")["counts"]
         most = max(most, counts["running"])
-        if killed is None and counts["succeeded"] >= 2 and counts["running"]:
-            for killed in lab.api.get("/jobs", sweep=sweep["id"], state="running")["items"][:1]:
-                for process in slurm_tasks(lab, killed["id"]):
-                    os.kill(process, signal.SIGKILL)
+        if not killed and counts["succeeded"] >= 2:
+            killed = kill_one(lab, jobs)
         return bool(counts["succeeded"] + counts["failed"] == POINTS)
 
     once(ended, "the end of the sweep", 300)
     assert 1 <= most <= AT_ONCE
-    assert killed is not None
+    assert killed
     shown = lab.api.get(f"/sweeps/{sweep['id']}")
     assert (shown["counts"]["succeeded"], shown["counts"]["failed"]) == (POINTS - 1, 1)
-    assert lab.job(killed["id"])["state"] == "failed"
+    assert lab.job(killed)["state"] == "failed"
     assert len(arrays(slurm) - before) == 1
     lab.api.post(f"/sweeps/{sweep['id']}/retry")
-    assert lab.wait(killed["id"])["state"] == "succeeded"
+    assert lab.wait(killed)["state"] == "succeeded"
     attempts = [lab.job(job["id"])["attempt"] for job in lab.api.get("/jobs", sweep=sweep["id"], limit=200)["items"]]
     assert sorted(attempts) == [1] * (POINTS - 1) + [2]
     board = lab.api.get(f"/sweeps/{sweep['id']}")["leaderboard"]
@@ -70,10 +70,15 @@ def test_thirty_points_are_one_array_and_one_is_done_again_alone(lab: Running, s
     assert board[0]["mean"] >= board[1]["mean"]
 
 
-def slurm_tasks(lab: Running, job_id: str) -> list[int]:
-    """The process that trains a job, by what it says itself."""
-    [claim] = (lab.settings.runs_dir / job_id).glob("attempt-*/process.json")
-    return [int(json.loads(claim.read_text())["pid"])]
+def kill_one(lab: Running, jobs: Container[str]) -> str:
+    """SIGKILL to a process that has just begun; gives its job, or nothing if none has."""
+    for claim in lab.settings.runs_dir.glob("job_*/attempt-1/process.json"):
+        job_id = claim.parents[1].name
+        if job_id in jobs and not claim.with_name("outcome.json").exists():
+            with suppress(ProcessLookupError):
+                os.kill(int(json.loads(claim.read_text())["pid"]), signal.SIGKILL)
+                return job_id
+    return ""
 
 
 def test_a_thousand_points_are_a_few_submissions_and_a_round_over_them_two_commands(
