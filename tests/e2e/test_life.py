@@ -233,7 +233,8 @@ def test_names_are_printed_as_they_are_and_ids_whole(up: Running, tmp_path: Path
         for columns in ("80", "200"):
             shown = subprocess.run(
                 ["script", "-qec", f"stty cols {columns}; {sys.executable} -m app.cli {' '.join(words)}", "/dev/null"],
-                env=up._environment,
+                # A width in the environment would win over the terminal's.
+                env=up._environment | {"COLUMNS": columns},
                 capture_output=True,
                 text=True,
                 stdin=subprocess.DEVNULL,
