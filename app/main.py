@@ -12,6 +12,7 @@ from fastapi.dependencies.models import Dependant
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
+from fastapi.staticfiles import StaticFiles
 
 from app import errors
 from app.auth import BROWSER_CHALLENGE, Principal, ensure_admin, needs
@@ -115,7 +116,13 @@ def _browser(request: Request) -> Principal:
 Browser = Annotated[Principal, Depends(_browser)]
 
 
+# The page's scripts come from here: where clusters are, the internet often is not.
+_DOCS_FILES = "/static/docs"
+
+
 def _add_service_routes(app: FastAPI) -> None:
+    app.mount(_DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
+
     @app.get("/healthz", tags=["service"])
     def healthz() -> dict[str, str]:
         """The process is alive."""
@@ -137,7 +144,13 @@ def _add_service_routes(app: FastAPI) -> None:
 
     @app.get("/docs", include_in_schema=False)
     def docs(_asks: Browser) -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url="/openapi.json", title="MCN Fusion API")
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title="MCN Fusion API",
+            swagger_js_url=f"{_DOCS_FILES}/swagger-ui-bundle.js",
+            swagger_css_url=f"{_DOCS_FILES}/swagger-ui.css",
+            swagger_favicon_url=f"{_DOCS_FILES}/favicon.png",
+        )
 
     @app.get("/openapi.json", include_in_schema=False)
     def openapi(_asks: Browser) -> JSONResponse:
