@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated
 
@@ -67,6 +68,13 @@ class Settings(BaseSettings):
     def _known_database(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("postgresql://", "postgresql+psycopg://", "sqlite:///")):
             raise ValueError("give postgresql://user@host/name or sqlite:///file")
+        return value
+
+    @field_validator("devices")
+    @classmethod
+    def _known_devices(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"(\d+|cpu(:\d+)?)(,(\d+|cpu(:\d+)?))*", value.replace(" ", "")):
+            raise ValueError("give GPU numbers or CPU slots, such as 0,1 or cpu:0,cpu:1")
         return value
 
     @property
