@@ -141,8 +141,8 @@ def patiently(ask: Callable[[], Found]) -> Found:
 
 def _say_changes(job: Mapping[str, Any], said: dict[str, str], console: Console) -> None:
     progress = job["progress"]
-    tenth = int(progress["fraction"] * 4)
-    line = f"{job['state']} {tenth}"
+    quarter = int(progress["fraction"] * 4)
+    line = f"{job['state']} {quarter}"
     if said.get(job["id"]) != line:
         said[job["id"]] = line
         parts = [job["name"] or job["id"], job["state"]]

@@ -13,7 +13,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from app.client import ENDED, Api
-from app.show import COLORS
+from app.show import COLORS, patiently
 
 POLL_S = 0.5
 # So many rows of a leaderboard are shown where it is not asked for itself.
@@ -101,7 +101,7 @@ def follow(api: Api, sweep_id: str, console: Console, metric: str | None = None)
         if live:
             live.start()
         while True:
-            sweep: dict[str, Any] = api.get(f"/sweeps/{sweep_id}", metric=metric)
+            sweep: dict[str, Any] = patiently(lambda: api.get(f"/sweeps/{sweep_id}", metric=metric))
             if live:
                 live.update(sweep_table(sweep))
             elif line(sweep) != said:

@@ -214,22 +214,25 @@ def ready_to_settle() -> SelectOfScalar[Job]:
 def settle_waiting(session: Session, needed: list[str] | None = None) -> int:
     """Moves waiting jobs whose needed jobs have ended; gives how many were moved."""
     session.flush()
-    query = ready_to_settle()
+    ready = ready_to_settle().with_only_columns(col(Job.id))
     if needed is not None:
-        query = query.where(col(Job.id).in_(select(Need.job_id).where(col(Need.needs).in_(needed))))
-    moved = 0
-    for job in session.exec(query).all():
-        others = session.exec(select(Job).join(Need, col(Need.needs) == col(Job.id)).where(Need.job_id == job.id)).all()
-        for other in others:
-            session.refresh(other)
-        dead = [other.id for other in others if other.state in (State.failed, State.cancelled)]
+        ready = ready.where(col(Job.id).in_(select(Need.job_id).where(col(Need.needs).in_(needed))))
+    other = aliased(Job)
+    needs = select(Job.id, other.id, other.state).outerjoin(Need, col(Need.job_id) == col(Job.id))
+    needs = needs.outerjoin(other, col(other.id) == col(Need.needs)).where(col(Job.id).in_(ready))
+    ends: dict[str, dict[str, str]] = {}
+    for job_id, needed_id, state in session.exec(needs):
+        ends.setdefault(job_id, {})[needed_id] = state
+    moved, failed = 0, []
+    for job_id, its in ends.items():
+        dead = [needed_id for needed_id, state in its.items() if state in (State.failed, State.cancelled)]
         if dead:
             message = f"{dead[0]}, whose components it needs, did not succeed: retry that, then this"
-            moved += move(session, job.id, State.failed, reason=Reason.dependency_failed, message=message)
-            moved += settle_waiting(session, [job.id])
-        elif all(other.state == State.succeeded for other in others):
-            moved += move(session, job.id, State.queued)
-    return moved
+            moved += move(session, job_id, State.failed, reason=Reason.dependency_failed, message=message)
+            failed.append(job_id)
+        else:
+            moved += move(session, job_id, State.queued)
+    return moved + (settle_waiting(session, failed) if failed else 0)
 
 
 def update_attempt(session: Session, key: Key, **values: Any) -> None:

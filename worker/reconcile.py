@@ -113,15 +113,8 @@ def heartbeat(machine: Machine) -> None:
     slurm = machine.slurm.to_json() if machine.slurm is not None else None
     with reading(machine.engine) as session:
         known = session.get(Worker, machine.host)
-        if (
-            known
-            and now() - known.seen_at < HEARTBEAT
-            and (tuple(known.devices), known.slurm)
-            == (
-                machine.devices,
-                slurm,
-            )
-        ):
+        told = known is not None and (tuple(known.devices), known.slurm) == (machine.devices, slurm)
+        if known is not None and told and now() - known.seen_at < HEARTBEAT:
             return
     with transaction(machine.engine) as session:
         session.merge(Worker(host=machine.host, devices=list(machine.devices), seen_at=now(), slurm=slurm))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import time
@@ -61,15 +60,12 @@ def start_next(machine: Machine, executor: str) -> bool:
             machine, claimed, {"outcome": "failed", "reason": "code_error", "message": str(error)}, Seen(Life.ended)
         )
     except LaterError as error:
-        _later[0] = time.monotonic() + LATER_S
+        assert machine.slurm is not None
+        machine.slurm.full_until = time.monotonic() + LATER_S
         _give_back(machine, claimed, {"outcome": "lost"}, Seen(Life.ended, says=f"{error}", blameless=True))
     else:
         _keep(machine, claimed.attempts, handles)
     return True
-
-
-# Until when nothing more is submitted to Slurm.
-_later = [0.0]
 
 
 def _give_back(machine: Machine, claimed: Claimed, outcome: dict[str, Any], seen: Seen) -> None:
@@ -114,21 +110,22 @@ def _claim_local(session: Session, machine: Machine) -> Claimed | None:
     session.add_all(
         Lease(host=machine.host, device=device, job_id=job.id, attempt=attempt.number) for device in devices
     )
-    task = _task(session, machine, job, attempt, device="cpu" if devices[0].startswith("cpu") else None)
+    device = "cpu" if devices[0].startswith("cpu") else None
+    task = _task(_Files(session, machine), job, attempt, device=device)
     run = machine.run(job.id, attempt.number)
     return Claimed([attempt], [task | {"processes": wanted}], Order([run], "", job.spec["resources"], devices=devices))
 
 
 def _claim_slurm(session: Session, machine: Machine) -> Claimed | None:
     """The job whose turn it is; one of a sweep with all others of it that ask for the same, as one array."""
-    if time.monotonic() < _later[0] or machine.slurm is None or not machine.slurm.known:
+    if machine.slurm is None or not machine.slurm.known or time.monotonic() < machine.slurm.full_until:
         return None
     query = _queued(session, "slurm")
     first = session.exec(query.limit(1)).first()
     if first is None:
         return None
     jobs, at_once, stamp = [first], None, f"{first.id}-a{first.attempt + 1}"
-    shape = _shape(session, machine, first)
+    shape = _shapes(session, machine, jobs)[0]
     if first.sweep is not None:
         sweep = session.get(Sweep, first.sweep)
         most = machine.slurm.max_array_size
@@ -138,7 +135,8 @@ def _claim_slurm(session: Session, machine: Machine) -> Claimed | None:
             at_once = sweep.max_parallel
             most = most if not live else min(most, sweep.max_parallel - len(live))
         alike = session.exec(query.where(Job.sweep == first.sweep).limit(max(1, most))).all()
-        jobs = [job for job in alike if _shape(session, machine, job) == shape]
+        shapes = _shapes(session, machine, alike)
+        jobs = [job for job, its in zip(alike, shapes, strict=True) if its == shape]
         if len(jobs) > 1:
             stamp = f"{first.sweep}.{ULID()}"
     attempts: list[Attempt] = []
@@ -151,8 +149,9 @@ def _claim_slurm(session: Session, machine: Machine) -> Claimed | None:
         return None
     jobs = [job for job in jobs if job.id in {attempt.job_id for attempt in attempts}]
     device = "cpu" if shape.resources["gpus"] == 0 else None
+    files = _Files(session, machine)
     tasks = [
-        _task(session, machine, job, attempt, device=device) | {"lead_s": shape.lead_s}
+        _task(files, job, attempt, device=device) | {"lead_s": shape.lead_s}
         for job, attempt in zip(jobs, attempts, strict=True)
     ]
     order = Order(
@@ -189,16 +188,25 @@ class _Shape:
     exclude: tuple[str, ...]
 
 
-def _shape(session: Session, machine: Machine, job: Job) -> _Shape:
+def _shapes(session: Session, machine: Machine, jobs: Sequence[Job]) -> list[_Shape]:
+    tried = [job.id for job in jobs if job.attempt]
+    failed = select(Attempt.job_id, Attempt.host).where(
+        col(Attempt.job_id).in_(tried), Attempt.reason == Reason.hardware_fault, Attempt.host != ""
+    )
+    faulty: dict[str, set[str]] = {}
+    for job_id, host in session.exec(failed):
+        faulty.setdefault(job_id, set()).add(host)
+    return [_shape(machine, job, tuple(sorted(faulty.get(job.id, ())))) for job in jobs]
+
+
+def _shape(machine: Machine, job: Job, exclude: tuple[str, ...]) -> _Shape:
     asked = job.spec["resources"]
     assert machine.slurm is not None
     resources = asked | {
         "time_limit_min": asked["time_limit_min"] or machine.settings.slurm_time_limit_min,
         "gpus": machine.slurm.gpus(asked["slurm"]) if asked["gpus"] is None else asked["gpus"],
     }
-    faulty = select(Attempt.host).where(Attempt.job_id == job.id, Attempt.reason == Reason.hardware_fault)
-    exclude = sorted({host for host in session.exec(faulty) if host}) if job.attempt else []
-    return _Shape(resources, lead_s(job.progress, resources["time_limit_min"]), tuple(exclude))
+    return _Shape(resources, lead_s(job.progress, resources["time_limit_min"]), exclude)
 
 
 def lead_s(progress: dict[str, Any] | None, limit_min: int) -> int:
@@ -227,30 +235,43 @@ def _new_attempt(session: Session, job: Job, **columns: Any) -> Attempt | None:
     return attempt
 
 
-def _task(session: Session, machine: Machine, job: Job, attempt: Attempt, device: str | None) -> dict[str, Any]:
+def _task(files: _Files, job: Job, attempt: Attempt, device: str | None) -> dict[str, Any]:
     return {
         "job": job.id,
         "attempt": attempt.number,
-        "spec": _with_files(session, machine, json.loads(json.dumps(job.spec))),
-        "data_roots": [str(root) for root in machine.settings.roots],
+        "spec": files.named(job.spec),
+        "data_roots": [str(root) for root in files.machine.settings.roots],
         "device": device,
     }
 
 
-def _with_files(session: Session, machine: Machine, value: Any) -> Any:
-    """A specification with components named by their files, which is all that a training process knows of."""
-    if isinstance(value, list):
-        return [_with_files(session, machine, item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    replaced = {key: _with_files(session, machine, item) for key, item in value.items()}
-    ref = replaced.get("from")
-    if isinstance(ref, dict) and ref.get("component"):
-        query = select(Component).where(Component.id == ref["component"])
-        if ref.get("job"):
-            query = select(Component).where(Component.job_id == ref["job"], Component.name == ref["component"])
-        found = session.exec(query).first()
-        folder = machine.settings.runs_dir / (found.job_id if found else ref["job"]) / "components"
-        place = found.files["pth"]["place"] if found else "missing"
-        replaced["from"] = {"path": str(folder / place)}
-    return replaced
+class _Files:
+    """Names components by their files, which is all that a training process knows of; each is looked up once."""
+
+    def __init__(self, session: Session, machine: Machine) -> None:
+        self.machine = machine
+        self._session = session
+        self._paths: dict[tuple[str | None, str], str] = {}
+
+    def named(self, value: Any) -> Any:
+        """A copy of a specification, or of a part of one."""
+        if isinstance(value, list):
+            return [self.named(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        replaced = {key: self.named(item) for key, item in value.items()}
+        ref = replaced.get("from")
+        if isinstance(ref, dict) and ref.get("component"):
+            key = (ref.get("job"), ref["component"])
+            if key not in self._paths:
+                self._paths[key] = self._path(*key)
+            replaced["from"] = {"path": self._paths[key]}
+        return replaced
+
+    def _path(self, job: str | None, component: str) -> str:
+        query = select(Component).where(Component.id == component)
+        if job is not None:
+            query = select(Component).where(Component.job_id == job, Component.name == component)
+        found = self._session.exec(query).first()
+        folder = self.machine.settings.runs_dir / (found.job_id if found else job or "gone") / "components"
+        return str(folder / (found.files["pth"]["place"] if found else "missing"))

@@ -39,7 +39,7 @@ def submit(
     """Submit a job."""
     if dry_run:
         with connected() as api:
-            print_json(api.post("/jobs?dry_run=true", read_file(file, overrides)))
+            print_json(api.post("/jobs?dry_run=true", body_of(read_file(file, overrides))))
         return
     _submit(read_file(file, overrides), follow=follow, key=key, as_json=as_json)
 
@@ -106,14 +106,18 @@ def _overridden(spec: dict[str, Any], overrides: list[str], override: Override =
     return spec
 
 
+def body_of(spec: dict[str, Any]) -> bytes:
+    """What is sent; exit 2 for what JSON cannot carry."""
+    try:
+        return json.dumps(spec, allow_nan=False).encode()
+    except (TypeError, ValueError) as error:
+        fail(f"the specification is not plain JSON data: {error}", 2)
+
+
 def _submit(spec: dict[str, Any], *, follow: bool, key: str | None, as_json: bool) -> None:
     with connected() as api:
         headers = {"Idempotency-Key": key} if key else {}
-        try:
-            body = json.dumps(spec, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            fail(f"the specification is not plain JSON data: {error}", 2)
-        job = api.post("/jobs", body.encode(), headers=headers)
+        job = api.post("/jobs", body_of(spec), headers=headers)
         if as_json:
             print_json(job)
         else:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated, Any
 
 import typer
 
 from app import show_sweeps
-from app.commands.jobs import Follow, SpecFile, read_file
-from app.commands.terminal import AsJson, an_id, connected, err, fail, out, print_json
+from app.commands.jobs import Follow, SpecFile, body_of, read_file
+from app.commands.terminal import AsJson, an_id, connected, err, out, print_json
 from core.spec.load import apply_override
 
 app = typer.Typer()
@@ -37,10 +36,7 @@ def sweep(
     body = read_file(file, overrides, _override)
     if fresh:
         body["fresh"] = True
-    try:
-        sent = json.dumps(body, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        fail(f"{file} is not plain JSON data: {error}", 2)
+    sent = body_of(body)
     with connected() as api:
         if dry_run:
             return _preview(api.post("/sweeps?dry_run=true", sent), as_json)
@@ -110,3 +106,5 @@ def leaderboard(
     if as_json:
         return print_json({name: shown[name] for name in ("id", "metric", "mode", "leaderboard")})
     out.print(show_sweeps.leaderboard_table(shown))
+    if shown["counts"]["succeeded"] and not any(row["n"] for row in shown["leaderboard"]):
+        err.print(f"No point has {shown['metric']}: `mcn show` of a job that has succeeded lists what there is.")

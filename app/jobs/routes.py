@@ -13,6 +13,7 @@ from app.auth import Member, Viewer, needs
 from app.db import transaction
 from app.errors import Invalid
 from app.events import log_stream, sse
+from app.idempotency import IdempotencyKey
 from app.jobs import queries, schemas, service
 from app.jobs.checking import checked, read_body
 from app.openapi import EVENT_STREAM, JOB_BODY
@@ -37,7 +38,7 @@ async def post_job(
     request: Request,
     settings: Configured,
     dry_run: bool = False,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job. The answer comes when it is stored: from then on it is not lost."""
     body = await request.body()
@@ -47,8 +48,6 @@ async def post_job(
 def _post(request: Request, body: bytes, settings: Configured, dry_run: bool, key: str | None) -> JSONResponse:
     # Asked here and not by a dependency: one change of threads less on the way that every job takes.
     asks = _member(request)
-    if key is not None and not key.isprintable():
-        raise Invalid("Idempotency-Key: give printable characters")
     spec = checked(settings, read_body(body))
     if dry_run:
         with request.app.state.reading() as session:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Sequence
 from functools import partial
@@ -13,10 +12,11 @@ from sqlalchemy import delete, insert, update
 from sqlmodel import Session, SQLModel, col, select
 from ulid import ULID
 
+from app import idempotency
 from app.auth import Principal, may_change
 from app.db import after_commit, serialize_events
 from app.dispatch import nudge
-from app.errors import Conflict, IdempotencyMismatch
+from app.errors import Conflict, InvalidSpec
 from app.jobs import queries, references
 from app.jobs.changes import with_resources
 from app.jobs.digest import digest
@@ -25,7 +25,7 @@ from app.jobs.schemas import view
 from app.jobs.states import FINAL, MOVES, Reason, State, move
 from app.models import Chunk, Event, Job, Need, Points, Series, Tag
 from app.settings import Settings
-from core.spec import JobSpec, defaulted, resolve
+from core.spec import JobSpec, SpecError, defaulted, parse_spec, resolve
 
 
 def preview(session: Session, spec: JobSpec) -> dict[str, Any]:
@@ -41,18 +41,11 @@ def submit(
 
     Gives it as clients see it, and whether it is new.
     """
-    sent = hashlib.sha256(body).hexdigest()
-    if key is not None:
-        # Of two requests at once with one key the second waits here for the first.
-        serialize_events(session)
-        before = session.exec(select(Job).where(Job.owner == asks.owner, Job.idempotency_key == key)).first()
-        if before is not None:
-            if before.body_sha256 != sent:
-                raise IdempotencyMismatch(f"the key made {before.id} with another body: use a new key for a new job")
-            return queries.views(session, [before])[0], False
+    before = idempotency.made_before(session, Job, asks.owner, key, body)
+    if before is not None:
+        return queries.views(session, [before])[0], False
     needs = references.check(session, spec)
-    keyed = {"idempotency_key": key, "body_sha256": sent} if key is not None else {}
-    made = draft(spec, needs, columns(spec) | {"owner": asks.owner, **keyed})
+    made = draft(spec, needs, columns(spec) | {"owner": asks.owner} | idempotency.columns(key, body))
     store(session, [made])
     if made.job.state == State.queued:
         nudge(session, settings, "start")
@@ -143,24 +136,30 @@ def retry(
     """Queues a failed or cancelled job again; it goes on from its checkpoint if it has one."""
     job = _owned(session, asks, job_id)
     values = with_resources(session, settings, job, resources) if resources else {}
-    if not queue_again(session, job.id, State(job.state), **values):
+    if not queue_again(session, job, **values):
         raise _refused(job, "retry", "only a failed or cancelled one can be retried")
     nudge(session, settings, "start")
     session.refresh(job)
     return job
 
 
-def queue_again(session: Session, job_id: str, state: State, **values: Any) -> bool:
-    """Moves a failed or cancelled job back into the queue; raises Conflict if what it needs did not succeed."""
-    if state not in (State.failed, State.cancelled):
+def queue_again(session: Session, job: Job, **values: Any) -> bool:
+    """Moves a failed or cancelled job back into the queue; raises Conflict if what it needs is not to be had."""
+    if job.state not in (State.failed, State.cancelled):
         return False
-    needed = select(Job.id, Job.state).join(Need, col(Need.needs) == col(Job.id)).where(Need.job_id == job_id)
+    needed = select(Job.id, Job.state).join(Need, col(Need.needs) == col(Job.id)).where(Need.job_id == job.id)
     ends = {other: State(its) for other, its in session.exec(needed)}
     dead = [other for other, its in ends.items() if its in (State.failed, State.cancelled)]
     if dead:
-        raise Conflict(f"{job_id} needs components of {', '.join(dead)}, which did not succeed: retry that first")
+        raise Conflict(f"{job.id} needs components of {', '.join(dead)}, which did not succeed: retry that first")
+    try:
+        # Its needed jobs may have been deleted, and their components with them.
+        references.check(session, parse_spec(values.get("spec", job.spec)))
+    except (InvalidSpec, SpecError) as error:
+        raise Conflict(f"{job.id} cannot be tried again as it is: {error}") from None
     waits = any(its is not State.succeeded for its in ends.values())
-    return move(session, job_id, State.waiting if waits else State.queued, origin=state, failures=0, **values)
+    to = State.waiting if waits else State.queued
+    return move(session, job.id, to, origin=State(job.state), failures=0, **values)
 
 
 def _change(

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.auth import Member, Principal, Viewer
 from app.db import transaction
-from app.errors import Invalid
+from app.idempotency import IdempotencyKey
 from app.jobs.checking import read_body
 from app.openapi import SWEEP_BODY
 from app.paging import Cursor, Limit
@@ -36,7 +36,7 @@ async def post_sweep(
     asks: Member,
     settings: Configured,
     dry_run: bool = False,
-    idempotency_key: Annotated[str | None, Header(max_length=200)] = None,
+    idempotency_key: IdempotencyKey = None,
 ) -> Response:
     """Submit a job for every point of a grid. Points that are the same as a job there is take that job."""
     body = await request.body()
@@ -46,8 +46,6 @@ async def post_sweep(
 def _post(
     request: Request, asks: Principal, body: bytes, settings: Settings, dry_run: bool, key: str | None
 ) -> JSONResponse:
-    if key is not None and not key.isprintable():
-        raise Invalid("Idempotency-Key: give printable characters")
     asked = service.read(read_body(body))
     # Before the transaction, for which every other writer has to wait.
     planned = plan(settings, asked.name, asked.base, asked.grid, list(grid.points(asked.grid)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from typing import Any
 
@@ -11,10 +10,10 @@ from sqlalchemy import insert, update
 from sqlmodel import Session, SQLModel, col, select
 from ulid import ULID
 
+from app import idempotency
 from app.auth import Principal, may_change
-from app.db import serialize_events
 from app.dispatch import nudge
-from app.errors import IdempotencyMismatch, Invalid
+from app.errors import Invalid
 from app.jobs import service as jobs
 from app.jobs.states import FINAL, MOVES, Reason, State, move
 from app.models import Job, Point, Sweep
@@ -118,21 +117,14 @@ def create(
 
     Gives it and whether it is new.
     """
-    sent = hashlib.sha256(body).hexdigest()
-    if key is not None:
-        # Of two requests at once with one key the second waits here for the first.
-        serialize_events(session)
-        before = session.exec(select(Sweep).where(Sweep.owner == asks.owner, Sweep.idempotency_key == key)).first()
-        if before is not None:
-            if before.body_sha256 != sent:
-                raise IdempotencyMismatch(f"the key made {before.id} with another body: use a new key for a new sweep")
-            return before, False
+    before = idempotency.made_before(session, Sweep, asks.owner, key, body)
+    if before is not None:
+        return before, False
     sweep = Sweep(
         id=f"swp_{ULID()}",
         owner=asks.owner,
         **asked.model_dump(include={"name", "base", "grid", "max_parallel", "early_stopping"}),
-        idempotency_key=key,
-        body_sha256=sent if key is not None else None,
+        **idempotency.columns(key, body),
     )
     session.add(sweep)
     session.flush()
@@ -166,25 +158,22 @@ def retry(session: Session, settings: Settings, asks: Principal, sweep_id: str) 
     """
     sweep = _owned(session, asks, sweep_id)
     anew: dict[int, grid.Given] = {}
-    again: dict[str, State] = {}
-    columns = (Point.number, col(Point.given), col(Job.id), col(Job.sweep), col(Job.state), col(Job.message))
-    query = select(*columns).outerjoin(Job, col(Job.id) == col(Point.job_id)).where(Point.sweep_id == sweep_id)  # type: ignore[call-overload]
-    ended = col(Job.state).in_((State.failed, State.cancelled))
-    for number, given, job_id, made_by, state, message in session.exec(
-        query.where(ended | col(Job.id).is_(None)).order_by(col(Point.number))
-    ):
-        if made_by != sweep_id:
-            anew[number] = given
-        elif not queries.stopped_early(state, message):
-            again[job_id] = State(state)
-    for job_id, state in again.items():
-        jobs.queue_again(session, job_id, state)
+    again: dict[str, Job] = {}
+    query = select(Point, Job).outerjoin(Job, col(Job.id) == col(Point.job_id)).where(Point.sweep_id == sweep_id)
+    bad = col(Job.state).in_((State.failed, State.cancelled)) | col(Job.id).is_(None)
+    for point, job in session.exec(query.where(bad).order_by(col(Point.number))).all():
+        if job is None or job.sweep != sweep_id:
+            anew[point.number] = point.given
+        elif not queries.stopped_early(job.state, job.message):
+            again[job.id] = job
+    for job in again.values():
+        jobs.queue_again(session, job)
     planned = plan(settings, sweep.name, sweep.base, sweep.grid, list(anew.values()))
     placed = place(session, sweep.grid, planned, fresh=True)
     store_jobs(session, settings, sweep, placed)
-    for number, point in zip(anew, placed, strict=True):
+    for number, made in zip(anew, placed, strict=True):
         its = (col(Point.sweep_id) == sweep_id, col(Point.number) == number)
-        session.execute(update(Point).where(*its).values(job_id=point.job_id, reused=point.reused))
+        session.execute(update(Point).where(*its).values(job_id=made.job_id, reused=made.reused))
     return sweep
 
 

@@ -180,6 +180,9 @@ def test_deletion_frees_the_bytes_and_keeps_what_is_needed(service: Service) -> 
     assert service.call("DELETE", f"/jobs/{first}").json() == {"id": first, "bytes_freed": 1000}
     assert not folder.exists()
     assert service.get(f"/jobs/{first}").status_code == 404
+    answer = service.post(f"/jobs/{second}/retry")
+    assert (answer.status_code, f"there is no job {first}" in answer.json()["detail"]) == (409, True)
+    assert service.get(f"/jobs/{second}").json()["state"] == "cancelled"
 
 
 def test_data_paths_stay_under_the_roots(service: Service, tmp_path: Path) -> None:

@@ -124,4 +124,6 @@ def test_a_thousand_points_are_a_few_submissions_and_a_round_over_them_two_comma
             return bool(http.get(f"/sweeps/{sweep}").json()["counts"]["cancelled"] == 1000)
 
         once(gone, "the end of all", 60)
+        # Nor is anything asked once a job as they end.
+        assert ran.count("scontrol") <= ran.count("squeue")
     machine.engine.dispose()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
@@ -71,10 +71,11 @@ class Watched:
     run: RunDir
     state: State
     message: str | None
-    key: Key = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.key = (self.attempt.job_id, self.attempt.number)
+    @property
+    def key(self) -> Key:
+        """Job and number of the attempt."""
+        return (self.attempt.job_id, self.attempt.number)
 
 
 class Executor(Protocol):

@@ -34,8 +34,6 @@ class LocalExecutor:
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         gpus = [device for device in order.devices if device.isdigit()]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
-        # Settings and secrets of the service are no business of a training process.
-        environment = {key: value for key, value in environment.items() if not key.startswith("MCN_")}
         with run.log.open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-m", "worker.child", str(run.path), str(run.attempt)],

@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from functools import cache
 from pathlib import Path
 
 from app.db import now
@@ -53,6 +54,7 @@ class SlurmExecutor:
         self._ended: dict[Key, float] = {}
         self._to_cancel: dict[str | None, list[str]] = {}
         self._rows: list[Row] = []
+        self._booted_at = cache(commands.booted_at)
 
     def submit(self, order: Order) -> Sequence[Handle | None]:
         try:
@@ -64,6 +66,8 @@ class SlurmExecutor:
 
     def look(self, attempts: Sequence[Watched]) -> dict[Key, Seen]:
         self._rows = []
+        # Asked at most once a look, however many have been cancelled.
+        self._booted_at = cache(commands.booted_at)
         try:
             rows = self._rows = commands.queue()
         except UnreachableError as error:
@@ -123,10 +127,15 @@ class SlurmExecutor:
             watched.run.take({"pid": 0, "started": 0.0})
             says = submission.output_of(self._folder / (watched.attempt.stamp or ""), row.id)
         reason = _REASONS.get(row.state)
-        if row.state == "CANCELLED" and _restarted(watched):
+        if row.state == "CANCELLED" and self._restarted(watched):
             # A controller that comes back without having saved a job cancels what its nodes still run of it.
             return Seen(Life.ended, handle, row.nodes or None, "Slurm was started anew and ended it", blameless=True)
         return Seen(Life.ended, handle, row.nodes or None, says, reason, cancelled=row.state == "CANCELLED")
+
+    def _restarted(self, watched: Watched) -> bool:
+        """Whether Slurm's controller was started after this attempt, and lately."""
+        booted = self._booted_at()
+        return booted is not None and booted > watched.attempt.started_at and now() - booted < RESTART_AFTERMATH
 
     def _unseen(self, watched: Watched) -> Seen:
         """Neither the queue nor the accounting has it. One empty answer is not an end."""
@@ -168,12 +177,6 @@ class SlurmExecutor:
         wanted, self._to_cancel = self._to_cancel, {}
         for signal, ids in wanted.items():
             commands.cancel(ids, signal=signal)
-
-
-def _restarted(watched: Watched) -> bool:
-    """Whether Slurm's controller was started after this attempt, and lately."""
-    booted = commands.booted_at()
-    return booted is not None and booted > watched.attempt.started_at and now() - booted < RESTART_AFTERMATH
 
 
 def _name(watched: Watched) -> tuple[str, int | None]:

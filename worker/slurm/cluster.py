@@ -28,6 +28,8 @@ class Cluster:
     # Whether anything was seen yet.
     known: bool = False
     signals_on_preemption: bool = False
+    # Until when nothing more is submitted: it has said that it takes no more.
+    full_until: float = float("-inf")
     _taken_at: float = field(default=float("-inf"), repr=False)
 
     def refresh(self) -> None:
