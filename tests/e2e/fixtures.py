@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -25,11 +26,15 @@ class Undisturbed:
         self._up = up
         self._proofs: dict[str, Proof] = {}
         self.jobs: dict[str, str] = {}
+        # How long each took, from its submission to its end.
+        self.seconds: dict[str, float] = {}
 
     def __getitem__(self, kind: str) -> Proof:
         if kind not in self._proofs:
-            job_id = self._up.submit(self._up.spec(kind))
+            spec, began = self._up.spec(kind), time.monotonic()
+            job_id = self._up.submit(spec)
             assert self._up.wait(job_id)["state"] == "succeeded"
+            self.seconds[kind] = time.monotonic() - began
             self.jobs[kind] = job_id
             self._proofs[kind] = self._up.proof(job_id)
         return self._proofs[kind]

@@ -49,7 +49,7 @@ def fusion(**training: Any) -> dict[str, Any]:
 
 
 def expert_of_many_steps() -> dict[str, Any]:
-    return expert(epochs=60, batch_size=32) | {"checkpoint": {"every_steps": 3}}
+    return expert(epochs=20, batch_size=32) | {"checkpoint": {"every_steps": 3}}
 
 
 def _on(source: str, **more: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def _on(source: str, **more: Any) -> dict[str, Any]:
 
 
 def head(source: str) -> dict[str, Any]:
-    training = {"epochs": 60, "batch_size": 32}
+    training = {"epochs": 40, "batch_size": 32}
     return _on(source, kind="head", training=training, checkpoint={"every_steps": 3})
 
 
