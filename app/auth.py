@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from fastapi import Depends, Request
 from sqlalchemy import bindparam
@@ -105,11 +106,22 @@ def needs(role: Role) -> Callable[[Request], Principal]:
     def principal(request: Request) -> Principal:
         with request.app.state.reading() as session:
             asks = identify(session, request.headers.get("authorization"))
+        _check_site(request)
         if not asks.role.includes(role):
             raise Forbidden(f"this needs the role {role.value}; your token has the role {asks.role.value}")
         return asks
 
     return principal
+
+
+def _check_site(request: Request) -> None:
+    """Refuses what a page of another site has a browser send, which adds the password that it was once given."""
+    origin = request.headers.get("origin")
+    if origin is None or request.method in ("GET", "HEAD"):
+        return
+    by_password = request.headers.get("authorization", "").lower().startswith("basic")
+    if by_password and urlsplit(origin).netloc != request.headers.get("host"):
+        raise Forbidden("a page of another site sent this: programs send `Authorization: Bearer mcn_..`")
 
 
 Viewer = Annotated[Principal, Depends(needs(Role.viewer))]

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from sqlalchemy.exc import OperationalError
 from starlette.exceptions import HTTPException
+
+from core.spec.fields import in_words
 
 log = logging.getLogger(__name__)
 
@@ -27,6 +29,15 @@ class Problem(Exception):  # noqa: N818
         self.detail = detail
         self.errors = list(errors)
         self.headers = headers or {}
+
+    @classmethod
+    def of(cls, errors: Sequence[dict[str, Any]]) -> Self:
+        """The problem whose detail tells the first of these errors, each with `loc` and `msg`."""
+        return cls(_told(errors), errors=errors)
+
+
+def _told(errors: Sequence[dict[str, Any]]) -> str:
+    return "; ".join(f"{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in errors[:5])
 
 
 class Invalid(Problem):
@@ -93,10 +104,9 @@ def install(app: FastAPI) -> None:
     def _validation(_request: Request, error: RequestValidationError) -> JSONResponse:
         # The default handler echoes the input, which may hold what JSON cannot.
         errors = [
-            {"loc": [_plain(part) for part in entry["loc"]], "msg": _plain(entry["msg"])} for entry in error.errors()
+            {"loc": [_plain(part) for part in entry["loc"]], "msg": _plain(in_words(entry))} for entry in error.errors()
         ]
-        detail = "; ".join(f"{'.'.join(str(part) for part in entry['loc'])}: {entry['msg']}" for entry in errors[:5])
-        return answer(422, Invalid.type, Invalid.title, detail, errors)
+        return answer(422, Invalid.type, Invalid.title, _told(errors), errors)
 
     @app.exception_handler(HTTPException)
     def _http(_request: Request, error: HTTPException) -> JSONResponse:

@@ -83,9 +83,8 @@ async def _known_parameters(request: Request) -> None:
     known = {field.alias for dependant in _flat(route.dependant) for field in dependant.query_params}
     unknown = sorted(request.query_params.keys() - known)
     if unknown:
-        errors = [{"loc": ["query", name[:80]], "msg": "there is no such parameter here"} for name in unknown[:5]]
-        allowed = ", ".join(sorted(known)) or "none"
-        raise Invalid(f"there is no parameter {unknown[0][:80]!r} here: there is {allowed}", errors=errors)
+        msg = f"there is no such parameter here: there is {', '.join(sorted(known)) or 'none'}"
+        raise Invalid.of([{"loc": ["query", name[:80]], "msg": msg} for name in unknown[:5]])
 
 
 def _flat(dependant: Dependant) -> list[Dependant]:

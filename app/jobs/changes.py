@@ -19,7 +19,7 @@ def with_resources(session: Session, settings: Settings, job: Job, given: dict[s
     spec = checked(settings, job.spec | {"resources": resources})
     errors = references.executor_errors(session, spec)
     if errors:
-        raise InvalidSpec("; ".join(f"{'.'.join(entry['loc'])}: {entry['msg']}" for entry in errors), errors=errors)
+        raise InvalidSpec.of(errors)
     paths = _paths(given, "resources")
     return {
         "spec": job.spec | {"resources": spec.resources.model_dump(mode="json")},

@@ -16,22 +16,19 @@ def checked(settings: Settings, data: object) -> JobSpec:
         spec = parse_spec(data)
     except SpecError as error:
         # What was given is not repeated: it may hold anything, secrets included.
-        errors = [{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors]
-        detail = "; ".join(f"{'.'.join(map(str, entry.loc)) or 'body'}: {entry.msg}" for entry in error.errors)
-        raise InvalidSpec(detail, errors=errors) from None
+        raise InvalidSpec.of([{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors]) from None
     if spec.resources.executor == "slurm" and (spec.resources.time_limit_min or settings.slurm_time_limit_min) is None:
         msg = "Slurm wants to know how long a job may take: give minutes, or have MCN_SLURM_TIME_LIMIT_MIN set"
-        errors = [{"loc": ["resources", "time_limit_min"], "msg": msg}]
-        raise InvalidSpec(f"resources.time_limit_min: {msg}", errors=errors)
+        raise InvalidSpec.of([{"loc": ["resources", "time_limit_min"], "msg": msg}])
     if spec.resources.executor == "local" and spec.resources.nodes > 1:
         msg = "a job on the service's own machines has one node: leave it out, or take executor slurm"
-        raise InvalidSpec(f"resources.nodes: {msg}", errors=[{"loc": ["resources", "nodes"], "msg": msg}])
+        raise InvalidSpec.of([{"loc": ["resources", "nodes"], "msg": msg}])
     _, _, path = spec.dataset.name.partition(":")
     if path:
         try:
             find_path(path, settings.roots)
         except ValueError as error:
-            raise InvalidSpec(str(error), errors=[{"loc": ["dataset", "name"], "msg": str(error)}]) from None
+            raise InvalidSpec.of([{"loc": ["dataset", "name"], "msg": str(error)}]) from None
     return spec
 
 

@@ -77,7 +77,7 @@ def check(session: Session, spec: JobSpec, looked_up: LookedUp | None = None) ->
                 configs[field] = found.config
     errors = errors or _misfits(configs) or executor_errors(session, spec)
     if errors:
-        raise InvalidSpec("; ".join(f"{'.'.join(entry['loc'])}: {entry['msg']}" for entry in errors), errors=errors)
+        raise InvalidSpec.of(errors)
     return References(tuple(needed), tuple(job for job, state in needed.items() if state not in FINAL))
 
 

@@ -20,11 +20,12 @@ from app.openapi import EVENT_STREAM, JOB_BODY
 from app.paging import Cursor, Limit
 from app.roles import Role
 from app.session import Configured, Reading, Writing
+from core.spec.fields import ONE_LINE
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(max_length=64, description="`job_` and 26 characters")]
 _member = needs(Role.member)
-Word = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Word = Annotated[str | None, Query(max_length=200, pattern=ONE_LINE)]
 
 
 @router.post(

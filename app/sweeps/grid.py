@@ -33,7 +33,7 @@ def check(grid: Grid) -> None:
         msg = f"this would be {count:,} points, {MAX_POINTS:,} are allowed: give fewer values, or several sweeps"
         errors = [{"loc": ["grid"], "msg": msg}]
     if errors:
-        raise Invalid("; ".join(f"{'.'.join(error['loc'])}: {error['msg']}" for error in errors), errors=errors)
+        raise Invalid.of(errors)
 
 
 def _mistakes(grid: Grid) -> Iterator[tuple[str, str]]:
@@ -101,8 +101,7 @@ class Mistakes:
         """Raises InvalidSpec."""
         errors = list(self._found.values())
         if errors:
-            shown = [f"{'.'.join(map(str, entry['loc']))}: {entry['msg']}" for entry in errors[:5]]
-            raise InvalidSpec("; ".join(shown), errors=errors)
+            raise InvalidSpec.of(errors)
 
     def _place(self, given: Given, error: dict[str, Any]) -> list[Any]:
         """Where a mistake in a specification was made: in the grid, if it gave that field or a part of it."""

@@ -18,10 +18,11 @@ from app.session import Configured, Reading, Writing
 from app.settings import Settings
 from app.sweeps import grid, queries, ranking, schemas, service
 from app.sweeps.placement import plan
+from core.spec.fields import ONE_LINE
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 SweepId = Annotated[str, Path(max_length=64, description="`swp_` and 26 characters")]
-Metric = Annotated[str | None, Query(max_length=200, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Metric = Annotated[str | None, Query(min_length=1, max_length=200, pattern=ONE_LINE)]
 
 
 @router.post(

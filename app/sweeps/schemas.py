@@ -16,7 +16,7 @@ FieldPath = Annotated[
 Values = Annotated[list[Any], Field(min_length=1)]
 Mode = Literal["max", "min"]
 # What is measured while a job trains.
-_DURING = (
+DURING = (
     r"^(val/(accuracy_(fused|ensemble|expert_[0-9]{1,2})|loss_global)"
     r"|train/(accuracy_(fused|expert_0)|loss_(total|global|individual|distillation)))$"
 )
@@ -34,7 +34,7 @@ class EarlyStopping(_Given):
     null goes by the metric.
     """
 
-    metric: Annotated[str, StringConstraints(max_length=100, pattern=_DURING)] | None = None
+    metric: Annotated[str, StringConstraints(max_length=100, pattern=DURING)] | None = None
     mode: Mode | None = None
     min_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import ValidationError
@@ -21,7 +22,8 @@ from app.settings import Settings
 from app.sweeps import grid, queries
 from app.sweeps.estimate import estimate
 from app.sweeps.placement import Planned, place, plan, store_jobs
-from app.sweeps.schemas import NewSweep
+from app.sweeps.schemas import DURING, NewSweep
+from core.spec.fields import in_words
 from core.spec.load import MAX_DEPTH
 
 _POINTS = insert(SQLModel.metadata.tables["sweep_points"])
@@ -36,9 +38,7 @@ def read(data: object) -> NewSweep:
             raise ValueError
         asked = NewSweep.model_validate(data)
     except ValidationError as error:
-        errors = [_told(entry["loc"], entry["msg"]) for entry in error.errors(include_url=False)][:20]
-        detail = "; ".join(f"{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in errors[:5])
-        raise Invalid(detail, errors=errors) from None
+        raise Invalid.of([_told(entry) for entry in error.errors(include_url=False)][:20]) from None
     except (ValueError, RecursionError):
         msg = f"the body has a number or a character that JSON cannot carry, or is nested over {MAX_DEPTH} levels deep"
         raise Invalid(msg) from None
@@ -61,10 +61,16 @@ def _is_deep(data: object) -> bool:
     return bool(level)
 
 
-def _told(loc: tuple[int | str, ...], msg: str) -> dict[str, Any]:
-    if "[key]" in loc:
+def _told(entry: Mapping[str, Any]) -> dict[str, Any]:
+    if "[key]" in entry["loc"]:
         return {"loc": ["grid"], "msg": "its keys are paths of a specification, such as fusion.type or experts.0.arch"}
-    return {"loc": list(loc), "msg": msg}
+    return {
+        "loc": list(entry["loc"]),
+        "msg": in_words(
+            entry,
+            {DURING: "must be measured during training: val/accuracy_fused, val/loss_global, train/loss_total, .."},
+        ),
+    }
 
 
 def _check_stopping(kind: object, metric: str | None) -> None:
@@ -75,7 +81,7 @@ def _check_stopping(kind: object, metric: str | None) -> None:
         wrong = "an expert alone has no such metric: take val/accuracy_expert_0, or leave it out"
     if wrong is not None:
         loc = ["early_stopping"] if kind == "evaluate" else ["early_stopping", "metric"]
-        raise Invalid(f"{'.'.join(loc)}: {wrong}", errors=[{"loc": loc, "msg": wrong}])
+        raise Invalid.of([{"loc": loc, "msg": wrong}])
 
 
 def preview(session: Session, asked: NewSweep, planned: list[Planned]) -> dict[str, Any]:

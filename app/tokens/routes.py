@@ -15,9 +15,10 @@ from app.errors import Conflict, Forbidden, Invalid, NotFound
 from app.models import Token
 from app.roles import Role
 from app.session import Reading, Writing
+from core.spec.fields import ONE_LINE
 
 router = APIRouter(tags=["tokens"])
-Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=r"^[^\x00-\x1f\x7f]+$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=ONE_LINE)]
 RoleName = Literal["viewer", "member", "admin"]
 
 

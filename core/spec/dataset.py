@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from core.spec.fields import Fraction, Part, Positive, Seed
+from core.spec.fields import ONE_LINE, Fraction, Part, Positive, Seed
 
 NAMED_DATASETS = ("digits", "cifar10", "cifar100")
 PATH_DATASETS = ("imagefolder", "npz")
@@ -44,7 +44,7 @@ class DatasetSpec(Part):
     `image_size` is for image folders alone, whose pictures are brought to one size (square, in pixels).
     """
 
-    name: Annotated[str, StringConstraints(max_length=4096, pattern=r"^[^\x00-\x1f\x7f]+$")] = "digits"
+    name: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=ONE_LINE)] = "digits"
     split: Split = Split()
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -19,8 +20,10 @@ class Part(BaseModel):
 # What reaches a scheduler's command line or a file name is held to this: no blank, quote, slash or newline, 64 at most.
 SAFE_WORD = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 Word = Annotated[str, StringConstraints(pattern=SAFE_WORD)]
-# Free text a person reads; control characters (NUL among them) would break terminals and PostgreSQL.
-Text = Annotated[str, StringConstraints(pattern=r"^[^\x00-\x1f\x7f]*$", max_length=200)]
+# Text that a person reads; control characters (NUL among them) would break terminals and PostgreSQL.
+ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+Text = Annotated[str, StringConstraints(pattern=ONE_LINE, max_length=200)]
+GRES = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
 
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 NonNegative = Annotated[float, Field(ge=0.0, le=1e9)]
@@ -29,8 +32,45 @@ Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
-JobId = Annotated[str, StringConstraints(pattern=rf"^job_{ULID}$")]
+JOB_ID = rf"^job_{ULID}$"
+JobId = Annotated[str, StringConstraints(pattern=JOB_ID)]
+NO_NUL = r"^[^\x00]+$"
 COMPONENT_NAME = r"^(expert_(0|[1-9][0-9]{0,2})|fusion|head|complete)$"
+# What patterns ask for, in words.
+_ASKED = {
+    SAFE_WORD: "must be letters, digits and _ . - with a letter or digit first, 64 at most",
+    GRES: "must be letters, digits and _ . : - with a letter or digit first, 64 at most",
+    ONE_LINE: "must be one line, without control characters",
+    JOB_ID: "must be job_ and 26 characters",
+    NO_NUL: "must be without NUL",
+}
+_PYDANTIC = {
+    "Value error, ": "",
+    "Input should": "must",
+    "Tuple should": "must",
+    "List should": "must",
+    "Dictionary should": "must",
+    "String should": "must",
+    "must be a valid integer": "must be an integer",
+    "must be a valid array": "must be a list",
+    "must be a valid": "must be a",
+    " after validation": "",
+}
+
+
+def in_words(entry: Mapping[str, Any], asked: Mapping[str, str] = {}) -> str:
+    """What an entry of a `ValidationError` says, for a person; `asked` tells of further patterns."""
+    if entry["type"] == "extra_forbidden":
+        return "there is no such field"
+    if entry["type"] == "string_pattern_mismatch":
+        pattern = entry["ctx"]["pattern"]
+        return {**_ASKED, **asked}.get(pattern) or f"must match {pattern}"
+    if entry["type"] in ("dict_type", "model_type", "model_attributes_type"):
+        return "must be an object"
+    message = str(entry["msg"])
+    for theirs, ours in _PYDANTIC.items():
+        message = message.replace(theirs, ours)
+    return message[:1].lower() + message[1:]
 
 
 class ComponentRef(Part):
@@ -41,7 +81,7 @@ class ComponentRef(Part):
 
     job: JobId | None = None
     component: Annotated[str, StringConstraints(max_length=64)] | None = None
-    path: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=r"^[^\x00]+$")] | None = None
+    path: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=NO_NUL)] | None = None
 
     @model_validator(mode="before")
     @classmethod

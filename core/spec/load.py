@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from core.spec.fields import in_words
 from core.spec.jobs import KINDS, JobSpec
 
 MAX_BYTES = 1 << 20
@@ -176,23 +177,9 @@ def _within(inner: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
 def _field_error(entry: Any) -> FieldError:
     # A union adds the name of the branch it tried to the location; a person knows fields only.
     loc = tuple(part for part in entry["loc"] if isinstance(part, int) or not _is_branch(part))
-    message = (
-        entry["msg"]
-        .removeprefix("Value error, ")
-        .replace("Input should", "must")
-        .replace("must be a valid integer", "must be an integer")
-        .replace("must be a valid array", "must be a list")
-        .replace("must be a valid", "must be a")
-        .replace("Tuple should", "must")
-        .replace("String should", "must")
-        .replace(" after validation", "")
-    )
-    if entry["type"] == "extra_forbidden":
-        message = "there is no such field"
-        return FieldError(loc, message, "")
     whole = entry["type"] in ("missing", "value_error") and isinstance(entry["input"], dict)
-    given = "" if whole else _short(entry["input"])
-    return FieldError(loc, message[:1].lower() + message[1:], given)
+    given = "" if whole or entry["type"] == "extra_forbidden" else _short(entry["input"])
+    return FieldError(loc, in_words(entry), given)
 
 
 def _is_branch(part: str) -> bool:

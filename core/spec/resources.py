@@ -6,9 +6,9 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from core.spec.fields import Part, Word
+from core.spec.fields import GRES, Part, Word
 
-Gres = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$")]
+Gres = Annotated[str, StringConstraints(pattern=GRES)]
 
 
 class SlurmResources(Part):

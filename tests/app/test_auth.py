@@ -128,3 +128,14 @@ def test_a_browser_may_give_the_token_as_a_password(service: Service) -> None:
         answer = service.http.get(path, auth=("anybody", service.tokens["eve"]))
         assert (answer.status_code, len(answer.content) > 1000) == (200, True), path
     assert service.post("/jobs", EXPERT, user=None).status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"), [(None, 201), ("http://testserver", 201), ("http://evil.example", 403), ("null", 403)]
+)
+def test_no_page_of_another_site_uses_that_password(service: Service, origin: str | None, status: int) -> None:
+    headers = {} if origin is None else {"Origin": origin}
+    answer = service.http.post("/jobs", json=EXPERT, auth=("x", service.tokens["alice"]), headers=headers)
+    assert answer.status_code == status
+    assert service.post("/jobs", EXPERT, user="alice", headers=headers).status_code == 201
+    assert service.http.get("/me", auth=("x", service.tokens["alice"]), headers=headers).status_code == 200
