@@ -461,9 +461,9 @@ MISTAKES: dict[str, tuple[Any, list[Any], str]] = {
     "a name that is too long": (sweep() | {"base": BASE | {"name": "n" * 201}}, ["base", "name"], "at most 200"),
     "stopping nowhere": (sweep(early_stopping=True), ["early_stopping"], "must be an object"),
     "a half": (sweep(early_stopping={"reduction_factor": 1}), ["early_stopping", "reduction_factor"], "equal to 2"),
-    "no such metric": (sweep(early_stopping={"metric": SECRET}), ["early_stopping", "metric"], "measured during training"),
+    "no such metric": (sweep(early_stopping={"metric": SECRET}), ["early_stopping", "metric"], "during training"),
     "after the end": (
-        sweep(early_stopping={"metric": "test/accuracy_fused"}), ["early_stopping", "metric"], "measured during training",
+        sweep(early_stopping={"metric": "test/accuracy_fused"}), ["early_stopping", "metric"], "during training",
     ),
     "an expert's fusion": (
         {"base": EXPERT, "grid": {"training.seed": [1]}, "early_stopping": {"metric": "val/accuracy_fused"}},
