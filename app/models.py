@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, CheckConstraint, Column, Index, Integer, LargeBinary, UniqueConstraint
@@ -149,12 +149,19 @@ class Lease(SQLModel, table=True):
     attempt: int
 
 
+# A worker that has been silent for this long is taken to be away.
+SILENT = timedelta(seconds=30)
+
+
 class Worker(SQLModel, table=True):
     """A machine that trains, and when it was last heard of."""
 
     __tablename__ = "workers"
     host: str = Field(primary_key=True)
     devices: list[str] = Field(sa_column=Column(_JSON, nullable=False))
+    cpus: int = 0
+    # In GiB.
+    memory_gb: float = 0.0
     seen_at: datetime
     # What it saw of Slurm last; null where it has none.
     slurm: dict[str, Any] | None = Field(default=None, sa_column=Column(_JSON))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from dataclasses import dataclass, field
 from functools import lru_cache
 
+import psutil
 from sqlalchemy import Engine
 
 from app.db import make_engine
@@ -15,6 +17,7 @@ from worker.executors.base import Executor
 from worker.executors.local import LocalExecutor
 from worker.executors.slurm import SlurmExecutor
 from worker.rundir import RunDir
+from worker.sizes import Size
 from worker.slurm.cluster import Cluster, find_cluster
 
 
@@ -28,6 +31,11 @@ class Machine:
     devices: tuple[str, ...]
     executors: dict[str, Executor] = field(default_factory=dict)
     slurm: Cluster | None = None
+
+    @property
+    def size(self) -> Size:
+        """How much there is of it."""
+        return Size(len(self.devices), os.cpu_count() or 1, psutil.virtual_memory().total / 2**30)
 
     def run(self, job_id: str, attempt: int) -> RunDir:
         """The files of an attempt."""

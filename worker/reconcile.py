@@ -11,7 +11,7 @@ from sqlmodel import col, select
 
 from app.db import now, reading, transaction
 from app.jobs.states import State
-from app.models import Attempt, Job, Worker
+from app.models import SILENT, Attempt, Job, Worker
 from worker import lifecycle, starting
 from worker.executors.base import Executor, Watched
 from worker.executors.slurm import SlurmExecutor
@@ -20,8 +20,6 @@ from worker.sweeps import stop_losers
 
 log = logging.getLogger(__name__)
 HEARTBEAT = timedelta(seconds=5)
-# Whoever has been silent for this long leads no more.
-SILENT = timedelta(seconds=30)
 # Slurm jobs that nobody waits for are looked for this long after the last attempt has ended.
 AFTERMATH = timedelta(minutes=5)
 
@@ -117,7 +115,10 @@ def heartbeat(machine: Machine) -> None:
         if known is not None and told and now() - known.seen_at < HEARTBEAT:
             return
     with transaction(machine.engine) as session:
-        session.merge(Worker(host=machine.host, devices=list(machine.devices), seen_at=now(), slurm=slurm))
+        size, devices = machine.size, list(machine.devices)
+        row = Worker(host=machine.host, devices=devices, cpus=size.cpus, memory_gb=size.memory_gb, seen_at=now())
+        row.slurm = slurm
+        session.merge(row)
 
 
 def reconcile(machine: Machine) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 from ulid import ULID
 
 from app.db import now, transaction
 from app.jobs.states import Reason, State, move
-from app.models import Attempt, Component, Job, Lease, Sweep
+from app.models import SILENT, Attempt, Component, Job, Lease, Sweep, Worker
 from worker.executors.base import Handle, LaterError, Life, Order, RefusedError, Seen
 from worker.lifecycle import end, not_started, update_attempt
 from worker.machine import Machine
+from worker.sizes import Size, devices_of, fits, lack
 from worker.sweeps import full
 
 # The time between Slurm's signal and the end: this much before a checkpoint was ever measured, and at least this much.
@@ -91,29 +90,40 @@ def _queued(session: Session, executor: str) -> SelectOfScalar[Job]:
 
 
 def _claim_local(session: Session, machine: Machine) -> Claimed | None:
+    """The first job in the queue that this machine can train, once enough of its devices are free."""
     held = set(session.exec(select(Lease.device).where(Lease.host == machine.host)))
     free = [device for device in machine.devices if device not in held]
-    job = session.exec(_queued(session, "local").limit(1)).first() if free else None
-    if job is None:
+    if not free:
         return None
-    wanted = max(1, job.spec["resources"]["gpus"] or 1)
-    too_much = _beyond(machine, job.spec["resources"], wanted)
-    if too_much:
-        move(session, job.id, State.failed, reason=Reason.code_error, message=too_much)
-        return None
-    if len(free) < wanted:
-        return None
-    devices = free[:wanted]
+    for job in session.exec(_queued(session, "local").execution_options(yield_per=20)):
+        asked = job.spec["resources"]
+        if fits(asked, machine.size):
+            wanted = devices_of(asked)
+            return _claim_here(session, machine, job, free[:wanted]) if wanted <= len(free) else None
+        others = _others(session, machine)
+        if not any(fits(asked, size) for size in others):
+            message = lack(asked, [machine.size, *others])
+            move(session, job.id, State.failed, reason=Reason.code_error, message=message)
+            return None
+    return None
+
+
+def _others(session: Session, machine: Machine) -> list[Size]:
+    """The sizes of the other machines that are there."""
+    there = select(Worker).where(Worker.host != machine.host, col(Worker.seen_at) > now() - SILENT)
+    return [Size(len(worker.devices), worker.cpus, worker.memory_gb) for worker in session.exec(there)]
+
+
+def _claim_here(session: Session, machine: Machine, job: Job, devices: list[str]) -> Claimed | None:
     attempt = _new_attempt(session, job, executor="local", host=machine.host, devices=devices)
     if attempt is None:
         return None
     session.add_all(
         Lease(host=machine.host, device=device, job_id=job.id, attempt=attempt.number) for device in devices
     )
-    device = "cpu" if devices[0].startswith("cpu") else None
-    task = _task(_Files(session, machine), job, attempt, device=device)
-    run = machine.run(job.id, attempt.number)
-    return Claimed([attempt], [task | {"processes": wanted}], Order([run], "", job.spec["resources"], devices=devices))
+    task = _task(_Files(session, machine), job, attempt, device="cpu" if devices[0].startswith("cpu") else None)
+    order = Order([machine.run(job.id, attempt.number)], "", job.spec["resources"], devices=devices)
+    return Claimed([attempt], [task | {"processes": len(devices)}], order)
 
 
 def _claim_slurm(session: Session, machine: Machine) -> Claimed | None:
@@ -164,19 +174,6 @@ def _claim_slurm(session: Session, machine: Machine) -> Claimed | None:
         at_once=at_once,
     )
     return Claimed(attempts, tasks, order)
-
-
-def _beyond(machine: Machine, asked: dict[str, Any], devices: int) -> str | None:
-    """What a job asks for that this machine will never have."""
-    cpus, memory_gb = os.cpu_count() or 1, psutil.virtual_memory().total / 2**30
-    if devices > len(machine.devices):
-        return f"it asks for {devices} GPUs, this machine has {', '.join(machine.devices)}: change resources.gpus"
-    # A few threads more than there are cores do little harm, and the default must do on any machine.
-    if asked["cpus"] > max(4, cpus):
-        return f"it asks for {asked['cpus']} threads, this machine has {cpus} cores: change resources.cpus"
-    if (asked["memory_gb"] or 0) > memory_gb:
-        return f"it asks for {asked['memory_gb']} GB, this machine has {memory_gb:.0f}: change resources.memory_gb"
-    return None
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import Any
 
 from fastapi import APIRouter
@@ -12,7 +11,7 @@ from sqlmodel import Session, col, select
 from app.auth import Viewer
 from app.db import iso, now
 from app.jobs.states import Reason, State
-from app.models import Attempt, Job, Lease, Worker
+from app.models import SILENT, Attempt, Job, Lease, Worker
 from app.session import Configured, Reading
 from app.settings import Settings
 from core.spec import FusionSpec
@@ -20,7 +19,6 @@ from core.spec.catalogue import ARCHITECTURE_FACTS, DATASET_FACTS
 from core.spec.recipes import EXPERT_RECIPES, FUSION_RECIPES, dimension_factors
 
 router = APIRouter()
-SILENT_AFTER = timedelta(seconds=30)
 
 
 @router.get("/catalogue", tags=["catalogue"])
@@ -97,7 +95,9 @@ def get_cluster(_asks: Viewer, session: Reading) -> dict[str, Any]:
         {
             "host": worker.host,
             "seen_at": iso(worker.seen_at),
-            "alive": now() - worker.seen_at < SILENT_AFTER,
+            "cpus": worker.cpus,
+            "memory_gb": round(worker.memory_gb, 1),
+            "alive": now() - worker.seen_at < SILENT,
             "devices": [
                 {"device": device, "job": held[worker.host, device].job_id if (worker.host, device) in held else None}
                 for device in worker.devices

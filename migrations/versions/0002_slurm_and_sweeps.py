@@ -53,10 +53,14 @@ def upgrade() -> None:
 
     with op.batch_alter_table("workers", schema=None) as batch_op:
         batch_op.add_column(sa.Column("slurm", sa.JSON(none_as_null=True), nullable=True))
+        batch_op.add_column(sa.Column("cpus", sa.Integer(), nullable=False, server_default="0"))
+        batch_op.add_column(sa.Column("memory_gb", sa.Float(), nullable=False, server_default="0"))
 
 
 def downgrade() -> None:
     with op.batch_alter_table("workers", schema=None) as batch_op:
+        batch_op.drop_column("memory_gb")
+        batch_op.drop_column("cpus")
         batch_op.drop_column("slurm")
 
     with op.batch_alter_table("jobs", schema=None) as batch_op:

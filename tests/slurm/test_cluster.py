@@ -79,19 +79,6 @@ def test_a_job_of_high_priority_warns_and_requeues_one_of_low(slurm: Cluster, tm
     assert low.log() == ["start 0", "warned", "start 1"]
 
 
-def test_jobs_of_a_node_that_dies_start_again_on_another(slurm: Cluster, tmp_path: Path) -> None:
-    job = Job(slurm, tmp_path, "--requeue")
-    job.wait_for("start 0")
-    node, pid = job.show("nodelist"), job.pid()
-    slurm.kill_node(int(node[1:]))
-    _ends(pid)
-    job.wait_for("start 1")
-    assert slurm.nodes_in("down") == [node]
-    assert job.show("nodelist") != node
-    slurm.start_node(int(node[1:]))
-    wait_until(lambda: slurm.nodes_in("idle") == [node], "the node's return")
-
-
 @pytest.mark.parametrize("end", ["stop_controller", "kill_controller"])
 def test_a_new_controller_knows_the_queue(slurm: Cluster, tmp_path: Path, end: str) -> None:
     running = Job(slurm, tmp_path, "--nodes=2", "--exclusive")

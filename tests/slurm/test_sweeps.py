@@ -18,7 +18,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.e2e.running import Running, once
 from tests.slurm.cluster import Cluster
-from tests.slurm.service import lab_service, on_slurm, quick
+from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion
 from worker.machine import machine_of
 from worker.reconcile import reconcile, start_all
 from worker.slurm import commands
@@ -68,6 +68,27 @@ def test_thirty_points_are_one_array_and_one_is_done_again_alone(lab: Running, s
     board = lab.api.get(f"/sweeps/{sweep['id']}")["leaderboard"]
     assert [row["n"] for row in board] == [POINTS // 2] * 2
     assert board[0]["mean"] >= board[1]["mean"]
+
+
+def test_what_lags_behind_is_stopped_in_slurm(lab: Running, slurm: Cluster) -> None:
+    grid = {"training.components.experts.lr": [0.005, 1e-8, 2e-8], "training.components.head.lr": [1e-8]}
+    early = {"metric": "val/accuracy_expert_0", "min_epochs": 2, "reduction_factor": 2}
+    body = {"name": "asha", "base": on_slurm(slow_fusion()), "grid": grid, "max_parallel": 2, "early_stopping": early}
+    sweep = lab.api.post("/sweeps", body)
+
+    def ended() -> bool:
+        counts = lab.api.get(f"/sweeps/{sweep['id']}")["counts"]
+        return bool(counts["succeeded"] + counts["failed"] + counts["cancelled"] == 3)
+
+    once(ended, "the end of the sweep", 120)
+    shown = lab.api.get(f"/sweeps/{sweep['id']}")
+    assert shown["counts"]["failed"] == 0
+    assert shown["counts"]["cancelled"] == shown["stopped_early"] >= 1
+    assert shown["leaderboard"][0]["values"]["training.components.experts.lr"] == 0.005
+    for job in lab.api.get("/jobs", sweep=sweep["id"], state="cancelled")["items"]:
+        assert "not among the best" in job["message"]
+        assert job["progress"]["fraction"] < 1
+    once(lambda: not slurm.jobs(), "the end of their processes", 30)
 
 
 def kill_one(lab: Running, jobs: Container[str]) -> str:

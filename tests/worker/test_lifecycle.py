@@ -6,11 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 from sqlmodel import select
 
 from app.db import now, reading, transaction
 from app.jobs.states import State
-from app.models import Attempt, Job, Lease
+from app.models import SILENT, Attempt, Job, Lease, Worker
 from tests.app.api import EXPERT, Service
 from worker.executors.base import Handle, Order, Seen
 from worker.executors.local import START_LIMIT_S, LocalExecutor
@@ -173,7 +174,23 @@ def test_more_gpus_than_there_are_is_said_at_once(service: Service, inline: Inli
     start_all(service.machine)
     job = job_of(service, job_id)
     assert job["state"] == "failed"
-    assert "asks for 3 GPUs" in job["message"]
+    assert "asks for 3 GPUs, no machine here has more than 1: change resources.gpus" in job["message"]
+
+
+def test_a_job_for_a_larger_machine_is_left_to_it(service: Service, inline: Inline) -> None:
+    large, small = (service.submit(EXPERT | {"resources": {"gpus": gpus}}) for gpus in (3, 1))
+    larger = Worker(host="there", devices=["0", "1", "2"], cpus=2, memory_gb=8, seen_at=now())
+    with transaction(service.app.state.engine) as session:
+        session.add(larger)
+    start_all(service.machine)
+    assert [job_of(service, job_id)["state"] for job_id in (large, small)] == ["queued", "starting"]
+    # One that is away will not take it.
+    inline.living.clear()
+    with transaction(service.app.state.engine) as session:
+        session.execute(update(Worker).values(seen_at=now() - SILENT))
+    tend_local(service.machine)
+    start_all(service.machine)
+    assert job_of(service, large)["state"] == "failed"
 
 
 def test_a_lost_process_is_replaced_until_it_has_been_lost_too_often(service: Service, inline: Inline) -> None:
