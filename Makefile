@@ -44,7 +44,8 @@ bench: $(READY)  ## the benchmarks, as tables of ratios measured side by side
 	@$(BIN)/python -m tests.benchmarks
 
 soak: $(READY)  ## the long repetitions that `make test` runs a few of
-	@MCN_SOAK=1 $(BIN)/python -m pytest -n $(JOBS) -m soak
+	@$(BIN)/python -m pytest -n $(JOBS) -m soak
+	@MCN_SOAK=1 $(BIN)/python -m pytest tests/app/test_schema.py
 
 lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock

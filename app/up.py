@@ -44,6 +44,37 @@ def commands(settings: Settings) -> dict[str, list[str]]:
     }
 
 
+class Restarts:
+    """When a part that has ended is started again: at once, unless it has kept ending; and never not at all.
+
+    A database that is away for a minute would otherwise leave nothing that could use it when it is back.
+    """
+
+    SOON_S = 10.0
+    AT_ONCE = 3
+    MOST_S = 10.0
+
+    def __init__(self) -> None:
+        self.due_at: float | None = None
+        self._started_at = float("-inf")
+        self._in_a_row = 0
+
+    def plan(self, at: float) -> float:
+        """Takes note of an end; gives the seconds to wait, none for the first ends soon after a start."""
+        self._in_a_row = self._in_a_row + 1 if at - self._started_at < self.SOON_S else 0
+        late = self._in_a_row - self.AT_ONCE
+        delay_s = 0.0 if late < 0 else min(2.0**late, self.MOST_S)
+        self.due_at = at + delay_s
+        return delay_s
+
+    def is_due(self, at: float) -> bool:
+        """Whether it is to be started now; then it counts as started."""
+        if self.due_at is None or at < self.due_at:
+            return False
+        self.due_at, self._started_at = None, at
+        return True
+
+
 class Parts:
     """The processes of the service; one that dies is started again."""
 
@@ -52,7 +83,7 @@ class Parts:
         self._say = say
         self._commands = commands(settings)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._restarts: dict[str, list[float]] = {name: [] for name in self._commands}
+        self._restarts = {name: Restarts() for name in self._commands}
 
     def start(self, name: str) -> None:
         """Starts one part, in a session of its own: Ctrl-C is for us to pass on."""
@@ -85,16 +116,17 @@ class Parts:
             time.sleep(0.05)
 
     def watch(self) -> None:
-        """Starts again what has died: at once, but no more than five times a minute."""
+        """Starts again what has died."""
         for name, process in list(self._processes.items()):
             if process.poll() is None:
                 continue
-            recent = [at for at in self._restarts[name] if time.monotonic() - at < 60.0]
-            if len(recent) >= 5:
-                raise CannotStart(f"the {name} keeps ending; see {self._settings.data_dir / f'{name}.log'}")
-            self._restarts[name] = [*recent, time.monotonic()]
-            self._say(f"The {name} ended (exit code {process.returncode}); it is started again.")
-            self.start(name)
+            restarts = self._restarts[name]
+            if restarts.due_at is None:
+                delay_s = restarts.plan(time.monotonic())
+                again = "again" if delay_s == 0 else f"again in {delay_s:.0f} s; {name}.log in the data folder says why"
+                self._say(f"The {name} ended (exit code {process.returncode}); it is started {again}.")
+            if restarts.is_due(time.monotonic()):
+                self.start(name)
 
     def stop(self) -> None:
         """Ends all parts; training processes are not among them."""
