@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import delete
+from sqlalchemy import delete, tuple_
 from sqlmodel import Session, col, select
 
 from app.models import Chunk, Points, Series
@@ -198,12 +198,19 @@ def extremes(session: Session, key: str, until: Mapping[str, int]) -> dict[str, 
     jobs = list(until)
     for start in range(0, len(jobs), CHUNK):
         its = chunks.where(col(Series.job_id).in_(jobs[start : start + CHUNK]))
-        for job_id, series_id, number, first_step, last_step, low, high in session.exec(its).all():
-            if first_step > until[job_id]:
-                continue
-            if last_step > until[job_id]:
-                low, high = _extremes(_within(_read(session, series_id, [number]), None, until[job_id]).values)
-            found.setdefault(job_id, []).append((low, high))
+        # Of a chunk that goes beyond the step, one a job at most, the points themselves are needed.
+        cut: dict[tuple[int, int], str] = {}
+        for job_id, series_id, number, first_step, last_step, low, high in session.exec(its):
+            if last_step <= until[job_id]:
+                found.setdefault(job_id, []).append((low, high))
+            elif first_step <= until[job_id]:
+                cut[series_id, number] = job_id
+        place = tuple_(Points.series_id, Points.number)
+        query = select(Points.series_id, Points.number, Points.steps, Points.values).where(place.in_(list(cut)))
+        for series_id, number, steps, values in session.exec(query) if cut else ():
+            job_id = cut[series_id, number]
+            inside = np.frombuffer(steps, dtype="<i8") <= until[job_id]
+            found.setdefault(job_id, []).append(_extremes(np.frombuffer(values, dtype="<f8")[inside]))
     return {
         job_id: (
             min((low for low, _ in pairs if low is not None), default=None),
