@@ -91,7 +91,7 @@ def demo() -> None:
                 raise typer.Exit(1)
             out.print(f"API and docs: {configured.api_url}/docs  (token: {configured.data_dir / 'admin-token'})")
             if sys.stdout.isatty():
-                out.print("The service stays up until Ctrl-C; try `mcn jobs` in another terminal.")
+                out.print(f"The service stays up until Ctrl-C; try `{sys.argv[0]} jobs` in another terminal.")
                 wait_for_signal(parts)
     except CannotStart as error:
         fail(str(error))
