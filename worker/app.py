@@ -17,6 +17,7 @@ from worker.machine import this_machine
 
 log = logging.getLogger(__name__)
 SUPERVISE_S = 0.2
+STOP_LIMIT_S = 10.0
 
 settings = Settings()
 app = Celery("mcn")
@@ -59,6 +60,9 @@ def _supervise(**_: Any) -> None:
 @worker_shutting_down.connect
 def _stop(**_: Any) -> None:
     _stopping.set()
+    # The round that is under way ends. Celery would then wait some seconds for messages, which are mere nudges.
+    if _one_round.acquire(timeout=STOP_LIMIT_S):
+        os._exit(0)
 
 
 def _loop() -> None:
