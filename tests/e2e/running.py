@@ -42,7 +42,7 @@ def fusion(**training: Any) -> dict[str, Any]:
         "experts": [{"arch": "convnet_small", "feature_dim": 16}],
         "num_experts": 2,
         "dataset": {"name": "digits", "split": SPLIT},
-        "training": {"epochs": 60, "batch_size": 32, **training},
+        "training": {"epochs": 30, "batch_size": 32, **training},
         "resources": {"cpus": 1},
         "checkpoint": {"every_steps": 3},
     }
