@@ -34,7 +34,11 @@ def start_all(machine: Machine) -> None:
 def tend_local(machine: Machine) -> int:
     """Tends every attempt on this machine; gives how many there are."""
     watched = _watched(machine, Attempt.host == machine.host, Attempt.executor == "local")
-    return _tend(machine, machine.executors["local"], watched)
+    count = _tend(machine, machine.executors["local"], watched)
+    if count:
+        # Epochs may take less time than there is between two rounds.
+        stop_losers(machine.engine)
+    return count
 
 
 def _watched(machine: Machine, *where: Any) -> list[Watched]:

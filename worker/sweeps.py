@@ -44,10 +44,10 @@ class _Due(NamedTuple):
 
 
 def stop_losers(engine: Engine) -> list[str]:
-    """Judges jobs that have come to their next rung, and has those stopped that are not among the best of it.
+    """Judges jobs that have come to their next rungs, and has those stopped that are not among the best of one.
 
-    A job is judged once at a rung, and only at the highest that it has come to; an event `rung` says how. Gives the ids
-    of the jobs that are to stop.
+    A job is judged once at each rung that it comes to, and at no other once it is to stop; an event `rung` says how.
+    Gives the ids of the jobs that are to stop.
     """
     with reading(engine) as session:
         if not _due(session):
@@ -55,15 +55,19 @@ def stop_losers(engine: Engine) -> list[str]:
     with transaction(engine) as session:
         # Of two workers that come here the second finds what the first has judged.
         serialize_events(session)
-        return [due.job_id for due in _due(session) if not _goes_on(session, due)]
+        stopped: list[str] = []
+        for due in sorted(_due(session), key=lambda due: (due.rung, due.job_id)):
+            if due.job_id not in stopped and not _goes_on(session, due):
+                stopped.append(due.job_id)
+        return stopped
 
 
-def rung_of(epochs_done: int, epochs: int, min_epochs: int, reduction_factor: int) -> int | None:
-    """The highest rung (in epochs) that a job has come to; None before the first, and none at its very end."""
-    reached = None
+def rungs_of(epochs_done: int, epochs: int, min_epochs: int, reduction_factor: int) -> list[int]:
+    """The rungs (in epochs) that a job has come to, the lowest first; there is none at its very end."""
+    reached: list[int] = []
     rung = min_epochs
     while rung <= epochs_done and rung < epochs:
-        reached = rung
+        reached.append(rung)
         rung *= reduction_factor
     return reached
 
@@ -81,9 +85,9 @@ def _due(session: Session) -> list[_Due]:
         steps = _steps_an_epoch(progress)
         if steps is not None:
             epochs = (progress["step"] // steps, progress["epochs"])
-            rung = rung_of(*epochs, asked["min_epochs"], asked["reduction_factor"])
-            if rung is not None and (job_id, rung) not in _judged:
-                found.append(_Due(job_id, sweep_id, kind, asked, rung))
+            for rung in rungs_of(*epochs, asked["min_epochs"], asked["reduction_factor"]):
+                if (job_id, rung) not in _judged:
+                    found.append(_Due(job_id, sweep_id, kind, asked, rung))
     told = select(Event.job_id, Event.data).where(Event.type == "rung")
     told = told.where(col(Event.job_id).in_([due.job_id for due in found]))
     _judged.update((job_id, data["rung"]) for job_id, data in session.exec(told))
@@ -120,12 +124,19 @@ def _goes_on(session: Session, due: _Due) -> bool:
 
 
 def _values(session: Session, sweep_id: str, rung: int, metric: str, mode: ranking.Mode) -> dict[str, float | None]:
-    """The best value up to a rung of every job of a sweep that has come there; None where it is not finite."""
-    its = select(Job.id, Job.progress).where(col(Job.id).in_(select(Point.job_id).where(Point.sweep_id == sweep_id)))
+    """The best value up to a rung of every job of a sweep that has come there; None where it is not finite.
+
+    One that was stopped at a lower rung has not come there, however far it went until it heard of it.
+    """
+    points = select(Point.job_id).where(Point.sweep_id == sweep_id)
+    stopped = select(Event.job_id, Event.data).join(Job, col(Job.id) == col(Event.job_id))
+    stopped = stopped.where(Event.type == "rung", col(Event.job_id).in_(points))
+    stopped = stopped.where(col(Job.state).in_((State.cancelling, State.cancelled)))
+    below = {job_id for job_id, data in session.exec(stopped) if data["rung"] < rung and not data["kept"]}
     until: dict[str, int] = {}
-    for job_id, progress in session.exec(its):
+    for job_id, progress in session.exec(select(Job.id, Job.progress).where(col(Job.id).in_(points))):
         steps = _steps_an_epoch(progress)
-        if progress and steps is not None and progress["step"] >= rung * steps:
+        if progress and steps is not None and progress["step"] >= rung * steps and job_id not in below:
             until[job_id] = rung * steps
     found = store.extremes(session, metric, until)
     return {job_id: high if mode == "max" else low for job_id, (low, high) in found.items()}

@@ -16,7 +16,7 @@ from app.jobs.states import State, move
 from app.metrics import store
 from app.models import Event, Job, Point, Sweep
 from worker import sweeps
-from worker.sweeps import full, rung_of, stop_losers
+from worker.sweeps import full, rungs_of, stop_losers
 
 STEPS = 10
 EPOCHS = 27
@@ -108,24 +108,24 @@ def test_what_a_sweep_found_counts_for_the_sweep_that_made_it(engine: Engine) ->
 
 
 @pytest.mark.parametrize(
-    ("done", "epochs", "min_epochs", "factor", "rung"),
+    ("done", "epochs", "min_epochs", "factor", "rungs"),
     [
-        (0, 27, 1, 3, None),
-        (1, 27, 1, 3, 1),
-        (2, 27, 1, 3, 1),
-        (8, 27, 1, 3, 3),
-        (9, 27, 1, 3, 9),
-        (26, 27, 1, 3, 9),
-        (27, 27, 1, 3, 9),
-        (4, 100, 5, 2, None),
-        (39, 100, 5, 2, 20),
-        (3, 3, 3, 2, None),
+        (0, 27, 1, 3, []),
+        (1, 27, 1, 3, [1]),
+        (2, 27, 1, 3, [1]),
+        (8, 27, 1, 3, [1, 3]),
+        (9, 27, 1, 3, [1, 3, 9]),
+        (26, 27, 1, 3, [1, 3, 9]),
+        (27, 27, 1, 3, [1, 3, 9]),
+        (4, 100, 5, 2, []),
+        (39, 100, 5, 2, [5, 10, 20]),
+        (3, 3, 3, 2, []),
     ],
 )
 def test_rungs_are_powers_of_the_factor_before_the_end(
-    done: int, epochs: int, min_epochs: int, factor: int, rung: int | None
+    done: int, epochs: int, min_epochs: int, factor: int, rungs: list[int]
 ) -> None:
-    assert rung_of(done, epochs, min_epochs, factor) == rung
+    assert rungs_of(done, epochs, min_epochs, factor) == rungs
 
 
 def test_jobs_are_judged_as_they_come_by_those_that_came_before(engine: Engine) -> None:
@@ -190,7 +190,7 @@ def test_each_is_judged_once_a_rung_whatever_worker_asks(engine: Engine) -> None
 
 def test_a_rung_counts_the_best_value_up_to_it_of_all_that_came_there(engine: Engine) -> None:
     add_sweep(engine, "swp_0")
-    add_sweep(engine, early_stopping=STOPPING)
+    add_sweep(engine, early_stopping=STOPPING | {"min_epochs": 3})
     # Finished, stopped and reused jobs count with what they had then, also where an epoch has other steps.
     add_jobs(engine, "done", state="succeeded")
     report(engine, "done", *[0.1, 0.7, 0.2], *[0.95] * 24, steps=4)
@@ -210,8 +210,19 @@ def test_a_rung_counts_the_best_value_up_to_it_of_all_that_came_there(engine: En
     # What another sweep made is not stopped by this one.
     assert states(engine)["reused"] == "running"
     assert rungs(engine, "reused") == []
-    # At rung 1 the young one was first of five.
-    assert [(told["rung"], told["kept"], told["of"]) for told in rungs(engine, "young")] == [(1, True, 5)]
+
+
+def test_rungs_that_were_passed_between_two_looks_are_judged_all(engine: Engine) -> None:
+    add_sweep(engine, early_stopping=STOPPING)
+    add_jobs(engine, "first", "fell")
+    report(engine, "first", *[0.5] * 10)
+    report(engine, "fell", 0.4, 0.4, 0.9)
+    assert stop_losers(engine) == ["fell"]
+    assert [(told["rung"], told["kept"], told["of"]) for told in rungs(engine, "first")] == [
+        (1, True, 2), (3, True, 1), (9, True, 1),
+    ]  # fmt: skip
+    # What came of it later counts for nobody: it was to stop.
+    assert [(told["rung"], told["kept"], told["of"]) for told in rungs(engine, "fell")] == [(1, False, 2)]
 
 
 def test_of_a_loss_the_least_is_best_and_nan_is_worst(engine: Engine) -> None:
