@@ -39,7 +39,7 @@ def examine(data_dir: Path) -> Iterator[Row]:
 
 
 def _signals(config: str) -> Row:
-    values = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", config, re.MULTILINE))
+    values = dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", config, re.MULTILINE))
     if values.get("PreemptMode", "OFF").upper() == "OFF":
         return "Slurm preemption", True, "jobs are not preempted here"
     if "preempt_send_user_signal" in values.get("SlurmctldParameters", ""):

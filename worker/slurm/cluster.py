@@ -28,6 +28,8 @@ class Cluster:
     # Whether anything was seen yet.
     known: bool = False
     signals_on_preemption: bool = False
+    # Why it does not answer, as far as it was logged.
+    _trouble: str = field(default="", repr=False)
     # Until when nothing more is submitted: it has said that it takes no more.
     full_until: float = float("-inf")
     _taken_at: float = field(default=float("-inf"), repr=False)
@@ -45,12 +47,15 @@ class Cluster:
             self.partitions = _partitions(run(["sinfo", "--noheader", "--format=%P|%a|%l|%D|%t|%G"]))
             self._configure(run(["scontrol", "show", "config"]))
             self.reachable = self.known = True
+            self._trouble = ""
         except UnreachableError as error:
-            log.warning("Slurm does not answer: %s", error)
             self.reachable = False
+            if str(error) != self._trouble:
+                self._trouble = str(error)
+                log.warning("Slurm does not answer: %s", error)
 
     def _configure(self, config: str) -> None:
-        values = dict(re.findall(r"^(\w+)\s*=\s*(.*?)\s*$", config, re.MULTILINE))
+        values = dict(re.findall(r"^(\w+)[ \t]*=[ \t]*(.*?)[ \t]*$", config, re.MULTILINE))
         self.version = values.get("SLURM_VERSION", "")
         size = values.get("MaxArraySize", "")
         self.max_array_size = int(size) if size.isdigit() and int(size) > 1 else DEFAULT_ARRAY_SIZE
