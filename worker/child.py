@@ -193,7 +193,12 @@ def failure(error: BaseException) -> dict[str, Any]:
         reason = "out_of_memory"
         message = f"memory ran out: take a smaller training.batch_size or a smaller model ({said[:200]})"
     elif isinstance(error, RuntimeError) and is_hardware_fault(said):
-        reason, message = "hardware_fault", f"the device failed: {said}"
+        return {
+            "outcome": "failed",
+            "reason": "hardware_fault",
+            "message": f"the device failed: {said}",
+            "node": _host(),
+        }
     elif isinstance(error, ValueError):
         # A data set that is missing, a split that is impossible: the message says what to do, the log says no more.
         return {"outcome": "failed", "reason": reason, "message": said, "plain": True}

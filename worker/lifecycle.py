@@ -72,10 +72,12 @@ _wishes: dict[Key, tuple[State, float]] = {}
 def _pass_on(machine: Machine, executor: Executor, watched: Watched, seen: Seen) -> None:
     """Has the process stopped if its job is to be cancelled or paused, and killed if it takes too long over it."""
     key, state, message = watched.key, watched.state, watched.message
-    if state is State.starting and seen.says is not None and seen.says != message:
+    # What was said of one that ran may be over; one that starts may still be told why it starts again.
+    told = state is State.running or (state is State.starting and seen.says is not None)
+    if told and seen.says != message:
         with transaction(machine.engine) as session:
-            waits = (col(Job.id) == key[0], col(Job.state) == State.starting, col(Job.attempt) == key[1])
-            session.execute(update(Job).where(*waits).values(message=seen.says))
+            same = (col(Job.id) == key[0], col(Job.state) == state, col(Job.attempt) == key[1])
+            session.execute(update(Job).where(*same).values(message=seen.says))
     handle = seen.handle or watched.attempt.handle
     if state not in (State.cancelling, State.pausing) or handle is None:
         return
@@ -120,6 +122,8 @@ def end(machine: Machine, attempt: Attempt, outcome: dict[str, Any], seen: Seen)
             outcome=outcome["outcome"],
             reason=reason,
             message=message or outcome.get("message"),
+            # Of several nodes the one that failed, if it could say so.
+            host=outcome.get("node") or seen.host or attempt.host,
         )
         held = (col(Lease.job_id) == attempt.job_id, col(Lease.attempt) == attempt.number)
         session.execute(delete(Lease).where(*held))

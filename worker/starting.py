@@ -192,7 +192,7 @@ def _shapes(session: Session, machine: Machine, jobs: Sequence[Job]) -> list[_Sh
     )
     faulty: dict[str, set[str]] = {}
     for job_id, host in session.exec(failed):
-        faulty.setdefault(job_id, set()).add(host)
+        faulty.setdefault(job_id, set()).update(host.split(","))
     return [_shape(machine, job, tuple(sorted(faulty.get(job.id, ())))) for job in jobs]
 
 

@@ -122,14 +122,23 @@ def _slurm(session: Session) -> dict[str, Any] | None:
     here = (col(Attempt.job_id) == col(Job.id)) & (col(Attempt.number) == col(Job.attempt))
     pending = select(Job.id, Attempt.slurm_job_id, Job.message).join(Attempt, here)
     pending = pending.where(Job.state == State.starting, Job.executor == "slurm").order_by(Job.id).limit(200)
-    fault = case((col(Attempt.reason) == Reason.hardware_fault, 1))
-    nodes = select(Attempt.host, func.count(), func.count(fault), func.max(case((fault == 1, Attempt.ended_at))))
-    nodes = nodes.where(Attempt.executor == "slurm", Attempt.host != "").group_by(Attempt.host)
     return {
         **worker.slurm,
         "pending": [{"job": job, "slurm_job_id": slurm, "why": why} for job, slurm, why in session.exec(pending)],
-        "nodes": [
-            {"node": host, "attempts": count, "hardware_faults": faults, "last_fault_at": iso(last)}
-            for host, count, faults, last in session.exec(nodes.order_by(Attempt.host))
-        ],
+        "nodes": _nodes(session),
     }
+
+
+def _nodes(session: Session) -> list[dict[str, Any]]:
+    """The record of each node; an attempt on several counts for each."""
+    fault = case((col(Attempt.reason) == Reason.hardware_fault, 1))
+    query = select(Attempt.host, func.count(), func.count(fault), func.max(case((fault == 1, Attempt.ended_at))))
+    query = query.where(Attempt.executor == "slurm", Attempt.host != "").group_by(Attempt.host)
+    found: dict[str, dict[str, Any]] = {}
+    for hosts, count, faults, last in session.exec(query):
+        for host in hosts.split(","):
+            row = found.setdefault(host, {"node": host, "attempts": 0, "hardware_faults": 0, "last_fault_at": None})
+            row["attempts"] += count
+            row["hardware_faults"] += faults
+            row["last_fault_at"] = max(filter(None, (row["last_fault_at"], iso(last))), default=None)
+    return [found[host] for host in sorted(found)]

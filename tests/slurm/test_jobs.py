@@ -123,7 +123,8 @@ def test_two_nodes_train_one_model_and_report_once(lab: Running, slurm: Cluster)
     series = lab.api.get(f"/jobs/{job_id}/metrics/series", key="train/loss_total", points=1000)["series"][0]
     assert series["steps"] == sorted(set(series["steps"]))
     [attempt] = attempts(lab, job_id)
-    assert attempt["host"] == "n[1-2]"
+    assert attempt["host"] == "n1,n2"
+    assert {row["node"] for row in lab.api.get("/cluster")["slurm"]["nodes"]} <= {"n1", "n2"}
 
 
 def test_a_job_that_comes_to_its_time_limit_goes_on(lab: Running, slurm: Cluster) -> None:
@@ -144,7 +145,7 @@ def test_the_doctor_looks_at_slurm_from_a_node(lab: Running, slurm: Cluster) -> 
         "ok  Slurm: slurm",
         "ok  Slurm partitions: ",
         "ok  Slurm accounting",
-        "ok  Slurm preemption",
+        "ok  Slurm preemption: a preempted job is warned",
         "ok  data f",
     ):
         assert line in said, said

@@ -70,6 +70,26 @@ def test_thirty_points_are_one_array_and_one_is_done_again_alone(lab: Running, s
     assert board[0]["mean"] >= board[1]["mean"]
 
 
+def test_a_point_that_is_cancelled_before_it_began_stays_so(lab: Running, slurm: Cluster) -> None:
+    slurm.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 600", "--output=/dev/null")
+    sweep = lab.api.post("/sweeps", {"base": on_slurm(quick()), "grid": {"training.seed": [101, 102, 103]}})
+    first, second, third = [point["job"] for point in lab.api.get(f"/sweeps/{sweep['id']}/points")["items"]]
+
+    def told(job_id: str) -> str:
+        return str(lab.job(job_id)["message"])
+
+    once(lambda: all("it waits in Slurm" in told(job_id) for job_id in (first, second, third)), "the array")
+    slurm.run("scancel", lab.api.get(f"/jobs/{third}/attempts")["items"][0]["slurm_job_id"])
+    assert lab.wait(third, limit_s=15)["state"] == "cancelled"
+    assert "by scancel" in told(third)
+    lab.api.post(f"/jobs/{second}/cancel")
+    assert lab.wait(second, limit_s=15)["state"] == "cancelled"
+    assert lab.job(first)["state"] == "starting"
+    lab.api.post(f"/sweeps/{sweep['id']}/cancel")
+    assert lab.wait(first, limit_s=15)["state"] == "cancelled"
+    assert [lab.job(job_id)["attempt"] for job_id in (first, second, third)] == [1, 1, 1]
+
+
 def test_what_lags_behind_is_stopped_in_slurm(lab: Running, slurm: Cluster) -> None:
     grid = {"training.components.experts.lr": [0.005, 1e-8, 2e-8], "training.components.head.lr": [1e-8]}
     early = {"metric": "val/accuracy_expert_0", "min_epochs": 2, "reduction_factor": 2}

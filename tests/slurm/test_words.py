@@ -129,12 +129,14 @@ def test_strange_output_is_passed_over() -> None:
         "12_3|swp_x.y|CANCELLED by 1000|n[1-2]|None",
         "13|name with | bars|RUNNING|n1|x",
         "14|ok|RUNNING+|(null)|Resources",
-        "12_[4-9]|swp_x.y|PENDING||JobArrayTaskLimit",
+        "12_[4-6,9%2]|swp_x.y|PENDING||JobArrayTaskLimit",
+        "12_[4|swp_x.y|PENDING||",
         "15|ok|NEW_STATE|n1|",
     ]
     rows = {row.id: row for row in commands.parse(lines)}
-    assert set(rows) == {"12_3", "13", "14", "15"}
-    assert (rows["12_3"].state, rows["12_3"].index, rows["12_3"].nodes) == ("CANCELLED", 3, "n[1-2]")
+    assert set(rows) == {"12_3", "12_4", "12_5", "12_6", "12_9", "13", "14", "15"}
+    assert (rows["12_3"].state, rows["12_3"].index, rows["12_3"].nodes) == ("CANCELLED", 3, "n1,n2")
+    assert (rows["12_9"].state, rows["12_9"].index) == ("PENDING", 9)
     assert (rows["14"].state, rows["14"].nodes) == ("RUNNING", "")
     assert rows["15"].state not in commands.PENDING | commands.RUNNING | commands.ENDED
 

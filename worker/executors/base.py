@@ -36,8 +36,8 @@ class Life(StrEnum):
 class Seen:
     """What an executor sees of an attempt.
 
-    `says` is why it waits, in plain words. Of one that has ended, `reason` is the executor's own account, `cancelled`
-    whether somebody ended it there, and `blameless` whether it never had a chance to fail.
+    `says` is why it waits, or does not go on, in plain words. Of one that has ended, `reason` is the executor's own
+    account, `cancelled` whether somebody ended it there, and `blameless` whether it never had a chance to fail.
     """
 
     life: Life

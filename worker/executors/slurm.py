@@ -15,7 +15,7 @@ from functools import cache
 from pathlib import Path
 
 from app.db import now
-from app.jobs.states import Reason
+from app.jobs.states import Reason, State
 from core.lock import InUseError, run_lock
 from worker.executors.base import Handle, Key, Life, Order, Seen, Watched
 from worker.rundir import read
@@ -25,6 +25,8 @@ from worker.slurm.commands import Row, UnreachableError
 log = logging.getLogger(__name__)
 # How long Slurm may know nothing of an attempt before it is taken to be lost: twice what sbatch waits for an answer.
 FORGOTTEN_S = 20.0
+# How long squeue may lack a task of an array whose others it has before it is taken to be cancelled.
+SETTLED_S = 2.0
 # How long the last files of a process may be on their way through a shared file system.
 LATE_FILES_S = 15.0
 # How long after its start the controller may still be cleaning up.
@@ -76,8 +78,14 @@ class SlurmExecutor:
         known = _by_stamp(rows)
         lacking = [watched for watched in attempts if _name(watched) not in known]
         remembered = _by_stamp(self._accounts(lacking)) if lacking else {}
+        arrays = {stamp for stamp, index in (*known, *remembered) if index is not None}
         return {
-            watched.key: self._judge(watched, known.get(_name(watched), []), remembered.get(_name(watched), []))
+            watched.key: self._judge(
+                watched,
+                known.get(_name(watched), []),
+                remembered.get(_name(watched), []),
+                of_known_array=_name(watched)[0] in arrays,
+            )
             for watched in attempts
         }
 
@@ -88,9 +96,9 @@ class SlurmExecutor:
         # What the controller does not know, the accounting may take to be pending for ever.
         return [row for row in commands.accounts(ids, since) or [] if row.state in commands.ENDED]
 
-    def _judge(self, watched: Watched, rows: list[Row], remembered: list[Row]) -> Seen:
+    def _judge(self, watched: Watched, rows: list[Row], remembered: list[Row], *, of_known_array: bool) -> Seen:
         if not rows and not remembered:
-            return self._unseen(watched)
+            return self._unseen(watched, of_known_array=of_known_array)
         self._missing.pop(watched.key, None)
         rows = rows or remembered
         row = self._chosen(watched, rows)
@@ -100,7 +108,7 @@ class SlurmExecutor:
                 self._cancel(extra.id)
         handle = {"slurm": row.id}
         if row.state in commands.RUNNING:
-            return Seen(Life.alive, handle, row.nodes or None)
+            return Seen(Life.alive, handle, row.nodes or None, says=_says(watched, row))
         if row.state in commands.PENDING:
             return Seen(Life.pending, handle, says=words.plainly(row.reason))
         if row.state not in commands.ENDED:
@@ -126,20 +134,28 @@ class SlurmExecutor:
             # Whatever is still to come of it may not begin any more.
             watched.run.take({"pid": 0, "started": 0.0})
             says = submission.output_of(self._folder / (watched.attempt.stamp or ""), row.id)
-        reason = _REASONS.get(row.state)
-        if row.state == "CANCELLED" and self._restarted(watched):
+        if row.state == "CANCELLED":
+            return self._cancelled(watched, handle, row.nodes or None, says)
+        return Seen(Life.ended, handle, row.nodes or None, says, _REASONS.get(row.state))
+
+    def _cancelled(self, watched: Watched, handle: Handle | None, host: str | None, says: str | None) -> Seen:
+        if self._restarted(watched):
             # A controller that comes back without having saved a job cancels what its nodes still run of it.
-            return Seen(Life.ended, handle, row.nodes or None, "Slurm was started anew and ended it", blameless=True)
-        return Seen(Life.ended, handle, row.nodes or None, says, reason, cancelled=row.state == "CANCELLED")
+            return Seen(Life.ended, handle, host, "Slurm was started anew and ended it", blameless=True)
+        return Seen(Life.ended, handle, host, says, cancelled=True)
 
     def _restarted(self, watched: Watched) -> bool:
         """Whether Slurm's controller was started after this attempt, and lately."""
         booted = self._booted_at()
         return booted is not None and booted > watched.attempt.started_at and now() - booted < RESTART_AFTERMATH
 
-    def _unseen(self, watched: Watched) -> Seen:
+    def _unseen(self, watched: Watched, *, of_known_array: bool) -> Seen:
         """Neither the queue nor the accounting has it. One empty answer is not an end."""
         since = self._missing.setdefault(watched.key, time.monotonic())
+        if of_known_array and time.monotonic() - since >= SETTLED_S and watched.run.take({"pid": 0, "started": 0.0}):
+            # Of a task that is cancelled before it began Slurm keeps no record at all.
+            self._missing.pop(watched.key, None)
+            return self._cancelled(watched, watched.attempt.handle, None, None)
         young = (now() - watched.attempt.started_at).total_seconds() < FORGOTTEN_S
         if read(watched.run.outcome) is None and (young or time.monotonic() - since < FORGOTTEN_S):
             return Seen(Life.unknown)
@@ -188,6 +204,12 @@ def _by_stamp(rows: Iterable[Row]) -> dict[tuple[str, int | None], list[Row]]:
     for row in rows:
         found.setdefault((row.name, row.index), []).append(row)
     return found
+
+
+def _says(watched: Watched, row: Row) -> str | None:
+    if row.state in ("SUSPENDED", "STOPPED"):
+        return f"it is suspended in Slurm: `scontrol resume {row.id}` lets it go on"
+    return f"it begins on {row.nodes}" if watched.state is State.starting and row.nodes else None
 
 
 def _expected(watched: Watched, row: Row) -> bool:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from submitit.slurm.slurm import _parse_node_list, read_job_id
+
 log = logging.getLogger(__name__)
 TIMEOUT_S = 30.0
 
@@ -19,7 +21,7 @@ ENDED = {
     "COMPLETED", "FAILED", "CANCELLED", "TIMEOUT", "DEADLINE", "PREEMPTED", "NODE_FAIL", "BOOT_FAIL", "OUT_OF_MEMORY",
     "REVOKED", "LAUNCH_FAILED", "RECONFIG_FAIL",
 }  # fmt: skip
-_ID = re.compile(r"\d+(_\d+)?")
+_ID = re.compile(r"\d+(_(\d+|\[\d[\d,%-]*\]))?")
 
 
 class UnreachableError(Exception):
@@ -28,7 +30,10 @@ class UnreachableError(Exception):
 
 @dataclass(frozen=True)
 class Row:
-    """One job as Slurm tells of it: its id (`12`, or `12_3` in an array), name, state, nodes and why it is so."""
+    """One job as Slurm tells of it: its id (`12`, or `12_3` in an array), name, state, nodes and why it is so.
+
+    Several nodes are `n1,n2`.
+    """
 
     id: str
     name: str
@@ -85,7 +90,10 @@ def accounts(ids: Iterable[str], since: datetime | None) -> list[Row] | None:
 
 
 def parse(lines: Iterable[str]) -> Iterable[Row]:
-    """Rows of `id|name|state|nodes|reason`; lines that are none, such as warnings, are passed over."""
+    """Rows of `id|name|state|nodes|reason`; lines that are none, such as warnings, are passed over.
+
+    Tasks of an array that never began may stand in one line, `12_[0-3,5%2]`.
+    """
     for line in lines:
         parts = line.strip().split("|", 4)
         if len(parts) < 4 or not _ID.fullmatch(parts[0]):
@@ -93,8 +101,17 @@ def parse(lines: Iterable[str]) -> Iterable[Row]:
         # `CANCELLED by 1000`, `RUNNING+`: the first word is the state.
         state = re.match(r"[A-Z_]+", parts[2].strip().upper())
         nodes = parts[3].strip()
-        nodes = "" if nodes.startswith(("(", "None")) else nodes
-        yield Row(parts[0], parts[1], state[0] if state else "", nodes, parts[4].strip() if len(parts) > 4 else "")
+        nodes = "" if nodes.startswith(("(", "None")) else ",".join(_parse_node_list(nodes))
+        reason = parts[4].strip() if len(parts) > 4 else ""
+        for job_id in _each(parts[0]):
+            yield Row(job_id, parts[1], state[0] if state else "", nodes, reason)
+
+
+def _each(job_id: str) -> Iterable[str]:
+    if "[" not in job_id:
+        return [job_id]
+    spans = [(main, int(bounds[0]), int(bounds[-1])) for main, *bounds in read_job_id(job_id)]
+    return [f"{main}_{index}" for main, first, last in spans for index in range(first, last + 1)]
 
 
 def booted_at() -> datetime | None:
