@@ -35,7 +35,7 @@ class Machine:
     @property
     def size(self) -> Size:
         """How much there is of it."""
-        return Size(len(self.devices), os.cpu_count() or 1, psutil.virtual_memory().total / 2**30)
+        return Size(self.devices, os.cpu_count() or 1, psutil.virtual_memory().total / 2**30)
 
     def run(self, job_id: str, attempt: int) -> RunDir:
         """The files of an attempt."""

@@ -111,7 +111,7 @@ def _claim_local(session: Session, machine: Machine) -> Claimed | None:
 def _others(session: Session, machine: Machine) -> list[Size]:
     """The sizes of the other machines that are there."""
     there = select(Worker).where(Worker.host != machine.host, col(Worker.seen_at) > now() - SILENT)
-    return [Size(len(worker.devices), worker.cpus, worker.memory_gb) for worker in session.exec(there)]
+    return [Size(worker.devices, worker.cpus, worker.memory_gb) for worker in session.exec(there)]
 
 
 def _claim_here(session: Session, machine: Machine, job: Job, devices: list[str]) -> Claimed | None:
@@ -121,7 +121,8 @@ def _claim_here(session: Session, machine: Machine, job: Job, devices: list[str]
     session.add_all(
         Lease(host=machine.host, device=device, job_id=job.id, attempt=attempt.number) for device in devices
     )
-    task = _task(_Files(session, machine), job, attempt, device="cpu" if devices[0].startswith("cpu") else None)
+    on_cpu = devices[0].startswith("cpu") or job.spec["resources"]["gpus"] == 0
+    task = _task(_Files(session, machine), job, attempt, device="cpu" if on_cpu else None)
     order = Order([machine.run(job.id, attempt.number)], "", job.spec["resources"], devices=devices)
     return Claimed([attempt], [task | {"processes": len(devices)}], order)
 

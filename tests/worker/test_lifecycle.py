@@ -170,15 +170,21 @@ def test_a_worker_that_died_while_starting_a_job_loses_nothing(
 
 
 def test_more_gpus_than_there_are_is_said_at_once(service: Service, inline: Inline) -> None:
-    job_id = service.submit(EXPERT | {"resources": {"gpus": 3}})
+    job_id = service.submit(EXPERT | {"resources": {"gpus": 1}})
     start_all(service.machine)
     job = job_of(service, job_id)
     assert job["state"] == "failed"
-    assert "asks for 3 GPUs, no machine here has more than 1: change resources.gpus" in job["message"]
+    assert "asks for 1 GPU, no machine here has any: change resources.gpus, then retry" in job["message"]
+    larger = Worker(host="there", devices=["0", "1"], cpus=2, memory_gb=8, seen_at=now())
+    with transaction(service.app.state.engine) as session:
+        session.add(larger)
+    job_id = service.submit(EXPERT | {"resources": {"gpus": 3}})
+    start_all(service.machine)
+    assert "asks for 3 GPUs, no machine here has more than 2" in job_of(service, job_id)["message"]
 
 
 def test_a_job_for_a_larger_machine_is_left_to_it(service: Service, inline: Inline) -> None:
-    large, small = (service.submit(EXPERT | {"resources": {"gpus": gpus}}) for gpus in (3, 1))
+    large, small = (service.submit(EXPERT | {"resources": {"gpus": gpus}}) for gpus in (3, 0))
     larger = Worker(host="there", devices=["0", "1", "2"], cpus=2, memory_gb=8, seen_at=now())
     with transaction(service.app.state.engine) as session:
         session.add(larger)

@@ -32,7 +32,7 @@ class LocalExecutor:
     def _start(self, order: Order) -> Handle:
         [run] = order.runs
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
-        gpus = [device for device in order.devices if device.isdigit()]
+        gpus = [device.partition(":")[0] for device in order.devices if not device.startswith("cpu")]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         with run.log.open("ab") as log:
             process = subprocess.Popen(
