@@ -103,9 +103,7 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _validation(_request: Request, error: RequestValidationError) -> JSONResponse:
         # The default handler echoes the input, which may hold what JSON cannot.
-        errors = [
-            {"loc": [_plain(part) for part in entry["loc"]], "msg": _plain(in_words(entry))} for entry in error.errors()
-        ]
+        errors = [_entry(entry) for entry in error.errors()]
         return answer(422, Invalid.type, Invalid.title, _told(errors), errors)
 
     @app.exception_handler(HTTPException)
@@ -113,7 +111,12 @@ def install(app: FastAPI) -> None:
         slugs = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
         slug = slugs.get(error.status_code, "bad-request")
         headers = dict(error.headers or {})
-        return answer(error.status_code, slug, str(error.detail), str(error.detail), headers=headers)
+        title = detail = str(error.detail)
+        if error.status_code == 404:
+            detail = "there is no such route: /docs and /openapi.json list those that there are"
+        elif error.status_code == 405:
+            detail = f"this route takes {headers.get('allow', 'another method')}"
+        return answer(error.status_code, slug, title, detail, headers=headers)
 
     @app.exception_handler(OperationalError)
     def _database(_request: Request, error: OperationalError) -> JSONResponse:
@@ -135,6 +138,15 @@ def answer(
     if errors:
         body["errors"] = list(errors)
     return JSONResponse(body, status, headers, media_type="application/problem+json")
+
+
+def _entry(entry: dict[str, Any]) -> dict[str, Any]:
+    if entry["type"] == "json_invalid":
+        return {
+            "loc": ["body"],
+            "msg": f"is not JSON: {_plain(entry['ctx']['error'])}, at character {entry['loc'][-1]}",
+        }
+    return {"loc": [_plain(part) for part in entry["loc"]], "msg": _plain(in_words(entry))}
 
 
 def _plain(value: Any) -> Any:

@@ -143,16 +143,21 @@ def _frame(item: Item) -> bytes:
     return f"id: {number}\nevent: {kind}\ndata: {json.dumps(shown['data'])}\n\n".encode()
 
 
-def log_stream(hub: Hub, run_dir: Path, job_id: str, attempt: int, tail: int, follow: bool) -> Response:
-    """The last lines of an attempt's output; with `follow` also what comes, until the job has ended."""
-    file = run_dir / f"attempt-{attempt}" / "log.txt"
+def log_stream(hub: Hub, run_dir: Path, job_id: str, attempt: int, tail: int, *, follow: bool, alone: bool) -> Response:
+    """The last lines of an attempt's output; with `follow` also what comes, until the job has ended.
+
+    It goes on with the attempts that come after unless the attempt is to be `alone`.
+    """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    text, position = _tail(file, tail)
+    text, position = _tail(_log(run_dir, attempt), tail)
     if not follow:
         return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
-    return StreamingResponse(
-        _follow(hub, file, job_id, text, position), media_type="text/plain; charset=utf-8", headers=headers
-    )
+    lines = _follow(hub, run_dir, job_id, attempt, text, position, alone)
+    return StreamingResponse(lines, media_type="text/plain; charset=utf-8", headers=headers)
+
+
+def _log(run_dir: Path, attempt: int) -> Path:
+    return run_dir / f"attempt-{attempt}" / "log.txt"
 
 
 def _tail(file: Path, lines: int) -> tuple[bytes, int]:
@@ -172,17 +177,30 @@ def _tail(file: Path, lines: int) -> tuple[bytes, int]:
         return b"", 0
 
 
-async def _follow(hub: Hub, file: Path, job_id: str, text: bytes, position: int) -> AsyncIterator[bytes]:
+async def _follow(
+    hub: Hub, run_dir: Path, job_id: str, attempt: int, text: bytes, position: int, alone: bool
+) -> AsyncIterator[bytes]:
     yield text
     while True:
-        _, ended = await run_in_threadpool(_replay, hub.engine, job_id, 2**62)
-        new = await run_in_threadpool(_read_from, file, position)
+        newest, ended = await run_in_threadpool(_stand, hub.engine, job_id)
+        new = await run_in_threadpool(_read_from, _log(run_dir, attempt), position)
         position += len(new)
         if new:
             yield new
-        elif ended:
+        elif newest > attempt and not alone:
+            attempt, position = attempt + 1, 0
+            yield f"--- attempt {attempt} ---\n".encode()
+        elif ended or newest > attempt:
             return
-        await asyncio.sleep(0.3)
+        else:
+            await asyncio.sleep(0.3)
+
+
+def _stand(engine: Engine, job_id: str) -> tuple[int, bool]:
+    """A job's newest attempt, and whether the job has ended."""
+    with reading(engine) as session:
+        row = session.exec(select(Job.attempt, Job.state).where(Job.id == job_id)).first()
+    return (0, True) if row is None else (row[0], row[1] in FINAL)
 
 
 def _read_from(file: Path, position: int) -> bytes:

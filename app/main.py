@@ -23,6 +23,7 @@ from app.db import is_current, make_engine, reading, transaction, upgrade
 from app.errors import Invalid, Problem, Unauthenticated, Unavailable
 from app.events import Hub
 from app.jobs.routes import router as jobs
+from app.json_bodies import JsonBodies
 from app.metrics.routes import router as metrics
 from app.roles import Role
 from app.settings import Settings
@@ -67,6 +68,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
     app.state.reading = partial(reading, engine)
+    app.add_middleware(JsonBodies)
     app.add_middleware(BodyLimit)
     errors.install(app)
     for router in (jobs, metrics, components, sweeps, tokens, catalogue):

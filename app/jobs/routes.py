@@ -11,7 +11,7 @@ from starlette.concurrency import run_in_threadpool
 from app import paging
 from app.auth import Member, Viewer, needs
 from app.db import transaction
-from app.errors import Invalid
+from app.errors import Invalid, NotFound
 from app.events import log_stream, sse
 from app.idempotency import IdempotencyKey
 from app.jobs import queries, schemas, service
@@ -171,7 +171,12 @@ def get_logs(
     settings: Configured,
     tail: Annotated[int, Query(ge=0, le=100_000)] = 200,
     follow: bool = False,
+    attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
 ) -> Response:
-    """The output of its newest attempt: the last lines, and with `follow` what comes until it has ended."""
+    """The output of its newest attempt, or of another: the last lines, and with `follow` what comes until it ends."""
     job = queries.get_job(session, job_id)
-    return log_stream(request.app.state.hub, settings.runs_dir / job.id, job.id, job.attempt, tail, follow)
+    if attempt is not None and attempt > job.attempt:
+        raise NotFound(f"{job.id} has no attempt {attempt}: it has had {job.attempt}")
+    its, alone = attempt or job.attempt, attempt is not None
+    folder = settings.runs_dir / job.id
+    return log_stream(request.app.state.hub, folder, job.id, its, tail, follow=follow, alone=alone)

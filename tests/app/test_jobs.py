@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import re
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
+from fastapi.responses import StreamingResponse
+from sqlalchemy import update
 
+from app.db import transaction
+from app.events import log_stream
 from app.jobs.states import FINAL, MOVES, State, move, origins
+from app.models import Job
 from app.openapi import EXAMPLES
 from tests.app.api import EXPERT, FUSION, Service
 
@@ -205,3 +212,48 @@ def test_data_paths_stay_under_the_roots(service: Service, tmp_path: Path) -> No
         assert answer.json()["errors"][0]["loc"] == ["dataset", "name"]
     (root / "good.npz").write_bytes(b"")
     assert service.post("/jobs", EXPERT | {"dataset": {"name": "npz:good.npz"}}).status_code == 201
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", ""])
+def test_a_body_is_json_whatever_curl_calls_it(service: Service, kind: str) -> None:
+    job_id = service.submit()
+    service.move(job_id, State.failed)
+    said = {"Content-Type": kind}
+    answer = service.post(f"/jobs/{job_id}/retry", {"resources": {"cpus": 3}}, headers=said)
+    assert (answer.status_code, answer.json()["spec"]["resources"]["cpus"]) == (202, 3)
+    assert service.post("/tokens", {"name": "laptop"}, headers=said).status_code == 201
+    answer = service.post("/tokens", b"{x", headers=said)
+    assert (answer.status_code, answer.json()["detail"][:20]) == (422, "body: is not JSON: E")
+
+
+async def _lines(chunks: AsyncIterator[bytes], then: Callable[[int], None]) -> list[bytes]:
+    found = []
+    async for chunk in chunks:
+        found.append(chunk)
+        then(len(found))
+    return found
+
+
+def test_a_log_that_is_followed_goes_over_to_the_next_attempt(service: Service) -> None:
+    job_id = service.submit()
+    folder = service.settings.runs_dir / job_id
+    for number, text in ((1, "one\n"), (2, "two\n")):
+        (folder / f"attempt-{number}").mkdir(parents=True)
+        (folder / f"attempt-{number}" / "log.txt").write_text(text)
+    engine = service.app.state.engine
+
+    def happen(count: int) -> None:
+        if count == 1:
+            with transaction(engine) as session:
+                session.execute(update(Job).values(attempt=2))
+        if count == 3:
+            service.move(job_id, State.cancelled)
+
+    with transaction(engine) as session:
+        session.execute(update(Job).values(attempt=1))
+    answer = log_stream(service.app.state.hub, folder, job_id, 1, 10, follow=True, alone=False)
+    assert isinstance(answer, StreamingResponse)
+    told = asyncio.run(_lines(answer.body_iterator, happen))  # type: ignore[arg-type]
+    assert told == [b"one\n", b"--- attempt 2 ---\n", b"two\n"]
+    answer = log_stream(service.app.state.hub, folder, job_id, 1, 10, follow=True, alone=True)
+    assert asyncio.run(_lines(answer.body_iterator, lambda _: None)) == [b"one\n"]  # type: ignore[attr-defined]
