@@ -160,7 +160,7 @@ def cancel(session: Session, settings: Settings, asks: Principal, sweep_id: str)
 def retry(session: Session, settings: Settings, asks: Principal, sweep_id: str) -> Sweep:
     """Queues again what failed or was cancelled, unless it was stopped early, and makes anew what is missing.
 
-    A job that the sweep found is not its own to queue again: a point of such a one gets a new job.
+    A job that the sweep found is not its own to queue again: a point of such a one gets another, new if need be.
     """
     sweep = _owned(session, asks, sweep_id)
     anew: dict[int, grid.Given] = {}
@@ -175,7 +175,7 @@ def retry(session: Session, settings: Settings, asks: Principal, sweep_id: str) 
     for job in again.values():
         jobs.queue_again(session, job)
     planned = plan(settings, sweep.name, sweep.base, sweep.grid, list(anew.values()))
-    placed = place(session, sweep.grid, planned, fresh=True)
+    placed = place(session, sweep.grid, planned, fresh=False)
     store_jobs(session, settings, sweep, placed)
     for number, made in zip(anew, placed, strict=True):
         its = (col(Point.sweep_id) == sweep_id, col(Point.number) == number)

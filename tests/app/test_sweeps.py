@@ -330,6 +330,17 @@ def test_a_retry_queues_what_failed_and_makes_what_is_missing(service: Service) 
     assert (again["counts"], jobs(service, sweep_id)) == (answer.json()["counts"], [point["job"] for point in its])
 
 
+def test_two_sweeps_that_miss_the_same_job_train_it_once(service: Service) -> None:
+    grid = {"training.seed": [1, 2]}
+    first, second = (made(service, sweep(grid))["id"] for _ in range(2))
+    gone = jobs(service, first)[1]
+    service.move(gone, State.cancelled)
+    assert service.call("DELETE", f"/jobs/{gone}").status_code == 200
+    for sweep_id in (first, second):
+        assert service.post(f"/sweeps/{sweep_id}/retry").json()["counts"]["queued"] == 2
+    assert jobs(service, first) == jobs(service, second)
+
+
 def test_a_retry_names_what_has_to_be_retried_first(service: Service) -> None:
     source = service.submit()
     base = BASE | {"experts": [{"from": {"job": source, "component": "expert_0"}}]}
