@@ -70,6 +70,13 @@ class Settings(BaseSettings):
             raise ValueError("give postgresql://user@host/name or sqlite:///file")
         return value
 
+    @field_validator("url")
+    @classmethod
+    def _an_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
+            raise ValueError("give an address such as http://127.0.0.1:8000")
+        return value
+
     @field_validator("devices")
     @classmethod
     def _known_devices(cls, value: str | None) -> str | None:

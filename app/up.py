@@ -152,7 +152,11 @@ def is_ready(settings: Settings) -> bool:
 @contextlib.contextmanager
 def running(settings: Settings, say: Callable[[str], object]) -> Iterator[Parts]:
     """The service, up and ready; ended on leaving. Raises CannotStart."""
-    settings.make_folders()
+    try:
+        settings.make_folders()
+    except OSError as error:
+        said = f"the data folder {settings.data_dir} cannot be used ({error.strerror}): set MCN_DATA_DIR to another"
+        raise CannotStart(said) from None
     with _only_one(settings) as _:
         _check_port(settings)
         parts = Parts(settings, say)
