@@ -19,6 +19,11 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
 
+    @property
+    def exit_code(self) -> int:
+        """What a command ends with: 2 where the request was wrong in itself, 1 where it was not to be had."""
+        return 2 if self.status in (400, 404, 422) else 1
+
 
 class Api:
     """A connection with a token; errors are ApiError with a sentence for a person."""

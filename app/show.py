@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from rich.console import Console
@@ -43,7 +44,7 @@ def size(count: int) -> str:
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
     """Jobs, one a row."""
     # Where there is little room the name, the bar and the last column give way; a cut id or state is of no use.
-    columns = shutil.get_terminal_size((200, 24)).columns
+    columns = shutil.get_terminal_size((80 if sys.stdout.isatty() else 200, 24)).columns
     narrow = columns < NARROW
     names = ["id", "kind", "name", "state", "progress", "accuracy", *([] if narrow else [""])]
     table = Table(*(Column(name, no_wrap=True) for name in names), box=None, pad_edge=False)
@@ -160,33 +161,50 @@ class _Nothing:
         return
 
 
-def job_table(job: Mapping[str, Any]) -> Table:
-    """One job, field by field."""
+def job_table(job: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """One job, field by field, with its attempts if they have something to tell."""
     table = Table.grid(padding=(0, 2))
-    for name in (
-        "id",
-        "kind",
-        "name",
-        "tags",
-        "state",
-        "reason",
-        "message",
-        "attempt",
-        "owner",
-        "created_at",
-        "started_at",
-        "finished_at",
-    ):
-        value = job[name]
+
+    def add(name: str, value: object) -> None:
         if value not in (None, "", []):
-            table.add_row(name, ", ".join(value) if isinstance(value, list) else str(value))
-    table.add_row("progress", f"{bar(job['progress'])}  {pace(job) if job['state'] == 'running' else ''}")
-    if job["waits_for"]:
-        table.add_row("waits for", ", ".join(job["waits_for"]))
+            table.add_row(name, Text(", ".join(value) if isinstance(value, list) else str(value)))
+
+    for name in ("id", "kind", "name", "tags", "state", "reason", "message"):
+        add(name, job[name])
+    add("trains" if job["kind"] != "evaluate" else "measures", _what(job["spec"]))
+    for name in ("owner", "created_at", "started_at", "finished_at"):
+        add(name, job[name])
+    add("progress", f"{bar(job['progress'])}  {pace(job) if job['state'] == 'running' else ''}")
+    add("waits for", job["waits_for"])
+    for attempt in attempts:
+        if len(attempts) > 1 or attempt["slurm_job_id"]:
+            add(f"attempt {attempt['number']}", _told(attempt))
     for key, value in job["metrics"].items():
         if key.startswith(("test/", "val/accuracy")) and value is not None:
             table.add_row(key, f"{value:.4f}")
     return table
+
+
+def _what(spec: Mapping[str, Any]) -> str:
+    """A specification in a line."""
+    experts = spec.get("experts") or [spec["expert"]]
+    named = [expert.get("arch") or "expert" for expert in experts]
+    counts = {name: named.count(name) for name in named}
+    parts = [" + ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items())]
+    parts += [spec["fusion"]["type"]] if (spec.get("fusion") or {}).get("type") else []
+    parts.append(f"on {spec['dataset']['name']}")
+    if spec["kind"] != "evaluate":
+        parts += [f"{spec['training']['epochs']} epochs", f"batches of {spec['training']['batch_size']}"]
+    return ", ".join(parts)
+
+
+def _told(attempt: Mapping[str, Any]) -> str:
+    """An attempt in a line: where, from which step on, and how it ended."""
+    slurm = f"Slurm job {attempt['slurm_job_id']}" if attempt["slurm_job_id"] else ""
+    step = f"from step {attempt['resumed_from_step']}" if attempt["resumed_from_step"] else ""
+    said = (attempt["message"] or "").partition("\n")[0]
+    outcome = ": ".join(part for part in (attempt["reason"] or attempt["outcome"], said) if part)
+    return ", ".join(part for part in (attempt["host"], slurm, step, outcome) if part)
 
 
 def components_table(items: Iterable[Mapping[str, Any]]) -> Table:

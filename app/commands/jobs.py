@@ -20,8 +20,23 @@ from core.spec.load import apply_override
 
 app = typer.Typer()
 
-JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id.", callback=an_id)]
-JobIds = Annotated[list[str], typer.Argument(metavar="ID...", callback=ids)]
+
+def a_job(value: str) -> str:
+    """A job's id; ends with exit 2 for what cannot be one, or is a sweep's."""
+    if show_sweeps.is_sweep(an_id(value)):
+        fail(f"{value} is a sweep, and this takes jobs: `mcn jobs --sweep {value}` lists its jobs", 2)
+    return value
+
+
+def some_jobs(values: list[str]) -> list[str]:
+    """The same of several."""
+    return [a_job(value) for value in values]
+
+
+AnyId = Annotated[str, typer.Argument(metavar="ID", help="A job's or sweep's id.", callback=an_id)]
+AnyIds = Annotated[list[str], typer.Argument(metavar="ID...", callback=ids)]
+JobId = Annotated[str, typer.Argument(metavar="ID", help="A job's id.", callback=a_job)]
+JobIds = Annotated[list[str], typer.Argument(metavar="ID...", callback=some_jobs)]
 SpecFile = Annotated[str, typer.Argument(metavar="FILE", help="A job specification in JSON or YAML, or - for stdin.")]
 Overrides = Annotated[list[str], typer.Option("--set", metavar="PATH=VALUE", help="Override, e.g. training.epochs=3.")]
 Follow = Annotated[bool, typer.Option("-f", "--follow", help="Go on until the job has ended.")]
@@ -34,14 +49,18 @@ def submit(
     follow: Follow = False,
     key: Annotated[str | None, typer.Option(help="Idempotency key: the same key makes one job.")] = None,
     dry_run: Annotated[bool, typer.Option(help="Check it and print it as resolved; submit nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print nothing but the id.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Submit a job."""
+    spec = read_file(file, overrides)
+    if "base" in spec and "kind" not in spec:
+        fail(f"{file} is a sweep: `mcn sweep` takes it", 2)
     if dry_run:
         with connected() as api:
-            print_json(api.post("/jobs?dry_run=true", body_of(read_file(file, overrides))))
+            print_json(api.post("/jobs?dry_run=true", body_of(spec)))
         return
-    _submit(read_file(file, overrides), follow=follow, key=key, as_json=as_json)
+    _submit(spec, follow=follow, key=key, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -80,7 +99,7 @@ def train(
         "training": {"epochs": epochs, "batch_size": batch_size},
         "resources": {"executor": executor},
     }
-    _submit(_overridden(spec, overrides), follow=follow, key=None, as_json=as_json)
+    _submit(overridden(spec, overrides), follow=follow, key=None, as_json=as_json)
 
 
 Override = Callable[[dict[str, Any], str], None]
@@ -90,14 +109,14 @@ def read_file(file: str, overrides: list[str], override: Override = apply_overri
     """What a JSON or YAML file holds, or standard input, with overrides; exit 2 for what cannot be."""
     try:
         text = sys.stdin.buffer.read() if file == "-" else Path(file).read_bytes()
-        return _overridden(read_mapping(text), overrides, override)
+        return overridden(read_mapping(text), overrides, override)
     except OSError as error:
         fail(f"{file} cannot be read: {error.strerror}", 2)
     except SpecError as error:
         fail(f"{file}: {error}", 2)
 
 
-def _overridden(spec: dict[str, Any], overrides: list[str], override: Override = apply_override) -> dict[str, Any]:
+def overridden(spec: dict[str, Any], overrides: list[str], override: Override = apply_override) -> dict[str, Any]:
     try:
         for given in overrides:
             override(spec, given)
@@ -114,14 +133,14 @@ def body_of(spec: dict[str, Any]) -> bytes:
         fail(f"the specification is not plain JSON data: {error}", 2)
 
 
-def _submit(spec: dict[str, Any], *, follow: bool, key: str | None, as_json: bool) -> None:
+def _submit(spec: dict[str, Any], *, follow: bool, key: str | None, as_json: bool, quiet: bool = False) -> None:
     with connected() as api:
         headers = {"Idempotency-Key": key} if key else {}
         job = api.post("/jobs", body_of(spec), headers=headers)
         if as_json:
             print_json(job)
         else:
-            out.print(f"{job['id']}  {job['state']}", highlight=False)
+            out.print(job["id"] if quiet else f"{job['id']}  {job['state']}", highlight=False)
         if follow:
             _watch(api, job["id"])
 
@@ -150,20 +169,24 @@ def jobs(
 
 
 @app.command("show")
-def show_job(job_id: JobId, as_json: AsJson = False) -> None:
+def show_job(job_id: AnyId, as_json: AsJson = False) -> None:
     """Show a job or a sweep."""
     with connected() as api:
-        found = api.get(_path(job_id))
-    table = show_sweeps.sweep_table if show_sweeps.is_sweep(job_id) else show.job_table
-    print_json(found) if as_json else out.print(table(found))
+        found = api.get(path_of(job_id))
+        if as_json:
+            print_json(found)
+        elif show_sweeps.is_sweep(job_id):
+            out.print(show_sweeps.sweep_table(found))
+        else:
+            out.print(show.job_table(found, api.get(f"/jobs/{job_id}/attempts")["items"]))
 
 
-def _path(its_id: str) -> str:
+def path_of(its_id: str) -> str:
     return f"/{'sweeps' if show_sweeps.is_sweep(its_id) else 'jobs'}/{its_id}"
 
 
 @app.command()
-def watch(job_ids: Annotated[list[str], typer.Argument(metavar="ID...", callback=ids)]) -> None:
+def watch(job_ids: AnyIds) -> None:
     """Watch jobs, or a sweep, until they have ended; exit 1 if one did not succeed."""
     with connected() as api:
         sweeps = [job_id for job_id in job_ids if show_sweeps.is_sweep(job_id)]
@@ -184,13 +207,25 @@ def _watch(api: Api, *job_ids: str) -> None:
 
 
 @app.command()
-def logs(job_id: JobId, follow: Follow = False, tail: Annotated[int, typer.Option(help="Lines.")] = 200) -> None:
+def logs(
+    job_id: JobId,
+    follow: Follow = False,
+    tail: Annotated[int, typer.Option(help="Lines.")] = 200,
+    attempt: Annotated[int | None, typer.Option(help="An earlier one. [default: the newest]")] = None,
+) -> None:
     """Print the output of a job's newest attempt."""
+    which: dict[str, Any] = {} if attempt is None else {"attempt": attempt}
     with connected() as api:
         try:
-            with api.stream(f"/jobs/{job_id}/logs", tail=tail, follow=follow) as answer:
+            silent = True
+            with api.stream(f"/jobs/{job_id}/logs", tail=tail, follow=follow, **which) as answer:
                 for text in answer.iter_text():
+                    silent = silent and not text
                     print(text, end="", flush=True)
+            if silent:
+                number = attempt or api.get(f"/jobs/{job_id}")["attempt"]
+                before = f"; `--attempt {number - 1}` shows the one before" if number > 1 else ""
+                err.print(f"Attempt {number} has written nothing{before}." if number else "It was not started yet.")
             return
         except ApiError as error:
             if error.status or not follow:
@@ -207,39 +242,6 @@ def _follow_on(api: Api, job_id: str) -> None:
             for line in answer.iter_lines():
                 print(line, flush=True)
         job = show.patiently(lambda: api.get(f"/jobs/{job_id}"))
-
-
-def _changing(verb: str, help: str, *, sweeps: bool = False) -> None:
-    @app.command(verb, help=help)
-    def change(
-        job_ids: Annotated[list[str], typer.Argument(metavar="ID...", callback=ids)], as_json: AsJson = False
-    ) -> None:
-        with connected() as api:
-            for job_id in job_ids:
-                changed = api.post(f"{_path(job_id) if sweeps else f'/jobs/{job_id}'}/{verb}")
-                state = changed["state"] if "state" in changed else show_sweeps.line(changed)
-                print_json(changed) if as_json else out.print(f"{changed['id']}  {state}", highlight=False)
-
-
-_changing("cancel", "End jobs, or all that sweeps have made; what they have trained so far stays.", sweeps=True)
-_changing("pause", "Have jobs write a checkpoint and free their devices.")
-_changing("resume", "Go on with paused jobs.")
-_changing(
-    "retry", "Queue failed or cancelled jobs again, or those of sweeps; they go on from their checkpoints.", sweeps=True
-)
-
-
-@app.command()
-def delete(
-    job_ids: Annotated[list[str], typer.Argument(metavar="ID...", callback=ids)], as_json: AsJson = False
-) -> None:
-    """Delete jobs that have ended, with all their files."""
-    with connected() as api:
-        for job_id in job_ids:
-            gone = api.delete(f"/jobs/{job_id}")
-            print_json(gone) if as_json else out.print(
-                f"{gone['id']}  freed {show.size(gone['bytes_freed'])}", highlight=False
-            )
 
 
 @app.command()

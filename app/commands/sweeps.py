@@ -8,7 +8,7 @@ import typer
 
 from app import show_sweeps
 from app.commands.jobs import Follow, SpecFile, body_of, read_file
-from app.commands.terminal import AsJson, an_id, connected, err, out, print_json
+from app.commands.terminal import AsJson, an_id, connected, err, fail, out, print_json
 from core.spec.load import apply_override
 
 app = typer.Typer()
@@ -34,6 +34,8 @@ def sweep(
 ) -> None:
     """Submit a job for every point of a grid: a file with a base specification and a grid of its fields."""
     body = read_file(file, overrides, _override)
+    if "kind" in body and "base" not in body:
+        fail(f"{file} is a job: `mcn submit` takes it; a sweep has a base, which is a job, and a grid", 2)
     if fresh:
         body["fresh"] = True
     sent = body_of(body)
@@ -105,6 +107,6 @@ def leaderboard(
         shown = api.get(f"/sweeps/{sweep_id}", **asked)
     if as_json:
         return print_json({name: shown[name] for name in ("id", "metric", "mode", "leaderboard")})
-    out.print(show_sweeps.leaderboard_table(shown))
     if shown["counts"]["succeeded"] and not any(row["n"] for row in shown["leaderboard"]):
-        err.print(f"No point has {shown['metric']}: `mcn show` of a job that has succeeded lists what there is.")
+        fail(f"no point has {shown['metric']}: `mcn show` of a job that has succeeded lists what there is")
+    out.print(show_sweeps.leaderboard_table(shown))

@@ -50,7 +50,7 @@ def connected() -> Iterator[Api]:
         with closing(Api(settings())) as api:
             yield api
     except ApiError as error:
-        fail(str(error), 2 if error.status in (400, 404, 422) else 1)
+        fail(str(error), error.exit_code)
 
 
 def settings() -> Settings:
@@ -60,6 +60,11 @@ def settings() -> Settings:
     except ValidationError as error:
         said = "; ".join(f"MCN_{str(entry['loc'][0]).upper()}: {entry['msg']}" for entry in error.errors())
         fail(said, 2)
+
+
+def on_a_terminal() -> bool:
+    """Whether a person can be asked."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def print_json(value: Any) -> None:

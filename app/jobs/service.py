@@ -124,7 +124,7 @@ def resume(
     else:
         done = move(session, job_id, State.queued, origin=State.paused, reason=Reason.user, **values)
     if not done:
-        raise _refused(job, "resume", "it can be done while a job is paused, or queued if resources are given")
+        raise _refused(job, "be resumed", "only a job that is paused can, or one that is queued if resources are given")
     nudge(session, settings, "start")
     session.refresh(job)
     return job
@@ -137,7 +137,7 @@ def retry(
     job = _owned(session, asks, job_id)
     values = with_resources(session, settings, job, resources) if resources else {}
     if not queue_again(session, job, **values):
-        raise _refused(job, "retry", "only a failed or cancelled one can be retried")
+        raise _refused(job, "be tried again", "only a job that is failed or cancelled can")
     nudge(session, settings, "start")
     session.refresh(job)
     return job
@@ -180,7 +180,14 @@ def _change(
             session.refresh(job)
             return job
     able = [state.value for state in MOVES if any(to in MOVES[state] for to in targets) and origin in (None, state)]
-    raise _refused(job, verb, f"it can be done while a job is {' or '.join(able)}")
+    raise _refused(job, f"be {_DONE[verb]}", f"only a job that is {_or(able)} can")
+
+
+_DONE = {"cancel": "cancelled", "pause": "paused"}
+
+
+def _or(words: list[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def _owned(session: Session, asks: Principal, job_id: str) -> Job:

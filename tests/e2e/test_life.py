@@ -231,10 +231,6 @@ def test_the_command_line_does_all_of_it(up: Running, tmp_path: Path) -> None:
         done = up.cli(*words)
         assert (done.returncode, says in done.stderr, "Traceback" in done.stderr) == (code, True, False), done
     assert "ok  service" in up.cli("doctor").stdout
-    for odd in ("", "../me", "#", f"{job_id}?x=1"):
-        for command in ("show", "delete", "cancel", "logs", "components"):
-            done = up.cli(command, odd)
-            assert (done.returncode, "is no id" in done.stderr) == (2, True), (command, odd, done)
     done = up.cli("submit", "-", "--dry-run", stdin="kind: expert\nexpert: {arch: convnet_small}\n")
     assert '"waits_for": []' in done.stdout
 
