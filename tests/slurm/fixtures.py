@@ -11,7 +11,7 @@ from tests.slurm.cluster import Cluster, cluster
 
 @pytest.fixture(scope="session")
 def slurm_cluster() -> Iterator[Cluster]:
-    """A Slurm cluster; tests that use it are marked `xdist_group("slurm")`, so that one process needs to start it."""
+    """A Slurm cluster, for all tests of one process."""
     programs, _ = PARTS["Slurm"]
     for program in programs.split():
         need("Slurm", program)

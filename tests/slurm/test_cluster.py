@@ -11,8 +11,6 @@ import pytest
 from tests.parts import wait_until
 from tests.slurm.cluster import LIMIT_S, Cluster, cluster
 
-pytestmark = pytest.mark.xdist_group("slurm")
-
 # It writes down each of its starts and warnings, and goes on until it is killed.
 STAYS = """#!/bin/sh
 trap 'echo warned >> {log}' USR2
