@@ -36,3 +36,9 @@ def test_a_failure_has_a_reason_and_a_sentence(error: BaseException, reason: str
     assert (outcome["outcome"], outcome["reason"]) == ("failed", reason)
     assert says in outcome["message"]
     assert "\n" not in outcome["message"]
+
+
+def test_a_fault_names_the_node_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    assert failure(RuntimeError(ECC))["node"] == "n2"
+    assert "node" not in failure(KeyError("weight"))

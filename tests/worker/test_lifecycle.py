@@ -13,8 +13,9 @@ from app.db import now, reading, transaction
 from app.jobs.states import State
 from app.models import SILENT, Attempt, Job, Lease, Worker
 from tests.app.api import EXPERT, Service
-from worker.executors.base import Handle, Order, Seen
+from worker.executors.base import Handle, Life, Order, Seen
 from worker.executors.local import START_LIMIT_S, LocalExecutor
+from worker.lifecycle import end
 from worker.reconcile import start_all, tend_local
 from worker.rundir import RunDir
 
@@ -211,3 +212,20 @@ def test_a_lost_process_is_replaced_until_it_has_been_lost_too_often(service: Se
         row = session.get(Job, job_id)
         assert row is not None
         assert row.failures == 0
+
+
+def test_a_fault_on_one_of_several_nodes_is_that_nodes_alone(service: Service, inline: Inline) -> None:
+    job_id = service.submit(EXPERT)
+    pid = started(service, job_id)
+    with transaction(service.app.state.engine) as session:
+        session.execute(update(Attempt).values(executor="slurm", host="n1,n2"))
+        session.add(Worker(host="login", devices=[], cpus=2, memory_gb=8, seen_at=now(), slurm={"version": "22.05"}))
+    two = {row["node"]: row["attempts"] for row in service.get("/cluster").json()["slurm"]["nodes"]}
+    assert two == {"n1": 1, "n2": 1}
+    with reading(service.app.state.engine) as session:
+        attempt = session.get_one(Attempt, (job_id, 1))
+    outcome = {"outcome": "failed", "reason": "hardware_fault", "message": "the device failed", "node": "n2"}
+    end(service.machine, attempt, outcome, Seen(Life.ended))
+    del inline.living[pid]
+    [row] = service.get("/cluster").json()["slurm"]["nodes"]
+    assert (row["node"], row["hardware_faults"]) == ("n2", 1)
