@@ -14,21 +14,23 @@ from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.routing import APIRoute
 from fastapi.staticfiles import StaticFiles
 
-from app import errors
-from app.auth import BROWSER_CHALLENGE, Principal, ensure_admin, needs
-from app.body_limit import BodyLimit
+from app.auth.principals import BROWSER_CHALLENGE, Principal, ensure_admin, needs
+from app.auth.routes import router as tokens
 from app.catalogue.routes import router as catalogue
+from app.cluster.routes import router as cluster
 from app.components.routes import router as components
 from app.db import is_current, make_engine, reading, transaction, upgrade
-from app.errors import Invalid, Problem, Unauthenticated, Unavailable
-from app.events import Hub
+from app.http import errors
+from app.http.body_limit import BodyLimit
+from app.http.errors import Invalid, Problem, Unauthenticated, Unavailable
+from app.http.json_bodies import JsonBodies
 from app.jobs.routes import router as jobs
-from app.json_bodies import JsonBodies
 from app.metrics.routes import router as metrics
-from app.roles import Role
+from app.models import Role
 from app.settings import Settings
+from app.streams.hub import Hub
+from app.streams.routes import router as streams
 from app.sweeps.routes import router as sweeps
-from app.tokens.routes import router as tokens
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -71,7 +73,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(JsonBodies)
     app.add_middleware(BodyLimit)
     errors.install(app)
-    for router in (jobs, metrics, components, sweeps, tokens, catalogue):
+    for router in (jobs, streams, metrics, components, sweeps, tokens, catalogue, cluster):
         app.include_router(router)
     _add_service_routes(app)
     return app

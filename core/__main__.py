@@ -36,9 +36,9 @@ def plan(spec: SpecFile, overrides: Overrides = [], data_root: DataRoots = [], a
     """Say what a job will be: dimensions, parameters, learning rates, steps, sizes. Trains nothing."""
     job = _read(spec, overrides)
     with _plain_errors():
-        from core.assemble import load_sources
-        from core.console import plan_table
-        from core.plan import make_plan
+        from core.model.assemble import load_sources
+        from core.plan.plan import make_plan
+        from core.reporting.console import plan_table
 
         planned = make_plan(job, _roots(data_root), load_sources(job)).to_json()
     if as_json:
@@ -131,7 +131,7 @@ def _read(spec: str, overrides: list[str]) -> JobSpec:
 
 
 def _run(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None) -> Any:
-    from core.lock import run_lock
+    from core.run.lock import run_lock
 
     if run_dir.exists() and not run_dir.is_dir():
         raise ValueError(f"{run_dir} is a file; give a folder as the run directory")
@@ -142,17 +142,18 @@ def _run(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None
 
 
 def _run_alone(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None) -> Any:
-    from core.console import ConsoleReporter
-    from core.fit import fit
-    from core.judge import evaluate_job
-    from core.meter import NonFiniteLossError
-    from core.reporting import EventLog, Fanout, Silent
+    from core.reporting.console import ConsoleReporter
+    from core.reporting.event_log import EventLog
+    from core.reporting.protocol import Fanout, NullReporter
+    from core.train.evaluate_job import evaluate_job
+    from core.train.fit import fit
+    from core.train.meter import NonFiniteLossError
 
-    reporter: Any = Silent()
+    reporter: Any = NullReporter()
     if _main_process():
         reporters: list[Any] = [EventLog(run_dir / "events.jsonl"), ConsoleReporter(err)]
         if job.tracking.wandb.mode != "disabled":
-            from core.wandb_reporter import WandbReporter
+            from core.reporting.wandb import WandbReporter
 
             reporters.append(WandbReporter(job, run_dir, on_failure=lambda message: err.print(f"warning: {message}")))
         reporter = Fanout(reporters)
@@ -216,7 +217,7 @@ def _plain_errors() -> Iterator[None]:
     except OSError as error:
         _fail(f"{error}. Once that is mended, the same command goes on")
     except RuntimeError as error:
-        from core.durable import DamagedFileError
+        from core.run.durable import DamagedFileError
 
         if not isinstance(error, DamagedFileError):
             raise
@@ -229,7 +230,7 @@ def _fail(message: str, code: int = 2) -> NoReturn:
 
 
 def _show(result: Any) -> None:
-    from core.console import metrics_table
+    from core.reporting.console import metrics_table
 
     out.print(metrics_table(result.metrics, result.absent))
 

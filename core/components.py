@@ -25,7 +25,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from core.durable import DamagedFileError, read_manifest, sha256_of, write_durably, write_hashed, write_manifest
+from core.run.durable import DamagedFileError, read_manifest, sha256_of, write_durably, write_hashed, write_manifest
 
 FORMAT = 1
 FORMATS = ("pth", "safetensors")

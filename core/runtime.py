@@ -18,13 +18,13 @@ from core.spec import JobSpec
 
 @dataclass(frozen=True)
 class Runtime:
-    """One process of a run. `control` is a group on the host for decisions that must not wait for the device."""
+    """One process of a run. `cpu_group` is a group on the host for decisions that must not wait for the device."""
 
     device: torch.device
     precision: torch.dtype
     rank: int = 0
     world_size: int = 1
-    control: dist.ProcessGroup | None = None
+    cpu_group: dist.ProcessGroup | None = None
 
     @property
     def is_main(self) -> bool:
@@ -65,24 +65,24 @@ class Runtime:
 
     def sum_scalar(self, value: float) -> float:
         """The sum of a host number over all processes."""
-        if self.control is None:
+        if self.cpu_group is None:
             return value
         total = torch.tensor(float(value), dtype=torch.double)
-        dist.all_reduce(total, group=self.control)
+        dist.all_reduce(total, group=self.cpu_group)
         return total.item()
 
     def mean(self, value: float) -> float:
         """The mean of a host number over all processes."""
         return self.sum_scalar(value) / self.world_size
 
-    def agree(self, wish: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether any process wishes so."""
-        return self.sum_scalar(float(wish)) > 0 if self.control else wish
+        return self.sum_scalar(float(flag)) > 0 if self.cpu_group else flag
 
     def barrier(self) -> None:
         """Waits for all processes."""
-        if self.control is not None:
-            dist.barrier(group=self.control)
+        if self.cpu_group is not None:
+            dist.barrier(group=self.cpu_group)
 
 
 def start_runtime(spec: JobSpec, device: str | None = None) -> Runtime:
@@ -106,14 +106,14 @@ def start_runtime(spec: JobSpec, device: str | None = None) -> Runtime:
             raise ValueError(f"device {name} was asked for, but there are {torch.cuda.device_count()} here, from 0")
         torch.cuda.set_device(place)
     _be_deterministic(spec.training.deterministic, place)
-    control: dist.ProcessGroup | None = None
+    cpu_group: dist.ProcessGroup | None = None
     if world_size > 1:
         if not dist.is_initialized():
             dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
         group = dist.new_group(backend="gloo")
         assert isinstance(group, dist.ProcessGroup)
-        control = group
-    return Runtime(place, _precision(spec.training.precision, place), rank, world_size, control)
+        cpu_group = group
+    return Runtime(place, _precision(spec.training.precision, place), rank, world_size, cpu_group)
 
 
 def stop_runtime(runtime: Runtime) -> None:

@@ -18,13 +18,13 @@ def imported_by(module: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("module", ["core.spec", "core.reporting", "core.durable"])
+@pytest.mark.parametrize("module", ["core.spec", "core.reporting.event_log", "core.run.rundir"])
 def test_what_the_service_shares_with_training_imports_nothing_heavy(module: str) -> None:
     assert imported_by(module).isdisjoint({*HEAVY, "numpy"})
 
 
 def test_training_imports_only_what_it_uses() -> None:
-    assert imported_by("core.fit").isdisjoint({"timm", "torchvision", "wandb", "sklearn", "fastapi", "celery"})
+    assert imported_by("core.train.fit").isdisjoint({"timm", "torchvision", "wandb", "sklearn", "fastapi", "celery"})
 
 
 def test_a_spec_error_does_not_wait_for_torch() -> None:

@@ -21,9 +21,9 @@ import psutil
 import pytest
 import yaml
 
-from app.client import ENDED, Api
+from app.cli.client import TERMINAL_STATES, Api
 from app.settings import Settings
-from app.up import commands
+from app.supervisor.up import commands
 from tests.e2e.running import Running, fusion
 from tests.parts import free_port, need, wait_until
 
@@ -263,7 +263,7 @@ class Composed:
 
     def exec(self, name: str, *words: str) -> str:
         """What `docker compose exec NAME mcn ..` prints."""
-        command = [sys.executable, "-m", "app.cli", *words]
+        command = [sys.executable, "-m", "app.cli.main", *words]
         done = subprocess.run(
             command, cwd=self._image, env=self._environment(name), capture_output=True, text=True, timeout=LIMIT_S
         )
@@ -281,7 +281,7 @@ class Composed:
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             words = process.info["cmdline"] or []
-            mine = "worker.child" in words and any(str(self._folder) in word for word in words)
+            mine = "worker.training.main" in words and any(str(self._folder) in word for word in words)
             if mine and process.info["status"] != psutil.STATUS_ZOMBIE:
                 found.append(process)
         return found
@@ -344,7 +344,7 @@ def _trains_stops_and_goes_on(composed: Composed, api: Api) -> None:
         return "train/loss_total" in api.get(f"/jobs/{long}/metrics")["keys"]
 
     [short] = [job["id"] for job in api.get("/jobs")["items"]]
-    wait_until(lambda: state(short) in ENDED, "the end of a job", LIMIT_S)
+    wait_until(lambda: state(short) in TERMINAL_STATES, "the end of a job", LIMIT_S)
     assert state(short) == "succeeded"
     assert api.get(f"/jobs/{short}/components")["items"]
     # It writes no checkpoint but the one that it is stopped for.
@@ -400,7 +400,7 @@ signal.sigwait([signal.SIGUSR1])
 
 
 def test_a_command_that_does_not_stop_is_killed_and_what_it_leaves_is_told_to_stop(tmp_path: Path) -> None:
-    assert SERVICES["worker"]["entrypoint"] == ["python", "-m", "app.up"]
+    assert SERVICES["worker"]["entrypoint"] == ["python", "-m", "app.supervisor.container"]
     first = "import sys; from app import up; up.STOP_LIMIT_S = 0.1; sys.exit(up.contained(sys.argv[1:]))"
     command = [sys.executable, "-c", LEAVES_IT, LEFT, str(tmp_path / "told")]
     process = subprocess.Popen([sys.executable, "-c", first, *command], cwd=ROOT, stdout=subprocess.PIPE)

@@ -15,9 +15,10 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from app.cli import app as mcn
-from app.errors import PROBLEMS
-from app.jobs.states import FINAL, MOVES, Reason, State
+from app.cli.main import app as mcn
+from app.http.errors import PROBLEMS
+from app.jobs.transitions import TRANSITIONS
+from app.models import TERMINAL_STATES, Reason, State
 from app.settings import Settings
 from app.sweeps.grid import points
 from app.sweeps.placement import plan
@@ -82,8 +83,8 @@ def test_the_settings_and_problems_are_those_of_the_code() -> None:
 def picture_of_states() -> str:
     """The graph of states for Mermaid: in, from state to state, out."""
     first = [("[*]", state.value) for state in (State.waiting, State.queued)]
-    moves = [(state.value, to.value) for state, targets in MOVES.items() for to in targets]
-    last = [(state.value, "[*]") for state in FINAL]
+    moves = [(state.value, to.value) for state, targets in TRANSITIONS.items() for to in targets]
+    last = [(state.value, "[*]") for state in TERMINAL_STATES]
     return "".join(["stateDiagram-v2\n", *(f"    {state} --> {to}\n" for state, to in (*first, *moves, *last))])
 
 

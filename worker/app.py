@@ -10,10 +10,10 @@ from typing import Any
 from celery import Celery
 from celery.signals import worker_init, worker_shutting_down
 
-from app.dispatch import celery_config
+from app.jobs.dispatch import celery_config
 from app.settings import Settings
 from worker import reconcile as rounds
-from worker.machine import this_machine
+from worker.context import worker_context
 
 log = logging.getLogger(__name__)
 SUPERVISE_S = 0.2
@@ -35,21 +35,21 @@ _stopping = threading.Event()
 def start() -> None:
     """A job may be startable."""
     with _one_round:
-        rounds.start_all(this_machine())
+        rounds.start_all(worker_context())
 
 
-@app.task(name="tend")
-def tend() -> None:
+@app.task(name="monitor")
+def monitor() -> None:
     """Something is wished of a job that runs."""
     with _one_round:
-        rounds.tend_local(this_machine())
-        rounds.tend_slurm(this_machine())
+        rounds.monitor_local(worker_context())
+        rounds.monitor_slurm(worker_context())
 
 
 # Not when the worker is ready: that would wait for the broker, of which the rounds have no need.
 @worker_init.connect
 def _supervise(**_: Any) -> None:
-    this_machine()
+    worker_context()
     settings.no_new_starts.unlink(missing_ok=True)
     # What the service was told, secrets included, is no business of what is submitted from here.
     for name in [name for name in os.environ if name.startswith("MCN_")]:
@@ -67,7 +67,7 @@ def _stop(**_: Any) -> None:
 
 def _loop() -> None:
     """Follows the processes on this machine closely; it needs no broker, so they are followed without one too."""
-    machine = this_machine()
+    context = worker_context()
     last = -1.0
     clock = 0.0
     while not _stopping.wait(SUPERVISE_S):
@@ -76,8 +76,8 @@ def _loop() -> None:
             with _one_round:
                 if clock - last >= settings.reconcile_s:
                     last = clock
-                    rounds.reconcile(machine)
-                elif rounds.tend_local(machine):
-                    rounds.start_all(machine)
+                    rounds.reconcile(context)
+                elif rounds.monitor_local(context):
+                    rounds.start_all(context)
         except Exception as error:  # the database may be away for a while
             log.warning("the round is put off: %s", error)

@@ -13,9 +13,9 @@ from sqlmodel import Session, col, select
 from ulid import ULID
 
 from app.db import serialize_events, transaction
-from app.jobs.states import State, move
+from app.jobs.transitions import transition
 from app.metrics import store
-from app.models import Attempt, Component, Event, Job
+from app.models import Attempt, Component, Event, Job, State
 
 BLOCK_BYTES = 8 << 20
 # Of what the metrics store has anyway a job keeps this many events for those who follow it late.
@@ -117,7 +117,7 @@ def _begin(session: Session, attempt: Attempt, step: int) -> None:
     """The first step is about to be done: the job runs."""
     where = update(Attempt).where(col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number)
     session.execute(where.values(resumed_from_step=step))
-    move(session, attempt.job_id, State.running, of_attempt=attempt.number, origin=State.starting)
+    transition(session, attempt.job_id, State.running, expected_attempt=attempt.number, from_state=State.starting)
 
 
 def _keep_component(session: Session, job_id: str, manifest: dict[str, Any]) -> None:

@@ -10,12 +10,12 @@ from pydantic import BaseModel
 from sqlmodel import col, select
 from starlette.responses import FileResponse, MalformedRangeHeader, Response
 
-from app.auth import Viewer
-from app.errors import NotFound
+from app.auth.principals import Viewer
+from app.http.errors import NotFound
+from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.routes import JobId
 from app.models import Component
-from app.session import Configured, Reading
 
 router = APIRouter(prefix="/jobs/{job_id}/components", tags=["components"])
 

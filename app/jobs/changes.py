@@ -6,7 +6,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from app.errors import InvalidSpec
+from app.http.errors import InvalidSpec
 from app.jobs import references
 from app.jobs.checking import checked
 from app.models import Job

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from app.errors import InvalidSpec
+from app.http.errors import InvalidSpec
 from app.settings import Settings
 from core.spec import JobSpec, SpecError, parse_spec
 from core.spec.places import find_path

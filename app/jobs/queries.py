@@ -7,11 +7,10 @@ from typing import Any
 from sqlalchemy import CompoundSelect, tuple_, union
 from sqlmodel import Session, col, select
 
-from app import paging
-from app.errors import NotFound
+from app.http import paging
+from app.http.errors import NotFound
 from app.jobs.schemas import view
-from app.jobs.states import State
-from app.models import Attempt, Event, Job, Need, Point, Series, Tag
+from app.models import Attempt, Dependency, Event, Job, Series, State, SweepPoint, Tag
 
 # A sort by its name: the column, and whether the largest comes first. Ids rise with time.
 SORTS: dict[str, tuple[str, bool, type]] = {
@@ -39,9 +38,9 @@ def views(session: Session, jobs: list[Job]) -> list[dict[str, Any]]:
     for job_id, tag in session.exec(select(Tag.job_id, Tag.tag).where(col(Tag.job_id).in_(ids)).order_by(Tag.tag)):
         tags.setdefault(job_id, []).append(tag)
     needs: dict[str, list[str]] = {}
-    waits = select(Need.job_id, Need.needs).join(Job, col(Job.id) == col(Need.needs))
-    waits = waits.where(col(Need.job_id).in_(ids), Job.state != State.succeeded)
-    for job_id, needed in session.exec(waits.order_by(Need.needs)):
+    waits = select(Dependency.job_id, Dependency.depends_on).join(Job, col(Job.id) == col(Dependency.depends_on))
+    waits = waits.where(col(Dependency.job_id).in_(ids), Job.state != State.succeeded)
+    for job_id, needed in session.exec(waits.order_by(Dependency.depends_on)):
         needs.setdefault(job_id, []).append(needed)
     metrics: dict[str, dict[str, float | None]] = {}
     latest = select(Series.job_id, Series.key, Series.last).where(col(Series.job_id).in_(ids))
@@ -75,7 +74,7 @@ def list_jobs(
     if sweep:
         # Those that it made, and those that were there before and do for a point of it.
         made = select(Job.id).where(Job.sweep == sweep)
-        its: CompoundSelect[str] = union(made, select(Point.job_id).where(Point.sweep_id == sweep))
+        its: CompoundSelect[str] = union(made, select(SweepPoint.job_id).where(SweepPoint.sweep_id == sweep))
         statement = statement.where(col(Job.id).in_(its))
     if q:
         statement = statement.where(col(Job.name).contains(q, autoescape=True))
@@ -106,5 +105,7 @@ def list_attempts(session: Session, job_id: str) -> list[Attempt]:
 
 def needed_by(session: Session, job_id: str) -> list[Job]:
     """The jobs that wait for a job's components or use them."""
-    statement = select(Job).join(Need, col(Need.job_id) == col(Job.id)).where(Need.needs == job_id)
+    statement = (
+        select(Job).join(Dependency, col(Dependency.job_id) == col(Job.id)).where(Dependency.depends_on == job_id)
+    )
     return list(session.exec(statement))

@@ -8,9 +8,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam
 from sqlmodel import Session, col, select
 
-from app.errors import InvalidSpec
-from app.jobs.states import FINAL, State
-from app.models import Component, Job, Worker
+from app.http.errors import InvalidSpec
+from app.models import TERMINAL_STATES, Component, Job, State, Worker
 from core.spec import ComponentRef, JobSpec
 
 
@@ -78,7 +77,7 @@ def check(session: Session, spec: JobSpec, looked_up: LookedUp | None = None) ->
     errors = errors or _misfits(configs) or executor_errors(session, spec)
     if errors:
         raise InvalidSpec.of(errors)
-    return References(tuple(needed), tuple(job for job, state in needed.items() if state not in FINAL))
+    return References(tuple(needed), tuple(job for job, state in needed.items() if state not in TERMINAL_STATES))
 
 
 def executor_errors(session: Session, spec: JobSpec) -> list[dict[str, Any]]:
@@ -104,7 +103,7 @@ def _look_up(session: Session, ref: ComponentRef) -> _Found | str:
     made = component_names(found.spec, found.kind)
     if ref.job is not None and ref.component not in made:
         return f"{ref.job} has no component {ref.component}: it has {', '.join(made) or 'none'}"
-    if found.name is None and found.state in FINAL:
+    if found.name is None and found.state in TERMINAL_STATES:
         return f"{ref.job} has {State(found.state).value} without a component {ref.component}"
     return found
 

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Header, Path, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from app import paging
-from app.auth import Member, Viewer, needs
+from app.auth.principals import Member, Viewer, needs
 from app.db import transaction
-from app.errors import Invalid, NotFound
-from app.events import log_stream, sse
-from app.idempotency import IdempotencyKey
+from app.http.idempotency import IdempotencyKey
+from app.http.paging import Cursor, Limit
+from app.http.session import Configured, Reading, Writing
 from app.jobs import queries, schemas, service
 from app.jobs.checking import checked, read_body
-from app.openapi import EVENT_STREAM, JOB_BODY
-from app.paging import Cursor, Limit
-from app.roles import Role
-from app.session import Configured, Reading, Writing
+from app.jobs.examples import JOB_BODY
+from app.models import Role
 from core.spec.fields import ONE_LINE
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -132,51 +129,3 @@ def get_attempts(job_id: JobId, _asks: Viewer, session: Reading) -> Any:
     """Every start of it: where, when, how it ended."""
     queries.get_job(session, job_id)
     return {"items": [schemas.attempt_view(row) for row in queries.list_attempts(session, job_id)], "next_cursor": None}
-
-
-@router.get("/{job_id}/events", response_model=schemas.EventPage, responses={200: {"content": EVENT_STREAM}})
-def get_events(
-    request: Request,
-    job_id: JobId,
-    _asks: Viewer,
-    session: Reading,
-    limit: Limit = 100,
-    cursor: Cursor = None,
-    last_event_id: Annotated[str | None, Header(max_length=32)] = None,
-) -> Any:
-    """What happened to it; with `Accept: text/event-stream` as a stream that goes on until the job has ended."""
-    queries.get_job(session, job_id)
-    if last_event_id is not None and not (last_event_id.isascii() and last_event_id.isdigit()):
-        raise Invalid("Last-Event-ID: give the id of the last event you have, a whole number")
-    after = min(int(last_event_id), 2**62) if last_event_id else 0
-    if "text/event-stream" in request.headers.get("accept", ""):
-        return sse(request.app.state.hub, job_id, after)
-    if cursor:
-        after = paging.decode(cursor, [int])[0]
-    found = queries.list_events(session, job_id, after=after, limit=limit + 1)
-    shown = paging.page(found, limit, lambda event: paging.encode(event.id))
-    return shown | {"items": [schemas.event_view(event) for event in shown["items"]]}
-
-
-@router.get(
-    "/{job_id}/logs",
-    response_class=Response,
-    responses={200: {"content": {"text/plain": {"schema": {"type": "string"}}}}},
-)
-def get_logs(
-    request: Request,
-    job_id: JobId,
-    _asks: Viewer,
-    session: Reading,
-    settings: Configured,
-    tail: Annotated[int, Query(ge=0, le=100_000)] = 200,
-    follow: bool = False,
-    attempt: Annotated[int | None, Query(ge=1, le=1_000_000)] = None,
-) -> Response:
-    """The output of its newest attempt, or of another: the last lines, and with `follow` what comes until it ends."""
-    job = queries.get_job(session, job_id)
-    if attempt is not None and attempt > job.attempt:
-        raise NotFound(f"{job.id} has no attempt {attempt}: it has had {job.attempt}")
-    its, alone = attempt or job.attempt, attempt is not None
-    folder = settings.runs_dir / job.id
-    return log_stream(request.app.state.hub, folder, job.id, its, tail, follow=follow, alone=alone)

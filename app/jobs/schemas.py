@@ -8,8 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from app.db import iso, now
-from app.jobs.states import State
-from app.models import Attempt, Event, Job
+from app.models import Attempt, Event, Job, State
 
 StateName = Literal[
     "waiting", "queued", "starting", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"

@@ -12,18 +12,18 @@ from sqlalchemy import delete, insert, update
 from sqlmodel import Session, SQLModel, col, select
 from ulid import ULID
 
-from app import idempotency
-from app.auth import Principal, may_change
+from app.auth.principals import Principal, may_change
 from app.db import after_commit, serialize_events
-from app.dispatch import nudge
-from app.errors import Conflict, InvalidSpec
+from app.http import idempotency
+from app.http.errors import Conflict, InvalidSpec
 from app.jobs import queries, references
 from app.jobs.changes import with_resources
 from app.jobs.digest import digest
+from app.jobs.dispatch import nudge
 from app.jobs.references import References
 from app.jobs.schemas import view
-from app.jobs.states import FINAL, MOVES, Reason, State, move
-from app.models import Chunk, Event, Job, Need, Points, Series, Tag
+from app.jobs.transitions import TRANSITIONS, transition
+from app.models import TERMINAL_STATES, Chunk, ChunkData, Dependency, Event, Job, Reason, Series, State, Tag
 from app.settings import Settings
 from core.spec import JobSpec, SpecError, defaulted, parse_spec, resolve
 
@@ -77,7 +77,7 @@ def draft(spec: JobSpec, needs: References, values: dict[str, Any]) -> Draft:
 def store(session: Session, drafts: Sequence[Draft]) -> None:
     """Stores jobs with their tags, what they need and their first events; who calls this nudges the workers."""
     tags = [{"job_id": made.job.id, "tag": tag} for made in drafts for tag in made.tags]
-    needs = [{"job_id": made.job.id, "needs": needed} for made in drafts for needed in made.needs.jobs]
+    needs = [{"job_id": made.job.id, "depends_on": needed} for made in drafts for needed in made.needs.jobs]
     rows = [made.job.model_dump() for made in drafts]
     said = [{"state": row["state"].value, "reason": None, "message": None} for row in rows]
     events = [
@@ -87,12 +87,12 @@ def store(session: Session, drafts: Sequence[Draft]) -> None:
     # Plain inserts: what the unit of work would add to them is what submitting would spend most of its time on.
     serialize_events(session)
     connection = session.connection()
-    for table, inserted in ((Job, rows), (Tag, tags), (Need, needs), (Event, events)):
+    for table, inserted in ((Job, rows), (Tag, tags), (Dependency, needs), (Event, events)):
         if inserted:
             connection.execute(_INSERT[table], inserted)
 
 
-_INSERT = {table: insert(SQLModel.metadata.tables[str(table.__tablename__)]) for table in (Job, Tag, Need, Event)}
+_INSERT = {table: insert(SQLModel.metadata.tables[str(table.__tablename__)]) for table in (Job, Tag, Dependency, Event)}
 
 
 def _resolved(spec: JobSpec) -> dict[str, Any]:
@@ -122,7 +122,7 @@ def resume(
         still = (col(Job.id) == job_id, col(Job.state) == State.queued, col(Job.attempt) == job.attempt)
         done = session.execute(update(Job).where(*still).values(**values)).rowcount == 1  # type: ignore[attr-defined]
     else:
-        done = move(session, job_id, State.queued, origin=State.paused, reason=Reason.user, **values)
+        done = transition(session, job_id, State.queued, from_state=State.paused, reason=Reason.user, **values)
     if not done:
         raise _refused(job, "be resumed", "only a job that is paused can, or one that is queued if resources are given")
     nudge(session, settings, "start")
@@ -147,7 +147,11 @@ def queue_again(session: Session, job: Job, **values: Any) -> bool:
     """Moves a failed or cancelled job back into the queue; raises Conflict if what it needs is not to be had."""
     if job.state not in (State.failed, State.cancelled):
         return False
-    needed = select(Job.id, Job.state).join(Need, col(Need.needs) == col(Job.id)).where(Need.job_id == job.id)
+    needed = (
+        select(Job.id, Job.state)
+        .join(Dependency, col(Dependency.depends_on) == col(Job.id))
+        .where(Dependency.job_id == job.id)
+    )
     ends = {other: State(its) for other, its in session.exec(needed)}
     dead = [other for other, its in ends.items() if its in (State.failed, State.cancelled)]
     if dead:
@@ -159,7 +163,7 @@ def queue_again(session: Session, job: Job, **values: Any) -> bool:
         raise Conflict(f"{job.id} cannot be tried again as it is: {error}") from None
     waits = any(its is not State.succeeded for its in ends.values())
     to = State.waiting if waits else State.queued
-    return move(session, job.id, to, origin=State(job.state), failures=0, **values)
+    return transition(session, job.id, to, from_state=State(job.state), failures=0, **values)
 
 
 def _change(
@@ -169,17 +173,21 @@ def _change(
     job_id: str,
     verb: str,
     targets: tuple[State, ...],
-    origin: State | None = None,
+    from_state: State | None = None,
 ) -> Job:
     job = _owned(session, asks, job_id)
     before = State(job.state)
     for to in targets:
-        fits = to in MOVES[before] and (origin is None or origin is before)
-        if fits and move(session, job_id, to, origin=before, reason=Reason.user):
-            nudge(session, settings, "start" if to is State.queued else "tend")
+        fits = to in TRANSITIONS[before] and (from_state is None or from_state is before)
+        if fits and transition(session, job_id, to, from_state=before, reason=Reason.user):
+            nudge(session, settings, "start" if to is State.queued else "monitor")
             session.refresh(job)
             return job
-    able = [state.value for state in MOVES if any(to in MOVES[state] for to in targets) and origin in (None, state)]
+    able = [
+        state.value
+        for state in TRANSITIONS
+        if any(to in TRANSITIONS[state] for to in targets) and from_state in (None, state)
+    ]
     raise _refused(job, f"be {_DONE[verb]}", f"only a job that is {_or(able)} can")
 
 
@@ -203,15 +211,15 @@ def _refused(job: Job, verb: str, able: str) -> Conflict:
 def remove(session: Session, settings: Settings, asks: Principal, job_id: str) -> int:
     """Deletes a job that has ended, with all its files; gives the bytes."""
     job = _owned(session, asks, job_id)
-    if job.state not in FINAL:
+    if job.state not in TERMINAL_STATES:
         raise _refused(job, "be deleted", "cancel it first")
-    users = [other.id for other in queries.needed_by(session, job_id) if other.state not in FINAL]
+    users = [other.id for other in queries.needed_by(session, job_id) if other.state not in TERMINAL_STATES]
     if users:
         raise Conflict(f"{', '.join(users[:5])} still need its components: delete it after they have ended")
     owned = select(Series.id).where(Series.job_id == job_id)
-    for table in (Points, Chunk):
+    for table in (ChunkData, Chunk):
         session.execute(delete(table).where(col(table.series_id).in_(owned)))
-    session.execute(delete(Need).where(col(Need.needs) == job_id))
+    session.execute(delete(Dependency).where(col(Dependency.depends_on) == job_id))
     session.delete(job)
     folder = settings.runs_dir / job_id
     folders = [folder, *settings.slurm_dir.glob(f"{job_id}-a*")]

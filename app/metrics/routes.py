@@ -10,14 +10,14 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel
 from sqlmodel import col, select
 
-from app.auth import Viewer
+from app.auth.principals import Viewer
 from app.db import reading
-from app.errors import NotFound
+from app.http.errors import NotFound
+from app.http.session import Reading
 from app.jobs import queries
 from app.jobs.routes import JobId
 from app.metrics import store
 from app.models import Series
-from app.session import Reading
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["metrics"])
 Step = Annotated[int | None, Query(ge=0, lt=2**62)]

@@ -10,7 +10,7 @@ import numpy as np
 from sqlalchemy import delete, tuple_
 from sqlmodel import Session, col, select
 
-from app.models import Chunk, Points, Series
+from app.models import Chunk, ChunkData, Series
 
 CHUNK = 1_024
 
@@ -88,7 +88,7 @@ def _write(session: Session, series_id: int, number: int, block: Block) -> None:
     )
     packed = (block.steps.astype("<i8"), block.values.astype("<f8"), block.times.astype("<f8"))
     steps, values, times = (array.tobytes() for array in packed)
-    session.merge(Points(series_id=series_id, number=number, steps=steps, values=values, times=times))
+    session.merge(ChunkData(series_id=series_id, number=number, steps=steps, values=values, times=times))
 
 
 def _cut(session: Session, series: Series, step: int) -> None:
@@ -97,7 +97,7 @@ def _cut(session: Session, series: Series, step: int) -> None:
     assert series.id is not None
     gone = [chunk.number for chunk in chunks if chunk.last_step > step]
     edge = _read(session, series.id, gone[:1])
-    for table in (Chunk, Points):
+    for table in (Chunk, ChunkData):
         session.execute(delete(table).where(col(table.series_id) == series.id, col(table.number).in_(gone)))
     session.expire_all()
     kept = [chunk for chunk in chunks if chunk.number not in gone]
@@ -129,10 +129,10 @@ def _summarize(series: Series, block: Block) -> None:
 
 def _read(session: Session, series_id: int, numbers: list[int]) -> Block:
     """The points of some chunks of a series, in order."""
-    query = select(Points.steps, Points.values, Points.times).where(
-        Points.series_id == series_id, col(Points.number).in_(numbers)
+    query = select(ChunkData.steps, ChunkData.values, ChunkData.times).where(
+        ChunkData.series_id == series_id, col(ChunkData.number).in_(numbers)
     )
-    rows = session.exec(query.order_by(col(Points.number))).all()
+    rows = session.exec(query.order_by(col(ChunkData.number))).all()
     kinds = ("<i8", "<f8", "<f8")
     steps, values, times = (
         np.frombuffer(b"".join(row[place] for row in rows), dtype=kind) for place, kind in enumerate(kinds)
@@ -205,8 +205,10 @@ def extremes(session: Session, key: str, until: Mapping[str, int]) -> dict[str, 
                 found.setdefault(job_id, []).append((low, high))
             elif first_step <= until[job_id]:
                 cut[series_id, number] = job_id
-        place = tuple_(Points.series_id, Points.number)
-        query = select(Points.series_id, Points.number, Points.steps, Points.values).where(place.in_(list(cut)))
+        place = tuple_(ChunkData.series_id, ChunkData.number)
+        query = select(ChunkData.series_id, ChunkData.number, ChunkData.steps, ChunkData.values).where(
+            place.in_(list(cut))
+        )
         for series_id, number, steps, values in session.exec(query) if cut else ():
             job_id = cut[series_id, number]
             inside = np.frombuffer(steps, dtype="<i8") <= until[job_id]

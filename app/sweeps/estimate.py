@@ -9,8 +9,7 @@ from typing import Any
 
 from sqlmodel import Session, col, select
 
-from app.jobs.states import State
-from app.models import Attempt, Job
+from app.models import Attempt, Job, State
 
 # As many of the newest jobs that have succeeded are looked at.
 LOOKED_AT = 200

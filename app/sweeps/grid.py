@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from app.errors import Invalid, InvalidSpec
+from app.http.errors import Invalid, InvalidSpec
 from app.jobs.checking import checked
 from app.settings import Settings
 from core.spec import JobSpec, SpecError

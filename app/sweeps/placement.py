@@ -9,12 +9,11 @@ from typing import Any
 from sqlmodel import Session, col, select
 from ulid import ULID
 
-from app.dispatch import nudge
-from app.errors import InvalidSpec
+from app.http.errors import InvalidSpec
 from app.jobs import references
 from app.jobs import service as jobs
-from app.jobs.states import State
-from app.models import Job, Sweep
+from app.jobs.dispatch import nudge
+from app.models import Job, State, Sweep
 from app.settings import Settings
 from app.sweeps import grid
 from core.spec import JobSpec

@@ -8,11 +8,10 @@ from typing import Any, NamedTuple
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from app import paging
 from app.db import iso
-from app.errors import NotFound
-from app.jobs.states import State
-from app.models import Job, Point, Series, Sweep
+from app.http import paging
+from app.http.errors import NotFound
+from app.models import Job, Series, State, Sweep, SweepPoint
 from app.sweeps import ranking
 
 # How the message of a job begins that lagged behind in its sweep.
@@ -46,15 +45,17 @@ def summaries(session: Session, sweeps: list[Sweep]) -> list[dict[str, Any]]:
     """Sweeps as lists show them, in two queries however many they are."""
     states: dict[str, dict[str | None, int]] = {sweep.id: {} for sweep in sweeps}
     reused, early = dict.fromkeys(states, 0), dict.fromkeys(states, 0)
-    points = col(Point.sweep_id).in_(states)
-    count, found = func.count(), func.count().filter(col(Point.reused))
-    grouped = select(Point.sweep_id, Job.state, count, found).outerjoin(Job, col(Job.id) == col(Point.job_id))
-    for sweep_id, state, number, there in session.exec(grouped.where(points).group_by(Point.sweep_id, col(Job.state))):
+    points = col(SweepPoint.sweep_id).in_(states)
+    count, found = func.count(), func.count().filter(col(SweepPoint.reused))
+    grouped = select(SweepPoint.sweep_id, Job.state, count, found).outerjoin(Job, col(Job.id) == col(SweepPoint.job_id))
+    for sweep_id, state, number, there in session.exec(
+        grouped.where(points).group_by(SweepPoint.sweep_id, col(Job.state))
+    ):
         states[sweep_id][state] = number
         reused[sweep_id] += there
     stopped = col(Job.state).in_((State.cancelling, State.cancelled)) & col(Job.message).startswith(STOPPED_EARLY)
-    behind = select(Point.sweep_id, count).join(Job, col(Job.id) == col(Point.job_id)).where(points, stopped)
-    early |= dict(session.exec(behind.group_by(Point.sweep_id)).all())
+    behind = select(SweepPoint.sweep_id, count).join(Job, col(Job.id) == col(SweepPoint.job_id)).where(points, stopped)
+    early |= dict(session.exec(behind.group_by(SweepPoint.sweep_id)).all())
     return [_summary(sweep, states[sweep.id], reused[sweep.id], early[sweep.id]) for sweep in sweeps]
 
 
@@ -106,11 +107,15 @@ class _Found(NamedTuple):
 def _points(
     session: Session, sweep_id: str, metric: str, after: int = -1, limit: int | None = None
 ) -> Iterable[_Found]:
-    columns = (Point.number, Point.given, Point.job_id, Point.reused, Job.state, Job.message)
+    columns = (SweepPoint.number, SweepPoint.given, SweepPoint.job_id, SweepPoint.reused, Job.state, Job.message)
     values = (Series.last, Series.min, Series.max)
-    of_point = (col(Series.job_id) == col(Point.job_id)) & (col(Series.key) == metric)
-    query = select(*columns, *values).outerjoin(Job, col(Job.id) == col(Point.job_id)).outerjoin(Series, of_point)  # type: ignore[call-overload]
-    query = query.where(Point.sweep_id == sweep_id, col(Point.number) > after).order_by(col(Point.number)).limit(limit)
+    of_point = (col(Series.job_id) == col(SweepPoint.job_id)) & (col(Series.key) == metric)
+    query = select(*columns, *values).outerjoin(Job, col(Job.id) == col(SweepPoint.job_id)).outerjoin(Series, of_point)  # type: ignore[call-overload]
+    query = (
+        query.where(SweepPoint.sweep_id == sweep_id, col(SweepPoint.number) > after)
+        .order_by(col(SweepPoint.number))
+        .limit(limit)
+    )
     return (_Found(*row) for row in session.exec(query))
 
 

@@ -8,15 +8,15 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from app.auth import Member, Principal, Viewer
+from app.auth.principals import Member, Principal, Viewer
 from app.db import transaction
-from app.idempotency import IdempotencyKey
+from app.http.idempotency import IdempotencyKey
+from app.http.paging import Cursor, Limit
+from app.http.session import Configured, Reading, Writing
 from app.jobs.checking import read_body
-from app.openapi import SWEEP_BODY
-from app.paging import Cursor, Limit
-from app.session import Configured, Reading, Writing
 from app.settings import Settings
 from app.sweeps import grid, queries, ranking, schemas, service
+from app.sweeps.examples import SWEEP_BODY
 from app.sweeps.placement import plan
 from core.spec.fields import ONE_LINE
 

@@ -11,13 +11,13 @@ from sqlalchemy import insert, update
 from sqlmodel import Session, SQLModel, col, select
 from ulid import ULID
 
-from app import idempotency
-from app.auth import Principal, may_change
-from app.dispatch import nudge
-from app.errors import Invalid
+from app.auth.principals import Principal, may_change
+from app.http import idempotency
+from app.http.errors import Invalid
 from app.jobs import service as jobs
-from app.jobs.states import FINAL, MOVES, Reason, State, move
-from app.models import Job, Point, Sweep
+from app.jobs.dispatch import nudge
+from app.jobs.transitions import TRANSITIONS, transition
+from app.models import TERMINAL_STATES, Job, Reason, State, Sweep, SweepPoint
 from app.settings import Settings
 from app.sweeps import grid, queries
 from app.sweeps.estimate import estimate
@@ -148,12 +148,14 @@ def create(
 def cancel(session: Session, settings: Settings, asks: Principal, sweep_id: str) -> Sweep:
     """Ends every job that the sweep made; what was there before it stays as it is."""
     sweep = _owned(session, asks, sweep_id)
-    query = select(Job.id, Job.state).where(Job.sweep == sweep_id, col(Job.state).not_in((*FINAL, State.cancelling)))
+    query = select(Job.id, Job.state).where(
+        Job.sweep == sweep_id, col(Job.state).not_in((*TERMINAL_STATES, State.cancelling))
+    )
     for job_id, state in session.exec(query.order_by(Job.id).with_for_update()).all():
         before = State(state)
-        to = State.cancelled if State.cancelled in MOVES[before] else State.cancelling
-        move(session, job_id, to, origin=before, reason=Reason.user)
-    nudge(session, settings, "tend")
+        to = State.cancelled if State.cancelled in TRANSITIONS[before] else State.cancelling
+        transition(session, job_id, to, from_state=before, reason=Reason.user)
+    nudge(session, settings, "monitor")
     return sweep
 
 
@@ -165,9 +167,13 @@ def retry(session: Session, settings: Settings, asks: Principal, sweep_id: str) 
     sweep = _owned(session, asks, sweep_id)
     anew: dict[int, grid.Given] = {}
     again: dict[str, Job] = {}
-    query = select(Point, Job).outerjoin(Job, col(Job.id) == col(Point.job_id)).where(Point.sweep_id == sweep_id)
+    query = (
+        select(SweepPoint, Job)
+        .outerjoin(Job, col(Job.id) == col(SweepPoint.job_id))
+        .where(SweepPoint.sweep_id == sweep_id)
+    )
     bad = col(Job.state).in_((State.failed, State.cancelled)) | col(Job.id).is_(None)
-    for point, job in session.exec(query.where(bad).order_by(col(Point.number))).all():
+    for point, job in session.exec(query.where(bad).order_by(col(SweepPoint.number))).all():
         if job is None or job.sweep != sweep_id:
             anew[point.number] = point.given
         elif not queries.stopped_early(job.state, job.message):
@@ -178,8 +184,8 @@ def retry(session: Session, settings: Settings, asks: Principal, sweep_id: str) 
     placed = place(session, sweep.grid, planned, fresh=False)
     store_jobs(session, settings, sweep, placed)
     for number, made in zip(anew, placed, strict=True):
-        its = (col(Point.sweep_id) == sweep_id, col(Point.number) == number)
-        session.execute(update(Point).where(*its).values(job_id=made.job_id, reused=made.reused))
+        its = (col(SweepPoint.sweep_id) == sweep_id, col(SweepPoint.number) == number)
+        session.execute(update(SweepPoint).where(*its).values(job_id=made.job_id, reused=made.reused))
     return sweep
 
 

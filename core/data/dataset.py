@@ -17,6 +17,15 @@ class DatasetMissingError(ValueError):
 
 
 @dataclass(frozen=True)
+class DataShape:
+    """The shape of images and labels that a model is built for: channels, pixels per side, classes."""
+
+    channels: int
+    image_size: int
+    num_classes: int
+
+
+@dataclass(frozen=True)
 class Images:
     """Labelled images: an array (N, C, H, W) of uint8, in memory or mapped, or a way to read one by its index."""
 
@@ -43,7 +52,7 @@ class DatasetInfo:
     class_names: tuple[str, ...]
     channels: int
     image_size: int
-    photographs: bool
+    natural_rgb: bool
     num_train: int
     num_test: int
 
@@ -58,7 +67,7 @@ class Dataset:
     class_names: tuple[str, ...]
     channels: int
     image_size: int
-    photographs: bool
+    natural_rgb: bool
     mean: tuple[float, ...]
     std: tuple[float, ...]
 
@@ -69,7 +78,7 @@ class Dataset:
             self.class_names,
             self.channels,
             self.image_size,
-            self.photographs,
+            self.natural_rgb,
             len(self.train),
             len(self.test),
         )

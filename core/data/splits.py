@@ -16,7 +16,7 @@ Rng = np.random.Generator
 
 
 @dataclass(frozen=True)
-class Part:
+class SplitIndices:
     """Indices into the training set to train on and to validate with, and the classes that occur."""
 
     train: np.ndarray
@@ -28,8 +28,8 @@ class Part:
 class Splits:
     """A part for every shard, a part for the fusion phase, and the SHA-256 of them all."""
 
-    shards: tuple[Part, ...]
-    fusion: Part
+    shards: tuple[SplitIndices, ...]
+    fusion: SplitIndices
     sha256: str
 
 
@@ -99,16 +99,16 @@ Regime = Callable[[np.ndarray, np.ndarray, int, Split, Rng], list[np.ndarray]]
 REGIMES: dict[str, Regime] = {"full": _full, "iid": _iid, "class_shards": _class_shards, "dirichlet": _dirichlet}
 
 
-def _part(indices: np.ndarray, labels: np.ndarray, split: Split, rng: Rng, what: str) -> Part:
+def _part(indices: np.ndarray, labels: np.ndarray, split: Split, rng: Rng, what: str) -> SplitIndices:
     if len(indices) < 2:
         raise ValueError(f"{what} has {len(indices)} images; at least 2 are needed, one of them for validation")
     num_val = min(max(1, round(len(indices) * split.val)), len(indices) - 1)
     order = rng.permutation(indices)
     train, val = np.sort(order[num_val:]), np.sort(order[:num_val])
-    return Part(train, val, tuple(int(label) for label in np.unique(labels[indices])))
+    return SplitIndices(train, val, tuple(int(label) for label in np.unique(labels[indices])))
 
 
-def _sha256(shards: tuple[Part, ...], fusion: Part) -> str:
+def _sha256(shards: tuple[SplitIndices, ...], fusion: SplitIndices) -> str:
     digest = hashlib.sha256()
     for part in (*shards, fusion):
         for indices in (part.train, part.val, np.array(part.classes)):
@@ -132,7 +132,7 @@ def load_splits(path: Path) -> Splits:
         with path.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
             names = [f"shard_{i}" for i in range(sum(key.endswith("_train") for key in file.files) - 1)]
             parts = [
-                Part(file[f"{name}_train"], file[f"{name}_val"], tuple(file[f"{name}_classes"].tolist()))
+                SplitIndices(file[f"{name}_train"], file[f"{name}_val"], tuple(file[f"{name}_classes"].tolist()))
                 for name in [*names, "fusion"]
             ]
             saved = str(file["sha256"])

@@ -9,7 +9,7 @@ from core.experts.base import Expert, conv1x1, conv3x3, pool
 
 CARDINALITY = 8
 BASE_WIDTH = 64
-BLOCKS_A_STAGE = 3
+BLOCKS_PER_STAGE = 3
 
 
 class _Block(nn.Module):
@@ -72,7 +72,7 @@ class ResNeXt29(Expert):
         if not preact:
             layers += [nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         for out, stride in ((256, 1), (512, 2), (1024, 2)):
-            for index in range(BLOCKS_A_STAGE):
+            for index in range(BLOCKS_PER_STAGE):
                 layers.append(block(width, out, stride if index == 0 else 1, dropout))
                 width = out
         if preact:

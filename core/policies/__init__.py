@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from core.policies.component_optimizers import ComponentOptimizers, StepReport
 from core.policies.rates import Rate, resolve_rates
 from core.policies.schedules import describe_schedule, rate_at
-from core.policies.updates import StepReport, Updates
 
-__all__ = ["Rate", "StepReport", "Updates", "describe_schedule", "rate_at", "resolve_rates"]
+__all__ = ["ComponentOptimizers", "Rate", "StepReport", "describe_schedule", "rate_at", "resolve_rates"]

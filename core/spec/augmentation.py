@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from core.spec.fields import Fraction, NonNegative, Part
+from core.spec.fields import Fraction, NonNegative, SpecModel
 
 ColorPolicy = Literal["none", "ColorJitter", "RandAugment", "TrivialAugmentWide"]
 # Brightness, contrast, saturation, hue: each a largest relative change (hue: of the colour circle).
@@ -18,7 +18,7 @@ RandAugment = Annotated[
 CropPadding = Annotated[int, Field(ge=0, le=64)]
 
 
-class Augmentation(Part):
+class Augmentation(SpecModel):
     """Training-time augmentation; validation and test never see any. Order: crop, flip, colour policy, erasing, mixing.
 
     `crop_padding` is in pixels (reflect). `jitter` is (brightness, contrast, saturation, hue) and `randaugment` is
@@ -36,7 +36,7 @@ class Augmentation(Part):
     cutmix_alpha: NonNegative = 0.0
 
 
-class AugmentationOverride(Part):
+class AugmentationOverride(SpecModel):
     """Single values that replace those of the recipe; what is not given keeps the recipe's value."""
 
     crop_padding: CropPadding | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
-from core.spec.fields import ONE_LINE, Fraction, Part, Positive, Seed
+from core.spec.fields import ONE_LINE, Fraction, Positive, Seed, SpecModel
 
 NAMED_DATASETS = ("digits", "cifar10", "cifar100")
 PATH_DATASETS = ("imagefolder", "npz")
@@ -14,7 +14,7 @@ PATH_DATASETS = ("imagefolder", "npz")
 Regime = Literal["full", "iid", "class_shards", "dirichlet"]
 
 
-class Split(Part):
+class Split(SpecModel):
     """How the training set is divided. Every choice is a function of `seed`.
 
     First `holdout` (a fraction of the training set) is set aside for the fusion phase; what is left is dealt to
@@ -38,7 +38,7 @@ class Split(Part):
     seed: Seed = 42
 
 
-class DatasetSpec(Part):
+class DatasetSpec(SpecModel):
     """A data set: `digits`, `cifar10`, `cifar100`, `imagefolder:<path>` or `npz:<path>`.
 
     `image_size` is for image folders alone, whose pictures are brought to one size (square, in pixels).

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 
-class Part(BaseModel):
+class SpecModel(BaseModel):
     """A part of a specification. `true` is no number, `"3"` is no integer, NaN and unknown fields are refused."""
 
     model_config = ConfigDict(
@@ -73,7 +73,7 @@ def in_words(entry: Mapping[str, Any], asked: Mapping[str, str] = {}) -> str:
     return message[:1].lower() + message[1:]
 
 
-class ComponentRef(Part):
+class ComponentRef(SpecModel):
     """Where weights come from: a job's component by name, a component by id or, without the service, a file.
 
     Exactly one of the three forms: `{"job", "component"}`, `{"component": "cmp_.."}`, `{"path"}`.

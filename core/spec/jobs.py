@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from core.spec.dataset import DatasetSpec
-from core.spec.fields import ComponentRef, Part, Text, Word
+from core.spec.fields import ComponentRef, SpecModel, Text, Word
 from core.spec.models import ExpertSpec, FeatureDim, FusionSpec, HeadSpec, SoloExpertSpec
 from core.spec.resources import Resources, Tracking
 from core.spec.training import Checkpointing, Training
@@ -15,7 +15,7 @@ from core.spec.training import Checkpointing, Training
 MAX_EXPERTS = 64
 
 
-class Job(Part):
+class Job(SpecModel):
     """What every kind of job has."""
 
     name: Text = ""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, field_validator, model_validator
 
-from core.spec.fields import ComponentRef, Part
+from core.spec.fields import ComponentRef, SpecModel
 
 ARCHITECTURES = (
     "resnet18",
@@ -30,7 +30,7 @@ FUSION_ALIASES = {"additive": "simpleAddition"}
 FeatureDim = Annotated[int, Field(ge=1, le=65_536)]
 
 
-class ExpertSpec(Part):
+class ExpertSpec(SpecModel):
     """One expert. `arch` may be left out where `from` names a component, whose architecture is then taken.
 
     `feature_dim` is for convnet_small alone, `dropout` for architectures that have one, `pretrained` for timm.
@@ -64,7 +64,7 @@ class SoloExpertSpec(ExpertSpec):
     shard: Annotated[int, Field(ge=0, le=999)] = 0
 
 
-class FusionSpec(Part):
+class FusionSpec(SpecModel):
     """The fusion module. `hidden_dim` null means the fused dimension; `norm` null means the preset's choice.
 
     `encoder` and `heads` are for TransformerBase alone. `type` may be left out where `from` names a component.
@@ -93,7 +93,7 @@ class FusionSpec(Part):
         return self
 
 
-class HeadSpec(Part):
+class HeadSpec(SpecModel):
     """The global head, Linear(D, C); `from` starts it from a component."""
 
     source: ComponentRef | None = Field(default=None, alias="from")

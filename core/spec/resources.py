@@ -6,12 +6,12 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from core.spec.fields import GRES, Part, Word
+from core.spec.fields import GRES, SpecModel, Word
 
 Gres = Annotated[str, StringConstraints(pattern=GRES)]
 
 
-class SlurmResources(Part):
+class SlurmResources(SpecModel):
     """What is asked of Slurm beyond the common resources; every value is a plain word."""
 
     partition: Word | None = None
@@ -22,7 +22,7 @@ class SlurmResources(Part):
     exclude: Annotated[tuple[Word, ...], Field(strict=False, max_length=256)] = ()
 
 
-class Resources(Part):
+class Resources(SpecModel):
     """`cpus` is the number of threads training uses wherever it runs, so that one spec gives one result.
 
     `gpus` null means one where there is one. Memory is in GiB, the time limit in minutes.
@@ -37,7 +37,7 @@ class Resources(Part):
     slurm: SlurmResources = SlurmResources()
 
 
-class Wandb(Part):
+class Wandb(SpecModel):
     """Weights & Biases: `offline` writes to the run directory and needs no network."""
 
     mode: Literal["disabled", "offline", "online"] = "disabled"
@@ -45,7 +45,7 @@ class Wandb(Part):
     entity: Word | None = None
 
 
-class Tracking(Part):
+class Tracking(SpecModel):
     """Trackers beside the event log."""
 
     wandb: Wandb = Wandb()

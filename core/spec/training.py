@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from core.spec.augmentation import AugmentationOverride
-from core.spec.fields import Count, Fraction, NonNegative, Part, Positive, Seed
+from core.spec.fields import Count, Fraction, NonNegative, Positive, Seed, SpecModel
 
 Preset = Literal["readme", "as_run"]
 Optimizer = Literal["adamw", "sgd"]
@@ -16,7 +16,7 @@ ComponentName = Literal["experts", "fusion", "head"]
 COMPONENT_NAMES: tuple[ComponentName, ...] = ("experts", "fusion", "head")
 
 
-class Schedule(Part):
+class Schedule(SpecModel):
     """A learning-rate schedule, stepped once an epoch; times are in epochs, `eta_min` is a fraction of the base rate.
 
     `t_max` (CosineAnnealingLR) is `epochs` unless given; `t_0` (CosineAnnealingWarmRestarts, arXiv:1608.03983) is
@@ -30,7 +30,7 @@ class Schedule(Part):
     eta_min: Fraction = 0.1
 
 
-class ComponentPolicy(Part):
+class ComponentPolicy(SpecModel):
     """The optimizer group of one component; null means the preset's value.
 
     `clip_norm` bounds the norm of the component's gradient (0: no clipping). With `accumulation_steps` n its optimizer
@@ -46,7 +46,7 @@ class ComponentPolicy(Part):
     frozen: bool = False
 
 
-class Components(Part):
+class Components(SpecModel):
     """One policy a component: experts with their own heads, fusion module with its adapters, global head."""
 
     experts: ComponentPolicy = ComponentPolicy()
@@ -54,7 +54,7 @@ class Components(Part):
     head: ComponentPolicy = ComponentPolicy()
 
 
-class Loss(Part):
+class Loss(SpecModel):
     """L = CE(fused) + lambda_individual * reduce_k CE(expert k) + distillation_weight * KD; null means by preset.
 
     `alpha` is accepted for `lambda_individual`.
@@ -76,7 +76,7 @@ class Loss(Part):
         return {("lambda_individual" if key == "alpha" else key): value for key, value in data.items()}
 
 
-class Training(Part):
+class Training(SpecModel):
     """How long, how large, how precise, and by which preset.
 
     `clip_norm` is one bound for the norm of all gradients together, beside the components' own (0: none). `precision`
@@ -98,7 +98,7 @@ class Training(Part):
     augmentation: Literal["auto", "none"] | AugmentationOverride = "auto"
 
 
-class Checkpointing(Part):
+class Checkpointing(SpecModel):
     """A checkpoint every `every_epochs` epochs (and every `every_steps` steps if given); the newest `keep` stay."""
 
     every_epochs: Count = 1

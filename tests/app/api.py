@@ -13,10 +13,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.db import transaction
-from app.jobs.states import State, move
+from app.jobs.transitions import transition
+from app.models import State
 from app.settings import Settings
+from worker.context import WorkerContext
 from worker.executors.local import LocalExecutor
-from worker.machine import Machine
 
 EXPERT = {"kind": "expert", "name": "one", "expert": {"arch": "convnet_small"}, "tags": ["a"]}
 FUSION = {"kind": "fusion", "experts": [{"arch": "convnet_small"}], "num_experts": 2}
@@ -50,15 +51,15 @@ class Service:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
-    def move(self, job_id: str, *states: State) -> None:
+    def transition(self, job_id: str, *states: State) -> None:
         """Moves a job through states, as a worker would."""
         for state in states:
             with transaction(self.app.state.engine) as session:
-                assert move(session, job_id, state), state
+                assert transition(session, job_id, state), state
 
     @cached_property
-    def machine(self) -> Machine:
-        return Machine(self.settings, self.app.state.engine, "here", ("cpu",), {"local": LocalExecutor()})
+    def context(self) -> WorkerContext:
+        return WorkerContext(self.settings, self.app.state.engine, "here", ("cpu",), {"local": LocalExecutor()})
 
 
 class EventFile:

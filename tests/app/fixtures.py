@@ -8,7 +8,7 @@ from fastapi.testclient import TestClient
 
 from app.db import transaction
 from app.main import create_app
-from app.roles import Role
+from app.models import Role
 from app.settings import Settings
 from tests.app.api import Service
 
@@ -23,7 +23,7 @@ def service(tmp_path: Path) -> Iterator[Service]:
         made = Service(settings, application, http, {})
         made.tokens["admin"] = secret
         with transaction(application.state.engine) as session:
-            from app.auth import new_token
+            from app.auth.principals import new_token
 
             for name, role in (("alice", Role.member), ("bob", Role.member), ("eve", Role.viewer)):
                 made.tokens[name] = new_token(session, name=name, owner=name, role=role)[1]

@@ -36,8 +36,8 @@ from schemathesis.specs.openapi.checks import (
 from sqlmodel import SQLModel, col, delete, select
 
 from app.db import now, reading, transaction
-from app.jobs.states import FINAL, MOVES, Reason, State, move
-from app.models import Attempt, Event, Job, Token
+from app.jobs.transitions import TRANSITIONS, transition
+from app.models import TERMINAL_STATES, Attempt, Event, Job, Reason, State, Token
 from tests.app.api import EXPERT, FUSION, EventFile, Service
 from worker.ingest import ingest
 
@@ -208,7 +208,7 @@ class Worker:
     def work(self, about: str) -> None:
         """One thing, for one of the jobs: mostly the one that the next request is about."""
         with reading(self._engine) as session:
-            its = col(Job.state).not_in([State.paused, *FINAL])
+            its = col(Job.state).not_in([State.paused, *TERMINAL_STATES])
             rows = session.exec(select(Job).where(its).order_by(col(Job.created_at)))
             jobs = [(job.id, State(job.state), job.attempt) for job in rows]
         if not jobs:
@@ -217,14 +217,14 @@ class Worker:
         job_id, state, number = self._chance.choice(next_ones or jobs)
         if state is State.queued:
             with transaction(self._engine) as session:
-                assert move(session, job_id, State.starting, attempt=number + 1, started_at=now())
+                assert transition(session, job_id, State.starting, attempt=number + 1, started_at=now())
                 session.add(Attempt(job_id=job_id, number=number + 1, executor="local", host="here", devices=["cpu"]))
         elif state is State.starting:
             self._report(job_id, number)
         elif state in ENDS or self._chance.random() < 0.15:
             to = self._chance.choice(ENDS.get(state, (State.succeeded, State.failed, State.queued)))
             with transaction(self._engine) as session:
-                assert move(session, job_id, to, reason=Reason.lost, message="because")
+                assert transition(session, job_id, to, reason=Reason.lost, message="because")
                 attempt = session.get(Attempt, (job_id, number))
                 if attempt is not None:
                     attempt.ended_at, attempt.outcome, attempt.message = now(), "lost", "because"
@@ -234,7 +234,7 @@ class Worker:
             attempt = session.get(Attempt, (job_id, number))
             assert attempt is not None
             session.expunge(attempt)
-        run = self._service.machine.run(job_id, number)
+        run = self._service.context.run(job_id, number)
         file = EventFile(run.events)
         file.add("state", {"state": "running", "step": 0})
         file.metrics(1, train__loss_total=1.0)
@@ -311,7 +311,10 @@ class Calls:
 
     def _ended(self, job_id: str) -> bool:
         with reading(self.service.app.state.engine) as session:
-            return session.exec(select(Job.id).where(Job.id == job_id, col(Job.state).not_in(FINAL))).first() is None
+            return (
+                session.exec(select(Job.id).where(Job.id == job_id, col(Job.state).not_in(TERMINAL_STATES))).first()
+                is None
+            )
 
     def validate_response(self, response: Response, case: Any, **_kwargs: Any) -> None:
         """Holds an answer to the description, and to what the answers before it said is there."""
@@ -334,7 +337,7 @@ class Calls:
         for path in states.values():
             assert path[0] in (State.waiting, State.queued)
             made = list(itertools.pairwise(path))
-            assert all(after in MOVES[before] for before, after in made), path
+            assert all(after in TRANSITIONS[before] for before, after in made), path
             self.moves.update(made)
 
 

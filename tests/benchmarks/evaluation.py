@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
-from core.evaluate import evaluate
-from core.model import MultiExpertModel
+from core.model.model import MultiExpertModel
 from core.runtime import start_runtime
+from core.train.evaluate import evaluate
 from tests.benchmarks.sidebyside import Row, compare
 from tests.benchmarks.steps import CLASSES, batch, joint_model, joint_spec
 

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from core.assemble import Shape, build_model
+from core.data import DataShape
 from core.losses import DualPathLoss
-from core.model import MultiExpertModel, Outputs
-from core.plan import make_plan
-from core.policies import Updates, resolve_rates
+from core.model.assemble import build_model
+from core.model.model import MultiExpertModel, Outputs
+from core.plan.plan import make_plan
+from core.policies import ComponentOptimizers, resolve_rates
 from core.runtime import Runtime
 from core.spec import FusionJob, parse_spec, resolve
 
@@ -41,7 +42,7 @@ def joint_spec(arch: str, batch_size: int, **training: object) -> FusionJob:
 def joint_model(spec: FusionJob, device: torch.device) -> MultiExpertModel:
     """The model of a specification, newly initialised."""
     torch.manual_seed(0)
-    return build_model(spec, Shape(3, 32, CLASSES)).to(device)
+    return build_model(spec, DataShape(3, 32, CLASSES)).to(device)
 
 
 def batch(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
@@ -52,12 +53,14 @@ def batch(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 
 
 def own_step(spec: FusionJob, runtime: Runtime, images: Tensor, labels: Tensor, *, compiled: bool = False) -> Step:
-    """Forward, dual-path loss, backward and every component's update, as in `core.fit` but for data and records."""
+    """Forward, dual-path loss, backward and every component's update: `core.train.fit` without data and reports."""
     model = joint_model(spec, runtime.device).to(memory_format=torch.channels_last).train()
     plan = make_plan(spec, [], {}, activations=False)
     parameters = {name: list(module.parameters()) for name, module in model.components().items()}
     policies = {name: getattr(spec.training.components, name) for name in parameters}
-    updates = Updates(parameters, policies, resolve_rates(plan.spec, plan.input_dim), epochs=1, clip_norm=0.0)
+    updates = ComponentOptimizers(
+        parameters, policies, resolve_rates(plan.spec, plan.input_dim), epochs=1, clip_norm=0.0
+    )
     criterion = DualPathLoss.from_spec(spec.training.loss)
     forward = runtime.prepare(model, compiled=compiled)
     inputs = runtime.format(images)
@@ -67,7 +70,7 @@ def own_step(spec: FusionJob, runtime: Runtime, images: Tensor, labels: Tensor, 
             outputs: Outputs = forward(inputs)
         loss = criterion(outputs.fused, outputs.experts, labels)
         loss.total.backward()
-        updates.after_backward()
+        updates.step()
         return loss.total
 
     return step

@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from core.fit import fit
-from core.reporting import EventLog
+from core.reporting.event_log import EventLog
 from core.runtime import has_bfloat16, start_runtime
 from core.spec import parse_spec
+from core.train.fit import fit
 from tests.benchmarks.sidebyside import Row, compare, wait
 from tests.benchmarks.steps import CLASSES, batch, joint_spec, own_step, plain_step
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from core.finish import Result
-from core.fit import fit
-from core.reporting import EventLog, Silent, read_events
+from core.reporting.event_log import EventLog, read_events
+from core.reporting.protocol import NullReporter
 from core.spec import JobSpec, parse_spec
+from core.train.finish import Result
+from core.train.fit import fit
 
 SPLIT = {"regime": "class_shards", "num_shards": 4, "holdout": 0.4, "seed": 42}
 DIGITS = {"name": "digits", "split": SPLIT}
@@ -43,7 +44,7 @@ def fusion(
 def run(spec: JobSpec | dict[str, Any], run_dir: Path, **options: Any) -> Result:
     """Trains a job with no reporter."""
     parsed = parse_spec(spec) if isinstance(spec, dict) else spec
-    return fit(parsed, run_dir, **{"reporter": Silent(), "data_roots": [], **options})
+    return fit(parsed, run_dir, **{"reporter": NullReporter(), "data_roots": [], **options})
 
 
 def run_logged(spec: dict[str, Any], run_dir: Path, **options: Any) -> tuple[Result, list[dict[str, Any]]]:

@@ -12,8 +12,8 @@ from typer.testing import CliRunner
 
 from core.__main__ import app
 from core.components import load_component
-from core.lock import run_lock
-from core.reporting import EventLog, read_events
+from core.reporting.event_log import EventLog, read_events
+from core.run.lock import run_lock
 from tests.core.jobs import component, expert, fusion, run
 
 

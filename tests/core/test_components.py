@@ -17,7 +17,7 @@ from core.components import (
     read_component_manifest,
     save_component,
 )
-from core.durable import DamagedFileError
+from core.run.durable import DamagedFileError
 
 STATE = {
     "conv.weight": torch.randn(8, 3, 3, 3).contiguous(memory_format=torch.channels_last),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.core.jobs import fusion, run
-from tests.core.test_fit import components, same, weights
+from tests.core.train.test_fit import components, same, weights
 
 pytestmark = pytest.mark.gpu
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from core.finish import Result
 from core.fusion import FUSIONS
 from core.spec import parse_text
+from core.train.finish import Result
 from tests.core.jobs import component, run
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"

@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from core.reporting import read_events
+from core.reporting.event_log import read_events
 from tests.core.jobs import fusion, run_logged
-from tests.core.test_fit import weights
+from tests.core.train.test_fit import weights
 
 
 def free_port() -> int:

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from core.finish import read_result
-from core.reporting import read_events
+from core.reporting.event_log import read_events
+from core.train.finish import read_result
 from tests.core.jobs import component, expert, fusion, run
-from tests.core.test_fit import components, same, weights
+from tests.core.train.test_fit import components, same, weights
 
 MIXED = {"mixup_alpha": 0.2, "cutmix_alpha": 1.0}
 DEADLINE_S = 120.0

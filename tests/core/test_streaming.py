@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from tests.core.jobs import expert, run
-from tests.core.test_fit import same, weights
+from tests.core.train.test_fit import same, weights
 
 
 def write_pictures(folder: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import httpx
 import psutil
 
-from app.client import ENDED, Api
+from app.cli.client import TERMINAL_STATES, Api
 from app.settings import Settings
 from tests.parts import free_port, wait_until
 
@@ -114,7 +114,7 @@ class Running:
 
     def start(self, *options: str) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "app.cli", "up", *options],
+            [sys.executable, "-m", "app.cli.main", "up", *options],
             env=self._environment,
             cwd=ROOT,
             stdout=subprocess.PIPE,
@@ -143,7 +143,7 @@ class Running:
             self._api = None
 
     def cli(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app.cli", *words]
+        command = [sys.executable, "-m", "app.cli.main", *words]
         return subprocess.run(command, env=self._environment, cwd=ROOT, capture_output=True, text=True, input=stdin)
 
     def pid(self, part: str) -> int | None:
@@ -178,7 +178,7 @@ class Running:
         found = []
         for process in psutil.process_iter(["cmdline", "status"]):
             words = process.info["cmdline"] or []
-            mine = "worker.child" in words and any(str(self.settings.data_dir) in word for word in words)
+            mine = "worker.training.main" in words and any(str(self.settings.data_dir) in word for word in words)
             if mine and process.info["status"] != psutil.STATUS_ZOMBIE:
                 found.append(process)
         return found
@@ -203,9 +203,9 @@ class Running:
         while True:
             with contextlib.suppress(Exception):  # the API may be away for a moment
                 job = self.job(job_id)
-            if job["state"] in (states or ENDED):
+            if job["state"] in (states or TERMINAL_STATES):
                 return job
-            ended = job["state"] in ENDED
+            ended = job["state"] in TERMINAL_STATES
             assert not ended, f"it has {job['state']}: {job['message']}"
             assert time.monotonic() < deadline, f"it is {job['state']} for {limit_s} s: {job.get('message')}"
             time.sleep(0.05)
@@ -216,7 +216,7 @@ class Running:
         def there() -> bool:
             job = self.job(job_id)
             latest = self.api.get(f"/jobs/{job_id}/metrics")["latest"].get("train/loss_total", {"step": 0})
-            return latest["step"] >= step or job["state"] in ENDED
+            return latest["step"] >= step or job["state"] in TERMINAL_STATES
 
         wait_until(there, f"step {step}", LIMIT_S)
         return self.job(job_id)

@@ -13,7 +13,7 @@ from typing import Any
 import psutil
 import pytest
 
-from app.client import ENDED
+from app.cli.client import TERMINAL_STATES
 from tests.e2e.fixtures import Undisturbed
 from tests.e2e.running import KINDS, Proof, Running, expert, fusion, once
 
@@ -186,7 +186,7 @@ def goes_on(up: Running, job_id: str) -> None:
 
     def moves() -> bool:
         with contextlib.suppress(Exception):  # the API may be away for a moment
-            return up.job(job_id)["state"] in ENDED or any(
+            return up.job(job_id)["state"] in TERMINAL_STATES or any(
                 job_id in " ".join(process.cmdline()) for process in up.training()
             )
         return False

@@ -16,9 +16,9 @@ from typing import Any
 import httpx
 import pytest
 
-from app.download import download
+from app.cli.download import download
 from core.components import load_component
-from core.configs import build_module
+from core.model.modules import build_module
 from tests.e2e.fixtures import Undisturbed
 from tests.e2e.running import ROOT, Running, expert, fusion, once
 from tests.e2e.test_failures import FAILURES
@@ -241,7 +241,12 @@ def test_names_are_printed_as_they_are_and_ids_whole(up: Running, tmp_path: Path
     for words in (("jobs",), ("show", job_id), ("watch", job_id)):
         for columns in ("80", "200"):
             shown = subprocess.run(
-                ["script", "-qec", f"stty cols {columns}; {sys.executable} -m app.cli {' '.join(words)}", "/dev/null"],
+                [
+                    "script",
+                    "-qec",
+                    f"stty cols {columns}; {sys.executable} -m app.cli.main {' '.join(words)}",
+                    "/dev/null",
+                ],
                 # A width in the environment would win over the terminal's.
                 env=up._environment | {"COLUMNS": columns},
                 capture_output=True,
@@ -259,7 +264,7 @@ def test_names_are_printed_as_they_are_and_ids_whole(up: Running, tmp_path: Path
 def test_watching_outlives_a_restart_of_the_api(up: Running) -> None:
     job_id = up.submit(fusion(epochs=30))
     up.wait(job_id, "running")
-    command = [sys.executable, "-m", "app.cli", "watch", job_id]
+    command = [sys.executable, "-m", "app.cli.main", "watch", job_id]
     with subprocess.Popen(command, env=up._environment, cwd=ROOT, stdout=subprocess.PIPE, text=True) as watching:
         assert watching.stdout is not None
         watching.stdout.readline()

@@ -14,11 +14,12 @@ from typing import Any
 
 from submitit.core.utils import CommandFunction
 
-from worker import lifecycle, starting
-from worker.machine import this_machine
+from core.run.rundir import RunDir
+from worker import attempts as lifecycle
+from worker import claims as starting
+from worker.context import worker_context
+from worker.executors.slurm import submission
 from worker.reconcile import start_all
-from worker.rundir import RunDir
-from worker.slurm import submission
 
 
 def die(*_: Any, **__: Any) -> Any:
@@ -54,10 +55,10 @@ POINTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
 def main() -> None:
     place, name, replacement = POINTS[sys.argv[1]]
     setattr(place, name, replacement)
-    machine = this_machine()
-    assert machine.slurm is not None
-    machine.slurm.look()
-    start_all(machine)
+    context = worker_context()
+    assert context.slurm is not None
+    context.slurm.poll()
+    start_all(context)
 
 
 if __name__ == "__main__":

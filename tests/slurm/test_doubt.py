@@ -21,7 +21,7 @@ from tests.parts import wait_until
 from tests.slurm.cluster import Cluster
 from tests.slurm.dying import POINTS
 from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion
-from worker.machine import Machine, machine_of
+from worker.context import WorkerContext, make_context
 from worker.reconcile import reconcile
 
 LIMIT_S = 180.0
@@ -47,7 +47,7 @@ def test_a_worker_that_dies_around_sbatch_leaves_one_run(
 ) -> None:
     monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
     with ExitStack() as stack:
-        services: list[tuple[TestClient, Machine, str]] = []
+        services: list[tuple[TestClient, WorkerContext, str]] = []
         for number, point in itertools.product(range(times), POINTS):
             settings = Settings(data_dir=tmp_path / f"{number}-{point.replace(' ', '-')}")
             http = stack.enter_context(TestClient(create_app(settings)))
@@ -57,22 +57,22 @@ def test_a_worker_that_dies_around_sbatch_leaves_one_run(
             environment = slurm.env | {"MCN_DATA_DIR": str(settings.data_dir)}
             died = subprocess.run([sys.executable, "-m", "tests.slurm.dying", point], env=environment, cwd=ROOT)
             assert died.returncode == -9, point
-            machine = machine_of(settings)
-            stack.callback(machine.engine.dispose)
-            assert machine.slurm is not None
-            machine.slurm.look()
-            services.append((http, machine, job_id))
+            context = make_context(settings)
+            stack.callback(context.engine.dispose)
+            assert context.slurm is not None
+            context.slurm.poll()
+            services.append((http, context, job_id))
 
         def ended() -> bool:
             states = []
-            for http, machine, job_id in services:
-                reconcile(machine)
+            for http, context, job_id in services:
+                reconcile(context)
                 states.append(http.get(f"/jobs/{job_id}").json()["state"])
             return all(state == "succeeded" for state in states)
 
         wait_until(ended, "the end of all jobs", LIMIT_S * times)
-        for _, machine, job_id in services:
-            assert len(lived(machine.settings.runs_dir, job_id)) == 1, machine.settings.data_dir.name
+        for _, context, job_id in services:
+            assert len(lived(context.settings.runs_dir, job_id)) == 1, context.settings.data_dir.name
         assert slurm.jobs() == []
         names = slurm.run("sacct", "-X", "-n", "-P", "--format=JobName,State").splitlines()
         for http, _, job_id in services:

@@ -19,9 +19,9 @@ from app.settings import Settings
 from tests.e2e.running import Running, once
 from tests.slurm.cluster import Cluster
 from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion
-from worker.machine import machine_of
+from worker.context import make_context
+from worker.executors.slurm import commands
 from worker.reconcile import reconcile, start_all
-from worker.slurm import commands
 
 POINTS = 30
 AT_ONCE = 3
@@ -128,9 +128,9 @@ def test_a_thousand_points_are_a_few_submissions_and_a_round_over_them_two_comma
     monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
     slurm.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 600", "--output=/dev/null")
     settings = Settings(data_dir=tmp_path / "data")
-    machine = machine_of(settings)
-    assert machine.slurm is not None
-    machine.slurm.look()
+    context = make_context(settings)
+    assert context.slurm is not None
+    context.slurm.poll()
     ran: list[str] = []
     run = commands.run
 
@@ -147,24 +147,24 @@ def test_a_thousand_points_are_a_few_submissions_and_a_round_over_them_two_comma
         print(f"1,000 points accepted in {time.monotonic() - began:.2f} s")
         before = arrays(slurm)
         began = time.monotonic()
-        start_all(machine)
+        start_all(context)
         print(f"and submitted in {time.monotonic() - began:.2f} s")
         once(lambda: http.get(f"/sweeps/{sweep}").json()["counts"]["starting"] == 1000, "the submission")
         once(lambda: len(arrays(slurm) - before) > 0, "the accounting", 30)
-        assert len(arrays(slurm) - before) <= math.ceil(1000 / machine.slurm.max_array_size)
-        reconcile(machine)
+        assert len(arrays(slurm) - before) <= math.ceil(1000 / context.slurm.max_array_size)
+        reconcile(context)
         monkeypatch.setattr(commands, "run", counted)
         began = time.monotonic()
-        reconcile(machine)
+        reconcile(context)
         print(f"a round over 1,000 took {time.monotonic() - began:.2f} s: {ran}")
         assert ran in (["squeue"], ["squeue", "sacct"])
         http.post(f"/sweeps/{sweep}/cancel")
 
         def gone() -> bool:
-            reconcile(machine)
+            reconcile(context)
             return bool(http.get(f"/sweeps/{sweep}").json()["counts"]["cancelled"] == 1000)
 
         once(gone, "the end of all", 60)
         # Nor is anything asked once a job as they end.
         assert ran.count("scontrol") <= ran.count("squeue")
-    machine.engine.dispose()
+    context.engine.dispose()

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
+from core.run.rundir import RunDir
 from core.spec import SpecError, parse_spec
 from core.spec.resolve import resolve
 from tests.slurm.cluster import Cluster
 from tests.slurm.service import on_slurm, quick
-from worker.executors.base import Order, RefusedError
-from worker.rundir import RunDir
-from worker.slurm import commands, submission
-from worker.slurm.submission import _FixedEntry, parameters
-from worker.slurm.words import plainly
+from worker.executors.base import RefusedError, Submission
+from worker.executors.slurm import commands, submission
+from worker.executors.slurm.pending_reasons import explain
+from worker.executors.slurm.submission import _FixedEntry, parameters
 
 VALUES = 20_000
 FIELDS = ("partition", "account", "qos", "constraint", "gres", "exclude")
@@ -30,12 +30,12 @@ PIECES = [
 ]  # fmt: skip
 
 
-def order_of(spec: dict[str, Any], run_dir: Path, stamp: str = "job_1-a1") -> Order:
+def submission_of(spec: dict[str, Any], run_dir: Path, slurm_job_name: str = "job_1-a1") -> Submission:
     resources = resolve(parse_spec(spec)).model_dump(mode="json", by_alias=True)["resources"]
-    return Order([RunDir(run_dir, 1)], stamp, resources)
+    return Submission([RunDir(run_dir, 1)], slurm_job_name, resources)
 
 
-def script(order: Order, folder: Path) -> str:
+def script(order: Submission, folder: Path) -> str:
     executor = _FixedEntry(folder)
     executor.update_parameters(**parameters(order))
     return str(executor._make_submission_file_text("srun_was_called", "uid"))
@@ -52,17 +52,17 @@ def test_no_value_of_any_field_is_executed(slurm: Cluster, tmp_path: Path, monke
     (stubs / "srun").write_text("#!/bin/sh\nexit 0\n")
     (stubs / "srun").chmod(0o755)
     scripts: list[str] = []
-    order = order_of(on_slurm(quick()), tmp_path)
+    order = submission_of(on_slurm(quick()), tmp_path)
     for _ in range(VALUES):
         field = chance.choice(FIELDS)
         value = "".join(chance.choices(PIECES, k=chance.randint(1, 6))).replace("{canary}", str(canary))
         given: Any = [value] if field == "exclude" else value
         with contextlib.suppress(SpecError):
-            scripts.append(script(order_of(on_slurm(quick(), slurm={field: given}), tmp_path), tmp_path))
+            scripts.append(script(submission_of(on_slurm(quick(), slurm={field: given}), tmp_path), tmp_path))
         # Past the specification the submission has a whitelist of its own.
         beyond = order.resources | {"slurm": order.resources["slurm"] | {field: given}}
         try:
-            text = script(Order(order.runs, order.stamp, beyond), tmp_path)
+            text = script(Submission(order.runs, order.slurm_job_name, beyond), tmp_path)
         except RefusedError:
             continue
         assert set(value) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:,[]-"), value
@@ -86,8 +86,8 @@ def test_everything_that_was_asked_for_reaches_sbatch(tmp_path: Path, slurm: Clu
     asked = on_slurm(
         quick(), cpus=3, nodes=2, gpus=4, memory_gb=7, time_limit_min=90, slurm=named | {"exclude": ["n7", "n8"]}
     )
-    order = order_of(asked, tmp_path)
-    order = Order(order.runs, "job_1-a2", order.resources, exclude=["n9"], processes_per_node=4, lead_s=33)
+    order = submission_of(asked, tmp_path)
+    order = Submission(order.runs, "job_1-a2", order.resources, exclude=["n9"], processes_per_node=4, lead_s=33)
     flags = {line.removeprefix("#SBATCH --") for line in script(order, tmp_path).splitlines() if line.startswith("#SB")}
     assert flags >= {
         "job-name=job_1-a2", "comment=job_1-a2", "partition=high", "account=lab", "qos=fast", "constraint=a100",
@@ -119,7 +119,7 @@ def test_a_refusal_is_told_from_a_doubt(
         stub.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stubs}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(error):
-        submission.sbatch(order_of(on_slurm(quick()), tmp_path / "run"), tmp_path / "slurm")
+        submission.sbatch(submission_of(on_slurm(quick()), tmp_path / "run"), tmp_path / "slurm")
 
 
 def test_strange_output_is_passed_over() -> None:
@@ -138,10 +138,10 @@ def test_strange_output_is_passed_over() -> None:
     assert (rows["12_3"].state, rows["12_3"].index, rows["12_3"].nodes) == ("CANCELLED", 3, "n1,n2")
     assert (rows["12_9"].state, rows["12_9"].index) == ("PENDING", 9)
     assert (rows["14"].state, rows["14"].nodes) == ("RUNNING", "")
-    assert rows["15"].state not in commands.PENDING | commands.RUNNING | commands.ENDED
+    assert rows["15"].state not in commands.PENDING | commands.RUNNING | commands.TERMINAL
 
 
 def test_why_a_job_pends_is_said_in_plain_words() -> None:
-    assert plainly("Resources") == "it waits in Slurm: it waits for nodes to become free (Resources)"
-    assert "higher priority" in plainly("Priority")
-    assert plainly("SomethingNew") == "it waits in Slurm (SomethingNew)"
+    assert explain("Resources") == "it waits in Slurm: it waits for nodes to become free (Resources)"
+    assert "higher priority" in explain("Priority")
+    assert explain("SomethingNew") == "it waits in Slurm (SomethingNew)"

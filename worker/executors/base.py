@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Protocol
 
-from app.jobs.states import Reason, State
-from app.models import Attempt
-from worker.rundir import RunDir
+from app.models import Attempt, Reason, State
+from core.run.rundir import RunDir
 
 Handle = dict[str, Any]
 Key = tuple[str, int]
@@ -23,7 +22,7 @@ class LaterError(Exception):
     """An executor takes no more for the moment."""
 
 
-class Life(StrEnum):
+class ProcessState(StrEnum):
     """Whether an attempt's process is still to come, there, gone, or out of sight."""
 
     pending = "pending"
@@ -33,14 +32,14 @@ class Life(StrEnum):
 
 
 @dataclass(frozen=True)
-class Seen:
+class Observation:
     """What an executor sees of an attempt.
 
     `says` is why it waits, or does not go on, in plain words. Of one that has ended, `reason` is the executor's own
     account, `cancelled` whether somebody ended it there, and `blameless` whether it never had a chance to fail.
     """
 
-    life: Life
+    state: ProcessState
     handle: Handle | None = None
     host: str | None = None
     says: str | None = None
@@ -50,11 +49,11 @@ class Seen:
 
 
 @dataclass(frozen=True)
-class Order:
+class Submission:
     """Attempts to be started alike, under one name; their tasks are written."""
 
     runs: Sequence[RunDir]
-    stamp: str
+    slurm_job_name: str
     resources: dict[str, Any]
     devices: Sequence[str] = ()
     exclude: Sequence[str] = ()
@@ -64,7 +63,7 @@ class Order:
 
 
 @dataclass
-class Watched:
+class TrackedAttempt:
     """An attempt, its files, and the state and message of its job."""
 
     attempt: Attempt
@@ -84,13 +83,13 @@ class Executor(Protocol):
     # How long a process that is cancelled may take to go by itself.
     cancel_grace_s: float
 
-    def submit(self, order: Order) -> Sequence[Handle | None]:
+    def submit(self, order: Submission) -> Sequence[Handle | None]:
         """Starts attempts; None for a handle that will be known later. Raises RefusedError or LaterError."""
 
-    def look(self, attempts: Sequence[Watched]) -> dict[Key, Seen]:
+    def poll(self, attempts: Sequence[TrackedAttempt]) -> dict[Key, Observation]:
         """What has become of attempts; `unknown` changes nothing."""
 
-    def stop(self, handle: Handle, seen: Seen, *, cancel: bool) -> None:
+    def stop(self, handle: Handle, seen: Observation, *, cancel: bool) -> None:
         """Asks it to write a checkpoint and end; one that is to be cancelled may leave the checkpoint out."""
 
     def kill(self, handle: Handle) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psutil
 
 from app.db import now
-from worker.executors.base import Handle, Key, Life, Order, Seen, Watched
-from worker.rundir import read
+from core.run.rundir import read
+from worker.executors.base import Handle, Key, Observation, ProcessState, Submission, TrackedAttempt
 
 ROOT = Path(__file__).parents[2]
 # A process that has not said who it is after this long never will.
@@ -26,17 +26,17 @@ class LocalExecutor:
 
     cancel_grace_s = 5.0
 
-    def submit(self, order: Order) -> Sequence[Handle | None]:
+    def submit(self, order: Submission) -> Sequence[Handle | None]:
         return [self._start(order)]
 
-    def _start(self, order: Order) -> Handle:
+    def _start(self, order: Submission) -> Handle:
         [run] = order.runs
         environment = os.environ | {"PYTHONUNBUFFERED": "1"}
         gpus = [device.partition(":")[0] for device in order.devices if not device.startswith("cpu")]
         environment["CUDA_VISIBLE_DEVICES"] = ",".join(gpus)
         with run.log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "worker.child", str(run.path), str(run.attempt)],
+                [sys.executable, "-m", "worker.training.main", str(run.path), str(run.attempt)],
                 cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
@@ -47,25 +47,25 @@ class LocalExecutor:
         _started[process.pid] = process
         return {"pid": process.pid, "started": psutil.Process(process.pid).create_time()}
 
-    def look(self, attempts: Sequence[Watched]) -> dict[Key, Seen]:
+    def poll(self, attempts: Sequence[TrackedAttempt]) -> dict[Key, Observation]:
         return {watched.key: self._look(watched) for watched in attempts}
 
-    def _look(self, watched: Watched) -> Seen:
+    def _look(self, watched: TrackedAttempt) -> Observation:
         handle = watched.attempt.handle
         claim = read(watched.run.claim)
         if claim is not None and (handle is None or handle["pid"] != claim["pid"]):
             # Whoever started it died before it could say so; or this is another process than the one that was started.
             handle = {"pid": claim["pid"], "started": claim["started"]}
         if handle is None:
-            return Seen(Life.ended if _given_up(watched) else Life.pending)
-        return Seen(Life.alive if self.alive(handle) else Life.ended, handle)
+            return Observation(ProcessState.ended if _given_up(watched) else ProcessState.pending)
+        return Observation(ProcessState.alive if self.alive(handle) else ProcessState.ended, handle)
 
     def alive(self, handle: Handle) -> bool:
         """Whether the process is there."""
         process = _find(handle)
         return process is not None and process.status() != psutil.STATUS_ZOMBIE
 
-    def stop(self, handle: Handle, seen: Seen, *, cancel: bool) -> None:
+    def stop(self, handle: Handle, seen: Observation, *, cancel: bool) -> None:
         _signal(handle, signal.SIGTERM, group=False)
 
     def kill(self, handle: Handle) -> None:
@@ -75,12 +75,12 @@ class LocalExecutor:
         pass
 
 
-def _given_up(watched: Watched) -> bool:
+def _given_up(watched: TrackedAttempt) -> bool:
     """Whether an attempt of which nobody knows a process is given up: the worker may have died while starting it."""
     if (now() - watched.attempt.started_at).total_seconds() < START_LIMIT_S:
         return False
     # With its claim taken, a process that was started all the same, and comes late, goes away again.
-    return watched.run.take({"pid": 0, "started": 0.0})
+    return watched.run.try_claim({"pid": 0, "started": 0.0})
 
 
 # Processes that this worker started itself have to be waited for, or they stay as zombies.

@@ -74,7 +74,7 @@ def test_cifar_is_read_by_torchvision_from_a_data_root(
     assert data.train.array is not None
     assert data.train.array.shape == (num_train, 3, 32, 32)
     assert len(data.test) == 200
-    assert (data.photographs, data.class_names[1]) == (True, "class 1")
+    assert (data.natural_rgb, data.class_names[1]) == (True, "class 1")
 
 
 def test_a_missing_cifar_says_which_file_to_put_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,12 +153,12 @@ GOOD: dict[str, Any] = {"images": np.zeros((10, 8, 8), np.uint8), "labels": np.a
 def test_arrays_are_loaded_with_and_without_a_test_part(tmp_path: Path) -> None:
     write_arrays(tmp_path / "grey.npz", **GOOD)
     grey = load_dataset(DatasetSpec(name="npz:grey.npz"), [tmp_path])
-    assert (len(grey.train), len(grey.test), grey.channels, grey.photographs) == (8, 2, 1, False)
+    assert (len(grey.train), len(grey.test), grey.channels, grey.natural_rgb) == (8, 2, 1, False)
     color = {"images": np.zeros((4, 8, 8, 3), np.uint8), "labels": np.array([0, 1, 0, 1])}
     test = {"test_images": np.ones((2, 8, 8, 3), np.uint8), "test_labels": np.array([1, 0])}
     write_arrays(tmp_path / "color.npz", class_names=np.array(["a", "b"]), **color, **test)
     data = load_dataset(DatasetSpec(name="npz:color.npz"), [tmp_path])
-    assert (len(data.train), len(data.test), data.channels, data.photographs) == (4, 2, 3, True)
+    assert (len(data.train), len(data.test), data.channels, data.natural_rgb) == (4, 2, 3, True)
     assert data.class_names == ("a", "b")
 
 

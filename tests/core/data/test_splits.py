@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from core.data import Part, Splits, load_splits, make_splits, save_splits
+from core.data import SplitIndices, Splits, load_splits, make_splits, save_splits
 from core.data.splits import REGIMES
 from core.spec import Split
 
@@ -18,7 +18,7 @@ def splits(**fields: Any) -> Splits:
     return make_splits(LABELS, 10, Split(**{"num_shards": 4, "holdout": 0.2, **fields}))
 
 
-def members(part: Part) -> set[int]:
+def members(part: SplitIndices) -> set[int]:
     return set(part.train.tolist()) | set(part.val.tolist())
 
 

@@ -1,0 +1,33 @@
+"""The tables of the database, and the values that their columns may have."""
+
+from __future__ import annotations
+
+from app.models.attempts import WORKER_TIMEOUT, Attempt, Component, Lease, Worker
+from app.models.jobs import Dependency, Event, Job, Tag
+from app.models.metrics import Chunk, ChunkData, Series
+from app.models.roles import Role
+from app.models.states import TERMINAL_STATES, Reason, State
+from app.models.sweeps import Sweep, SweepPoint
+from app.models.tokens import Token
+
+__all__ = [
+    "TERMINAL_STATES",
+    "WORKER_TIMEOUT",
+    "Attempt",
+    "Chunk",
+    "ChunkData",
+    "Component",
+    "Dependency",
+    "Event",
+    "Job",
+    "Lease",
+    "Reason",
+    "Role",
+    "Series",
+    "State",
+    "Sweep",
+    "SweepPoint",
+    "Tag",
+    "Token",
+    "Worker",
+]

@@ -1,0 +1,80 @@
+"""Attempts, the devices they hold, the workers that run them, and the components they save."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, UniqueConstraint
+from sqlmodel import Field, SQLModel
+
+from app.db import now
+from app.models.columns import BIG, JSON
+
+# A worker whose last heartbeat is older than this counts as away.
+WORKER_TIMEOUT = timedelta(seconds=30)
+
+
+class Attempt(SQLModel, table=True):
+    """One start of a job. `offset` bytes of its event log, up to event `seq`, are in the database."""
+
+    __tablename__ = "attempts"
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", ondelete="CASCADE")
+    number: int = Field(primary_key=True)
+    executor: str
+    host: str = Field(index=True)
+    devices: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    handle: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    started_at: datetime = Field(default_factory=now)
+    ended_at: datetime | None = Field(default=None, index=True)
+    outcome: str | None = None
+    reason: str | None = None
+    message: str | None = None
+    resumed_from_step: int | None = None
+    slurm_job_id: str | None = None
+    # The name under which it was submitted to Slurm, and its index in an array.
+    slurm_job_name: str | None = Field(default=None, index=True)
+    array_index: int | None = None
+    offset: int = Field(default=0, sa_column=Column(BIG, nullable=False))
+    seq: int = 0
+
+
+class Lease(SQLModel, table=True):
+    """A device of a machine that an attempt holds."""
+
+    __tablename__ = "leases"
+    host: str = Field(primary_key=True)
+    device: str = Field(primary_key=True)
+    job_id: str = Field(foreign_key="jobs.id", ondelete="CASCADE", index=True)
+    attempt: int
+
+
+class Worker(SQLModel, table=True):
+    """A machine that trains, and when it was last heard of."""
+
+    __tablename__ = "workers"
+    host: str = Field(primary_key=True)
+    devices: list[str] = Field(sa_column=Column(JSON, nullable=False))
+    cpus: int = 0
+    # In GiB.
+    memory_gb: float = 0.0
+    seen_at: datetime
+    # What it saw of Slurm last; null where it has none.
+    slurm: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+
+
+class Component(SQLModel, table=True):
+    """A component of a job: the manifest that the training process wrote."""
+
+    __tablename__ = "components"
+    __table_args__ = (UniqueConstraint("job_id", "name", name="uq_components_job_id_name"),)
+    id: str = Field(primary_key=True)
+    job_id: str = Field(foreign_key="jobs.id", ondelete="CASCADE", index=True)
+    name: str
+    role: str
+    epoch: int
+    metrics: dict[str, float] = Field(sa_column=Column(JSON, nullable=False))
+    selected_by: str
+    config: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    files: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    created_at: datetime = Field(default_factory=now)

@@ -1,0 +1,150 @@
+"""The update of every component: its own optimizer, accumulation, clip and schedule."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import SGD, AdamW, Optimizer
+
+from core.policies.rates import Rate
+from core.policies.schedules import rate_at
+from core.spec import ComponentName, ComponentPolicy, Schedule
+
+
+@dataclass
+class _Group:
+    policy: ComponentPolicy
+    parameters: list[nn.Parameter]
+    optimizer: Optimizer
+    schedule: Schedule
+    rate: float
+    accumulated: int = 0
+
+    def gradients(self) -> list[Tensor]:
+        return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """What one batch did to one component; tensors stay on the device.
+
+    `norm` is the gradient's norm before clipping, whether or not the optimizer stepped; `clipped` is 1 where it was
+    scaled down, and None where the optimizer did not step.
+    """
+
+    norm: Tensor
+    clipped: Tensor | None
+
+
+class ComponentOptimizers:
+    """Steps every component that is not frozen, each by its own policy.
+
+    `clip_norm` bounds the norm of all stepping components' gradients together, after their own clips (0: no bound).
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[ComponentName, Iterable[nn.Parameter]],
+        policies: Mapping[ComponentName, ComponentPolicy],
+        rates: Mapping[ComponentName, Rate],
+        *,
+        epochs: int,
+        clip_norm: float,
+    ) -> None:
+        self._clip_norm = clip_norm
+        self._epochs = epochs
+        self._groups: dict[ComponentName, _Group] = {}
+        for name, given in parameters.items():
+            trained = [parameter for parameter in given if parameter.requires_grad]
+            if not trained:
+                continue
+            policy = policies[name]
+            optimizer = _optimizer(trained, policy, rates[name].value)
+            assert isinstance(policy.schedule, Schedule)
+            self._groups[name] = _Group(policy, trained, optimizer, policy.schedule, rates[name].value)
+
+    @property
+    def names(self) -> tuple[ComponentName, ...]:
+        """The components that are trained."""
+        return tuple(self._groups)
+
+    def rates(self) -> dict[ComponentName, float]:
+        """The learning rates in force."""
+        return {name: float(group.optimizer.param_groups[0]["lr"]) for name, group in self._groups.items()}
+
+    def step(self, *, last: bool = False) -> dict[ComponentName, StepReport]:
+        """Counts a batch, and steps each component whose accumulation is full (`last`: whatever it holds).
+
+        A step is taken on the mean of the accumulated gradients.
+        """
+        stepping: list[_Group] = []
+        reports: dict[ComponentName, StepReport] = {}
+        for name, group in self._groups.items():
+            group.accumulated += 1
+            gradients = group.gradients()
+            full = last or group.accumulated >= (group.policy.accumulation_steps or 1)
+            if full and group.accumulated > 1:
+                torch._foreach_mul_(gradients, 1.0 / group.accumulated)
+            norm = torch.nn.utils.get_total_norm(gradients)
+            clipped = None
+            if full:
+                stepping.append(group)
+                clipped = _clip(group.parameters, norm, group.policy.clip_norm or 0.0)
+            reports[name] = StepReport(norm, clipped)
+        if self._clip_norm and stepping:
+            together = [parameter for group in stepping for parameter in group.parameters]
+            total = torch.nn.utils.get_total_norm([gradient for group in stepping for gradient in group.gradients()])
+            over = _clip(together, total, self._clip_norm)
+            for name, group in self._groups.items():
+                own = reports[name].clipped
+                if group in stepping and own is not None:
+                    reports[name] = StepReport(reports[name].norm, torch.maximum(own, over))
+        for group in stepping:
+            group.optimizer.step()
+            group.optimizer.zero_grad(set_to_none=True)
+            group.accumulated = 0
+        return reports
+
+    def start_epoch(self, epoch: int) -> None:
+        """Sets every learning rate to its schedule's for this epoch, counted from 0."""
+        for group in self._groups.values():
+            for options in group.optimizer.param_groups:
+                options["lr"] = rate_at(group.schedule, group.rate, epoch, self._epochs)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that an exact continuation needs, gradients of a half-full accumulation included."""
+        return {
+            name: {
+                "optimizer": group.optimizer.state_dict(),
+                "accumulated": group.accumulated,
+                "gradients": [p.grad for p in group.parameters] if group.accumulated else [],
+            }
+            for name, group in self._groups.items()
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restores what `state_dict` gave, onto the parameters' devices."""
+        for name, group in self._groups.items():
+            saved = state[name]
+            group.optimizer.load_state_dict(saved["optimizer"])
+            group.accumulated = saved["accumulated"]
+            for parameter, gradient in zip(group.parameters, saved["gradients"], strict=False):
+                parameter.grad = None if gradient is None else torch.empty_like(parameter).copy_(gradient)
+
+
+def _optimizer(parameters: list[nn.Parameter], policy: ComponentPolicy, lr: float) -> Optimizer:
+    decay = policy.weight_decay or 0.0
+    if policy.optimizer == "sgd":
+        return SGD(parameters, lr=lr, momentum=0.9, nesterov=True, weight_decay=decay, fused=True)
+    return AdamW(parameters, lr=lr, weight_decay=decay, fused=True)
+
+
+def _clip(parameters: list[nn.Parameter], norm: Tensor, limit: float) -> Tensor:
+    if limit <= 0.0:
+        return torch.zeros_like(norm)
+    torch.nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+    return (norm > limit).to(norm.dtype)

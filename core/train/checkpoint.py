@@ -1,0 +1,103 @@
+"""Checkpoints of a run: one folder each, the newest whole one is found again after any crash.
+
+`checkpoints/step-000000123/state.pth` holds tensors and plain values (loadable with `weights_only=True`);
+`manifest.json` beside it is written last and carries the SHA-256.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from core.run.durable import (
+    DamagedFileError,
+    read_manifest,
+    sync_folder,
+    verify_file,
+    write_hashed,
+    write_manifest,
+)
+
+FORMAT = 1
+_PREFIX = "step-"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint read back and verified: optimizer steps done, epochs finished, and the state that was saved."""
+
+    path: Path
+    step: int
+    epoch: int
+    state: dict[str, Any]
+
+
+def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: int, keep: int) -> Path:
+    """Writes a checkpoint, then removes all but the newest `keep`; one of the same step is replaced."""
+    final = folder / f"{_PREFIX}{step:09d}"
+    draft = folder / f".{final.name}.{os.getpid()}.tmp"
+    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir()
+    try:
+        digest = write_hashed(draft / "state.pth", lambda file: torch.save(state, file))  # type: ignore[arg-type]
+        write_manifest(
+            draft / "manifest.json",
+            {
+                "format": FORMAT,
+                "step": step,
+                "epoch": epoch,
+                "bytes": (draft / "state.pth").stat().st_size,
+                "sha256": digest,
+            },
+        )
+        if final.exists():
+            shutil.rmtree(final)
+        os.rename(draft, final)
+        sync_folder(folder)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+    for old in _newest_first(folder)[keep:]:
+        shutil.rmtree(old, ignore_errors=True)
+    for abandoned in folder.glob(f".{_PREFIX}*.tmp"):
+        shutil.rmtree(abandoned, ignore_errors=True)
+    return final
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Reads one checkpoint's folder onto the CPU; raises DamagedFileError."""
+    try:
+        manifest = read_manifest(path / "manifest.json")
+    except OSError as error:
+        raise DamagedFileError(path / "manifest.json", f"cannot be read ({error.strerror})") from None
+    if manifest.get("format") != FORMAT:
+        raise DamagedFileError(path, f"has checkpoint format {manifest.get('format')}, this version reads {FORMAT}")
+    file = path / "state.pth"
+    verify_file(file, sha256=manifest["sha256"], size_bytes=manifest["bytes"])
+    state = torch.load(file, map_location="cpu", weights_only=True)
+    return Checkpoint(path, manifest["step"], manifest["epoch"], state)
+
+
+def load_newest(folder: Path, on_damage: Callable[[DamagedFileError], object]) -> Checkpoint | None:
+    """The newest checkpoint that is whole, or None; every damaged one on the way is reported to `on_damage`."""
+    for path in _newest_first(folder):
+        try:
+            return load_checkpoint(path)
+        except DamagedFileError as damage:
+            on_damage(damage)
+    return None
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether there is a checkpoint, whole or not."""
+    return bool(_newest_first(folder))
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob(f"{_PREFIX}[0-9]*"), reverse=True)

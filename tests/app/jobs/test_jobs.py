@@ -1,0 +1,259 @@
+"""Jobs over HTTP: submitted once, listed, moved only as the graph allows, deleted."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+from fastapi.responses import StreamingResponse
+from sqlalchemy import update
+
+from app.db import transaction
+from app.jobs.examples import EXAMPLES
+from app.jobs.transitions import TRANSITIONS, sources_of, transition
+from app.models import TERMINAL_STATES, Job, State
+from app.streams.logs import log_stream
+from tests.app.api import EXPERT, FUSION, Service
+
+
+def test_a_submitted_job_is_stored_and_shown(service: Service) -> None:
+    answer = service.post("/jobs", EXPERT)
+    assert answer.status_code == 201
+    job = answer.json()
+    assert re.fullmatch(r"job_[0-9A-HJKMNP-TV-Z]{26}", job["id"])
+    assert answer.headers["location"] == f"/jobs/{job['id']}"
+    assert (job["state"], job["owner"], job["tags"], job["attempt"]) == ("queued", "admin", ["a"], 0)
+    assert job["spec"]["training"]["epochs"] == 30
+    assert "training" in job["defaulted"]
+    assert job["created_at"].endswith("Z")
+    assert service.get(f"/jobs/{job['id']}").json() == job
+    [event] = service.get(f"/jobs/{job['id']}/events").json()["items"]
+    assert (event["type"], event["data"]["state"]) == ("state", "queued")
+
+
+def test_a_dry_run_stores_nothing(service: Service) -> None:
+    answer = service.post("/jobs?dry_run=true", FUSION)
+    assert answer.status_code == 200
+    assert len(answer.json()["spec"]["experts"]) == 2
+    assert service.get("/jobs").json()["items"] == []
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_the_descriptions_examples_can_be_posted(service: Service, name: str) -> None:
+    shown = service.get("/openapi.json").json()["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]
+    assert service.post("/jobs", shown["examples"][name]["value"]).status_code == 201
+
+
+def test_the_same_key_and_body_make_one_job(service: Service) -> None:
+    key = {"Idempotency-Key": "k1"}
+    first, again = (service.post("/jobs", EXPERT, headers=key) for _ in range(2))
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json()["id"] == again.json()["id"]
+    other = service.post("/jobs", FUSION, headers=key)
+    assert (other.status_code, other.json()["type"]) == (409, "idempotency-mismatch")
+    assert service.post("/jobs", FUSION, "alice", headers=key).status_code == 201
+
+
+def test_lists_are_filtered_sorted_and_paged(service: Service) -> None:
+    ids = [service.submit(EXPERT | {"name": f"n{k}", "priority": k % 3, "tags": [f"t{k % 2}"]}) for k in range(9)]
+    fusion = service.submit(FUSION)
+    service.transition(ids[0], State.cancelled)
+
+    def listed(query: str) -> list[str]:
+        found: list[str] = []
+        cursor = ""
+        while True:
+            page = service.get(f"/jobs?limit=2&{query}{cursor}").json()
+            found += [job["id"] for job in page["items"]]
+            if page["next_cursor"] is None:
+                return found
+            assert len(page["items"]) == 2
+            cursor = f"&cursor={page['next_cursor']}"
+
+    assert listed("") == [fusion, *reversed(ids)]
+    assert listed("sort=created_at") == [*ids, fusion]
+    assert listed("state=cancelled") == ids[:1]
+    assert listed("state=cancelled&state=queued&sort=created_at") == [*ids, fusion]
+    assert listed("kind=fusion") == [fusion]
+    assert listed("tag=t1&sort=created_at") == ids[1::2]
+    assert listed("q=n3") == [ids[3]]
+    assert listed("q=%25") == []
+    assert listed("sort=name")[1:] == ids
+    by_priority = listed("sort=-priority")
+    assert sorted(by_priority) == sorted([*ids, fusion])
+    assert set(by_priority[:3]) == {ids[2], ids[5], ids[8]}
+
+
+def test_moves_that_the_state_forbids_are_409_and_name_it(service: Service) -> None:
+    job_id = service.submit()
+    for verb in ("pause", "resume", "retry"):
+        answer = service.post(f"/jobs/{job_id}/{verb}")
+        assert answer.status_code == 409
+        assert "is queued" in answer.json()["detail"]
+    assert service.call("DELETE", f"/jobs/{job_id}").status_code == 409
+    service.transition(job_id, State.starting, State.running)
+    assert service.post(f"/jobs/{job_id}/pause").json()["state"] == "pausing"
+    assert service.post(f"/jobs/{job_id}/pause").status_code == 409
+    service.transition(job_id, State.paused)
+    assert service.post(f"/jobs/{job_id}/resume").json()["state"] == "queued"
+    service.transition(job_id, State.starting)
+    assert service.post(f"/jobs/{job_id}/cancel").json()["state"] == "cancelling"
+    service.transition(job_id, State.cancelled)
+    assert service.post(f"/jobs/{job_id}/cancel").status_code == 409
+    assert service.post(f"/jobs/{job_id}/retry").json()["state"] == "queued"
+    states = [event["data"]["state"] for event in service.get(f"/jobs/{job_id}/events").json()["items"]]
+    assert states == [
+        "queued", "starting", "running", "pausing", "paused", "queued", "starting", "cancelling", "cancelled", "queued",
+    ]  # fmt: skip
+
+
+def test_move_makes_exactly_the_moves_of_the_graph(service: Service) -> None:
+    from sqlalchemy import update
+
+    from app.db import transaction
+    from app.models import Job
+
+    job_id = service.submit()
+    for before, after in itertools.product(State, State):
+        with transaction(service.app.state.engine) as session:
+            session.execute(update(Job).values(state=before.value))
+            assert transition(session, job_id, after) == (after in TRANSITIONS[before]), (before, after)
+
+
+def test_a_stale_attempt_moves_nothing(service: Service) -> None:
+    from app.db import transaction
+
+    job_id = service.submit()
+    with transaction(service.app.state.engine) as session:
+        assert transition(session, job_id, State.starting, expected_attempt=0, attempt=1)
+        assert not transition(session, job_id, State.running, expected_attempt=0)
+        assert transition(session, job_id, State.running, expected_attempt=1)
+
+
+def test_the_graph_is_sound() -> None:
+    assert set(TRANSITIONS) == set(State)
+    assert all(to not in targets for to, targets in TRANSITIONS.items())
+    assert {state for state in State if not TRANSITIONS[state]} == {State.succeeded}
+    reached, frontier = set(), {State.waiting}
+    while frontier:
+        reached |= frontier
+        frontier = {to for state in frontier for to in TRANSITIONS[state]} - reached
+    assert reached == set(State)
+    assert set(sources_of(State.succeeded)) >= {State.running, State.cancelling}
+    assert set(TERMINAL_STATES) == {State.succeeded, State.failed, State.cancelled}
+
+
+def test_a_job_waits_for_the_jobs_whose_components_it_names(service: Service) -> None:
+    first = service.submit()
+    spec = FUSION | {"experts": [{"from": {"job": first, "component": "expert_0"}}, {"arch": "convnet_small"}]}
+    second = service.post("/jobs", spec).json()
+    assert (second["state"], second["waits_for"]) == ("waiting", [first])
+    assert service.post("/jobs?dry_run=true", spec).json()["waits_for"] == [first]
+    for field, ref, says in [
+        ("experts", {"job": "job_" + "0" * 26, "component": "expert_0"}, "there is no job"),
+        ("experts", {"job": first, "component": "expert_1"}, "it has expert_0"),
+        ("experts", {"job": second["id"], "component": "fusion"}, "is not of the role expert"),
+        ("experts", {"component": "cmp_" + "0" * 26}, "there is no component"),
+        ("experts", {"path": "/etc/passwd"}, "files cannot be named here"),
+        ("fusion", {"job": first, "component": "expert_0"}, "is not of the role fusion"),
+    ]:
+        wrong = FUSION | ({"experts": [{"from": ref}] * 2} if field == "experts" else {"fusion": {"from": ref}})
+        answer = service.post("/jobs", wrong)
+        assert answer.status_code == 422
+        assert says in answer.json()["detail"], answer.json()
+        assert answer.json()["errors"][0]["loc"][0] == field
+    service.transition(first, State.cancelled)
+    assert service.post("/jobs", spec).status_code == 422
+    retried = service.post(f"/jobs/{second['id']}/cancel")
+    assert retried.json()["state"] == "cancelled"
+    assert service.post(f"/jobs/{second['id']}/retry").status_code == 409
+
+
+def test_deletion_frees_the_bytes_and_keeps_what_is_needed(service: Service) -> None:
+    first = service.submit()
+    second = service.submit(FUSION | {"experts": [{"from": {"job": first, "component": "expert_0"}}]})
+    folder = service.settings.runs_dir / first
+    (folder / "components").mkdir(parents=True)
+    (folder / "components/a").write_bytes(b"x" * 1000)
+    (folder / "components/b").hardlink_to(folder / "components/a")
+    service.transition(first, State.cancelled)
+    answer = service.call("DELETE", f"/jobs/{first}")
+    assert (answer.status_code, second in answer.json()["detail"]) == (409, True)
+    service.transition(second, State.cancelled)
+    assert service.call("DELETE", f"/jobs/{first}").json() == {"id": first, "bytes_freed": 1000}
+    assert not folder.exists()
+    assert service.get(f"/jobs/{first}").status_code == 404
+    answer = service.post(f"/jobs/{second}/retry")
+    assert (answer.status_code, f"there is no job {first}" in answer.json()["detail"]) == (409, True)
+    assert service.get(f"/jobs/{second}").json()["state"] == "cancelled"
+
+
+def test_data_paths_stay_under_the_roots(service: Service, tmp_path: Path) -> None:
+    root = service.settings.roots[0]
+    (tmp_path / "secret.npz").write_bytes(b"")
+    (root / "link.npz").symlink_to(tmp_path / "secret.npz")
+    (root.parent / f"{root.name}-more").mkdir()
+    (root.parent / f"{root.name}-more/x.npz").write_bytes(b"")
+    for path in (
+        "/etc/passwd",
+        "../mcn.db",
+        "link.npz",
+        f"../{root.name}-more/x.npz",
+        "nothing.npz",
+        "~/x",
+        "a" * 4000,
+    ):
+        answer = service.post("/jobs", EXPERT | {"dataset": {"name": f"npz:{path}"}})
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["loc"] == ["dataset", "name"]
+    (root / "good.npz").write_bytes(b"")
+    assert service.post("/jobs", EXPERT | {"dataset": {"name": "npz:good.npz"}}).status_code == 201
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", ""])
+def test_a_body_is_json_whatever_curl_calls_it(service: Service, kind: str) -> None:
+    job_id = service.submit()
+    service.transition(job_id, State.failed)
+    said = {"Content-Type": kind}
+    answer = service.post(f"/jobs/{job_id}/retry", {"resources": {"cpus": 3}}, headers=said)
+    assert (answer.status_code, answer.json()["spec"]["resources"]["cpus"]) == (202, 3)
+    assert service.post("/tokens", {"name": "laptop"}, headers=said).status_code == 201
+    answer = service.post("/tokens", b"{x", headers=said)
+    assert (answer.status_code, answer.json()["detail"][:20]) == (422, "body: is not JSON: E")
+
+
+async def _lines(chunks: AsyncIterator[bytes], then: Callable[[int], None]) -> list[bytes]:
+    found = []
+    async for chunk in chunks:
+        found.append(chunk)
+        then(len(found))
+    return found
+
+
+def test_a_log_that_is_followed_goes_over_to_the_next_attempt(service: Service) -> None:
+    job_id = service.submit()
+    folder = service.settings.runs_dir / job_id
+    for number, text in ((1, "one\n"), (2, "two\n")):
+        (folder / f"attempt-{number}").mkdir(parents=True)
+        (folder / f"attempt-{number}" / "log.txt").write_text(text)
+    engine = service.app.state.engine
+
+    def happen(count: int) -> None:
+        if count == 1:
+            with transaction(engine) as session:
+                session.execute(update(Job).values(attempt=2))
+        if count == 3:
+            service.transition(job_id, State.cancelled)
+
+    with transaction(engine) as session:
+        session.execute(update(Job).values(attempt=1))
+    answer = log_stream(service.app.state.hub, folder, job_id, 1, 10, follow=True, alone=False)
+    assert isinstance(answer, StreamingResponse)
+    told = asyncio.run(_lines(answer.body_iterator, happen))  # type: ignore[arg-type]
+    assert told == [b"one\n", b"--- attempt 2 ---\n", b"two\n"]
+    answer = log_stream(service.app.state.hub, folder, job_id, 1, 10, follow=True, alone=True)
+    assert asyncio.run(_lines(answer.body_iterator, lambda _: None)) == [b"one\n"]  # type: ignore[attr-defined]

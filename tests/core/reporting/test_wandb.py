@@ -1,0 +1,83 @@
+"""W&B as a second reporter: it gets everything, offline too, and its failures are one warning."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.reporting.event_log import EventLog
+from core.reporting.protocol import Fanout
+from core.reporting.wandb import WandbReporter
+from core.spec import parse_spec
+from tests.core.jobs import fusion, run
+from tests.parts import wait_until
+
+OFFLINE = {"tracking": {"wandb": {"mode": "offline"}}}
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("WANDB_API_KEY", raising=False)
+    for name in ("WANDB_CONFIG_DIR", "WANDB_CACHE_DIR", "WANDB_DATA_DIR", "HOME"):
+        monkeypatch.setenv(name, str(tmp_path / "home"))
+
+
+def test_offline_needs_no_network_and_holds_the_run(tmp_path: Path) -> None:
+    failures: list[str] = []
+    spec = parse_spec(fusion(epochs=1) | OFFLINE)
+    reporter = WandbReporter(spec, tmp_path / "run", on_failure=failures.append)
+    result = run(spec, tmp_path / "run", reporter=Fanout([EventLog(tmp_path / "run/events.jsonl"), reporter]))
+    reporter.close()
+    assert (result.state, failures) == ("succeeded", [])
+    files = list((tmp_path / "run").rglob("*.wandb"))
+    assert len(files) == 1
+    # A process of its own writes the file.
+    wait_until(lambda: b"test/accuracy_fused" in files[0].read_bytes(), "the end of W&B's file")
+    content = files[0].read_bytes()
+    for key in (
+        b"lr/experts",
+        b"lr/fusion",
+        b"lr/head",
+        b"train/loss_global",
+        b"train/loss_individual",
+        b"train/loss_distillation",
+        b"lambda",
+        b"clipped/experts",
+        b"augmentation",
+        b"expected_accuracy",
+        b"test/accuracy_fused",
+    ):
+        assert key in content, key
+
+
+def test_without_a_key_online_is_one_warning_and_the_run_goes_on(tmp_path: Path) -> None:
+    failures: list[str] = []
+    spec = parse_spec(fusion(epochs=1) | {"tracking": {"wandb": {"mode": "online"}}})
+    reporter = WandbReporter(spec, tmp_path / "run", on_failure=failures.append)
+    assert run(spec, tmp_path / "run", reporter=reporter).state == "succeeded"
+    reporter.close()
+    assert len(failures) == 1
+    assert "W&B is off for the rest of this run" in failures[0]
+    assert "wandb login" in failures[0]
+
+
+@pytest.mark.parametrize("method", ["log", "finish"])
+def test_a_failure_in_the_middle_is_one_warning_and_the_run_goes_on(
+    method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failures: list[str] = []
+    spec = parse_spec(fusion(epochs=1) | OFFLINE)
+    reporter = WandbReporter(spec, tmp_path / "run", on_failure=failures.append)
+
+    def fail(*args: Any, **kwargs: Any) -> None:
+        raise ConnectionError("the tracker is down")
+
+    whole = reporter._run
+    with monkeypatch.context() as patch:
+        patch.setattr(type(whole), method, fail)
+        assert run(spec, tmp_path / "run", reporter=reporter).state == "succeeded"
+        reporter.close()
+    whole.finish()
+    assert failures == ["W&B is off for the rest of this run: ConnectionError: the tracker is down"]

@@ -1,0 +1,44 @@
+"""What a failure of training is called, and what a person is told."""
+
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from core.model.assemble import ComponentError
+from core.train.meter import NonFiniteLossError
+from worker.training.main import failure
+
+ECC = "CUDA error: uncorrectable ECC error encountered"
+FAILURES: list[tuple[BaseException, str, str]] = [
+    (NonFiniteLossError(7, "fusion", "the loss"), "loss_not_finite", "step 7"),
+    (ComponentError("features of 16, not 24"), "invalid_component", "16, not 24"),
+    (OSError(errno.ENOSPC, "No space left on device"), "no_space", "no space left"),
+    (OSError(errno.EDQUOT, "Disk quota exceeded"), "no_space", "no space left"),
+    (RuntimeError("Error while serializing: I/O error: No space left on device"), "no_space", "no space left"),
+    (MemoryError(), "out_of_memory", "batch_size"),
+    (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried"), "out_of_memory", "batch_size"),
+    (RuntimeError("CUDA out of memory. Tried to allocate 2 GiB"), "out_of_memory", "batch_size"),
+    (RuntimeError(ECC), "hardware_fault", "the device failed"),
+    (RuntimeError("CUDA error: unknown error"), "hardware_fault", "the device failed"),
+    (RuntimeError("CUDA error: unspecified launch failure"), "hardware_fault", "the device failed"),
+    (ValueError("there is no data set there: put it here"), "code_error", "put it here"),
+    (RuntimeError("maxid of the batch is wrong"), "code_error", "RuntimeError: maxid"),
+    (KeyError("weight"), "code_error", "KeyError"),
+    (OSError(errno.EACCES, "Permission denied"), "code_error", "Permission denied"),
+]
+
+
+@pytest.mark.parametrize(("error", "reason", "says"), FAILURES, ids=[f"{row[1]}-{k}" for k, row in enumerate(FAILURES)])
+def test_a_failure_has_a_reason_and_a_sentence(error: BaseException, reason: str, says: str) -> None:
+    outcome = failure(error)
+    assert (outcome["outcome"], outcome["reason"]) == ("failed", reason)
+    assert says in outcome["message"]
+    assert "\n" not in outcome["message"]
+
+
+def test_a_fault_names_the_node_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SLURMD_NODENAME", "n2")
+    assert failure(RuntimeError(ECC))["node"] == "n2"
+    assert "node" not in failure(KeyError("weight"))
