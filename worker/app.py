@@ -65,6 +65,8 @@ def _stop(**_: Any) -> None:
     _stopping.set()
     # The round under way ends. Celery would then wait some seconds for messages, which are mere nudges.
     if _round_lock.acquire(timeout=STOP_LIMIT_S):
+        for executor in worker_context().executors.values():
+            executor.close()
         os._exit(0)
 
 

@@ -153,3 +153,6 @@ class Executor(Protocol):
 
     def flush(self) -> None:
         """Carries out stops and kills that were collected to be done together."""
+
+    def close(self) -> None:
+        """Called when the worker stops; running attempts are not affected."""

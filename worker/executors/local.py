@@ -7,6 +7,7 @@ import time
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import psutil
 from sqlmodel import Session
 
 from app.db import now
@@ -75,14 +76,21 @@ class LocalExecutor:
             ),
         )
 
-    def submit(self, submission: Submission, attempts: Sequence[AttemptDir]) -> Sequence[ProcessHandle]:
+    def submit(self, submission: Submission, attempts: Sequence[AttemptDir]) -> Sequence[ProcessHandle | None]:
         [attempt] = attempts
         gpus = [device.partition(":")[0] for device in submission.devices if not device.startswith("cpu")]
         environment = os.environ | {
             "PYTHONUNBUFFERED": "1",
             "CUDA_VISIBLE_DEVICES": ",".join(gpus),
+            # Nothing in training uses OpenBLAS; the threads that it starts when it is imported would forbid a fork.
+            "OPENBLAS_NUM_THREADS": "1",
         }
-        return [ProcessHandle.of(self._starter.start(attempt, environment))]
+        pid = self._starter.start(attempt, environment)
+        try:
+            return [ProcessHandle.of(pid)]
+        except psutil.NoSuchProcess:
+            # It has ended already; its claim, if it made one, tells which process it was.
+            return [None]
 
     def is_responsible(self, session: Session) -> bool:
         return True
@@ -144,6 +152,9 @@ class LocalExecutor:
 
     def flush(self) -> None:
         pass
+
+    def close(self) -> None:
+        self._starter.close()
 
 
 def _never_started(tracked: TrackedAttempt) -> bool:

@@ -9,11 +9,12 @@ from worker.capacity import Capacity
 from worker.executors.base import Executor
 from worker.executors.local import LocalExecutor
 from worker.executors.slurm.executor import SlurmExecutor
+from worker.executors.starters import make_starter
 
 Factory = Callable[[Settings, str, Capacity], Executor | None]
 
 EXECUTORS: dict[str, Factory] = {
-    "local": lambda settings, host, capacity: LocalExecutor(host, capacity),
+    "local": lambda settings, host, capacity: LocalExecutor(host, capacity, make_starter(settings, host)),
     "slurm": lambda settings, host, capacity: SlurmExecutor.find(settings, host),
 }
 

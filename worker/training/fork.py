@@ -19,6 +19,8 @@ class ThreadsError(RuntimeError):
 
 def preload() -> None:
     """Imports everything that training needs, without starting a thread or initialising CUDA."""
+    # NumPy's OpenBLAS would start its threads when it is imported. Training does not use it.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     import rich.console  # noqa: F401
 
     import core.reporting.console
@@ -44,14 +46,22 @@ def fork_attempt(
     """
     if len(os.listdir("/proc/self/task")) != 1:
         raise ThreadsError("this process has threads")
+    is_ready, ready = os.pipe()
     pid = os.fork()
     if pid:
+        # The pid is good for signals to the process group once the child leads it: then it closes its end.
+        os.close(ready)
+        os.read(is_ready, 1)
+        os.close(is_ready)
         return pid
     code = 1
     try:
         if log is not None:
             os.setsid()
             _redirect(log)
+        # This end too, and whatever else the parent has open, such as its socket, is not for this process.
+        os.closerange(3, 4096)
+        signal.set_wakeup_fd(-1)
         for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         os.environ.clear()
@@ -70,5 +80,3 @@ def _redirect(log: Path) -> None:
     os.dup2(null, 0)
     os.dup2(descriptor, 1)
     os.dup2(descriptor, 2)
-    # Whatever else the parent has open, such as its socket, is not for this process.
-    os.closerange(3, 4096)

@@ -267,6 +267,9 @@ class SlurmExecutor:
     def flush(self) -> None:
         self._signals.flush()
 
+    def close(self) -> None:
+        pass
+
 
 def _name(tracked: TrackedAttempt) -> _Name:
     return tracked.attempt.slurm_job_name or "", tracked.attempt.array_index
