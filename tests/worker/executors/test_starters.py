@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -28,9 +29,9 @@ SPEC = {
 }
 
 
-def attempt_in(folder: Path, name: str) -> AttemptDir:
+def attempt_in(folder: Path, name: str, changes: dict[str, Any] | None = None) -> AttemptDir:
     attempt = RunDir(folder / name).attempt(1)
-    spec = resolve(parse_spec(SPEC)).model_dump(mode="json", by_alias=True)
+    spec = resolve(parse_spec(SPEC | (changes or {}))).model_dump(mode="json", by_alias=True)
     Task(job_id=name, attempt=1, spec=spec, data_roots=[], device="cpu").write(attempt)
     return attempt
 
