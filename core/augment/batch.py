@@ -1,4 +1,4 @@
-"""The augmentation of a whole batch, on the device that its images are on.
+"""Augmentation of a whole batch on the device of its images.
 
 B batch, C channels (classes in targets), H height, W width.
 """
@@ -27,7 +27,10 @@ from core.spec import Augmentation
 
 
 def normalize(images_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Grey levels 0 to 255 to float32 with mean 0 and deviation 1; `mean` and `std` by channel, of pixels in [0, 1]."""
+    """Converts pixel values from 0 to 255 to float32 with mean 0 and standard deviation 1.
+
+    `mean` and `std` are by channel, of pixels scaled to [0, 1].
+    """
     device = images_BCHW.device
     shape = (1, len(mean), 1, 1)
     scale = torch.tensor([1.0 / (255.0 * s) for s in std], dtype=torch.float32).reshape(shape)
@@ -36,7 +39,7 @@ def normalize(images_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) 
 
 
 class BatchAugment:
-    """Crop, flip, colour policy, normalisation, erasing and mixing by a recipe.
+    """Crop, flip, colour policy, normalisation, erasing and mixing according to a recipe.
 
     `mean` and `std` are by channel, of pixels scaled to [0, 1].
     """
@@ -55,15 +58,16 @@ class BatchAugment:
         rank: int = 0,
         world_size: int = 1,
     ) -> tuple[Tensor, Tensor]:
-        """uint8 images and int64 labels to float32 images and targets: (B,) class ids, or (B, C) shares where mixed.
+        """Maps uint8 images and int64 labels to float32 images and targets.
 
-        Everything random is drawn from `rng` on the host for the whole batch of all processes, of which these images
-        are the `rank`-th equal part, so that one draw gives the same images on any device and however many share it.
-        Only the partners for mixing are sought among this process's own images.
+        Targets are class ids (B,), or class probabilities (B, C) if the batch was mixed. Everything random is drawn
+        from `rng` on the host for the global batch, of which these images are the `rank`-th of `world_size` equal
+        parts: the result is the same on every device and for every number of processes. Only mixing is confined to
+        the images of one process.
         """
         recipe = self._recipe
-        own, (height, width) = len(images_BCHW), images_BCHW.shape[-2:]
-        batch, rows = own * world_size, slice(rank * own, (rank + 1) * own)
+        local_batch, (height, width) = len(images_BCHW), images_BCHW.shape[-2:]
+        batch, rows = local_batch * world_size, slice(rank * local_batch, (rank + 1) * local_batch)
         if recipe.crop_padding or recipe.flip:
             padding = recipe.crop_padding
             top, left = rng.integers(2 * padding + 1, size=(2, batch))
