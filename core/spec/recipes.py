@@ -107,8 +107,22 @@ PRESETS: dict[Preset, PresetRecipe] = {
         clip_norm=1.0,
         distillation_weight=0.0,
         label_smoothing=0.1,
-        augmentation=Augmentation(cutmix_alpha=1.0),
+        augmentation=Augmentation(color="RandAugment", randaugment=(2, 9), erasing=0.1, cutmix_alpha=1.0),
         without_norm=("simpleAddition",),
+        without_dropout=("densenet121",),
+    ),
+    "as_run_non_iid": PresetRecipe(
+        components=_as_run(lr_experts=1e-5, lr_fusion=1e-4),
+        weight_decay=1e-4,
+        clip_norm=0.0,
+        distillation_weight=0.0,
+        label_smoothing=0.0,
+        augmentation=Augmentation(color="RandAugment", randaugment=(2, 9), erasing=0.1),
+        without_norm=("simpleAddition",),
+        without_dropout=("densenet121",),
+        sum_weights="none",
+        encoder_dropout=0.1,
+        head_type="mlp",
     ),
 }
 

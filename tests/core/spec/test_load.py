@@ -22,7 +22,7 @@ JOB = "job_01J00000000000000000000000"
         ({"training": {"epochs": True}}, ("training", "epochs"), "must be an integer"),
         ({"training": {"epochs": 0}}, ("training", "epochs"), "greater than or equal to 1"),
         ({"training": {"batch_size": 1.5}}, ("training", "batch_size"), "integer"),
-        ({"training": {"preset": "best"}}, ("training", "preset"), "'readme' or 'as_run'"),
+        ({"training": {"preset": "best"}}, ("training", "preset"), "'readme', 'as_run' or 'as_run_non_iid'"),
         (
             {"training": {"loss": {"lambda_individual": float("nan")}}},
             ("training", "loss", "lambda_individual"),
