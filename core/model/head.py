@@ -26,11 +26,8 @@ GlobalHead = nn.Linear | MLPHead
 
 
 def build_head(input_dim: int, num_classes: int, options: HeadOptions) -> GlobalHead:
-    """Builds a global head (B, D) -> (B, C)."""
+    """Builds a global head (B, D) -> (B, C) with torch's default initialisation of linear layers."""
     if options.type == "mlp":
         dropout = HEAD_DROPOUT if options.dropout is None else options.dropout
         return MLPHead(input_dim, options.hidden_dim or input_dim, num_classes, dropout)
-    head = nn.Linear(input_dim, num_classes)
-    nn.init.xavier_uniform_(head.weight)
-    nn.init.zeros_(head.bias)
-    return head
+    return nn.Linear(input_dim, num_classes)
