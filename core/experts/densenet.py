@@ -30,12 +30,12 @@ class DenseLayer(nn.Module):
 
 
 def transition(in_channels: int) -> nn.Sequential:
-    """Halves the channels and the size."""
+    """Halves the channels and the size; of an odd size the last row and column are dropped."""
     return nn.Sequential(
         nn.BatchNorm2d(in_channels),
         nn.ReLU(inplace=True),
         conv1x1(in_channels, in_channels // 2),
-        nn.AvgPool2d(2, ceil_mode=True),
+        nn.AvgPool2d(2),
     )
 
 

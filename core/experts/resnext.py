@@ -44,7 +44,11 @@ class Block(_Block):
 
 
 class PreActBlock(_Block):
-    """Norm and ReLU before every convolution; where the shape changes, the shortcut projects the activated input."""
+    """Norm and ReLU before every convolution, dropout before the third norm.
+
+    Where the shape changes, the shortcut projects the raw input, as in the lab's networks. In arXiv:1603.05027 it
+    projects the activated input there.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
         super().__init__(in_channels, out_channels, stride, dropout)
@@ -53,11 +57,10 @@ class PreActBlock(_Block):
         self.shortcut = conv1x1(in_channels, out_channels, stride) if self.needs_projection else None
 
     def forward(self, maps_BCHW: Tensor) -> Tensor:
-        activated = F.relu(self.norm1(maps_BCHW), inplace=True)
-        inner: Tensor = self.conv1(activated)
-        inner = self.conv2(F.relu(self.norm2(inner), inplace=True))
-        inner = self.conv3(self.dropout(F.relu(self.norm3(inner), inplace=True)))
-        shortcut: Tensor = maps_BCHW if self.shortcut is None else self.shortcut(activated)
+        inner: Tensor = self.conv1(F.relu(self.norm1(maps_BCHW), inplace=True))
+        inner = self.dropout(self.conv2(F.relu(self.norm2(inner), inplace=True)))
+        inner = self.conv3(F.relu(self.norm3(inner), inplace=True))
+        shortcut: Tensor = maps_BCHW if self.shortcut is None else self.shortcut(maps_BCHW)
         return inner + shortcut
 
 
