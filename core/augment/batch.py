@@ -15,7 +15,6 @@ from core.augment.erasing import draw_boxes, erase
 from core.augment.geometry import crop_and_flip
 from core.augment.mixing import apply_mix, draw_mix
 from core.augment.policies import (
-    JitterDraw,
     apply_jitter,
     apply_stage,
     draw_jitter,
@@ -87,8 +86,7 @@ class BatchAugment:
         recipe = self._recipe
         height, width = images_BCHW.shape[-2:]
         if recipe.color == "ColorJitter":
-            draw = draw_jitter(recipe.jitter, batch, rng)
-            return apply_jitter(images_BCHW, JitterDraw(draw.order, draw.factors[:, rows]))
+            return apply_jitter(images_BCHW, draw_jitter(recipe.jitter, batch, rng).rows(rows))
         space = randaugment_space(height, width) if recipe.color == "RandAugment" else trivial_space(height, width)
         for stage in draw_stages(recipe.color, recipe.randaugment, batch, rng):
             images_BCHW = apply_stage(images_BCHW, stage.rows(rows), space)

@@ -137,26 +137,37 @@ JITTER_OPS = (color.brightness, color.contrast, color.saturation, color.hue)
 
 @dataclass(frozen=True)
 class JitterDraw:
-    """Order of the four operations of ColorJitter (4,), and their parameters (4, B); the last one shifts the hue."""
+    """ColorJitter of a batch: the order of the four operations (4, B), and their parameters (4, B).
+
+    Operations are indices into `JITTER_OPS`; `order[i]` is what each image gets as its i-th operation.
+    """
 
     order: np.ndarray
     factors: np.ndarray
 
+    def rows(self, rows: slice) -> JitterDraw:
+        """The same for some of the images."""
+        return JitterDraw(self.order[:, rows], self.factors[:, rows])
+
 
 def draw_jitter(jitter: tuple[float, float, float, float], batch: int, rng: np.random.Generator) -> JitterDraw:
-    """Draws factors from 1 - x to 1 + x (at least 0) for brightness, contrast and saturation; hue shifts -x to x."""
+    """Draws an order per image, and its factors: 1 - x to 1 + x (at least 0), for the hue a shift of -x to x."""
     center = np.array([1.0, 1.0, 1.0, 0.0])[:, None]
     factors = center + np.array(jitter)[:, None] * rng.uniform(-1.0, 1.0, size=(4, batch))
     factors[:3] = np.maximum(factors[:3], 0.0)
-    return JitterDraw(rng.permutation(4), factors)
+    order = rng.permuted(np.tile(np.arange(4)[:, None], batch), axis=0)
+    return JitterDraw(order, factors)
 
 
 def apply_jitter(images: Tensor, draw: JitterDraw) -> Tensor:
-    """Applies brightness, contrast, saturation and hue in the drawn order."""
+    """Applies brightness, contrast, saturation and hue to every image, in the order drawn for it."""
+    result = images.clone()
     factors = _to_device(draw.factors.astype(np.float32), images.device)
-    for op in draw.order:
-        images = JITTER_OPS[op](images, factors[op].reshape(-1, 1, 1, 1))
-    return images
+    for ops in draw.order:
+        for index, op in enumerate(JITTER_OPS):
+            rows = _to_device(np.nonzero(ops == index)[0], images.device)
+            result[rows] = op(result[rows], factors[index, rows].reshape(-1, 1, 1, 1))
+    return result
 
 
 def _to_device(values: np.ndarray, device: torch.device) -> Tensor:

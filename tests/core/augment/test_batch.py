@@ -13,10 +13,20 @@ from torch import Tensor
 from core.augment import BatchAugment, normalize
 from core.augment.erasing import draw_boxes, erase
 from core.augment.mixing import Mix, apply_mix, draw_mix
-from core.augment.policies import OPS, draw_stages, randaugment_space, trivial_space
+from core.augment.policies import (
+    JITTER_OPS,
+    OPS,
+    apply_jitter,
+    draw_jitter,
+    draw_stages,
+    randaugment_space,
+    trivial_space,
+)
 from core.spec import ARCHITECTURES, FUSION_TYPES, NO_AUGMENTATION, Augmentation
 
-RECIPES = {name: info.recipe.augmentation for name, info in (*FUSION_TYPES.items(), *ARCHITECTURES.items())}
+RECIPES = {name: info.recipe.augmentation for name, info in FUSION_TYPES.items()} | {
+    name: info.recipe.augmentation for name, info in ARCHITECTURES.items()
+}
 LABELS = torch.arange(12) % 10
 
 
@@ -188,3 +198,25 @@ def test_magnitudes_equal_torchvisions(size: int) -> None:
             assert np.allclose(ours.magnitudes(op, bins, ones), np.asarray(expected) + centre, atol=1e-4), op
             if signed:
                 assert np.allclose(ours.magnitudes(op, bins, -ones), centre - np.asarray(expected), atol=1e-4), op
+
+
+def test_color_jitter_draws_an_order_for_every_image() -> None:
+    draw = draw_jitter((0.2, 0.2, 0.2, 0.1), 2400, np.random.default_rng(0))
+    counts = Counter(map(tuple, draw.order.T.tolist()))
+    assert len(counts) == 24
+    assert min(counts.values()) > 60
+
+
+def test_color_jitter_applies_the_operations_of_every_image_in_its_order() -> None:
+    images = random_images(3, 8).float()
+    draw = draw_jitter((0.5, 0.5, 0.5, 0.3), 12, np.random.default_rng(1))
+    changed = apply_jitter(images, draw)
+    for index in range(12):
+        image = images[index : index + 1]
+        for op in draw.order[:, index]:
+            image = JITTER_OPS[op](
+                image, torch.tensor(draw.factors[op, index], dtype=torch.float32).reshape(1, 1, 1, 1)
+            )
+        assert torch.equal(changed[index : index + 1], image)
+    part = apply_jitter(images[4:8], draw.rows(slice(4, 8)))
+    assert torch.equal(part, changed[4:8])

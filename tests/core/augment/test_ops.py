@@ -126,3 +126,20 @@ def test_padding_as_large_as_the_image_is_refused() -> None:
     zeros = np.zeros(6, dtype=int)
     with pytest.raises(ValueError, match="crop_padding is 8, but images of 8 x 8 px can be padded by at most 7 px"):
         crop_and_flip(images(1, 8), 8, zeros, zeros, zeros.astype(bool))
+
+
+@pytest.mark.parametrize(("channels", "size"), SIZES)
+def test_colour_operations_return_whole_pixel_values_from_0_to_255(channels: int, size: int) -> None:
+    given = images(channels, size).float()
+    for op in (color.brightness, color.contrast, color.saturation, color.sharpness):
+        changed = op(given, factors([0.0, 0.1, 0.7, 1.3, 1.9, 3.0]))
+        assert torch.equal(changed, changed.floor().clamp(0, 255)), op
+    for changed in (
+        color.posterize(given, factors([8.0, 7.0, 6.0, 5.0, 4.0, 2.0])),
+        color.solarize(given, factors([1.0, 0.9, 0.7, 0.5, 0.2, 0.0])),
+        color.autocontrast(given),
+        color.equalize(given),
+        color.hue(given, factors([-0.5, -0.1, -0.03, 0.0, 0.1, 0.4])),
+        color.grey(given),
+    ):
+        assert torch.equal(changed, changed.floor().clamp(0, 255))

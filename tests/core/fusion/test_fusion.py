@@ -60,7 +60,8 @@ def test_the_encoder_has_a_dropout_of_its_own() -> None:
         encoder = module.combine.encoder
         assert isinstance(encoder, nn.TransformerEncoder)
         assert isinstance(module.mlp, nn.Sequential)
-        return {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)}, module.mlp[2].p
+        (own,) = (m.p for m in module.mlp if isinstance(m, nn.Dropout))
+        return {m.p for m in encoder.modules() if isinstance(m, nn.Dropout)}, own
 
     assert dropouts(make("TransformerBase", [16] * 2, encoder=True)) == ({0.2}, 0.2)
     assert dropouts(make("TransformerBase", [16] * 2, encoder=True, encoder_dropout=0.1)) == ({0.1}, 0.2)
