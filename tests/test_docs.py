@@ -7,9 +7,11 @@ import io
 import re
 import shlex
 import subprocess
+import sys
 import textwrap
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import pytest
 import torch
@@ -25,10 +27,8 @@ from app.sweeps.placement import plan
 from app.sweeps.service import read
 from core.__main__ import app
 from core.components import load_component
-from core.experts import EXPERTS
-from core.fusion import FUSIONS, FusionModule
-from core.fusion.base import Combine
-from core.spec import parse_text, read_mapping
+from core.fusion import Combine, FusionModule
+from core.spec import ARCHITECTURES, FUSION_TYPES, FusionOptions, parse_text, read_mapping
 from tests.e2e.running import Running
 from tests.parts import need
 
@@ -145,12 +145,13 @@ def test_every_example_is_a_specification(file: Path) -> None:
 
 def test_the_sweep_of_fusion_types_has_all_of_them() -> None:
     sweep = read_mapping((ROOT / "examples/digits/sweep_fusion_types.yaml").read_text())
-    assert set(sweep["grid"]["fusion.type"]) == set(FUSIONS)
+    assert set(sweep["grid"]["fusion.type"]) == set(FUSION_TYPES)
 
 
 def test_every_fusion_type_and_architecture_is_named() -> None:
     text = section("A specification")
-    assert [name for name in (*FUSIONS, *EXPERTS) if name not in text and not name.startswith("convnet")] == []
+    names = [*FUSION_TYPES, *(name for name in ARCHITECTURES if not name.startswith("convnet"))]
+    assert [name for name in names if name not in text] == []
 
 
 def test_every_make_target_in_it_is_there() -> None:
@@ -161,8 +162,11 @@ def test_every_make_target_in_it_is_there() -> None:
 def test_a_new_fusion_module_is_as_short_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
     found = re.search(r"```python\n(   class.*?)   ```", README, re.DOTALL)
     assert found
-    names: dict[str, Any] = {"Combine": Combine, "Tensor": torch.Tensor, "torch": torch}
-    exec(textwrap.dedent(found[1]), names)
-    monkeypatch.setitem(FUSIONS, "maximum", names["Maximum"])
-    module = FusionModule("maximum", [3, 3], norm=False, mlp=False)
+    module_of_it = ModuleType("core.fusion.maximum")
+    module_of_it.__dict__.update({"Combine": Combine, "Tensor": torch.Tensor, "torch": torch})
+    exec(textwrap.dedent(found[1]), module_of_it.__dict__)
+    monkeypatch.setitem(sys.modules, "core.fusion.maximum", module_of_it)
+    row = replace(FUSION_TYPES["multiplicative"], implementation="core.fusion.maximum:Maximum")
+    monkeypatch.setitem(FUSION_TYPES, "maximum", row)
+    module = FusionModule("maximum", [3, 3], options=FusionOptions(norm=False, mlp=False))
     assert module([torch.zeros(2, 3), torch.ones(2, 3)]).equal(torch.ones(2, 3))
