@@ -91,7 +91,12 @@ def test_a_forked_process_trains_to_the_same_bits_in_a_session_of_its_own(warm: 
     assert weights(forked) == weights(cold)
     # Neither stays behind as a zombie.
     wait_until(lambda: not psutil.pid_exists(pid), "the end of the forked process", LIMIT_S)
-    wait_until(lambda: (starter.reap(), not starter._children)[1], "the end of the cold process", LIMIT_S)
+
+    def is_reaped() -> bool:
+        starter.reap()
+        return not starter._children
+
+    wait_until(is_reaped, "the end of the cold process", LIMIT_S)
 
 
 def test_a_stop_signal_reaches_a_forked_process(warm: WarmStarter, tmp_path: Path) -> None:
