@@ -82,7 +82,8 @@ def print_response(response: httpx.Response) -> bool:
     if out.is_terminal:
         for line in response.iter_lines():
             has_text = True
-            out.print(line)
+            # Before rich sees it: rich drops the bell character that ends a window title.
+            out.print(sanitize(line))
         return has_text
     for chunk in response.iter_bytes():
         has_text = has_text or bool(chunk)
