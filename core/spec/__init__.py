@@ -1,4 +1,4 @@
-"""The job specification: what a person writes, checked and resolved without torch."""
+"""The job specification: parsed, validated and resolved without torch."""
 
 from __future__ import annotations
 
@@ -9,7 +9,17 @@ from core.spec.jobs import KINDS, AssembledJob, EvaluateJob, ExpertJob, FusionJo
 from core.spec.load import FieldError, SpecError, parse_spec, parse_text, read_mapping
 from core.spec.models import ARCHITECTURES, ExpertSpec, FusionSpec, FusionType, HeadSpec, SoloExpertSpec
 from core.spec.resolve import defaulted, resolve
-from core.spec.training import COMPONENT_NAMES, Checkpointing, ComponentName, ComponentPolicy, Loss, Schedule, Training
+from core.spec.stored import parse_stored
+from core.spec.training import (
+    COMPONENT_NAMES,
+    Checkpointing,
+    ComponentName,
+    ComponentPolicy,
+    GroupName,
+    Loss,
+    Schedule,
+    Training,
+)
 
 __all__ = [
     "ARCHITECTURES",
@@ -31,6 +41,7 @@ __all__ = [
     "FusionJob",
     "FusionSpec",
     "FusionType",
+    "GroupName",
     "HeadJob",
     "HeadSpec",
     "JobSpec",
@@ -42,6 +53,7 @@ __all__ = [
     "Training",
     "defaulted",
     "parse_spec",
+    "parse_stored",
     "parse_text",
     "read_mapping",
     "resolve",

@@ -113,7 +113,7 @@ def dimension_factors(input_dim: int) -> tuple[float, float]:
     return 1.0, 1.0
 
 
-_TO_ZERO = Schedule(type="CosineAnnealingLR", eta_min=0.0)
+_TO_ZERO = Schedule(type="CosineAnnealingLR", min_lr_factor=0.0)
 
 
 @dataclass(frozen=True)

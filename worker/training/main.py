@@ -137,11 +137,11 @@ def _train(run: RunDir, task: dict[str, Any], stopped: list[str]) -> dict[str, A
     from core.reporting.console import ConsoleReporter
     from core.reporting.event_log import EventLog
     from core.reporting.protocol import Fanout, Reporter
-    from core.spec import EvaluateJob, parse_spec
+    from core.spec import EvaluateJob, parse_stored
     from core.train.evaluate_job import evaluate_job
     from core.train.fit import fit
 
-    spec = parse_spec(task["spec"])
+    spec = parse_stored(task["spec"])
     reporters: list[Reporter] = []
     if os.environ.get("RANK", "0") == "0":
         log = EventLog(run.events)
@@ -177,7 +177,7 @@ def failure(error: BaseException) -> dict[str, Any]:
     """What went wrong as a reason and one sentence for the user."""
     from core.model.assemble import ComponentError
     from core.run.durable import DamagedFileError
-    from core.train.meter import NonFiniteLossError
+    from core.train.non_finite import NonFiniteLossError
 
     said = " ".join(str(error).split())[:1000]
     reason, message = "code_error", f"{type(error).__name__}: {said}"

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from core.model.assemble import ComponentError
-from core.train.meter import NonFiniteLossError
+from core.train.non_finite import NonFiniteLossError
 from worker.training.main import failure
 
 ECC = "CUDA error: uncorrectable ECC error encountered"
