@@ -141,7 +141,7 @@ def set_value(data: dict[str, Any], path: str, value: Any, *, given_in: str = "-
         elif isinstance(place, dict):
             place = place.setdefault(part, {})
         else:
-            raise SpecError([FieldError((given_in, path), f"{part!r} is not an object or an existing list entry", "")])
+            raise SpecError([FieldError((given_in, path), f"there is nothing at {part!r} to set a value in", "")])
     if isinstance(place, list) and _INDEX.fullmatch(last) and int(last) < len(place):
         place[int(last)] = value
     elif isinstance(place, dict):

@@ -26,8 +26,8 @@ class Evaluation:
     path, or of an expert alone. `accuracy_oracle` is the fraction of images that at least one expert classifies
     correctly, `disagreement` the fraction of images on which two experts differ, averaged over pairs.
 
-    `non_finite` counts, for each path with such outputs, the images whose logits are not finite: whatever depends on
-    them is absent.
+    `non_finite` counts, for each path with such outputs, the images whose logits are not finite; metrics that depend on
+    them are absent. The experts, from which the fused path may have them, come first.
     """
 
     num_images: int
@@ -55,10 +55,8 @@ def evaluation_of(
         metrics["disagreement"] = (sums["differ"] / (count * pairs)).item()
     if "ensemble_logits" in paths:
         metrics["accuracy_ensemble"] = metrics["accuracy_ensemble_logits"]
-    own_paths = paths[: int(fused) + num_experts]
-    non_finite = {
-        path: int(images) for path, images in zip(own_paths, sums["non_finite"].tolist(), strict=True) if images
-    }
+    counts = dict(zip(paths[: int(fused) + num_experts], sums["non_finite"].int().tolist(), strict=True))
+    non_finite = {path: counts[path] for path in sorted(counts, key="fused".__eq__) if counts[path]}
     absent = _undefined(num_experts, fused=fused, partial=partial)
     absent |= _not_finite(non_finite, count, paths, metrics)
     per_class: dict[str, list[float | None]] = {

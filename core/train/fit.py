@@ -189,7 +189,8 @@ def fit(
                 num_classes=shape.num_classes,
                 classes=None if isinstance(spec, ExpertJob) else classes,
             )
-            for path in measured.non_finite:
+            if measured.non_finite:
+                path = next(iter(measured.non_finite))
                 raise NonFiniteLossError(step, path, f"the validation output of {path}")
             reporter.emit("metrics", {"step": step, "values": validation_metrics(measured)})
             epochs_done = epoch + 1

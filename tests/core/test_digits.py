@@ -8,7 +8,7 @@ import pytest
 
 from core.fusion import FUSIONS
 from core.spec import parse_text
-from core.train.finish import Result
+from core.train.result import Result
 from tests.core.jobs import component, run
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
