@@ -1,1 +1,1 @@
-"""Experts, their fusion and the global head, trained jointly. Knows neither the web nor a database."""
+"""Experts, their fusion and the global head, trained jointly. Independent of the web service and its database."""

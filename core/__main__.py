@@ -1,4 +1,4 @@
-"""`python -m core`: plan, train, evaluate and take apart models, with no service at all."""
+"""`python -m core`: plan, train, evaluate and export models without the service."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SpecFile = Annotated[str, typer.Argument(metavar="SPEC", help="A job specificati
 Overrides = Annotated[list[str], typer.Option("--set", metavar="PATH=VALUE", help="Override, e.g. training.epochs=3.")]
 DataRoots = Annotated[
     list[Path],
-    typer.Option("--data-root", envvar="MCN_DATA_ROOTS", help="Where data sets lie. [default: data, and here]"),
+    typer.Option("--data-root", envvar="MCN_DATA_ROOTS", help="Folder with datasets. [default: data, .]"),
 ]
 Device = Annotated[str | None, typer.Option(help="cpu, cuda or cuda:N. [default: a GPU if there is one]")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -33,14 +33,15 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @app.command()
 def plan(spec: SpecFile, overrides: Overrides = [], data_root: DataRoots = [], as_json: AsJson = False) -> None:  # noqa: B006
-    """Say what a job will be: dimensions, parameters, learning rates, steps, sizes. Trains nothing."""
+    """Show the plan of a job: dimensions, parameters, learning rates, steps, sizes. Trains nothing."""
     job = _read(spec, overrides)
-    with _plain_errors():
+    with _one_line_errors():
         from core.model.assemble import load_sources
+        from core.plan.data_size import find_data_size
         from core.plan.plan import make_plan
-        from core.reporting.console import plan_table
+        from core.reporting.tables import plan_table
 
-        planned = make_plan(job, _roots(data_root), load_sources(job)).to_json()
+        planned = make_plan(job, find_data_size(job, _roots(data_root)), load_sources(job)).to_json()
     if as_json:
         print(json.dumps(planned, indent=1))
     else:
@@ -50,15 +51,15 @@ def plan(spec: SpecFile, overrides: Overrides = [], data_root: DataRoots = [], a
 @app.command()
 def train(
     spec: SpecFile,
-    run_dir: Annotated[Path, typer.Option(help="Where the run lives; a run that is there goes on.")],
+    run_dir: Annotated[Path, typer.Option(help="Folder of the run. A run that began there resumes.")],
     overrides: Overrides = [],  # noqa: B006
     data_root: DataRoots = [],  # noqa: B006
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a job, or go on with one. Ctrl-C or SIGTERM checkpoints and stops; the same command goes on."""
+    """Train a job, or resume it. Ctrl-C and SIGTERM stop it with a checkpoint; the same command resumes."""
     job = _read(spec, overrides)
-    with _plain_errors():
+    with _one_line_errors():
         result = _run(job, run_dir, _roots(data_root), device)
     if as_json:
         print(json.dumps(result.__dict__, indent=1))
@@ -70,17 +71,17 @@ def train(
 @app.command()
 def evaluate(
     spec: SpecFile,
-    run_dir: Annotated[Path, typer.Option(help="Where the result is written.")],
+    run_dir: Annotated[Path, typer.Option(help="Folder for the result.")],
     overrides: Overrides = [],  # noqa: B006
     data_root: DataRoots = [],  # noqa: B006
     device: Device = None,
     as_json: AsJson = False,
 ) -> None:
-    """Measure the components that a specification of kind evaluate names, on the test set."""
+    """Measure existing components on the test set, by a specification of kind evaluate."""
     job = _read(spec, overrides)
     if not isinstance(job, EvaluateJob):
-        _fail(f"kind is {job.kind}; this command takes a specification of kind evaluate (train takes the others)")
-    with _plain_errors():
+        _fail(f"kind is {job.kind}; evaluate needs a specification of kind evaluate: use train for the others")
+    with _one_line_errors():
         result = _run(job, run_dir, _roots(data_root), device)
     if as_json:
         print(json.dumps(result.__dict__, indent=1))
@@ -92,11 +93,13 @@ def evaluate(
 def export(
     run_dir: Annotated[Path, typer.Argument(help="A run directory.")],
     name: Annotated[str, typer.Argument(help="expert_0, expert_1, .., fusion, head or complete.")],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: the well-known name, here]")] = None,
-    format: Annotated[str | None, typer.Option(help="pth or safetensors. [default: by the file, or pth]")] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="[default: its usual file name]")] = None,
+    format: Annotated[
+        str | None, typer.Option(help="pth or safetensors. [default: as the output ends, or pth]")
+    ] = None,
 ) -> None:
-    """Copy a component out of a run, verified, in the format asked for."""
-    with _plain_errors():
+    """Export a verified copy of a component from a run."""
+    with _one_line_errors():
         from core.components import FORMATS, convert_component, read_component_manifest
 
         ending = output.suffix.removeprefix(".") if output and output.suffix.removeprefix(".") in FORMATS else None
@@ -104,9 +107,9 @@ def export(
         if format not in FORMATS:
             raise ValueError(f"format is {format}; choose {' or '.join(FORMATS)}")
         if ending not in (None, format):
-            raise ValueError(f"{output} ends in .{ending}, but the format asked for is {format}")
+            raise ValueError(f"{output} ends in .{ending}, but the format is {format}: change one of them")
         if output and not output.parent.is_dir():
-            raise ValueError(f"there is no folder {output.parent}")
+            raise ValueError(f"the folder {output.parent} does not exist: create it first")
         folder = run_dir / "components"
         names = sorted(file.stem for file in folder.glob("*.json"))
         manifest = read_component_manifest(folder, name) if name in names else None
@@ -134,20 +137,20 @@ def _run(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None
     from core.run.lock import run_lock
 
     if run_dir.exists() and not run_dir.is_dir():
-        raise ValueError(f"{run_dir} is a file; give a folder as the run directory")
+        raise ValueError(f"{run_dir} is a file: give a folder as the run directory")
     if run_dir == Path():
-        raise ValueError("a run needs a folder of its own as --run-dir, such as runs/first")
+        raise ValueError("a run needs a folder of its own: give --run-dir, for example runs/first")
     with run_lock(run_dir) if _main_process() else nullcontext():
-        return _run_alone(job, run_dir, data_roots, device)
+        return _run_locked(job, run_dir, data_roots, device)
 
 
-def _run_alone(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None) -> Any:
+def _run_locked(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None) -> Any:
     from core.reporting.console import ConsoleReporter
     from core.reporting.event_log import EventLog
     from core.reporting.protocol import Fanout, NullReporter
     from core.train.evaluate_job import evaluate_job
     from core.train.fit import fit
-    from core.train.meter import NonFiniteLossError
+    from core.train.non_finite import NonFiniteLossError
 
     reporter: Any = NullReporter()
     if _main_process():
@@ -158,7 +161,7 @@ def _run_alone(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str 
             reporters.append(WandbReporter(job, run_dir, on_failure=lambda message: err.print(f"warning: {message}")))
         reporter = Fanout(reporters)
     try:
-        with closing(reporter), _failure_in(reporter):
+        with closing(reporter), _report_failure(reporter):
             if isinstance(job, EvaluateJob):
                 return evaluate_job(job, run_dir, reporter=reporter, data_roots=data_roots, device=device)
             with _stop_signals() as stopped:
@@ -173,14 +176,14 @@ def _run_alone(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str 
     except NonFiniteLossError as error:
         _fail(str(error), code=1)
     if result.state == "stopped":
-        err.print(f"Stopped at step {result.step}, with a checkpoint. The same command goes on from there.")
+        err.print(f"Stopped at step {result.step} with a checkpoint. The same command resumes from there.")
         raise typer.Exit(128 + stopped[0])
     return result
 
 
 @contextmanager
-def _failure_in(reporter: Any) -> Iterator[None]:
-    """What ends a run is the last event of its log."""
+def _report_failure(reporter: Any) -> Iterator[None]:
+    """Makes the failure of a run the last event of its log."""
     try:
         yield
     except Exception as error:
@@ -191,31 +194,31 @@ def _failure_in(reporter: Any) -> Iterator[None]:
 
 @contextmanager
 def _stop_signals() -> Iterator[list[int]]:
-    """Collects SIGTERM and SIGINT instead of dying of them; a second one of the same kind is obeyed at once."""
+    """Collects SIGTERM and SIGINT so that training stops cleanly; the second of a kind ends the process at once."""
     received: list[int] = []
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def on_signal(number: int, _frame: FrameType | None) -> None:
         received.append(number)
         signal.signal(number, signal.SIG_DFL if number == signal.SIGTERM else signal.default_int_handler)
-        err.print("Stopping after this step; a checkpoint is written first ...")
+        err.print("Stopping after this step and its checkpoint ...")
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
+    previous = {number: signal.signal(number, on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield received
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextmanager
-def _plain_errors() -> Iterator[None]:
-    """A mistake is one line and exit 2; a crash of the program itself keeps its traceback."""
+def _one_line_errors() -> Iterator[None]:
+    """Prints a user's mistake as one line and exits with 2; a defect of the program keeps its traceback."""
     try:
         yield
     except ValueError as error:
         _fail(" ".join(str(error).split()))
     except OSError as error:
-        _fail(f"{error}. Once that is mended, the same command goes on")
+        _fail(f"{error}. Once this is fixed, the same command resumes")
     except RuntimeError as error:
         from core.run.durable import DamagedFileError
 
@@ -230,13 +233,13 @@ def _fail(message: str, code: int = 2) -> NoReturn:
 
 
 def _show(result: Any) -> None:
-    from core.reporting.console import metrics_table
+    from core.reporting.tables import metrics_table
 
     out.print(metrics_table(result.metrics, result.absent))
 
 
-def _roots(given: list[Path]) -> list[Path]:
-    return given or [Path("data"), Path()]
+def _roots(options: list[Path]) -> list[Path]:
+    return options or [Path("data"), Path()]
 
 
 def _main_process() -> bool:

@@ -1,4 +1,4 @@
-"""Where and how a run computes: device, precision, threads, and the processes that share the work."""
+"""Device, precision, threads and processes of a run."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from core.spec import JobSpec
 
 @dataclass(frozen=True)
 class Runtime:
-    """One process of a run. `cpu_group` is a group on the host for decisions that must not wait for the device."""
+    """One process of a run. `cpu_group` is a group on the host, for decisions that must not synchronise the device."""
 
     device: torch.device
     precision: torch.dtype
@@ -38,13 +38,13 @@ class Runtime:
         return torch.autocast(self.device.type, dtype=self.precision)
 
     def format(self, images_BCHW: Tensor) -> Tensor:
-        """Images in the memory format that convolutions are fastest in."""
+        """Images in channels_last, the memory format in which convolutions are fastest."""
         return images_BCHW.contiguous(memory_format=torch.channels_last)
 
     def prepare(self, model: nn.Module, *, compiled: bool) -> nn.Module:
-        """A model on the device, as training calls it: synchronised between processes, compiled if asked."""
+        """Wraps a model on the device for training: synchronised between processes, and compiled if requested."""
         if self.world_size > 1:
-            # Elsewhere every process has BatchNorm statistics of its own, and the first one's are kept.
+            # On CPU every process has BatchNorm statistics of its own, and those of rank 0 are saved.
             if self.device.type == "cuda":
                 model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
             model = nn.parallel.DistributedDataParallel(
@@ -76,77 +76,78 @@ class Runtime:
         return self.sum_scalar(value) / self.world_size
 
     def any_rank(self, flag: bool) -> bool:
-        """Whether any process wishes so."""
+        """Whether the flag is set on any process."""
         return self.sum_scalar(float(flag)) > 0 if self.cpu_group else flag
 
     def barrier(self) -> None:
-        """Waits for all processes."""
+        """Waits until every process gets here."""
         if self.cpu_group is not None:
             dist.barrier(group=self.cpu_group)
 
 
 def start_runtime(spec: JobSpec, device: str | None = None) -> Runtime:
-    """Sets threads and determinism, joins the processes named by RANK and WORLD_SIZE, and picks device and precision.
+    """Sets threads and determinism, joins the processes of RANK and WORLD_SIZE, and selects device and precision.
 
-    `device` is `cpu`, `cuda` or `cuda:<n>`; None takes a GPU if there is one and the specification does not say 0 GPUs.
+    `device` is `cpu`, `cuda` or `cuda:<n>`; None selects a GPU if there is one and the specification does not request 0
+    GPUs. Raises ValueError for a device that does not exist.
     """
     torch.set_num_threads(spec.resources.cpus)
-    wants_gpu = spec.resources.gpus != 0 and torch.cuda.is_available()
-    name = device or ("cuda" if wants_gpu else "cpu")
+    uses_gpu = spec.resources.gpus != 0 and torch.cuda.is_available()
+    name = device or ("cuda" if uses_gpu else "cpu")
     if not re.fullmatch(r"cpu|cuda(:\d+)?", name):
-        raise ValueError(f"there is no device {name!r}: choose cpu, cuda or cuda:<number>")
+        raise ValueError(f"{name!r} is not a device: choose cpu, cuda or cuda:<number>")
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"device {name} was asked for, but PyTorch sees no CUDA device here")
+        raise ValueError(f"device {name} was requested, but PyTorch finds no CUDA device: choose cpu")
     rank, world_size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    place = torch.device(name)
+    selected = torch.device(name)
     if name == "cuda":
-        place = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-    if place.type == "cuda":
-        if (place.index or 0) >= torch.cuda.device_count():
-            raise ValueError(f"device {name} was asked for, but there are {torch.cuda.device_count()} here, from 0")
-        torch.cuda.set_device(place)
-    _be_deterministic(spec.training.deterministic, place)
+        selected = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    if selected.type == "cuda":
+        if (selected.index or 0) >= torch.cuda.device_count():
+            raise ValueError(f"device {name} was requested, but the last one is cuda:{torch.cuda.device_count() - 1}")
+        torch.cuda.set_device(selected)
+    _set_determinism(spec.training.deterministic, selected)
     cpu_group: dist.ProcessGroup | None = None
     if world_size > 1:
         if not dist.is_initialized():
-            dist.init_process_group("nccl" if place.type == "cuda" else "gloo")
+            dist.init_process_group("nccl" if selected.type == "cuda" else "gloo")
         group = dist.new_group(backend="gloo")
         assert isinstance(group, dist.ProcessGroup)
         cpu_group = group
-    return Runtime(place, _precision(spec.training.precision, place), rank, world_size, cpu_group)
+    return Runtime(selected, _precision(spec.training.precision, selected), rank, world_size, cpu_group)
 
 
 def stop_runtime(runtime: Runtime) -> None:
-    """Leaves the group of processes."""
+    """Leaves the process group."""
     if runtime.world_size > 1 and dist.is_initialized():
         dist.destroy_process_group()
 
 
-def _precision(asked: str, device: torch.device) -> torch.dtype:
-    if asked == "float32":
+def _precision(requested: str, device: torch.device) -> torch.dtype:
+    if requested == "float32":
         return torch.float32
-    if asked == "bfloat16" or has_bfloat16(device):
+    if requested == "bfloat16" or has_bfloat16(device):
         return torch.bfloat16
     return torch.float32
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the hardware computes in bfloat16, rather than emulating it."""
+    """Whether the hardware computes in bfloat16 rather than emulating it."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device)[0] >= 8
     try:
-        words = set(Path("/proc/cpuinfo").read_text().split())
+        flags = set(Path("/proc/cpuinfo").read_text().split())
     except OSError:
         return False
-    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"})
 
 
-def _be_deterministic(deterministic: bool, device: torch.device) -> None:
-    # Even switching it off imports the compiler, which takes seconds.
+def _set_determinism(deterministic: bool, device: torch.device) -> None:
+    # Even switching it off imports torch's compiler, which takes seconds.
     if deterministic != torch.are_deterministic_algorithms_enabled():
         torch.use_deterministic_algorithms(deterministic)
     if device.type == "cuda":
-        # The cuBLAS workspace must be fixed before its first call.
+        # cuBLAS reads its workspace size at its first call.
         if deterministic:
             os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.backends.cudnn.benchmark = not deterministic

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.jobs.schemas import StateName
-from core.spec.fields import Text, Word
+from core.spec.fields import SafeName, Text
 
 MAX_FIELDS = 32
 FieldPath = Annotated[
@@ -47,7 +47,7 @@ class NewSweep(_Given):
     base: Annotated[dict[str, Any], Field(description="A job specification, without what the grid gives.")]
     grid: Annotated[dict[FieldPath, Values], Field(min_length=1, max_length=MAX_FIELDS)]
     max_parallel: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    tags: Annotated[list[Word], Field(max_length=32, description="Added to the base's.")] = []
+    tags: Annotated[list[SafeName], Field(max_length=32, description="Added to the base's.")] = []
     fresh: Annotated[bool, Field(description="Train anew what has been trained before.")] = False
     early_stopping: EarlyStopping | None = None
 

@@ -1,6 +1,6 @@
-"""Batches of images on the device, in an order that depends on seed and epoch alone.
+"""Batches of images on the device, in an order that depends only on seed and epoch.
 
-B global batch, C channels, H height, W width, N images.
+B global batch size, C channels, H height, W width, N images.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ Batch = tuple[Tensor, Tensor]
 
 
 @dataclass(frozen=True)
-class Order:
-    """Which images make which batch, for one of `world_size` processes.
+class BatchOrder:
+    """The indices of every batch, for one of `world_size` processes.
 
-    `batch_size` is the global batch. With `drop_last` every batch is whole: a last one that is not is left out (with a
-    new order every epoch each image has its turn), and fewer images than one batch make one smaller batch.
+    `batch_size` is the global batch size. With `drop_last` an incomplete last batch is dropped (a new order every epoch
+    gives each image its turn); fewer images than one batch make one smaller batch.
     """
 
     indices: np.ndarray
@@ -40,26 +40,26 @@ class Order:
     def __post_init__(self) -> None:
         if self.batch_size % self.world_size:
             raise ValueError(
-                f"batch_size {self.batch_size} cannot be shared by {self.world_size} processes: make it a multiple"
+                f"batch_size {self.batch_size} cannot be divided among {self.world_size} processes: use a multiple"
             )
         if self.drop_last and len(self.indices) < self.world_size:
-            raise ValueError(f"{len(self.indices)} images cannot be shared by {self.world_size} processes")
+            raise ValueError(f"{len(self.indices)} images are too few for {self.world_size} processes")
 
     @property
     def global_batch(self) -> int:
-        """Images in a batch over all processes."""
+        """Batch size over all processes."""
         if self.drop_last and len(self.indices) < self.batch_size:
             return len(self.indices) - len(self.indices) % self.world_size
         return self.batch_size
 
     @property
     def steps(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         count = len(self.indices)
         return count // self.global_batch if self.drop_last else -(-count // self.global_batch)
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[np.ndarray]:
-        """This process's rows of every batch from `start_step` on; empty where there are none for it."""
+        """This process's indices of every batch from `start_step` on; may be empty in the last batch."""
         order = self.indices
         if self.shuffle:
             order = np.random.default_rng([self.seed, epoch]).permutation(order)
@@ -72,34 +72,34 @@ class Order:
 class Batches:
     """Batches of (uint8 images (b, C, H, W), int64 labels (b,)) on the device, b = B / world_size."""
 
-    def __init__(self, images: Images, order: Order, device: torch.device, label_map: np.ndarray | None) -> None:
+    def __init__(self, images: Images, order: BatchOrder, device: torch.device, label_map: np.ndarray | None) -> None:
         self._order = order
         self._device = device
         labels = images.labels if label_map is None else label_map[images.labels]
         unknown = np.unique(images.labels[order.indices][labels[order.indices] < 0])
         if len(unknown):
-            raise ValueError(f"there are images of classes that this job does not know: {unknown[:5].tolist()}")
+            raise ValueError(f"the images have classes that this job was not built for: {unknown[:5].tolist()}")
         self._labels = labels
 
     @property
     def steps_per_epoch(self) -> int:
-        """Batches in an epoch."""
+        """Batches per epoch."""
         return self._order.steps
 
     @property
     def batch_size(self) -> int:
-        """Images in a batch over all processes."""
+        """Batch size over all processes."""
         return self._order.global_batch
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from `start_step` on, without reading those before."""
+        """The batches of an epoch from `start_step` on; earlier ones are not read."""
         raise NotImplementedError
 
 
 class ResidentBatches(Batches):
-    """All images live on the device: a batch is one gather."""
+    """Holds all images on the device, so that a batch is one gather."""
 
-    def __init__(self, images: Images, order: Order, device: torch.device, label_map: np.ndarray | None) -> None:
+    def __init__(self, images: Images, order: BatchOrder, device: torch.device, label_map: np.ndarray | None) -> None:
         super().__init__(images, order, device, label_map)
         assert images.array is not None
         used = np.unique(order.indices)
@@ -112,35 +112,35 @@ class ResidentBatches(Batches):
         batches = [rows for rows in self._order.epoch(epoch, start_step) if len(rows)]
         if not batches:
             return
-        # The whole order goes to the device at once: after that a step copies nothing and waits for nothing.
+        # The order of the whole epoch is copied at once, so that a step neither copies nor synchronises.
         positions = torch.from_numpy(self._position[np.concatenate(batches)]).to(self._device)
-        for picked in positions.split([len(rows) for rows in batches]):
-            yield self._images_NCHW.index_select(0, picked), self._labels_N.index_select(0, picked)
+        for batch in positions.split([len(rows) for rows in batches]):
+            yield self._images_NCHW.index_select(0, batch), self._labels_N.index_select(0, batch)
 
 
 class StreamedBatches(Batches):
-    """Images are read as they are needed, files by worker processes that live as long as this does.
+    """Reads images on demand, files in worker processes that live as long as this object.
 
-    One epoch at a time: beginning another ends the one before.
+    Only one epoch can be read at a time: starting another one ends the previous.
     """
 
     def __init__(
-        self, images: Images, order: Order, device: torch.device, label_map: np.ndarray | None, num_workers: int
+        self, images: Images, order: BatchOrder, device: torch.device, label_map: np.ndarray | None, num_workers: int
     ) -> None:
         super().__init__(images, order, device, label_map)
-        # Of an array in memory every worker would need a copy, and copying rows of it takes no workers.
+        # Every worker would need a copy of an array in memory, and gathering its rows needs no workers.
         workers = 0 if images.array is not None else min(num_workers, order.steps)
-        self._sampler = _Sampler(order)
+        self._sampler = _BatchSampler(order)
         self._loader: DataLoader[Any] = DataLoader(
-            _Rows(images, self._labels),
+            _LabelledImages(images, self._labels),
             batch_sampler=self._sampler,
             num_workers=workers,
             collate_fn=_collate,
             pin_memory=device.type == "cuda",
             persistent_workers=workers > 0,
-            # A process that has used CUDA or threads must not fork.
+            # A process that has used CUDA or threads must not be forked.
             multiprocessing_context="forkserver" if workers else None,
-            # Its own, or else each epoch would draw from the global one, and a resumed run would draw otherwise.
+            # Without its own generator every epoch would draw from the global one, and a resumed run would differ.
             generator=torch.Generator(),
         )
 
@@ -150,8 +150,8 @@ class StreamedBatches(Batches):
             yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
 
 
-class _Sampler:
-    def __init__(self, order: Order) -> None:
+class _BatchSampler:
+    def __init__(self, order: BatchOrder) -> None:
         self._order = order
         self.start = (0, 0)
 
@@ -159,7 +159,7 @@ class _Sampler:
         return (rows.tolist() for rows in self._order.epoch(*self.start) if len(rows))
 
 
-class _Rows(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
+class _LabelledImages(torch.utils.data.Dataset[tuple[np.ndarray, int]]):
     def __init__(self, images: Images, labels: np.ndarray) -> None:
         self._images = images
         self._labels = labels
@@ -190,12 +190,12 @@ def open_batches(
     label_map: np.ndarray | None = None,
     on_device_limit_bytes: int = ON_DEVICE_LIMIT_BYTES,
 ) -> Batches:
-    """Batches of some of the images: held on the device if they are small, streamed otherwise.
+    """Batches of the images with these indices: resident on the device up to `on_device_limit_bytes`, else streamed.
 
-    `label_map` gives for each of the data set's classes its place in the logits. Raises ValueError where the batch
-    cannot be shared by the processes.
+    `label_map` maps the dataset's classes to positions in the logits (-1: not among them). Raises ValueError where a
+    batch cannot be divided among the processes.
     """
-    order = Order(indices, batch_size, seed, shuffle, drop_last, rank, world_size)
+    order = BatchOrder(indices, batch_size, seed, shuffle, drop_last, rank, world_size)
     if images.array is not None and images.array[:1].nbytes * len(indices) <= on_device_limit_bytes:
         return ResidentBatches(images, order, device, label_map)
     return StreamedBatches(images, order, device, label_map, num_workers)

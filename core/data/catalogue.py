@@ -1,48 +1,47 @@
-"""Every data set by name, and where its files may lie. A new one is a file and a row here."""
+"""Loads a dataset by name, with the module that its row in `core.spec.dataset.DATASET_KINDS` names."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
+from typing import Protocol, cast
 
-from core.data import cifar, digits, folder, npz
-from core.data.dataset import Dataset, DatasetInfo, Request
+from core.data.dataset import Dataset, DatasetInfo, DatasetRequest
 from core.spec import DatasetSpec
+from core.spec.dataset import DATASET_KINDS
 from core.spec.places import find_path
 
 
-@dataclass(frozen=True)
-class Source:
-    """How to load a data set, and how to say what it is without loading it."""
+class DatasetModule(Protocol):
+    """The functions of a dataset's module."""
 
-    load: Callable[[Request], Dataset]
-    describe: Callable[[Request], DatasetInfo]
+    def load(self, request: DatasetRequest) -> Dataset:
+        """Reads the dataset; raises ValueError, or DatasetMissingError where it is not available."""
+
+    def describe(self, request: DatasetRequest) -> DatasetInfo:
+        """Describes the dataset, as far as possible without reading its images."""
 
 
-DATASETS: dict[str, Source] = {
-    "digits": Source(digits.load, digits.describe),
-    "cifar10": Source(cifar.load, cifar.describe),
-    "cifar100": Source(cifar.load, cifar.describe),
-    "imagefolder": Source(folder.load, folder.describe),
-    "npz": Source(npz.load, npz.describe),
-}
+def dataset_module(name: str) -> DatasetModule:
+    """The module of a dataset, given its full name such as `npz:digits.npz`."""
+    module = import_module(f"core.data.{DATASET_KINDS[name.partition(':')[0]].module}")
+    return cast(DatasetModule, module)
 
 
 def load_dataset(spec: DatasetSpec, data_roots: Sequence[Path], *, download: bool = True) -> Dataset:
-    """Loads a data set; raises ValueError, and DatasetMissingError for a known one that is not there."""
-    request = _request(spec, data_roots, download)
-    return DATASETS[spec.name.partition(":")[0]].load(request)
+    """Loads a dataset; raises ValueError, and DatasetMissingError where a known dataset is not available."""
+    return dataset_module(spec.name).load(_request(spec, data_roots, download))
 
 
 def describe_dataset(spec: DatasetSpec, data_roots: Sequence[Path]) -> DatasetInfo:
-    """What a data set is; for a known one without its files being there."""
-    return DATASETS[spec.name.partition(":")[0]].describe(_request(spec, data_roots, download=False))
+    """Describes a dataset; a named one need not be available."""
+    return dataset_module(spec.name).describe(_request(spec, data_roots, download=False))
 
 
-def _request(spec: DatasetSpec, data_roots: Sequence[Path], download: bool) -> Request:
+def _request(spec: DatasetSpec, data_roots: Sequence[Path], download: bool) -> DatasetRequest:
     kind, _, path = spec.name.partition(":")
     if spec.image_size is not None and kind != "imagefolder":
-        raise ValueError(f"image_size is for image folders; {kind} has a size of its own")
+        raise ValueError(f"image_size applies to image folders only; the images of {kind} have a fixed size: remove it")
     roots = tuple(data_roots)
-    return Request(spec.name, find_path(path, roots) if path else None, spec.image_size, roots, download)
+    return DatasetRequest(spec.name, find_path(path, roots) if path else None, spec.image_size, roots, download)

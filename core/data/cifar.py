@@ -7,24 +7,33 @@ from typing import Any
 
 import numpy as np
 
-from core.data.dataset import Dataset, DatasetInfo, DatasetMissingError, Images, Request, pixel_statistics
+from core.data.dataset import Dataset, DatasetInfo, DatasetMissingError, DatasetRequest, Images, pixel_statistics
 
 _CLASSES = {"cifar10": 10, "cifar100": 100}
 _ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
 
 
-def describe(request: Request) -> DatasetInfo:
-    """What is known without the files."""
+def describe(request: DatasetRequest) -> DatasetInfo:
+    """Needs no file; classes are named by their number."""
     names = tuple(str(index) for index in range(_CLASSES[request.name]))
     return DatasetInfo(request.name, names, 3, 32, True, 50_000, 10_000)
 
 
-def load(request: Request) -> Dataset:
-    """Both parts; raises DatasetMissingError that says which file to put where."""
-    root, download = _place(request)
-    train, test = (_read(request, root, train=part, download=download) for part in (True, False))
-    part = _images(train)
-    return Dataset(request.name, part, _images(test), tuple(train.classes), 3, 32, True, *pixel_statistics(part))
+def load(request: DatasetRequest) -> Dataset:
+    """Reads training and test set; raises DatasetMissingError that says which file to put where."""
+    root, download = _locate(request)
+    train, test = (_read(request, root, train=train, download=download) for train in (True, False))
+    training_set = _images(train)
+    return Dataset(
+        request.name,
+        training_set,
+        _images(test),
+        tuple(train.classes),
+        3,
+        32,
+        True,
+        *pixel_statistics(training_set),
+    )
 
 
 def _reader(name: str) -> Any:
@@ -33,30 +42,32 @@ def _reader(name: str) -> Any:
     return datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
 
 
-def _place(request: Request) -> tuple[Path, bool]:
+def _locate(request: DatasetRequest) -> tuple[Path, bool]:
+    """The data root to read from, and whether torchvision must download or unpack first."""
     reader = _reader(request.name)
     for root in request.data_roots:
         if (root / reader.base_folder).is_dir() or (root / _ARCHIVES[request.name]).is_file():
             return root, not (root / reader.base_folder).is_dir()
     if not request.download or not request.data_roots:
-        raise _missing(request, "it is not there")
+        raise _missing(request, "no data root has it")
     return request.data_roots[0], True
 
 
-def _read(request: Request, root: Path, *, train: bool, download: bool) -> Any:
+def _read(request: DatasetRequest, root: Path, *, train: bool, download: bool) -> Any:
     try:
-        # With an archive already in place, torchvision's download only unpacks it.
+        # If the archive is already there, torchvision only unpacks it.
         return _reader(request.name)(root, train=train, download=download)
-    except Exception as error:  # what a failing download raises is not one family
+    except Exception as error:  # a failing download raises many types of errors
         raise _missing(request, f"{type(error).__name__}: {error}") from None
 
 
-def _missing(request: Request, why: str) -> DatasetMissingError:
+def _missing(request: DatasetRequest, reason: str) -> DatasetMissingError:
     roots = ", ".join(str(root) for root in request.data_roots) or "a data root (none is configured)"
     return DatasetMissingError(
-        f"{request.name} cannot be had ({why}). Put {_ARCHIVES[request.name]} from its authors' page into {roots}"
+        f"{request.name} is not available ({reason}). Put {_ARCHIVES[request.name]} from its authors' page into {roots}"
     )
 
 
-def _images(part: Any) -> Images:
-    return Images(np.asarray(part.targets, dtype=np.int64), np.ascontiguousarray(part.data.transpose(0, 3, 1, 2)))
+def _images(subset: Any) -> Images:
+    pixels = np.ascontiguousarray(subset.data.transpose(0, 3, 1, 2))
+    return Images(np.asarray(subset.targets, dtype=np.int64), pixels)

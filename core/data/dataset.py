@@ -1,4 +1,4 @@
-"""What a data set is, once loaded.
+"""A loaded dataset.
 
 N images, C channels, H height, W width.
 """
@@ -13,12 +13,12 @@ import numpy as np
 
 
 class DatasetMissingError(ValueError):
-    """A data set that is not where it should be; the message says where to put it."""
+    """A known dataset is not available; the message says where to put it."""
 
 
 @dataclass(frozen=True)
 class DataShape:
-    """The shape of images and labels that a model is built for: channels, pixels per side, classes."""
+    """What a model must fit: image channels, pixels per side, and number of classes."""
 
     channels: int
     image_size: int
@@ -27,7 +27,7 @@ class DataShape:
 
 @dataclass(frozen=True)
 class Images:
-    """Labelled images: an array (N, C, H, W) of uint8, in memory or mapped, or a way to read one by its index."""
+    """Labelled images: a uint8 array (N, C, H, W), in memory or memory-mapped, or a function that reads one image."""
 
     labels: np.ndarray
     array: np.ndarray | None = None
@@ -46,7 +46,7 @@ class Images:
 
 @dataclass(frozen=True)
 class DatasetInfo:
-    """What a model and a plan need to know. `photographs`: whether these are RGB photographs."""
+    """A dataset without its images. `natural_rgb`: colour photographs, which may be mirrored and colour-jittered."""
 
     name: str
     class_names: tuple[str, ...]
@@ -59,7 +59,7 @@ class DatasetInfo:
 
 @dataclass(frozen=True)
 class Dataset:
-    """A data set with its own test part; `mean` and `std` by channel of training pixels scaled to [0, 1]."""
+    """A dataset with a test set; `mean` and `std` are per channel, of training pixels scaled to [0, 1]."""
 
     name: str
     train: Images
@@ -72,7 +72,7 @@ class Dataset:
     std: tuple[float, ...]
 
     def info(self) -> DatasetInfo:
-        """The data set without its images."""
+        """The description of this dataset."""
         return DatasetInfo(
             self.name,
             self.class_names,
@@ -85,8 +85,12 @@ class Dataset:
 
 
 @dataclass(frozen=True)
-class Request:
-    """What is asked for: the path of data sets that have one, the size of image folders, whether to try a download."""
+class DatasetRequest:
+    """Arguments of `load` and `describe`.
+
+    `path` is below one of the `data_roots` (None for named datasets), `image_size` applies to image folders, `download`
+    allows to fetch a missing dataset.
+    """
 
     name: str
     path: Path | None
@@ -95,14 +99,17 @@ class Request:
     download: bool
 
 
-_SAMPLE = 2_000
+_STATISTICS_SAMPLE = 2_000
 
 
 def pixel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation by channel, over all images in memory or 2,000 drawn with a fixed seed."""
+    """Mean and standard deviation per channel, of pixels scaled to [0, 1].
+
+    Over all images in memory; of images that are read one by one, over 2,000 that a fixed seed selects.
+    """
     indices = np.arange(len(images))
-    if images.array is None and len(images) > _SAMPLE:
-        indices = np.sort(np.random.default_rng(0).choice(len(images), _SAMPLE, replace=False))
+    if images.array is None and len(images) > _STATISTICS_SAMPLE:
+        indices = np.sort(np.random.default_rng(0).choice(len(images), _STATISTICS_SAMPLE, replace=False))
     count = 0
     total: np.ndarray | float = 0.0
     squares: np.ndarray | float = 0.0
@@ -111,14 +118,14 @@ def pixel_statistics(images: Images) -> tuple[tuple[float, ...], tuple[float, ..
             pixels = np.asarray(images.array[block[0] : block[-1] + 1])
         else:
             pixels = np.stack([images.image(index) for index in block])
-        # In integers the sums are exact, so that the statistics do not depend on the order or the blocks.
+        # Integer sums are exact, so that the statistics depend neither on the order nor on the blocks.
         pixels = pixels.astype(np.int64)
         total = total + pixels.sum(axis=(0, 2, 3))
         squares = squares + (pixels**2).sum(axis=(0, 2, 3))
         count += pixels.shape[0] * pixels.shape[2] * pixels.shape[3]
     mean = np.asarray(total) / count / 255.0
     variance = np.asarray(squares) / count / 255.0**2 - mean**2
-    # A channel that never changes is left as it is.
     std = np.sqrt(np.maximum(variance, 0.0))
+    # A constant channel is not scaled.
     std[std < 1e-6] = 1.0
     return tuple(mean.tolist()), tuple(std.tolist())

@@ -1,4 +1,4 @@
-"""1,797 real handwritten digits of 8x8 pixels, which come with scikit-learn and need no network."""
+"""1,797 real handwritten digits of 8x8 pixels, which are part of scikit-learn and need no network."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.dataset import Dataset, DatasetInfo, Images, Request, pixel_statistics
+from core.data.dataset import Dataset, DatasetInfo, DatasetRequest, Images, pixel_statistics
 
 NUM_IMAGES = 1797
 NUM_TEST = 360
 CLASSES = tuple(str(digit) for digit in range(10))
 
 
-def describe(request: Request) -> DatasetInfo:
-    """What is known without reading a pixel."""
+def describe(request: DatasetRequest) -> DatasetInfo:
+    """Needs no file."""
     return DatasetInfo("digits", CLASSES, 1, 8, False, NUM_IMAGES - NUM_TEST, NUM_TEST)
 
 
-def load(request: Request) -> Dataset:
-    """Grey levels 0..16 as 0..255. The last 360 of a fixed permutation (seed 0) are the test part, for ever."""
-    pixels, labels = _table()
+def load(request: DatasetRequest) -> Dataset:
+    """Grey levels 0 to 16, scaled to 0 to 255. The test set is the last 360 images of a fixed permutation (seed 0)."""
+    pixels, labels = _read_table()
     images = np.rint(pixels.reshape(-1, 1, 8, 8) * (255.0 / 16.0)).astype(np.uint8)
     order = np.random.default_rng(0).permutation(NUM_IMAGES)
     train, test = order[:-NUM_TEST], order[-NUM_TEST:]
-    part = Images(labels[train].astype(np.int64), images[train])
+    training_set = Images(labels[train].astype(np.int64), images[train])
     return Dataset(
         "digits",
-        part,
+        training_set,
         Images(labels[test].astype(np.int64), images[test]),
         CLASSES,
         1,
         8,
         False,
-        *pixel_statistics(part),
+        *pixel_statistics(training_set),
     )
 
 
-def _table() -> tuple[np.ndarray, np.ndarray]:
-    """The file that scikit-learn's load_digits reads, without importing scikit-learn, which takes two seconds."""
+def _read_table() -> tuple[np.ndarray, np.ndarray]:
+    """Reads the file of scikit-learn's load_digits without importing scikit-learn, which takes two seconds."""
     package = find_spec("sklearn")
     assert package is not None
     assert package.origin is not None

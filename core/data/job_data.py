@@ -1,4 +1,4 @@
-"""The data of one job: which images it trains on, which choose its checkpoint, which classes its logits stand for."""
+"""The data of one job: images to train on, images that select checkpoints, and the classes of the logits."""
 
 from __future__ import annotations
 
@@ -11,14 +11,17 @@ import numpy as np
 from core.data.batches import Batches, open_batches
 from core.data.catalogue import load_dataset
 from core.data.dataset import Dataset, DataShape, Images
-from core.data.splits import SplitIndices, Splits, load_splits, make_splits, save_splits
+from core.data.split_indices import SplitIndices, Splits, load_splits, save_splits
+from core.data.splits import make_splits
 from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
+
+MIN_EVALUATION_BATCH = 256
 
 
 @dataclass(frozen=True)
 class JobData:
-    """A data set and the part of it that a job works on. `classes` are class ids in the order of the job's logits."""
+    """A dataset and the part of it that a job uses. `classes` are class ids in the order of the job's logits."""
 
     dataset: Dataset
     splits: Splits
@@ -27,12 +30,12 @@ class JobData:
 
     @property
     def shape(self) -> DataShape:
-        """What the data ask of a model that is trained on this part."""
+        """The shape of a model for this part."""
         return DataShape(self.dataset.channels, self.dataset.image_size, len(self.classes))
 
     @property
     def label_map(self) -> np.ndarray | None:
-        """From the data set's class ids to positions in the logits; None where they are the same."""
+        """Positions in the logits by class id; None where they are equal."""
         num_classes = len(self.dataset.class_names)
         if len(self.classes) == num_classes:
             return None
@@ -41,9 +44,12 @@ class JobData:
         return positions
 
 
-def load_job_data(spec: JobSpec, data_roots: Sequence[Path]) -> JobData:
-    """Loads a resolved job's data set and divides it; raises ValueError where that is impossible."""
-    dataset = load_dataset(spec.dataset, data_roots)
+def load_job_data(spec: JobSpec, data_roots: Sequence[Path], *, download: bool = True) -> JobData:
+    """Loads and splits the dataset of a resolved job.
+
+    Raises ValueError for an impossible split, and DatasetMissingError where the dataset is not available.
+    """
+    dataset = load_dataset(spec.dataset, data_roots, download=download)
     num_classes = len(dataset.class_names)
     splits = make_splits(dataset.train.labels, num_classes, spec.dataset.split)
     if isinstance(spec, ExpertJob):
@@ -53,39 +59,40 @@ def load_job_data(spec: JobSpec, data_roots: Sequence[Path]) -> JobData:
 
 
 def keep_splits(splits: Splits, path: Path) -> None:
-    """Writes the splits beside the run, or makes sure that they are the ones it began with; raises ValueError."""
+    """Writes the splits into the run directory, or checks that the run began with them; raises ValueError."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         save_splits(splits, path)
     elif load_splits(path).sha256 != splits.sha256:
-        raise ValueError(f"the data set or its split is not the one this run began with: {path} says otherwise")
+        raise ValueError(
+            f"the dataset or its split has changed since this run began: it differs from {path}. "
+            "Restore the dataset, or use another run directory"
+        )
 
 
-def train_batches(phase: JobData, spec: JobSpec, runtime: Runtime) -> Batches:
-    """The shuffled batches that a job trains on."""
-    training = spec.training
-    assert training.batch_size is not None
-    return _open(
-        phase, phase.dataset.train, phase.part.train, spec, runtime, batch_size=training.batch_size, shuffle=True
-    )
+def train_batches(data: JobData, spec: JobSpec, runtime: Runtime) -> Batches:
+    """Shuffled batches of the training images."""
+    batch_size = spec.training.batch_size
+    assert batch_size is not None
+    return _open(data, data.dataset.train, data.part.train, spec, runtime, batch_size=batch_size, shuffle=True)
 
 
-def selection_batches(phase: JobData, spec: JobSpec, runtime: Runtime) -> Batches:
-    """The batches that choose checkpoints: the part's own validation images, unless the job selects on test."""
+def selection_batches(data: JobData, spec: JobSpec, runtime: Runtime) -> Batches:
+    """Batches of the images that select checkpoints: the validation images, unless the job selects on test."""
     if spec.training.select_on == "test":
-        test = phase.dataset.test
-        known = np.flatnonzero(np.isin(test.labels, phase.classes))
-        return _open(phase, test, known, spec, runtime)
-    return _open(phase, phase.dataset.train, phase.part.val, spec, runtime)
+        test = data.dataset.test
+        known = np.flatnonzero(np.isin(test.labels, data.classes))
+        return _open(data, test, known, spec, runtime)
+    return _open(data, data.dataset.train, data.part.val, spec, runtime)
 
 
 def test_batches(dataset: Dataset, spec: JobSpec, runtime: Runtime) -> Batches:
-    """The whole test set, with the data set's own class ids."""
+    """Batches of the whole test set, labelled with the dataset's class ids."""
     return _open(None, dataset.test, np.arange(len(dataset.test)), spec, runtime)
 
 
 def _open(
-    phase: JobData | None,
+    data: JobData | None,
     images: Images,
     indices: np.ndarray,
     spec: JobSpec,
@@ -94,7 +101,7 @@ def _open(
     batch_size: int | None = None,
     shuffle: bool = False,
 ) -> Batches:
-    evaluation_size = max(spec.training.batch_size or 0, 256)
+    evaluation_size = max(spec.training.batch_size or 0, MIN_EVALUATION_BATCH)
     evaluation_size -= evaluation_size % runtime.world_size
     return open_batches(
         images,
@@ -107,5 +114,5 @@ def _open(
         rank=runtime.rank,
         world_size=runtime.world_size,
         num_workers=max(0, spec.resources.cpus - 1),
-        label_map=phase.label_map if phase else None,
+        label_map=data.label_map if data else None,
     )

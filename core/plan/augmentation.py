@@ -1,4 +1,4 @@
-"""The augmentation of a job: its fusion type's or architecture's recipe, the preset, and what the data cannot bear."""
+"""The augmentation of a job: the recipe of its fusion type or architecture, its preset, and limits of the dataset."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from core.spec.recipes import PRESETS
 
 @dataclass(frozen=True)
 class ResolvedAugmentation:
-    """What is done to training batches, and in words what the recipe has beyond that and why it was left out."""
+    """The augmentation of training batches; `left_out` explains each change to the recipe in a sentence."""
 
     recipe: Augmentation
     left_out: tuple[str, ...]
 
 
 def resolve_augmentation(spec: JobSpec, info: DatasetInfo) -> ResolvedAugmentation:
-    """The augmentation of a complete specification on a data set.
+    """The augmentation of a complete specification on a dataset.
 
-    Pictures that are no RGB natural_rgb (digits) get no colour policy and no flip (a mirrored 2
-    is no 2); small ones get a smaller crop. Whatever the specification gives itself is done as given.
+    Images that are not colour photographs (digits) get no colour policy and no flip (a mirrored 2 is not a 2); small
+    images get a smaller crop padding. Values that the specification gives itself are used unchanged.
     """
-    asked = spec.training.augmentation
-    if asked == "none" or isinstance(spec, EvaluateJob):
+    requested = spec.training.augmentation
+    if requested == "none" or isinstance(spec, EvaluateJob):
         return ResolvedAugmentation(NO_AUGMENTATION, ())
-    recipe, left_out = _fit(_recipe(spec), info)
-    if isinstance(asked, AugmentationOverride):
-        given = asked.model_dump(exclude_none=True)
-        recipe = Augmentation.model_validate({**recipe.model_dump(), **given})
-        left_out = {name: why for name, why in left_out.items() if name not in given}
+    recipe, left_out = _adapt(_recipe(spec), info)
+    if isinstance(requested, AugmentationOverride):
+        values = requested.model_dump(exclude_none=True)
+        recipe = Augmentation.model_validate({**recipe.model_dump(), **values})
+        left_out = {name: why for name, why in left_out.items() if name not in values}
     return ResolvedAugmentation(recipe, tuple(left_out.values()))
 
 
@@ -44,11 +44,11 @@ def _recipe(spec: JobSpec) -> Augmentation:
     return FUSION_TYPES[spec.fusion.type].recipe.augmentation if preset is None else preset
 
 
-def _fit(recipe: Augmentation, info: DatasetInfo) -> tuple[Augmentation, dict[str, str]]:
-    """The recipe as far as the pictures bear it, and by field what was changed and why."""
+def _adapt(recipe: Augmentation, info: DatasetInfo) -> tuple[Augmentation, dict[str, str]]:
+    """The recipe adapted to the images, and the reason of every change by field."""
     changes: dict[str, object] = {}
     why: dict[str, str] = {}
-    # 4 pixels of 32, and the same share of smaller pictures.
+    # 4 pixels of 32, and the same fraction of smaller images.
     padding = min(recipe.crop_padding, info.image_size // 8)
     if padding < recipe.crop_padding:
         changes["crop_padding"] = padding
@@ -56,7 +56,7 @@ def _fit(recipe: Augmentation, info: DatasetInfo) -> tuple[Augmentation, dict[st
             f"crop padding {padding} instead of {recipe.crop_padding}: images are {info.image_size} px"
         )
     if not info.natural_rgb:
-        reason = f"{info.name} holds no RGB photographs"
+        reason = f"{info.name} does not contain RGB photographs"
         if recipe.color != "none":
             changes["color"], why["color"] = "none", f"{recipe.color} left out: {reason}"
         if recipe.flip:

@@ -1,4 +1,4 @@
-"""How many images a job trains on: counted where the labels are at hand, reckoned by fractions where not."""
+"""How many images a job trains on: counted if the dataset is loaded, estimated from fractions if it is missing."""
 
 from __future__ import annotations
 
@@ -6,51 +6,62 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from core.data import DatasetInfo, DatasetMissingError, load_dataset, make_splits
-from core.spec import EvaluateJob, ExpertJob, JobSpec
+from core.data import DatasetInfo, DatasetMissingError, DataShape, describe_dataset
+from core.data.job_data import JobData, load_job_data
+from core.spec import EvaluateJob, ExpertJob, JobSpec, resolve
 
 
 @dataclass(frozen=True)
 class DataSize:
-    """Images for training and validation, the classes that occur, and whether that was counted or reckoned."""
+    """A dataset, and the images and classes of a job's part of it. `exact`: counted rather than estimated."""
 
+    info: DatasetInfo
     train: int
     val: int
     num_classes: int
     exact: bool
 
+    @property
+    def shape(self) -> DataShape:
+        """The shape of a model for this part."""
+        return DataShape(self.info.channels, self.info.image_size, self.num_classes)
 
-def data_size(spec: JobSpec, info: DatasetInfo, data_roots: Sequence[Path]) -> DataSize:
-    """The size of a resolved job's part of its data set; raises ValueError for a split that is impossible."""
-    num_classes = len(info.class_names)
+
+def count_images(data: JobData) -> DataSize:
+    """The size of loaded data."""
+    return DataSize(data.dataset.info(), len(data.part.train), len(data.part.val), len(data.classes), exact=True)
+
+
+def find_data_size(spec: JobSpec, data_roots: Sequence[Path]) -> DataSize:
+    """The size of a job's data, without downloading; raises ValueError for an impossible split.
+
+    Where a named dataset is not available, its published size is used and the split is estimated.
+    """
+    spec = resolve(spec)
     try:
-        dataset = load_dataset(spec.dataset, data_roots, download=False)
+        return count_images(load_job_data(spec, data_roots, download=False))
     except DatasetMissingError:
-        return _estimate(spec, info)
-    splits = make_splits(dataset.train.labels, num_classes, spec.dataset.split)
-    part = splits.shards[spec.expert.shard] if isinstance(spec, ExpertJob) else splits.fusion
-    classes = len(part.classes) if isinstance(spec, ExpertJob) else num_classes
-    return DataSize(len(part.train), len(part.val), classes, exact=True)
+        return _estimate(spec, describe_dataset(spec.dataset, data_roots))
 
 
 def _estimate(spec: JobSpec, info: DatasetInfo) -> DataSize:
     split = spec.dataset.split
     num_classes = len(info.class_names)
     held_out = round(info.num_train * (split.holdout or 0.0))
+    if isinstance(spec, EvaluateJob):
+        return DataSize(info, 0, 0, num_classes, exact=True)
     if isinstance(spec, ExpertJob):
-        shares = {
+        fractions = {
             "full": 1.0,
             "iid": split.shared + (1.0 - split.shared) / split.num_shards,
             "class_shards": 1.0 / split.num_shards,
             "dirichlet": 1.0 / split.num_shards,
         }
-        size = round((info.num_train - held_out) * shares[split.regime])
+        size = round((info.num_train - held_out) * fractions[split.regime])
         if split.regime == "class_shards":
             first, last = (spec.expert.shard + i for i in (0, 1))
             num_classes = last * num_classes // split.num_shards - first * num_classes // split.num_shards
     else:
         size = held_out or info.num_train
-    if isinstance(spec, EvaluateJob):
-        return DataSize(0, 0, num_classes, exact=True)
     val = max(1, round(size * split.val))
-    return DataSize(size - val, val, num_classes, exact=False)
+    return DataSize(info, size - val, val, num_classes, exact=False)

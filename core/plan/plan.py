@@ -1,44 +1,46 @@
-"""What a job will be, before it costs anything: the model built on the meta device, rates, schedules, steps, sizes."""
+"""The plan of a job: everything that follows from its specification, computed without training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
-from core.data import DatasetInfo, DataShape, describe_dataset
 from core.experts import detect_feature_dim
+from core.fusion.degeneracy import degeneracy_warning
 from core.model.assemble import Sources, build_model, complete_spec
 from core.model.model import MultiExpertModel
+from core.model.new_heads import experts_with_new_heads
 from core.plan.augmentation import ResolvedAugmentation, resolve_augmentation
-from core.plan.data_size import DataSize, data_size
-from core.policies import Rate, describe_schedule, resolve_rates
-from core.spec import FUSION_TYPES, ComponentName, EvaluateJob, ExpertJob, JobSpec, Schedule
+from core.plan.data_size import DataSize
+from core.plan.estimates import activation_bytes, checkpoint_bytes, count_parameters
+from core.plan.optimizer_groups import optimizer_groups
+from core.plan.precision import with_measured_precision
+from core.policies import Rate, describe_schedule, resolve_policies, resolve_rates
+from core.spec import FUSION_TYPES, ComponentPolicy, EvaluateJob, ExpertJob, GroupName, JobSpec, Schedule
 
 
 @dataclass(frozen=True)
 class Plan:
     """A complete specification and all that follows from it.
 
-    `parameters` has a count for every expert, fusion, head and the total; `checkpoint_bytes` is one checkpoint (weights
-    and optimizer state), `activation_bytes` what one training batch holds for the backward pass (None if not
-    asked for): both are estimates.
+    `parameters` counts those of every expert, fusion, head and the total. `new_heads` are the experts that get a new
+    head. Estimates: `checkpoint_bytes` is one checkpoint (weights and optimizer state), `activation_bytes` what one
+    training batch keeps for the backward pass (None if not requested).
     """
 
     spec: JobSpec
-    info: DatasetInfo
     size: DataSize
     feature_dims: tuple[int, ...]
     input_dim: int
-    adapters: tuple[bool, ...]
     parameters: dict[str, int]
-    rates: dict[ComponentName, Rate]
-    schedules: dict[ComponentName, str]
+    new_heads: tuple[int, ...]
+    policies: dict[GroupName, ComponentPolicy]
+    rates: dict[GroupName, Rate]
+    schedules: dict[GroupName, str]
     augmentation: ResolvedAugmentation
+    warnings: tuple[str, ...]
     steps_per_epoch: int
     steps: int
     checkpoint_bytes: int
@@ -46,46 +48,35 @@ class Plan:
 
     def to_json(self) -> dict[str, Any]:
         """The plan as `plan --json` prints it."""
-        training = self.spec.training
-        policies = {name: getattr(training.components, name) for name in self.rates}
-        fused = not isinstance(self.spec, ExpertJob)
-        recipe = FUSION_TYPES[self.spec.fusion.type].recipe if fused and self.spec.fusion.type else None  # type: ignore[union-attr]
+        training, info = self.spec.training, self.size.info
         return {
             "kind": self.spec.kind,
             "dataset": {
                 "name": self.spec.dataset.name,
-                "classes": len(self.info.class_names),
-                "channels": self.info.channels,
-                "image_size": self.info.image_size,
+                "classes": len(info.class_names),
+                "channels": info.channels,
+                "image_size": info.image_size,
                 "train": self.size.train,
                 "val": self.size.val,
-                "test": self.info.num_test,
+                "test": info.num_test,
                 "exact": self.size.exact,
             },
             "feature_dims": list(self.feature_dims),
             "input_dim": self.input_dim,
-            "adapters": [f"expert_{k}" for k, needed in enumerate(self.adapters) if needed],
+            "adapters": [f"expert_{k}" for k, dim in enumerate(self.feature_dims) if dim != self.input_dim],
             "parameters": self.parameters,
+            "new_expert_heads": [f"expert_{k}" for k in self.new_heads],
             "learning_rates": {name: rate.value for name, rate in self.rates.items()},
             "learning_rates_why": {name: rate.why for name, rate in self.rates.items()},
             "schedules": self.schedules,
-            "policies": {
-                name: {
-                    "optimizer": policy.optimizer,
-                    "clip_norm": policy.clip_norm,
-                    "accumulation_steps": policy.accumulation_steps,
-                    "weight_decay": policy.weight_decay,
-                    "frozen": policy.frozen,
-                }
-                for name, policy in policies.items()
-            },
+            "policies": {name: policy.model_dump(exclude={"lr", "schedule"}) for name, policy in self.policies.items()},
             "clip_norm": training.clip_norm,
+            "precision": training.precision,
             "loss": training.loss.model_dump(),
             "augmentation": self.augmentation.recipe.model_dump(mode="json"),
             "augmentation_left_out": list(self.augmentation.left_out),
-            "expected_accuracy": {"cifar100_baseline": recipe.baseline, "cifar100_augmented": recipe.augmented}
-            if recipe
-            else None,
+            "expected_accuracy": _expected_accuracy(self.spec),
+            "warnings": list(self.warnings),
             "epochs": training.epochs,
             "batch_size": training.batch_size,
             "steps_per_epoch": self.steps_per_epoch,
@@ -95,86 +86,69 @@ class Plan:
         }
 
 
-def make_plan(spec: JobSpec, data_roots: Sequence[Path], sources: Sources, *, activations: bool = True) -> Plan:
-    """Plans a specification with the components it names; raises ValueError (ComponentError) where it cannot be.
+def make_plan(spec: JobSpec, size: DataSize, sources: Sources, *, activations: bool = True) -> Plan:
+    """Plans a specification with data of this size and the components that it names.
 
-    Reckoning the `activations` takes seconds, and only a person wants to know them.
+    Raises ValueError (ComponentError) where they do not fit. Estimating `activations` takes seconds and also verifies
+    the feature dimensions; training needs neither.
     """
-    spec = complete_spec(spec, sources)
-    info = describe_dataset(spec.dataset, data_roots)
-    size = data_size(spec, info, data_roots)
-    shape = DataShape(info.channels, info.image_size, size.num_classes)
+    spec = with_measured_precision(complete_spec(spec, sources), sources)
     with torch.device("meta"):
-        model = build_model(spec, shape)
+        model = build_model(spec, size.shape)
     dims = model.feature_dims()
     if activations:
-        # Detecting takes seconds of imports, so only a plan that a person asked for makes sure of the dimensions.
-        found = [detect_feature_dim(model.expert(k), shape.channels, shape.image_size) for k in range(len(dims))]
-        assert dims == found, f"experts say {dims}, their features have {found}"
+        _verify_feature_dims(model, size)
     input_dim = model.fusion.input_dim if model.fusion else dims[0]
-    rates = resolve_rates(spec, input_dim)
+    new_heads = experts_with_new_heads(spec, sources, size.num_classes)
+    policies = resolve_policies(spec, new_expert_heads=bool(new_heads))
     epochs, batch_size = spec.training.epochs, spec.training.batch_size
     assert epochs is not None
     assert batch_size is not None
-    per_epoch = max(1, size.train // batch_size)
+    steps_per_epoch = max(1, size.train // batch_size)
     if isinstance(spec, EvaluateJob):
-        per_epoch = epochs = 0
-    state_bytes = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values())
+        steps_per_epoch = epochs = 0
     return Plan(
         spec=spec,
-        info=info,
         size=size,
         feature_dims=tuple(dims),
         input_dim=input_dim,
-        adapters=tuple(dim != input_dim for dim in dims),
         parameters=count_parameters(model),
-        rates=rates,
-        schedules={name: _schedule(spec, name, epochs) for name in rates},
-        augmentation=resolve_augmentation(spec, info),
-        steps_per_epoch=per_epoch,
-        steps=per_epoch * epochs,
-        checkpoint_bytes=state_bytes + sum(_state_bytes(spec, name, model) for name in rates),
-        activation_bytes=_activation_bytes(model, shape, min(batch_size, size.train)) if activations else None,
+        new_heads=new_heads,
+        policies=policies,
+        rates=resolve_rates(spec, input_dim, new_expert_heads=bool(new_heads)),
+        schedules={name: _describe(policy, epochs) for name, policy in policies.items()},
+        augmentation=resolve_augmentation(spec, size.info),
+        warnings=_warnings(spec, input_dim),
+        steps_per_epoch=steps_per_epoch,
+        steps=steps_per_epoch * epochs,
+        checkpoint_bytes=checkpoint_bytes(model, optimizer_groups(model, new_heads), policies),
+        activation_bytes=activation_bytes(model, size.shape, min(batch_size, size.train)) if activations else None,
     )
 
 
-def count_parameters(model: MultiExpertModel) -> dict[str, int]:
-    """Parameters of every expert, of fusion and head where there are any, and in total."""
-    counted = {f"expert_{k}": _count(expert) for k, expert in enumerate(model.experts)}
-    if model.fusion is not None and model.head is not None:
-        counted |= {"fusion": _count(model.fusion), "head": _count(model.head)}
-    return counted | {"total": sum(counted.values())}
+def _verify_feature_dims(model: MultiExpertModel, size: DataSize) -> None:
+    dims = model.feature_dims()
+    detected = [
+        detect_feature_dim(model.expert(k), size.shape.channels, size.shape.image_size) for k in range(len(dims))
+    ]
+    assert dims == detected, f"experts declare feature dimensions {dims}, their features have {detected}"
 
 
-def _count(module: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in module.parameters())
+def _warnings(spec: JobSpec, input_dim: int) -> tuple[str, ...]:
+    if isinstance(spec, ExpertJob) or spec.fusion.type is None:
+        return ()
+    warning = degeneracy_warning(spec.fusion.type, input_dim, len(spec.experts), norm=spec.fusion.norm is not False)
+    return (warning,) if warning else ()
 
 
-def _schedule(spec: JobSpec, name: ComponentName, epochs: int) -> str:
-    schedule = getattr(spec.training.components, name).schedule
-    assert isinstance(schedule, Schedule)
-    return describe_schedule(schedule, epochs)
+def _describe(policy: ComponentPolicy, epochs: int) -> str:
+    assert isinstance(policy.schedule, Schedule)
+    return describe_schedule(policy.schedule, epochs)
 
 
-def _state_bytes(spec: JobSpec, name: ComponentName, model: MultiExpertModel) -> int:
-    """Optimizer state: two moments a parameter for AdamW, one for SGD with momentum."""
-    moments = 1 if getattr(spec.training.components, name).optimizer == "sgd" else 2
-    parameters = (p for p in model.components()[name].parameters() if p.requires_grad)
-    return sum(p.numel() * p.element_size() for p in parameters) * moments
-
-
-def _activation_bytes(model: MultiExpertModel, shape: DataShape, batch_size: int) -> int:
-    """The outputs of all leaf modules for one batch in float32, which is about what autograd keeps."""
-    total = 0
-
-    def count(_module: nn.Module, _inputs: Any, output: Any) -> None:
-        nonlocal total
-        if isinstance(output, torch.Tensor):
-            total += output.numel() * output.element_size()
-
-    handles = [module.register_forward_hook(count) for module in model.modules() if not list(module.children())]
-    images = torch.empty(2, shape.channels, shape.image_size, shape.image_size, device="meta")
-    model(images)
-    for handle in handles:
-        handle.remove()
-    return total * batch_size // 2
+def _expected_accuracy(spec: JobSpec) -> dict[str, Any] | None:
+    """By the recipe's author, on CIFAR-100: an expectation, never shown as a result."""
+    if isinstance(spec, ExpertJob) or spec.fusion.type is None:
+        return None
+    recipe = FUSION_TYPES[spec.fusion.type].recipe
+    return {"cifar100_baseline": recipe.baseline, "cifar100_augmented": recipe.augmented}

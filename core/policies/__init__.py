@@ -1,9 +1,17 @@
-"""What each component's training is governed by: learning rate, schedule, clip, accumulation."""
+"""The optimizer of every component: learning rate, schedule, clipping, accumulation."""
 
 from __future__ import annotations
 
 from core.policies.component_optimizers import ComponentOptimizers, StepReport
-from core.policies.rates import Rate, resolve_rates
+from core.policies.rates import Rate, resolve_policies, resolve_rates
 from core.policies.schedules import describe_schedule, rate_at
 
-__all__ = ["ComponentOptimizers", "Rate", "StepReport", "describe_schedule", "rate_at", "resolve_rates"]
+__all__ = [
+    "ComponentOptimizers",
+    "Rate",
+    "StepReport",
+    "describe_schedule",
+    "rate_at",
+    "resolve_policies",
+    "resolve_rates",
+]

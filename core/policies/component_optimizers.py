@@ -1,4 +1,4 @@
-"""The update of every component: its own optimizer, accumulation, clip and schedule."""
+"""One optimizer per component, each with its own accumulation, clipping and schedule."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.optim import SGD, AdamW, Optimizer
 
 from core.policies.rates import Rate
 from core.policies.schedules import rate_at
-from core.spec import ComponentName, ComponentPolicy, Schedule
+from core.spec import ComponentPolicy, GroupName, Schedule
 
 
 @dataclass
@@ -30,10 +30,10 @@ class _Group:
 
 @dataclass(frozen=True)
 class StepReport:
-    """What one batch did to one component; tensors stay on the device.
+    """Gradient statistics of one component for one batch, as scalars on the device.
 
-    `norm` is the gradient's norm before clipping, whether or not the optimizer stepped; `clipped` is 1 where it was
-    scaled down, and None where the optimizer did not step.
+    `norm` is the norm before clipping, whether or not the optimizer stepped. `clipped` is 1 if the gradient was scaled
+    down, 0 if not, and None if the optimizer did not step.
     """
 
     norm: Tensor
@@ -41,25 +41,26 @@ class StepReport:
 
 
 class ComponentOptimizers:
-    """Steps every component that is not frozen, each by its own policy.
+    """Steps every component that is not frozen by its own policy.
 
-    `clip_norm` bounds the norm of all stepping components' gradients together, after their own clips (0: no bound).
+    `clip_norm` bounds the norm of the gradients of all stepping components together, after their own clipping (0: no
+    bound).
     """
 
     def __init__(
         self,
-        parameters: Mapping[ComponentName, Iterable[nn.Parameter]],
-        policies: Mapping[ComponentName, ComponentPolicy],
-        rates: Mapping[ComponentName, Rate],
+        parameters: Mapping[GroupName, Iterable[nn.Parameter]],
+        policies: Mapping[GroupName, ComponentPolicy],
+        rates: Mapping[GroupName, Rate],
         *,
         epochs: int,
         clip_norm: float,
     ) -> None:
         self._clip_norm = clip_norm
         self._epochs = epochs
-        self._groups: dict[ComponentName, _Group] = {}
-        for name, given in parameters.items():
-            trained = [parameter for parameter in given if parameter.requires_grad]
+        self._groups: dict[GroupName, _Group] = {}
+        for name, candidates in parameters.items():
+            trained = [parameter for parameter in candidates if parameter.requires_grad]
             if not trained:
                 continue
             policy = policies[name]
@@ -68,41 +69,41 @@ class ComponentOptimizers:
             self._groups[name] = _Group(policy, trained, optimizer, policy.schedule, rates[name].value)
 
     @property
-    def names(self) -> tuple[ComponentName, ...]:
-        """The components that are trained."""
+    def names(self) -> tuple[GroupName, ...]:
+        """The groups that are trained."""
         return tuple(self._groups)
 
-    def rates(self) -> dict[ComponentName, float]:
-        """The learning rates in force."""
+    def rates(self) -> dict[GroupName, float]:
+        """The current learning rates."""
         return {name: float(group.optimizer.param_groups[0]["lr"]) for name, group in self._groups.items()}
 
-    def step(self, *, last: bool = False) -> dict[ComponentName, StepReport]:
-        """Counts a batch, and steps each component whose accumulation is full (`last`: whatever it holds).
+    def step(self, *, last: bool = False) -> dict[GroupName, StepReport]:
+        """Called after every backward pass; steps each component that has accumulated enough batches.
 
-        A step is taken on the mean of the accumulated gradients.
+        The step uses the mean of the accumulated gradients. With `last` every component steps on what it has.
         """
         stepping: list[_Group] = []
-        reports: dict[ComponentName, StepReport] = {}
+        reports: dict[GroupName, StepReport] = {}
         for name, group in self._groups.items():
             group.accumulated += 1
             gradients = group.gradients()
-            full = last or group.accumulated >= (group.policy.accumulation_steps or 1)
-            if full and group.accumulated > 1:
+            steps_now = last or group.accumulated >= (group.policy.accumulation_steps or 1)
+            if steps_now and group.accumulated > 1:
                 torch._foreach_mul_(gradients, 1.0 / group.accumulated)
             norm = torch.nn.utils.get_total_norm(gradients)
             clipped = None
-            if full:
+            if steps_now:
                 stepping.append(group)
                 clipped = _clip(group.parameters, norm, group.policy.clip_norm or 0.0)
             reports[name] = StepReport(norm, clipped)
         if self._clip_norm and stepping:
-            together = [parameter for group in stepping for parameter in group.parameters]
+            parameters = [parameter for group in stepping for parameter in group.parameters]
             total = torch.nn.utils.get_total_norm([gradient for group in stepping for gradient in group.gradients()])
-            over = _clip(together, total, self._clip_norm)
+            clipped_together = _clip(parameters, total, self._clip_norm)
             for name, group in self._groups.items():
-                own = reports[name].clipped
-                if group in stepping and own is not None:
-                    reports[name] = StepReport(reports[name].norm, torch.maximum(own, over))
+                clipped = reports[name].clipped
+                if group in stepping and clipped is not None:
+                    reports[name] = StepReport(reports[name].norm, torch.maximum(clipped, clipped_together))
         for group in stepping:
             group.optimizer.step()
             group.optimizer.zero_grad(set_to_none=True)
@@ -110,13 +111,13 @@ class ComponentOptimizers:
         return reports
 
     def start_epoch(self, epoch: int) -> None:
-        """Sets every learning rate to its schedule's for this epoch, counted from 0."""
+        """Sets the learning rates of this epoch, counted from 0."""
         for group in self._groups.values():
             for options in group.optimizer.param_groups:
                 options["lr"] = rate_at(group.schedule, group.rate, epoch, self._epochs)
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that an exact continuation needs, gradients of a half-full accumulation included."""
+        """All state of an exact resume, including the gradients of an unfinished accumulation."""
         return {
             name: {
                 "optimizer": group.optimizer.state_dict(),
@@ -127,7 +128,7 @@ class ComponentOptimizers:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restores what `state_dict` gave, onto the parameters' devices."""
+        """Restores the state on the parameters' devices."""
         for name, group in self._groups.items():
             saved = state[name]
             group.optimizer.load_state_dict(saved["optimizer"])

@@ -1,33 +1,57 @@
-"""The learning rate of every component: preset, fusion type and fused dimension."""
+"""The policy and base learning rate of every optimizer group: given, or by preset, fusion type and fused dimension."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.spec import COMPONENT_NAMES, FUSION_TYPES, ComponentName, ExpertJob, JobSpec
+from core.spec import COMPONENT_NAMES, FUSION_TYPES, ComponentName, ComponentPolicy, ExpertJob, GroupName, JobSpec
 from core.spec.recipes import dimension_factors
 
 
 @dataclass(frozen=True)
 class Rate:
-    """A learning rate and the words that explain it."""
+    """A base learning rate and where it comes from."""
 
     value: float
     why: str
 
 
-def resolve_rates(spec: JobSpec, input_dim: int) -> dict[ComponentName, Rate]:
-    """The base learning rate of every component of a resolved specification.
+def resolve_policies(spec: JobSpec, *, new_expert_heads: bool = False) -> dict[GroupName, ComponentPolicy]:
+    """The policy of every optimizer group of a resolved specification.
 
-    A rate that was given is taken as it is. Otherwise it is the fusion type's, times the factor for the fused dimension
-    `input_dim`: below 100 x1.3 for experts and x1.2 for fusion and head, above 1000 x0.7 and x0.8.
+    New expert heads follow the experts' policy unless `training.components.expert_heads` is given; only their learning
+    rate differs (see `resolve_rates`).
     """
-    names: tuple[ComponentName, ...] = ("experts",) if isinstance(spec, ExpertJob) else COMPONENT_NAMES
-    return {name: _rate(spec, name, input_dim) for name in names}
+    components = spec.training.components
+    policies: dict[GroupName, ComponentPolicy] = {name: getattr(components, name) for name in _components(spec)}
+    if new_expert_heads:
+        policies["expert_heads"] = components.expert_heads or components.experts.model_copy(update={"lr": None})
+    return policies
 
 
-def _rate(spec: JobSpec, name: ComponentName, input_dim: int) -> Rate:
-    given = getattr(spec.training.components, name).lr
+def resolve_rates(spec: JobSpec, input_dim: int, *, new_expert_heads: bool = False) -> dict[GroupName, Rate]:
+    """The base learning rate of every optimizer group of a resolved specification.
+
+    A given rate is used unchanged. Otherwise it is the fusion type's, times the factor for the fused dimension
+    `input_dim`: below 100 x1.3 for experts and x1.2 for fusion and head, above 1000 x0.7 and x0.8. New expert heads
+    start untrained, like the global head, and learn at its rate.
+    """
+    rates: dict[GroupName, Rate] = {name: _component_rate(spec, name, input_dim) for name in _components(spec)}
+    if new_expert_heads:
+        policy = spec.training.components.expert_heads
+        if policy is not None and policy.lr is not None:
+            rates["expert_heads"] = Rate(policy.lr, "given")
+        else:
+            rates["expert_heads"] = Rate(rates["head"].value, "new heads: the global head's rate")
+    return rates
+
+
+def _components(spec: JobSpec) -> tuple[ComponentName, ...]:
+    return ("experts",) if isinstance(spec, ExpertJob) else COMPONENT_NAMES
+
+
+def _component_rate(spec: JobSpec, name: ComponentName, input_dim: int) -> Rate:
+    given: float | None = getattr(spec.training.components, name).lr
     if given is not None:
         return Rate(given, "given, or the preset's")
     assert not isinstance(spec, ExpertJob), "an expert job's rate is resolved with its architecture"

@@ -1,4 +1,4 @@
-"""The event log of a run: JSON lines, appended."""
+"""The event log of a run: appended JSON lines."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from core.run.durable import DamagedFileError
 class EventLog:
     """Appends each event as one line `{"seq", "time", "kind", "data"}` with a single write.
 
-    A reader never sees half of an event as a line: what a crash cut short has no newline, and is cut off before the log
-    goes on. The sequence number rises by one a line, also across restarts. Numbers that are not finite become null.
+    An event that a crash cut short has no newline, so that readers never take it for a line; it is removed when the log
+    is opened again. Sequence numbers rise by one per line, also across restarts. Numbers that are not finite become
+    null.
     """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._seq = _repair(path)
-        # Components are reported by the thread that writes them.
+        # Components are reported from the writer's thread.
         self._lock = threading.Lock()
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
 
@@ -42,26 +43,26 @@ class EventLog:
 
 
 def read_events(path: Path) -> list[dict[str, Any]]:
-    """The whole events of a log, in order; a half-written last line is left out."""
+    """The complete events of a log, in order; an incomplete last line is skipped."""
     if not path.exists():
         return []
     return [json.loads(line) for line in path.read_bytes().splitlines(keepends=True) if line.endswith(b"\n")]
 
 
 def _repair(path: Path) -> int:
-    """Cuts off what follows the last newline, and gives the last sequence number."""
+    """Removes an incomplete last line, and returns the last sequence number."""
     if not path.exists():
         return 0
     with path.open("r+b") as file:
         content = file.read()
-        whole = content.rfind(b"\n") + 1
-        if whole < len(content):
-            file.truncate(whole)
-    lines = content[:whole].splitlines()
+        complete = content.rfind(b"\n") + 1
+        if complete < len(content):
+            file.truncate(complete)
+    lines = content[:complete].splitlines()
     try:
         return int(json.loads(lines[-1])["seq"]) if lines else 0
     except (ValueError, KeyError, TypeError):
-        raise DamagedFileError(path, "does not end with an event: move it away to go on without it") from None
+        raise DamagedFileError(path, "does not end with an event: move it away to continue without it") from None
 
 
 def _finite(value: Any) -> Any:

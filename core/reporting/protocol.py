@@ -1,4 +1,4 @@
-"""What a run reports, and to whom."""
+"""The events that a run reports, and the interface of reporters."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ EventKind = Literal["state", "config", "progress", "metrics", "log", "component"
 
 
 class Reporter(Protocol):
-    """Takes what happens in a run. Kinds and their data:
+    """Receives the events of a run. Kinds and their data:
 
-    `state` {"state"} · `config` the plan, once an attempt · `progress` {"epoch", "epochs", "step", "steps",
-    "images_per_s", "eta_s"} · `metrics` {"step", "values": {key: value}} · `log` {"level", "message"} · `component`
-    a component's manifest.
+    `state` {"state"} · `config` the plan, once per attempt · `progress` {"epoch", "epochs", "step", "steps",
+    "images_per_s", "eta_s", "checkpoint_s"} · `metrics` {"step", "values": {key: value}} · `log` {"level", "message"} ·
+    `component` the manifest of a component.
     """
 
     def emit(self, kind: EventKind, data: Mapping[str, Any]) -> None:
@@ -24,7 +24,7 @@ class Reporter(Protocol):
 
 
 class NullReporter:
-    """Reports to nobody."""
+    """Discards all events."""
 
     def emit(self, kind: EventKind, data: Mapping[str, Any]) -> None:
         return
@@ -34,7 +34,7 @@ class NullReporter:
 
 
 class Fanout:
-    """Several reporters as one."""
+    """Passes every event to several reporters."""
 
     def __init__(self, reporters: Sequence[Reporter]) -> None:
         self._reporters = tuple(reporters)

@@ -1,4 +1,4 @@
-"""Weights & Biases as a second reporter. Whatever goes wrong with it is one warning and never stops training."""
+"""Reports to Weights & Biases. A failure there gives one warning and never stops training."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from core.spec import JobSpec
 
 
 class WandbReporter:
-    """Sends the metrics and the plan of a run; `on_failure` gets the one warning.
+    """Sends metrics, plan and components of a run; `on_failure` receives the warning.
 
-    Series are drawn against `step`, which is logged beside the values: a run that redoes steps after a crash logs them
-    again, and W&B's own step counter would refuse to go back.
+    `step` is logged as a metric and used as the x axis: a run that repeats steps after a crash logs them again, and
+    W&B's own step counter cannot go back.
     """
 
     def __init__(self, spec: JobSpec, run_dir: Path, on_failure: Callable[[str], object] = warnings.warn) -> None:
@@ -42,20 +42,20 @@ class WandbReporter:
     def _start(self, spec: JobSpec, run_dir: Path) -> None:
         import wandb
 
-        asked = spec.tracking.wandb
-        if asked.mode == "online" and wandb.api.api_key is None:
-            raise ValueError("there is no API key: run `wandb login`, or set WANDB_API_KEY")
+        settings = spec.tracking.wandb
+        if settings.mode == "online" and wandb.api.api_key is None:
+            raise ValueError("no API key is configured: run `wandb login`, or set WANDB_API_KEY")
         run_dir.mkdir(parents=True, exist_ok=True)
         self._run = wandb.init(
             dir=run_dir,
-            mode=asked.mode,
-            project=asked.project or "mcn-fusion",
-            entity=asked.entity,
+            mode=settings.mode,
+            project=settings.project or "mcn-fusion",
+            entity=settings.entity,
             name=spec.name or None,
             tags=list(spec.tags) or None,
             id=_run_id(run_dir),
-            resume="allow" if asked.mode == "online" else None,
-            # The training process is ours to signal and its output ours to keep.
+            resume="allow" if settings.mode == "online" else None,
+            # W&B must neither capture the output of the training process nor handle its signals.
             settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, disable_git=True),
         )
         self._run.define_metric("step", hidden=True)
@@ -64,18 +64,18 @@ class WandbReporter:
     def _guarded(self, action: Callable[[], object]) -> None:
         try:
             action()
-        except Exception as error:  # a tracker's failure of any kind is not the run's
+        except Exception as error:  # no failure of a tracker may stop training
             self._run = None
             self._on_failure(f"W&B is off for the rest of this run: {type(error).__name__}: {error}")
 
 
 def _scores(key: str, manifest: Mapping[str, Any]) -> dict[str, float]:
-    chosen = manifest["selected_by"]
-    return {f"{key}/{chosen}": manifest["metrics"][chosen]}
+    metric = manifest["selected_by"]
+    return {f"{key}/{metric}": manifest["metrics"][metric]}
 
 
 def _run_id(run_dir: Path) -> str:
-    """The same W&B run for every attempt in one run directory."""
+    """One W&B run for all attempts in a run directory."""
     file = run_dir / "wandb-id"
     if not file.exists():
         import secrets

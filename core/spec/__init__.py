@@ -1,4 +1,4 @@
-"""The job specification: what a person writes, checked and resolved without torch."""
+"""The job specification: parsed, validated and resolved without torch."""
 
 from __future__ import annotations
 
@@ -19,7 +19,17 @@ from core.spec.models import (
     fusion_options,
 )
 from core.spec.resolve import defaulted, resolve
-from core.spec.training import COMPONENT_NAMES, Checkpointing, ComponentName, ComponentPolicy, Loss, Schedule, Training
+from core.spec.stored import parse_stored
+from core.spec.training import (
+    COMPONENT_NAMES,
+    Checkpointing,
+    ComponentName,
+    ComponentPolicy,
+    GroupName,
+    Loss,
+    Schedule,
+    Training,
+)
 
 __all__ = [
     "ARCHITECTURES",
@@ -43,6 +53,7 @@ __all__ = [
     "FusionOptions",
     "FusionSpec",
     "FusionType",
+    "GroupName",
     "HeadJob",
     "HeadOptions",
     "HeadSpec",
@@ -56,6 +67,7 @@ __all__ = [
     "defaulted",
     "fusion_options",
     "parse_spec",
+    "parse_stored",
     "parse_text",
     "read_mapping",
     "resolve",

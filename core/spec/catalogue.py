@@ -58,7 +58,7 @@ def _sgd(
     batch_size: int, weight_decay: float, dropout: float | None, label_smoothing: float, augmentation: Augmentation
 ) -> ExpertRecipe:
     """SGD with Nesterov momentum 0.9, 250 epochs, learning rate 0.1 annealed to 0, CutMix 1.0, clip 1.0."""
-    schedule = Schedule(type="CosineAnnealingLR", eta_min=0.0)
+    schedule = Schedule(type="CosineAnnealingLR", min_lr_factor=0.0)
     return ExpertRecipe(
         "sgd", 0.1, weight_decay, 250, batch_size, 1.0, dropout, label_smoothing, augmentation, schedule
     )
@@ -69,7 +69,7 @@ _DENSENET = _sgd(64, 1e-4, 0.2, 0.05, _augmentation("RandAugment", 0.1))
 _WIDERESNET = _sgd(128, 5e-4, 0.3, 0.05, _augmentation("RandAugment", 0.3, randaugment=(3, 14)))
 _RESNEXT = _sgd(128, 5e-4, 0.3, 0.05, _augmentation("TrivialAugmentWide", 0.25))
 _CONVNET = ExpertRecipe(
-    "adamw", 3e-3, 1e-4, 30, 64, 1.0, None, 0.0, Augmentation(), Schedule(type="CosineAnnealingLR", eta_min=0.0)
+    "adamw", 3e-3, 1e-4, 30, 64, 1.0, None, 0.0, Augmentation(), Schedule(type="CosineAnnealingLR", min_lr_factor=0.0)
 )
 
 ARCHITECTURES: dict[str, ArchitectureInfo] = {

@@ -2,22 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, field_validator
 
 from core.spec.fields import ONE_LINE, Fraction, Positive, Seed, SpecModel
 
-NAMED_DATASETS = ("digits", "cifar10", "cifar100")
-PATH_DATASETS = ("imagefolder", "npz")
+
+@dataclass(frozen=True)
+class DatasetKind:
+    """One kind of dataset: the module of `core.data` that reads it, and whether its name is followed by `:<path>`."""
+
+    module: str
+    takes_path: bool = False
+
+
+# A new dataset is a module in core/data with `load` and `describe`, and one row here.
+DATASET_KINDS: dict[str, DatasetKind] = {
+    "digits": DatasetKind("digits"),
+    "cifar10": DatasetKind("cifar"),
+    "cifar100": DatasetKind("cifar"),
+    "imagefolder": DatasetKind("folder", takes_path=True),
+    "npz": DatasetKind("npz", takes_path=True),
+}
+NAMED_DATASETS = tuple(name for name, kind in DATASET_KINDS.items() if not kind.takes_path)
+PATH_DATASETS = tuple(name for name, kind in DATASET_KINDS.items() if kind.takes_path)
 
 Regime = Literal["full", "iid", "class_shards", "dirichlet"]
+SplitVersion = Literal[1, 2]
+SPLIT_VERSION: SplitVersion = 2
 
 
 class Split(SpecModel):
     """How the training set is divided. Every choice is a function of `seed`.
 
-    First `holdout` (a fraction of the training set) is set aside for the fusion phase; what is left is dealt to
+    First `holdout` (a fraction of the training set) is set aside for the fusion phase; the rest is dealt to
     `num_shards` experts by `regime`:
 
     - `full`: every expert sees all of it;
@@ -26,7 +46,8 @@ class Split(SpecModel):
     - `dirichlet`: each class is dealt in proportions drawn from Dirichlet(`beta`) (arXiv:1909.06335).
 
     `holdout` 0 is for `full` alone: both phases then see the whole training set. `val` is the fraction of each phase's
-    own part that chooses checkpoints.
+    own images that selects checkpoints. `version` 2 (the default) holds out the first images of the seed's permutation;
+    1 holds out the last ones and is kept for runs that began before version 2 existed.
     """
 
     regime: Regime = "full"
@@ -36,12 +57,14 @@ class Split(SpecModel):
     beta: Positive = 0.5
     val: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
     seed: Seed = 42
+    version: SplitVersion | None = None
 
 
 class DatasetSpec(SpecModel):
-    """A data set: `digits`, `cifar10`, `cifar100`, `imagefolder:<path>` or `npz:<path>`.
+    """A dataset: `digits`, `cifar10`, `cifar100`, `imagefolder:<path>` or `npz:<path>`.
 
-    `image_size` is for image folders alone, whose pictures are brought to one size (square, in pixels).
+    `image_size` applies to image folders only, whose images are resized to one size (square, in pixels). The arrays of
+    an npz file may take at most 4 GiB uncompressed, and at most 100 times the size of the file.
     """
 
     name: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=ONE_LINE)] = "digits"
@@ -54,4 +77,5 @@ class DatasetSpec(SpecModel):
         kind, colon, path = name.partition(":")
         if name in NAMED_DATASETS or (kind in PATH_DATASETS and colon and path):
             return name
-        raise ValueError("choose one of digits, cifar10, cifar100, imagefolder:<path>, npz:<path>")
+        allowed = [*NAMED_DATASETS, *(f"{kind}:<path>" for kind in PATH_DATASETS)]
+        raise ValueError(f"choose one of {', '.join(allowed)}")

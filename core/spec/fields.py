@@ -1,4 +1,4 @@
-"""Field types that every part of a job specification shares: strict, frozen, and refusing what they do not know."""
+"""Field types that all parts of a job specification share: strict, immutable, without unknown fields."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_vali
 
 
 class SpecModel(BaseModel):
-    """A part of a specification. `true` is no number, `"3"` is no integer, NaN and unknown fields are refused."""
+    """Base class of all parts. Refuses `true` for a number, `"3"` for an integer, NaN and unknown fields."""
 
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, populate_by_name=True
     )
 
 
-# What reaches a scheduler's command line or a file name is held to this: no blank, quote, slash or newline, 64 at most.
-SAFE_WORD = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
-Word = Annotated[str, StringConstraints(pattern=SAFE_WORD)]
-# Text that a person reads; control characters (NUL among them) would break terminals and PostgreSQL.
+# Values that reach a scheduler's command line or a file name: no space, quote, slash or newline, 64 characters at most.
+SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
+SafeName = Annotated[str, StringConstraints(pattern=SAFE_NAME)]
+# Free text. Control characters, NUL among them, would break terminals and PostgreSQL.
 ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 Text = Annotated[str, StringConstraints(pattern=ONE_LINE, max_length=200)]
 GRES = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
@@ -36,15 +36,15 @@ JOB_ID = rf"^job_{ULID}$"
 JobId = Annotated[str, StringConstraints(pattern=JOB_ID)]
 NO_NUL = r"^[^\x00]+$"
 COMPONENT_NAME = r"^(expert_(0|[1-9][0-9]{0,2})|fusion|head|complete)$"
-# What patterns ask for, in words.
-_ASKED = {
-    SAFE_WORD: "must be letters, digits and _ . - with a letter or digit first, 64 at most",
-    GRES: "must be letters, digits and _ . : - with a letter or digit first, 64 at most",
+_PATTERN_MESSAGES = {
+    SAFE_NAME: "must be letters, digits and _ . -, start with a letter or digit, and have at most 64 characters",
+    GRES: "must be letters, digits and _ . : -, start with a letter or digit, and have at most 64 characters",
     ONE_LINE: "must be one line, without control characters",
-    JOB_ID: "must be job_ and 26 characters",
-    NO_NUL: "must be without NUL",
+    JOB_ID: "must be job_ followed by 26 characters",
+    NO_NUL: "must not contain NUL",
 }
-_PYDANTIC = {
+# Pydantic's phrases and how this project says them.
+_REPHRASED = {
     "Value error, ": "",
     "Input should": "must",
     "Tuple should": "must",
@@ -58,25 +58,34 @@ _PYDANTIC = {
 }
 
 
-def in_words(entry: Mapping[str, Any], asked: Mapping[str, str] = {}) -> str:
-    """What an entry of a `ValidationError` says, for a person; `asked` tells of further patterns."""
+def in_words(entry: Mapping[str, Any], pattern_messages: Mapping[str, str] = {}) -> str:
+    """The message of one entry of a `ValidationError`, in plain words; `pattern_messages` adds messages by pattern."""
     if entry["type"] == "extra_forbidden":
         return "there is no such field"
     if entry["type"] == "string_pattern_mismatch":
         pattern = entry["ctx"]["pattern"]
-        return {**_ASKED, **asked}.get(pattern) or f"must match {pattern}"
+        return {**_PATTERN_MESSAGES, **pattern_messages}.get(pattern) or f"must match {pattern}"
     if entry["type"] in ("dict_type", "model_type", "model_attributes_type"):
         return "must be an object"
     message = str(entry["msg"])
-    for theirs, ours in _PYDANTIC.items():
-        message = message.replace(theirs, ours)
+    for phrase, replacement in _REPHRASED.items():
+        message = message.replace(phrase, replacement)
     return message[:1].lower() + message[1:]
 
 
-class ComponentRef(SpecModel):
-    """Where weights come from: a job's component by name, a component by id or, without the service, a file.
+def accept_old_name(data: Any, old: str, new: str) -> Any:
+    """Input data with a renamed field under its new name; raises ValueError where both names are given."""
+    if not isinstance(data, dict) or old not in data:
+        return data
+    if new in data:
+        raise ValueError(f"{old} is another name for {new}: give only one of them")
+    return {(new if key == old else key): value for key, value in data.items()}
 
-    Exactly one of the three forms: `{"job", "component"}`, `{"component": "cmp_.."}`, `{"path"}`.
+
+class ComponentRef(SpecModel):
+    """Which component to load: a job's component by name, a component by id or, without the service, a file.
+
+    Exactly one of three forms: `{"job", "component"}`, `{"component": "cmp_.."}`, `{"path"}`.
     """
 
     job: JobId | None = None
@@ -101,5 +110,7 @@ class ComponentRef(SpecModel):
         if self.job is not None and not re.fullmatch(COMPONENT_NAME[1:-1], self.component or ""):
             raise ValueError("a job's component is one of expert_0, expert_1, .., fusion, head, complete")
         if self.job is None and self.component is not None and not re.fullmatch(f"cmp_{ULID}", self.component):
-            raise ValueError('a component id is "cmp_" and 26 characters; by name, give its job as well')
+            raise ValueError(
+                'a component id is "cmp_" followed by 26 characters; to name a component, give its job too'
+            )
         return self

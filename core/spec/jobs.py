@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from core.spec.dataset import DatasetSpec
-from core.spec.fields import ComponentRef, SpecModel, Text, Word
+from core.spec.fields import ComponentRef, SafeName, SpecModel, Text
 from core.spec.models import ExpertSpec, FeatureDim, FusionSpec, HeadSpec, SoloExpertSpec
 from core.spec.resources import Resources, Tracking
 from core.spec.training import Checkpointing, Training
@@ -16,10 +16,10 @@ MAX_EXPERTS = 64
 
 
 class Job(SpecModel):
-    """What every kind of job has."""
+    """The fields that every kind of job has."""
 
     name: Text = ""
-    tags: Annotated[tuple[Word, ...], Field(strict=False, max_length=32)] = ()
+    tags: Annotated[tuple[SafeName, ...], Field(strict=False, max_length=32)] = ()
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     dataset: DatasetSpec = DatasetSpec()
     training: Training = Training()
@@ -30,34 +30,34 @@ class Job(SpecModel):
 
 
 class ExpertJob(Job):
-    """Trains one expert alone, on its shard; its component is `expert_0`."""
+    """Trains one expert alone on its shard and saves it as component `expert_0`."""
 
     kind: Literal["expert"]
     expert: SoloExpertSpec
 
     @model_validator(mode="after")
-    def _shard(self) -> ExpertJob:
+    def _check_shard(self) -> ExpertJob:
         shards = self.dataset.split.num_shards
         if self.expert.shard >= shards:
             raise ValueError(
                 f"expert.shard is {self.expert.shard}, but the split has {shards} "
-                f"{'shard' if shards == 1 else 'shards'}, counted from 0"
+                f"{'shard' if shards == 1 else 'shards'}, numbered from 0"
             )
         return self
 
     @model_validator(mode="after")
-    def _trains(self) -> ExpertJob:
+    def _check_not_frozen(self) -> ExpertJob:
         if self.training.components.experts.frozen:
             raise ValueError("training.components.experts is frozen: there is nothing to train")
         return self
 
     def sources(self) -> dict[str, ComponentRef]:
-        """The components this job starts from, by the path of the field that names them."""
+        """The components that this job starts from, by the path of the field that names them."""
         return {"expert": self.expert.source} if self.expert.source else {}
 
 
 class _Assembled(Job):
-    """A job on several experts and their fusion. One entry in `experts` with `num_experts` n means n of it."""
+    """A job with several experts and their fusion. One entry in `experts` stands for `num_experts` equal experts."""
 
     experts: Annotated[tuple[ExpertSpec, ...], Field(strict=False, min_length=1, max_length=MAX_EXPERTS)]
     num_experts: Annotated[int, Field(ge=1, le=MAX_EXPERTS)] | None = None
@@ -66,16 +66,16 @@ class _Assembled(Job):
     input_dim: FeatureDim | None = None
 
     @model_validator(mode="after")
-    def _count(self) -> _Assembled:
+    def _check_count(self) -> _Assembled:
         if self.num_experts not in (None, len(self.experts)) and len(self.experts) != 1:
             raise ValueError(
                 f"num_experts is {self.num_experts}, but experts has {len(self.experts)} entries: "
-                "give one entry (all alike), as many as num_experts, or leave num_experts out"
+                "give one entry (for equal experts), num_experts entries, or omit num_experts"
             )
         return self
 
     def sources(self) -> dict[str, ComponentRef]:
-        """The components this job starts from, by the path of the field that names them."""
+        """The components that this job starts from, by the path of the field that names them."""
         named = {f"experts.{k}": expert.source for k, expert in enumerate(self.experts)}
         named |= {"fusion": self.fusion.source, "head": self.head.source}
         return {field: ref for field, ref in named.items() if ref is not None}
@@ -83,16 +83,16 @@ class _Assembled(Job):
     def _require(self, *fields: str) -> None:
         missing = [field for field in fields if field not in self.sources()]
         if missing:
-            raise ValueError(f"this kind of job works on named components: give a `from` in {', '.join(missing)}")
+            raise ValueError(f"this kind of job needs existing components: give a `from` in {', '.join(missing)}")
 
 
 class FusionJob(_Assembled):
-    """Trains experts, fusion and head jointly."""
+    """Trains experts, fusion module and global head jointly."""
 
     kind: Literal["fusion"]
 
     @model_validator(mode="after")
-    def _trains(self) -> FusionJob:
+    def _check_not_frozen(self) -> FusionJob:
         components = self.training.components
         if components.experts.frozen and components.fusion.frozen and components.head.frozen:
             raise ValueError("training.components: experts, fusion and head are all frozen: there is nothing to train")
@@ -100,12 +100,12 @@ class FusionJob(_Assembled):
 
 
 class HeadJob(_Assembled):
-    """Trains a new global head on frozen, named experts and fusion."""
+    """Trains a new global head on existing, frozen experts and fusion module."""
 
     kind: Literal["head"]
 
     @model_validator(mode="after")
-    def _named(self) -> HeadJob:
+    def _check_sources(self) -> HeadJob:
         self._require(*(f"experts.{k}" for k in range(len(self.experts))), "fusion")
         if self.training.components.head.frozen:
             raise ValueError("training.components.head is frozen: there is nothing to train")
@@ -113,12 +113,12 @@ class HeadJob(_Assembled):
 
 
 class EvaluateJob(_Assembled):
-    """Evaluates named components on the test set; trains nothing."""
+    """Evaluates existing components on the test set without training."""
 
     kind: Literal["evaluate"]
 
     @model_validator(mode="after")
-    def _named(self) -> EvaluateJob:
+    def _check_sources(self) -> EvaluateJob:
         self._require(*(f"experts.{k}" for k in range(len(self.experts))), "fusion", "head")
         return self
 

@@ -1,4 +1,4 @@
-"""From what a person wrote to a specification, or to errors that say what to change."""
+"""Parses a specification, and reports mistakes as errors that say what to change."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _INDEX = re.compile(r"[0-9]{1,4}")
 
 @dataclass(frozen=True)
 class FieldError:
-    """One mistake: where, what is wrong and, cut short, what was given."""
+    """One mistake: its location, a message and the given value, truncated."""
 
     loc: tuple[str | int, ...]
     msg: str
@@ -33,7 +33,7 @@ class FieldError:
 
 
 class SpecError(ValueError):
-    """A specification that cannot be used; `errors` has one entry a mistake."""
+    """An invalid specification; `errors` has one entry per mistake."""
 
     def __init__(self, errors: Sequence[FieldError]) -> None:
         self.errors = tuple(errors)
@@ -41,7 +41,7 @@ class SpecError(ValueError):
 
 
 def parse_spec(data: object) -> JobSpec:
-    """A job specification from plain data (dicts, lists, strings, numbers); raises SpecError."""
+    """Parses a job specification from plain data (dicts, lists, strings, numbers); raises SpecError."""
     if not isinstance(data, Mapping):
         raise SpecError([FieldError((), f"must be an object with a kind ({', '.join(KINDS)})", _short(data))])
     kind = data.get("kind")
@@ -53,14 +53,14 @@ def parse_spec(data: object) -> JobSpec:
     except (TypeError, ValueError, RecursionError) as error:
         raise SpecError([FieldError((), f"must be plain JSON data: {error}", "")]) from None
     try:
-        # By way of JSON, in which a strict model takes a list for a tuple but still no "3" for a 3.
+        # From JSON, a strict model accepts a list for a tuple but still refuses "3" for 3.
         return KINDS[kind].model_validate_json(text)
     except ValidationError as error:
         raise SpecError(_field_errors(error)) from None
 
 
 def parse_text(text: str | bytes, overrides: Sequence[str] = ()) -> JobSpec:
-    """A job specification from JSON or YAML text, with overrides such as `training.epochs=3`; raises SpecError."""
+    """Parses JSON or YAML text, with overrides such as `training.epochs=3`; raises SpecError."""
     data = read_mapping(text)
     for override in overrides:
         apply_override(data, override)
@@ -68,12 +68,12 @@ def parse_text(text: str | bytes, overrides: Sequence[str] = ()) -> JobSpec:
 
 
 def read_mapping(text: str | bytes) -> dict[str, Any]:
-    """The mapping that JSON or YAML text holds; raises SpecError."""
+    """Reads JSON or YAML text that holds a mapping; raises SpecError."""
     if len(text) > MAX_BYTES:
-        raise SpecError([FieldError((), f"is {len(text):,} bytes long, {MAX_BYTES:,} are allowed", "")])
+        raise SpecError([FieldError((), f"is {len(text):,} bytes long; at most {MAX_BYTES:,} are allowed", "")])
     try:
         data = yaml.load(text.decode() if isinstance(text, bytes) else text, Loader=_PlainLoader)
-    except Exception as error:  # what YAML's constructors raise on odd values is not one family
+    except Exception as error:  # YAML's constructors raise many types of errors
         raise SpecError([FieldError((), f"is neither JSON nor YAML: {_one_line(error)}", "")]) from None
     if not isinstance(data, dict):
         raise SpecError([FieldError((), "must be an object such as {kind: fusion, ..}", _short(data))])
@@ -81,7 +81,7 @@ def read_mapping(text: str | bytes) -> dict[str, Any]:
 
 
 class _PlainLoader(yaml.SafeLoader):
-    """YAML without aliases, which can make a small text unfold into a huge one, and without deep nesting."""
+    """YAML without deep nesting and without aliases, by which a small text can expand into a huge one."""
 
     depth = 0
 
@@ -103,12 +103,12 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 reads 2024-01-01 as a date; a specification has none.
+# YAML 1.1 reads 2024-01-01 as a date; specifications contain no dates.
 _PlainLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
     for first, resolvers in _PlainLoader.yaml_implicit_resolvers.items()
 }
-# YAML 1.1 reads 1e-4 as a string; people mean the number.
+# YAML 1.1 reads 1e-4 as a string; users mean the number.
 _PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
     re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
@@ -117,13 +117,13 @@ _PlainLoader.add_implicit_resolver(
 
 
 def apply_override(data: dict[str, Any], override: str) -> None:
-    """Sets one value of a specification, given as `training.epochs=3`; raises SpecError."""
+    """Applies an override such as `training.epochs=3`; raises SpecError."""
     path, equals, text = override.partition("=")
     if not equals or not path:
-        raise SpecError([FieldError(("--set",), "give it as path=value, such as training.epochs=3", _short(override))])
+        raise SpecError([FieldError(("--set",), "write path=value, for example training.epochs=3", _short(override))])
     try:
         value = yaml.load(text, Loader=_PlainLoader)
-    except Exception as error:  # as above
+    except Exception as error:  # as in read_mapping
         raise SpecError([FieldError(("--set", path), f"cannot be read: {_one_line(error)}", _short(text))]) from None
     set_value(data, path, value)
 
@@ -131,7 +131,7 @@ def apply_override(data: dict[str, Any], override: str) -> None:
 def set_value(data: dict[str, Any], path: str, value: Any, *, given_in: str = "--set") -> None:
     """Sets one value of a specification by its path, such as `experts.0.arch`; raises SpecError.
 
-    What a path needs on its way and is not there is made; whether there is such a field is seen when it is parsed.
+    Missing objects along the path are created; parsing later refuses fields that do not exist.
     """
     *parents, last = path.split(".")
     place: Any = data
@@ -147,7 +147,9 @@ def set_value(data: dict[str, Any], path: str, value: Any, *, given_in: str = "-
     elif isinstance(place, dict):
         place[last] = value
     else:
-        raise SpecError([FieldError((given_in, path), f"there is nothing at {last!r} to set a value in", "")])
+        raise SpecError(
+            [FieldError((given_in, path), f"{last!r} is not a field of an object or an existing list entry", "")]
+        )
 
 
 def _one_line(error: Exception) -> str:
@@ -162,12 +164,12 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _field_errors(error: ValidationError) -> list[FieldError]:
-    entries = error.errors(include_url=False)
-    # Where a value may be of several kinds, what is wrong deeper in it says more than that it is not of another kind.
-    found = [_field_error(entry) for entry in entries]
-    deep = [entry for entry in found if not any(_within(other.loc, entry.loc) for other in found)]
-    return deep or found
+def _field_errors(failure: ValidationError) -> list[FieldError]:
+    entries = failure.errors(include_url=False)
+    # For a union, Pydantic reports each branch; the deepest location belongs to the branch that was meant.
+    errors = [_field_error(entry) for entry in entries]
+    deepest = [error for error in errors if not any(_within(other.loc, error.loc) for other in errors)]
+    return deepest or errors
 
 
 def _within(inner: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
@@ -175,7 +177,7 @@ def _within(inner: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
 
 
 def _field_error(entry: Any) -> FieldError:
-    # A union adds the name of the branch it tried to the location; a person knows fields only.
+    # A union adds the name of the branch to the location; users know only fields.
     loc = tuple(part for part in entry["loc"] if isinstance(part, int) or not _is_branch(part))
     whole = entry["type"] in ("missing", "value_error") and isinstance(entry["input"], dict)
     given = "" if whole or entry["type"] == "extra_forbidden" else _short(entry["input"])

@@ -1,4 +1,4 @@
-"""Fills in what a specification leaves to its preset, its fusion type or its architecture. Needs no torch."""
+"""Completes a specification with the values of its preset, fusion type and architecture. Needs no torch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from core.spec.catalogue import FUSION_TYPES, expert_recipe
-from core.spec.dataset import DatasetSpec
+from core.spec.dataset import SPLIT_VERSION, DatasetSpec
 from core.spec.jobs import AssembledJob, ExpertJob, HeadJob, JobSpec
 from core.spec.models import ExpertSpec, FusionSpec, HeadSpec
 from core.spec.recipes import HEAD_DROPOUT, PRESETS, ExpertRecipe, FusionRecipe, preset_dropout
@@ -21,11 +21,10 @@ P = TypeVar("P", bound=BaseModel)
 
 
 def resolve(spec: JobSpec) -> JobSpec:
-    """The specification with every value filled in that can be known without building the model.
+    """Fills in every value that can be known without building the model. Idempotent.
 
-    What depends on the fused dimension (the learning rates that were not given), on the data set (the augmentation)
-    or on a component's file (an `arch` or fusion `type` left to `from`) stays null here; the plan resolves it.
-    Resolving twice changes nothing.
+    Values that depend on the fused dimension (learning rates that were not given), on the dataset (the augmentation)
+    or on a component's file (an `arch` or fusion `type` that `from` determines) stay null; the plan resolves them.
     """
     resolved: JobSpec
     if isinstance(spec, ExpertJob):
@@ -49,22 +48,23 @@ def resolve(spec: JobSpec) -> JobSpec:
 
 
 def _replaced(model: P, **values: Any) -> P:
-    """A copy with other values. `model_copy` validates nothing: every value here comes from validated parts."""
+    """A copy with other values. `model_copy` does not validate; all values come from validated models."""
     return model.model_copy(update=values)
 
 
 def _filled(model: P, **values: Any) -> P:
-    """A copy in which fields that are null take the value given here."""
-    return _replaced(model, **{name: value for name, value in values.items() if _open(getattr(model, name))})
+    """A copy in which null fields, and fields that are models themselves, take the given values."""
+    return _replaced(model, **{name: value for name, value in values.items() if _is_unset(getattr(model, name))})
 
 
-def _open(value: object) -> bool:
+def _is_unset(value: object) -> bool:
     return value is None or isinstance(value, BaseModel)
 
 
 def _dataset(dataset: DatasetSpec) -> DatasetSpec:
     split = dataset.split
-    return _replaced(dataset, split=_filled(split, holdout=0.0 if split.regime == "full" else HOLDOUT))
+    holdout = 0.0 if split.regime == "full" else HOLDOUT
+    return _replaced(dataset, split=_filled(split, holdout=holdout, version=SPLIT_VERSION))
 
 
 def _fusion(spec: AssembledJob) -> FusionSpec:
@@ -117,9 +117,20 @@ def _joint_training(spec: AssembledJob, fusion: FusionSpec) -> Training:
     loss = _filled(training.loss, distillation_weight=preset.distillation_weight, label_smoothing=smoothing)
     return _replaced(
         _filled(training, epochs=EPOCHS, batch_size=BATCH_SIZE, clip_norm=preset.clip_norm),
-        components=Components(**policies),
+        components=Components(**policies, expert_heads=_expert_heads(training, policies["experts"])),
         loss=loss,
     )
+
+
+def _expert_heads(training: Training, experts: ComponentPolicy) -> ComponentPolicy | None:
+    """The given policy of new heads, completed by that of the experts; its learning rate follows the head's later."""
+    given = training.components.expert_heads
+    if given is None:
+        return None
+    defaults = experts.model_dump(exclude={"lr", "frozen", "schedule"}) | {
+        "schedule": given.schedule or experts.schedule
+    }
+    return _with_schedule(_filled(given, **defaults))
 
 
 def _expert_training(spec: ExpertJob) -> Training:
@@ -146,14 +157,14 @@ def _expert_training(spec: ExpertJob) -> Training:
 
 
 def _with_schedule(policy: ComponentPolicy) -> ComponentPolicy:
-    """The policy with a schedule given by name written out."""
+    """The policy with a schedule that is given by name as a Schedule."""
     if isinstance(policy.schedule, str):
         return _replaced(policy, schedule=Schedule(type=policy.schedule))
     return policy
 
 
 def defaulted(spec: BaseModel, prefix: str = "") -> list[str]:
-    """The paths of the specification's fields that were not given, such as `training.epochs`, in order."""
+    """The paths of fields that were not given, such as `training.epochs`, in order."""
     paths: list[str] = []
     for name, field in type(spec).model_fields.items():
         path = prefix + (field.alias or name)

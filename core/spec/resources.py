@@ -1,4 +1,4 @@
-"""Where a job runs and what it may use; and who is told about it."""
+"""The resources that a job uses, and the trackers it reports to."""
 
 from __future__ import annotations
 
@@ -6,26 +6,26 @@ from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints
 
-from core.spec.fields import GRES, SpecModel, Word
+from core.spec.fields import GRES, SafeName, SpecModel
 
 Gres = Annotated[str, StringConstraints(pattern=GRES)]
 
 
 class SlurmResources(SpecModel):
-    """What is asked of Slurm beyond the common resources; every value is a plain word."""
+    """Options of sbatch beyond the common resources."""
 
-    partition: Word | None = None
-    account: Word | None = None
-    qos: Word | None = None
-    constraint: Word | None = None
+    partition: SafeName | None = None
+    account: SafeName | None = None
+    qos: SafeName | None = None
+    constraint: SafeName | None = None
     gres: Gres | None = None
-    exclude: Annotated[tuple[Word, ...], Field(strict=False, max_length=256)] = ()
+    exclude: Annotated[tuple[SafeName, ...], Field(strict=False, max_length=256)] = ()
 
 
 class Resources(SpecModel):
-    """`cpus` is the number of threads training uses wherever it runs, so that one spec gives one result.
+    """`cpus` is the number of threads that training uses on every executor, so that a specification has one result.
 
-    `gpus` null means one where there is one. Memory is in GiB, the time limit in minutes.
+    `gpus` null means one GPU where there is one. `memory_gb` is in GiB, `time_limit_min` in minutes.
     """
 
     executor: Literal["local", "slurm"] = "local"
@@ -41,11 +41,11 @@ class Wandb(SpecModel):
     """Weights & Biases: `offline` writes to the run directory and needs no network."""
 
     mode: Literal["disabled", "offline", "online"] = "disabled"
-    project: Word | None = None
-    entity: Word | None = None
+    project: SafeName | None = None
+    entity: SafeName | None = None
 
 
 class Tracking(SpecModel):
-    """Trackers beside the event log."""
+    """Trackers in addition to the event log."""
 
     wandb: Wandb = Wandb()

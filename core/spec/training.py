@@ -7,34 +7,43 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from core.spec.augmentation import AugmentationOverride
-from core.spec.fields import Count, Fraction, NonNegative, Positive, Seed, SpecModel
+from core.spec.fields import Count, Fraction, NonNegative, Positive, Seed, SpecModel, accept_old_name
 
 Preset = Literal["readme", "as_run", "as_run_non_iid"]
 Optimizer = Literal["adamw", "sgd"]
 ScheduleType = Literal["constant", "CosineAnnealingLR", "CosineAnnealingWarmRestarts"]
 ComponentName = Literal["experts", "fusion", "head"]
 COMPONENT_NAMES: tuple[ComponentName, ...] = ("experts", "fusion", "head")
+# Optimizer groups: one per component, and one for experts' heads that the joint phase replaces.
+GroupName = Literal["experts", "fusion", "head", "expert_heads"]
 
 
 class Schedule(SpecModel):
-    """A learning-rate schedule, stepped once an epoch; times are in epochs, `eta_min` is a fraction of the base rate.
+    """A learning-rate schedule, advanced once per epoch. Times are in epochs.
 
-    `t_max` (CosineAnnealingLR) is `epochs` unless given; `t_0` (CosineAnnealingWarmRestarts, arXiv:1608.03983) is
-    `max(1, epochs // 4)` unless given.
+    The lowest rate of a cosine is `min_lr_factor` times the base rate (`eta_min` is accepted as its old name). `t_max`
+    (CosineAnnealingLR) defaults to `epochs`, `t_0` (CosineAnnealingWarmRestarts, arXiv:1608.03983) to
+    `max(1, epochs // 4)`.
     """
 
     type: ScheduleType = "constant"
     t_max: Count | None = None
     t_0: Count | None = None
     t_mult: Annotated[int, Field(ge=1, le=100)] = 2
-    eta_min: Fraction = 0.1
+    min_lr_factor: Fraction = 0.1
+
+    @model_validator(mode="before")
+    @classmethod
+    def _accept_eta_min(cls, data: Any) -> Any:
+        return accept_old_name(data, "eta_min", "min_lr_factor")
 
 
 class ComponentPolicy(SpecModel):
     """The optimizer group of one component; null means the preset's value.
 
     `clip_norm` bounds the norm of the component's gradient (0: no clipping). With `accumulation_steps` n its optimizer
-    steps every n-th batch on the mean of the n gradients. `frozen` keeps weights and normalisation statistics still.
+    steps every n-th batch on the mean of the n gradients. A `frozen` component changes neither weights nor
+    normalisation statistics.
     """
 
     lr: Positive | None = None
@@ -47,17 +56,28 @@ class ComponentPolicy(SpecModel):
 
 
 class Components(SpecModel):
-    """One policy a component: experts with their own heads, fusion module with its adapters, global head."""
+    """The policy of every component: experts with their heads, fusion module with its adapters, global head.
+
+    `expert_heads` is for heads that the joint phase replaces, because the expert was trained on other classes. They
+    start untrained, so their default learning rate is the global head's; everything else defaults to the experts'.
+    """
 
     experts: ComponentPolicy = ComponentPolicy()
     fusion: ComponentPolicy = ComponentPolicy()
     head: ComponentPolicy = ComponentPolicy()
+    expert_heads: ComponentPolicy | None = None
+
+    @model_validator(mode="after")
+    def _check_new_heads_train(self) -> Components:
+        if self.expert_heads is not None and self.expert_heads.frozen:
+            raise ValueError("expert_heads cannot be frozen: new heads start untrained; freeze experts to keep theirs")
+        return self
 
 
 class Loss(SpecModel):
-    """L = CE(fused) + lambda_individual * reduce_k CE(expert k) + distillation_weight * KD; null means by preset.
+    """L = CE(fused) + lambda_individual * reduce_k CE(expert k) + distillation_weight * KD.
 
-    `alpha` is accepted for `lambda_individual`.
+    Null means the preset's value. `alpha` is accepted as another name for `lambda_individual`.
     """
 
     lambda_individual: NonNegative = 1.0
@@ -68,20 +88,17 @@ class Loss(SpecModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _alpha(cls, data: Any) -> Any:
-        if not isinstance(data, dict) or "alpha" not in data:
-            return data
-        if "lambda_individual" in data:
-            raise ValueError("alpha is another name for lambda_individual: give one of them")
-        return {("lambda_individual" if key == "alpha" else key): value for key, value in data.items()}
+    def _accept_alpha(cls, data: Any) -> Any:
+        return accept_old_name(data, "alpha", "lambda_individual")
 
 
 class Training(SpecModel):
-    """How long, how large, how precise, and by which preset.
+    """Length, batch size, precision, preset, loss, component policies and augmentation.
 
-    `clip_norm` is one bound for the norm of all gradients together, beside the components' own (0: none). `precision`
-    `auto` is bfloat16 autocast where the hardware has it. `compile` null means on CUDA only. `select_on: "test"` exists
-    only to reproduce runs that chose their checkpoint on the test set.
+    `clip_norm` bounds the norm of all gradients together, in addition to the components' own bounds (0: none).
+    `precision` `auto` is bfloat16 autocast where the hardware supports it; an evaluate job then uses the precision of
+    the run that it measures. `compile` null means only on CUDA. `select_on: "test"` exists only to reproduce runs that
+    selected their checkpoint on the test set.
     """
 
     preset: Preset = "readme"
@@ -99,7 +116,7 @@ class Training(SpecModel):
 
 
 class Checkpointing(SpecModel):
-    """A checkpoint every `every_epochs` epochs (and every `every_steps` steps if given); the newest `keep` stay."""
+    """A checkpoint every `every_epochs` epochs (and every `every_steps` steps if given); the newest `keep` are kept."""
 
     every_epochs: Count = 1
     every_steps: Count | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,16 @@ from torch import Tensor
 from core.components import link_component, read_component_manifest, save_component
 from core.run.durable import DamagedFileError
 
-GLOBAL = ("fusion", "head", "complete")
+# Saved together, from the best fused epoch.
+FUSED_COMPONENTS = ("fusion", "head", "complete")
+_WORST = (-math.inf, -math.inf)
 
 
 class BestComponents:
-    """Saves a component when its accuracy is better than that of the one on disk, or as good with a smaller loss.
+    """Saves a component if its accuracy is higher than that of the saved one, or equal with a smaller loss.
 
-    What is on disk is the only memory, so files and record cannot disagree after a crash. `fusion`, `head` and
-    `complete` belong to one epoch: where they do not (a crash came between their files) the worst of them is what
-    must be beaten.
+    The only memory is on disk, so that files and record agree after a crash. `fusion`, `head` and `complete` are from
+    one epoch; if a crash interrupted writing them, the worst of the three has to be beaten.
     """
 
     def __init__(
@@ -29,21 +31,22 @@ class BestComponents:
         self._configs = configs
         self._on_save = on_save
 
-    def offers(
+    def updates(
         self, state: Mapping[str, Tensor], metrics: Mapping[str, float], *, epoch: int, step: int
     ) -> list[Callable[[], None]]:
-        """The writes that an evaluated epoch calls for; `state` is a snapshot of the whole model on the CPU.
+        """The writes for an evaluated epoch; `state` is a snapshot of the whole model on the CPU.
 
-        `metrics` has `accuracy_expert_<k>` and, for a dual-path model, `accuracy_fused`.
+        `metrics` has `accuracy_expert_<k>` and, for a dual-path model, `accuracy_fused`. A component whose accuracy is
+        absent or not finite is not saved.
         """
         writes: list[Callable[[], None]] = []
-        for names, key in self._groups():
-            if _rank(metrics, key) > min(self._recorded(name) for name in names):
+        for names, key in self._selection_keys():
+            if _rank(metrics, key) > min(self._saved_rank(name) for name in names):
                 writes += [self._write(name, state, metrics, key, epoch, step) for name in names]
         return writes
 
     def relink(self) -> None:
-        """After a crash: gives files their well-known names again where a crash came in between."""
+        """Restores the well-known names of files after a crash that interrupted saving."""
         for name in self._configs:
             try:
                 manifest = read_component_manifest(self._folder, name)
@@ -52,16 +55,17 @@ class BestComponents:
             if manifest:
                 link_component(self._folder, manifest)
 
-    def _groups(self) -> list[tuple[tuple[str, ...], str]]:
-        groups = [((name,), f"accuracy_{name}") for name in self._configs if name not in GLOBAL]
-        return groups + ([(GLOBAL, "accuracy_fused")] if "complete" in self._configs else [])
+    def _selection_keys(self) -> list[tuple[tuple[str, ...], str]]:
+        """Components that are saved together, and the metric that selects their epoch."""
+        keys = [((name,), f"accuracy_{name}") for name in self._configs if name not in FUSED_COMPONENTS]
+        return keys + ([(FUSED_COMPONENTS, "accuracy_fused")] if "complete" in self._configs else [])
 
-    def _recorded(self, name: str) -> tuple[float, float]:
+    def _saved_rank(self, name: str) -> tuple[float, float]:
         try:
             manifest = read_component_manifest(self._folder, name)
         except DamagedFileError:
             manifest = None
-        return _rank(manifest["metrics"], manifest["selected_by"]) if manifest else (-1.0, 0.0)
+        return _rank(manifest["metrics"], manifest["selected_by"]) if manifest else _WORST
 
     def _write(
         self, name: str, state: Mapping[str, Tensor], metrics: Mapping[str, float], key: str, epoch: int, step: int
@@ -83,5 +87,9 @@ class BestComponents:
 
 
 def _rank(metrics: Mapping[str, float], key: str) -> tuple[float, float]:
-    """What makes one epoch better than another: few validation images give many equal accuracies."""
-    return metrics[key], -metrics.get(key.replace("accuracy_", "loss_"), 0.0)
+    """Accuracy, then negative loss: few validation images give many equal accuracies. Not finite ranks last."""
+    accuracy = metrics.get(key, math.nan)
+    loss = metrics.get(key.replace("accuracy_", "loss_"), 0.0)
+    if not math.isfinite(accuracy):
+        return _WORST
+    return accuracy, -loss if math.isfinite(loss) else -math.inf

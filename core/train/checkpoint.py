@@ -1,7 +1,7 @@
-"""Checkpoints of a run: one folder each, the newest whole one is found again after any crash.
+"""Checkpoints of a run: one folder each. After any crash, the newest intact one is found again.
 
 `checkpoints/step-000000123/state.pth` holds tensors and plain values (loadable with `weights_only=True`);
-`manifest.json` beside it is written last and carries the SHA-256.
+`manifest.json` beside it is written last and holds the SHA-256.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PREFIX = "step-"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A checkpoint read back and verified: optimizer steps done, epochs finished, and the state that was saved."""
+    """A verified checkpoint: the number of steps and epochs that are done, and the saved state."""
 
     path: Path
     step: int
@@ -39,7 +39,7 @@ class Checkpoint:
 
 
 def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: int, keep: int) -> Path:
-    """Writes a checkpoint, then removes all but the newest `keep`; one of the same step is replaced."""
+    """Writes a checkpoint, then removes all but the newest `keep`. Replaces one of the same step."""
     final = folder / f"{_PREFIX}{step:09d}"
     draft = folder / f".{final.name}.{os.getpid()}.tmp"
     folder.mkdir(parents=True, exist_ok=True)
@@ -71,13 +71,15 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: in
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Reads one checkpoint's folder onto the CPU; raises DamagedFileError."""
+    """Loads a checkpoint onto the CPU and verifies it; raises DamagedFileError."""
     try:
         manifest = read_manifest(path / "manifest.json")
     except OSError as error:
         raise DamagedFileError(path / "manifest.json", f"cannot be read ({error.strerror})") from None
     if manifest.get("format") != FORMAT:
-        raise DamagedFileError(path, f"has checkpoint format {manifest.get('format')}, this version reads {FORMAT}")
+        raise DamagedFileError(
+            path, f"has checkpoint format {manifest.get('format')}; this version reads format {FORMAT}"
+        )
     file = path / "state.pth"
     verify_file(file, sha256=manifest["sha256"], size_bytes=manifest["bytes"])
     state = torch.load(file, map_location="cpu", weights_only=True)
@@ -85,7 +87,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
 
 
 def load_newest(folder: Path, on_damage: Callable[[DamagedFileError], object]) -> Checkpoint | None:
-    """The newest checkpoint that is whole, or None; every damaged one on the way is reported to `on_damage`."""
+    """The newest intact checkpoint, or None; `on_damage` is called for every damaged newer one."""
     for path in _newest_first(folder):
         try:
             return load_checkpoint(path)
@@ -95,7 +97,7 @@ def load_newest(folder: Path, on_damage: Callable[[DamagedFileError], object]) -
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether there is a checkpoint, whole or not."""
+    """Whether there is a checkpoint, intact or not."""
     return bool(_newest_first(folder))
 
 

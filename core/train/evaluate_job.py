@@ -1,4 +1,4 @@
-"""Evaluation jobs: named components put together and measured on the test set, nothing trained."""
+"""Evaluate jobs: existing components are assembled and measured on the test set, without training."""
 
 from __future__ import annotations
 
@@ -7,56 +7,60 @@ from pathlib import Path
 
 from core.augment import normalize
 from core.data.job_data import load_job_data, test_batches
-from core.model.assemble import build_model, load_sources, load_weights
+from core.model.assemble import build_model, complete_spec, load_sources, load_weights
+from core.plan.data_size import count_images
 from core.plan.plan import make_plan
+from core.plan.precision import with_measured_precision
 from core.reporting.protocol import NullReporter, Reporter
 from core.runtime import start_runtime, stop_runtime
 from core.spec import EvaluateJob
 from core.train.evaluate import evaluate
-from core.train.finish import Result, finished, on_test, read_result, write_result
-from core.train.identity import keep_spec
+from core.train.identity import keep_spec, with_split_of_run
+from core.train.result import Result, has_result, read_result, with_test_prefix, write_result
 
 
 def evaluate_job(
     spec: EvaluateJob, run_dir: Path, *, reporter: Reporter, data_roots: Sequence[Path], device: str | None = None
 ) -> Result:
-    """Measures the components that a specification names; raises ValueError (ComponentError) where they do not fit.
+    """Measures the components that a specification names.
 
-    The mean and deviation by which images are normalised are those that the first expert was trained with.
+    Images are normalised with mean and deviation of the first expert's training data, and precision `auto` is that of
+    the run that trained the components. Raises ValueError (ComponentError) where the components do not fit.
     """
-    runtime = start_runtime(spec, device)
+    sources = load_sources(spec)
+    complete = with_measured_precision(complete_spec(with_split_of_run(spec, run_dir), sources), sources)
+    assert isinstance(complete, EvaluateJob)
+    runtime = start_runtime(complete, device)
     reporter = reporter if runtime.is_main else NullReporter()
     try:
-        sources = load_sources(spec)
-        plan = make_plan(spec, data_roots, sources, activations=False)
-        if finished(run_dir):
-            keep_spec(plan.spec, sources, run_dir)
+        if has_result(run_dir):
+            keep_spec(complete, sources, run_dir)
             return read_result(run_dir)
-        phase = load_job_data(plan.spec, data_roots)
+        data = load_job_data(complete, data_roots)
+        plan = make_plan(complete, count_images(data), sources, activations=False)
         if runtime.is_main:
             keep_spec(plan.spec, sources, run_dir)
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": 0})
-        model = build_model(plan.spec, phase.shape)
-        load_weights(model, sources, phase.shape, keep_heads=True)
+        model = build_model(plan.spec, data.shape)
+        load_weights(model, sources, data.shape, keep_heads=True)
         model.to(runtime.device)
-        classes = [sources[f"experts.{k}"].config["classes"] for k in range(len(model.experts))]
-        trained_on = sources["experts.0"].config
+        first = sources["experts.0"].config
         measured = evaluate(
             model,
-            test_batches(phase.dataset, plan.spec, runtime).epoch(0),
-            lambda images: normalize(images, trained_on["mean"], trained_on["std"]),
+            test_batches(data.dataset, plan.spec, runtime).epoch(0),
+            lambda images: normalize(images, first["mean"], first["std"]),
             runtime,
-            num_classes=phase.shape.num_classes,
-            classes=classes,
+            num_classes=data.shape.num_classes,
+            classes=[sources[f"experts.{k}"].config["classes"] for k in range(len(model.experts))],
         )
         result = Result(
             "succeeded",
             0,
             0,
-            on_test(measured.metrics),
+            with_test_prefix(measured.metrics),
             measured.per_class,
-            on_test(measured.absent),
+            with_test_prefix(measured.absent),
         )
         if runtime.is_main:
             write_result(result, run_dir)

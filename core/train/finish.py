@@ -1,70 +1,31 @@
-"""The end of a run: the best snapshot measured once on the test set, and `result.json`, the witness of success."""
+"""The end of a training run: the best snapshot is measured once on the test set, and the result is written."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+
+from torch import Tensor
 
 from core.augment import normalize
 from core.components import load_component, read_component_manifest
+from core.data import Batches
 from core.data.job_data import JobData, test_batches
 from core.model.assemble import Sources, build_model, load_weights
 from core.model.model import MultiExpertModel
 from core.reporting.protocol import Reporter
-from core.run.durable import DamagedFileError, read_json, write_durably
+from core.run.durable import DamagedFileError
 from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
 from core.train.evaluate import evaluate
-
-V = TypeVar("V")
-
-
-@dataclass(frozen=True)
-class Result:
-    """How an attempt ended. `metrics` has what was measured, `absent` what was not and why."""
-
-    state: Literal["succeeded", "stopped"]
-    step: int
-    epoch: int
-    metrics: dict[str, float]
-    per_class: dict[str, list[float | None]] = field(default_factory=dict)
-    absent: dict[str, str] = field(default_factory=dict)
-    components: dict[str, dict[str, Any]] = field(default_factory=dict)
-
-
-def finished(run_dir: Path) -> bool:
-    """Whether a run directory holds the result of a run that succeeded."""
-    return (run_dir / "result.json").exists()
-
-
-def read_result(run_dir: Path) -> Result:
-    """The result of a run that succeeded."""
-    file = run_dir / "result.json"
-    try:
-        return Result(**read_json(file))
-    except TypeError:
-        raise DamagedFileError(file, "is not a result") from None
-
-
-def write_result(result: Result, run_dir: Path) -> None:
-    """Writes the witness of success."""
-    text = json.dumps(asdict(result), indent=1)
-    write_durably(run_dir / "result.json", lambda file: file.write_text(text))
-
-
-def on_test(values: Mapping[str, V]) -> dict[str, V]:
-    """Measures (or why they are absent) under the keys of the test set; the losses by path are for training alone."""
-    return {f"test/{key}": value for key, value in values.items() if not key.startswith("loss_")}
+from core.train.result import Result, with_test_prefix, write_result
 
 
 def finish(
     spec: JobSpec,
     run_dir: Path,
     model: MultiExpertModel,
-    phase: JobData,
+    data: JobData,
     sources: Sources,
     classes: Sequence[Sequence[int]],
     runtime: Runtime,
@@ -73,73 +34,78 @@ def finish(
     step: int,
     epoch: int,
 ) -> Result:
-    """Measures the best snapshot on test, beside the experts as they came, and writes the result.
+    """Measures the best snapshot and the experts before this job on the test set, and writes the result.
 
-    All measures are of one consistent snapshot: `complete`, or `expert_0` where an expert was trained alone.
+    All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job.
     """
-    dataset = phase.dataset
-    num_classes = len(dataset.class_names)
+    dataset = data.dataset
     folder = run_dir / "components"
     alone = isinstance(spec, ExpertJob)
     best = read_component_manifest(folder, "expert_0" if alone else "complete")
     if best is None:
-        raise DamagedFileError(folder, "has lost the best components of this run: train it anew in another folder")
+        raise DamagedFileError(folder, "has lost the best components of this run: train again in another run directory")
     component = load_component(folder / best["files"]["safetensors"]["file"])
     (model.experts[0] if alone else model).load_state_dict(component.state_dict)
     batches = test_batches(dataset, spec, runtime)
 
-    def prepare(images: Any) -> Any:
+    def prepare(images: Tensor) -> Tensor:
         return normalize(images, dataset.mean, dataset.std)
 
+    num_classes = len(dataset.class_names)
     after = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=classes)
-    metrics, absent = on_test(after.metrics), on_test(after.absent)
-    before, untrained = _before(spec, phase, sources, runtime, batches, prepare)
-    metrics |= before
-    absent |= untrained
-    names = (
-        ["expert_0"] if alone else [*(f"expert_{k}" for k in range(len(model.experts))), "fusion", "head", "complete"]
-    )
+    before, before_absent = _measure_before(spec, data, sources, runtime, batches, prepare)
+    names = [f"expert_{k}" for k in range(len(model.experts))] + ([] if alone else ["fusion", "head", "complete"])
     manifests = {name: read_component_manifest(folder, name) for name in names}
     result = Result(
         "succeeded",
         step,
         epoch,
-        metrics,
+        with_test_prefix(after.metrics) | before,
         after.per_class,
-        absent,
+        with_test_prefix(after.absent) | before_absent,
         {
-            name: {"epoch": found["epoch"], "files": found["files"], "content_sha256": found["content_sha256"]}
-            for name, found in manifests.items()
-            if found
+            name: {key: manifest[key] for key in ("epoch", "files", "content_sha256")}
+            for name, manifest in manifests.items()
+            if manifest
         },
     )
     if runtime.is_main:
         write_result(result, run_dir)
-    reporter.emit("metrics", {"step": step, "values": metrics})
+    reporter.emit("metrics", {"step": step, "values": result.metrics})
     reporter.emit("state", {"state": "succeeded", "step": step})
     return result
 
 
-def _before(
-    spec: JobSpec, phase: JobData, sources: Sources, runtime: Runtime, batches: Any, prepare: Any
+def _measure_before(
+    spec: JobSpec,
+    data: JobData,
+    sources: Sources,
+    runtime: Runtime,
+    batches: Batches,
+    prepare: Callable[[Tensor], Tensor],
 ) -> tuple[dict[str, float], dict[str, str]]:
-    """The accuracy of every expert as it was before this job, with the head it came with."""
+    """Test accuracy of every expert before this job, with its own head; and for which experts it is absent and why."""
     fields = ["expert"] if isinstance(spec, ExpertJob) else [f"experts.{k}" for k in range(len(spec.experts))]
-    named = {key: component for key, component in sources.items() if key in fields}
+    experts = {field: component for field, component in sources.items() if field in fields}
     absent = {
         f"test/accuracy_expert_{k}_before": "the expert started untrained"
-        for k, key in enumerate(fields)
-        if key not in named
+        for k, field in enumerate(fields)
+        if field not in experts
     }
-    if not named:
+    if not experts:
         return {}, absent
-    whole = build_model(spec, phase.shape)
-    load_weights(whole, named, phase.shape, keep_heads=True)
-    positions = [fields.index(key) for key in named]
+    whole = build_model(spec, data.shape)
+    load_weights(whole, experts, data.shape, keep_heads=True)
+    positions = [fields.index(field) for field in experts]
     model = MultiExpertModel([whole.expert(k) for k in positions]).to(runtime.device)
-    classes = [named[fields[k]].config["classes"] for k in positions]
-    num_classes = len(phase.dataset.class_names)
+    classes = [experts[fields[k]].config["classes"] for k in positions]
+    num_classes = len(data.dataset.class_names)
     measured = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=classes)
-    return {
-        f"test/accuracy_expert_{k}_before": measured.metrics[f"accuracy_expert_{i}"] for i, k in enumerate(positions)
-    }, absent
+    metrics: dict[str, float] = {}
+    for i, k in enumerate(positions):
+        key = f"test/accuracy_expert_{k}_before"
+        if f"expert_{i}" in measured.non_finite:
+            absent[key] = "the expert had outputs that are not finite"
+        else:
+            metrics[key] = measured.metrics[f"accuracy_expert_{i}"]
+    return metrics, absent

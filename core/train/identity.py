@@ -1,4 +1,4 @@
-"""A run directory belongs to one job: a run goes on only with the specification it began with."""
+"""A run directory belongs to one job: a run resumes only with the specification and components that it began with."""
 
 from __future__ import annotations
 
@@ -8,51 +8,69 @@ from typing import Any
 
 from core.model.assemble import Sources
 from core.run.durable import DamagedFileError, read_json, write_durably
-from core.spec import JobSpec
+from core.spec import JobSpec, SpecError, parse_stored
+from core.spec.neutral import resume_fields
 from core.train.checkpoint import has_checkpoint
-from core.train.finish import finished
+from core.train.result import has_result
 
-# What may change between attempts without changing what is computed.
-_FREE = ("name", "tags", "priority", "resources", "checkpoint", "max_attempts", "tracking")
+
+def with_split_of_run(spec: JobSpec, run_dir: Path) -> JobSpec:
+    """The specification with the split version of the run that began here, unless it gives one itself."""
+    if spec.dataset.split.version is not None or not _has_begun(run_dir):
+        return spec
+    version = _stored_spec(run_dir).dataset.split.version
+    split = spec.dataset.split.model_copy(update={"version": version})
+    return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"split": split})})
 
 
 def keep_spec(spec: JobSpec, sources: Sources, run_dir: Path) -> None:
-    """Writes the complete specification, and which components it starts from, into a run directory.
+    """Writes the complete specification and the digests of its components into a run directory.
 
-    Raises ValueError where a run of another specification, or from other components, has begun there.
+    Raises ValueError if a run with another specification, or with other components, has begun there.
     """
-    text = json.dumps(_content(spec), indent=1, sort_keys=True)
+    content = _content(spec)
     digests = {field: component.sha256 for field, component in sources.items()}
     path, sources_path = run_dir / "spec.json", run_dir / "sources.json"
-    if not path.exists() or not (finished(run_dir) or has_checkpoint(run_dir / "checkpoints")):
+    if not _has_begun(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         write_durably(sources_path, lambda file: file.write_text(json.dumps(digests, indent=1) + "\n"))
-        write_durably(path, lambda file: file.write_text(text + "\n"))
+        write_durably(path, lambda file: file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n"))
         return
-    kept = read_json(path)
-    if not isinstance(kept, dict):
-        raise DamagedFileError(path, "is not a specification")
-    began = _flat({key: value for key, value in kept.items() if key not in _FREE})
-    now = _flat({key: value for key, value in json.loads(text).items() if key not in _FREE})
+    began = _flatten(resume_fields(_content(_stored_spec(run_dir))))
+    now = _flatten(resume_fields(content))
     different = sorted(key for key in began.keys() | now.keys() if began.get(key) != now.get(key))
     if different:
         raise ValueError(
-            f"{run_dir} holds a run of another specification; it differs in {', '.join(different[:5])}. "
-            "Use another run directory, or the specification that this one began with"
+            f"{run_dir} holds a run of another specification, which differs in {', '.join(different[:5])}. "
+            "Use another run directory, or the specification that this run began with"
         )
     replaced = sorted(field for field, digest in read_json(sources_path).items() if digests.get(field) != digest)
     if replaced:
         raise ValueError(
-            f"{run_dir} began from another component than {', '.join(replaced)} names now: the file has been replaced. "
-            "Use another run directory, or put it back"
+            f"{run_dir} began with another component for {', '.join(replaced)}: the file has been replaced. "
+            "Use another run directory, or restore the file"
         )
+
+
+def _has_begun(run_dir: Path) -> bool:
+    return (run_dir / "spec.json").exists() and (has_result(run_dir) or has_checkpoint(run_dir / "checkpoints"))
+
+
+def _stored_spec(run_dir: Path) -> JobSpec:
+    path = run_dir / "spec.json"
+    content = read_json(path)
+    try:
+        return parse_stored(content)
+    except SpecError as error:
+        raise DamagedFileError(path, f"is not a specification of this version ({error})") from None
 
 
 def _content(spec: JobSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json", by_alias=True)
 
 
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+def _flatten(value: Any, prefix: str = "") -> dict[str, Any]:
+    """The leaves of nested JSON data by path, such as `training.epochs`."""
     if isinstance(value, dict):
         items = value.items()
     elif isinstance(value, list):
@@ -61,5 +79,5 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
         return {prefix: value}
     flat: dict[str, Any] = {}
     for key, item in items:
-        flat |= _flat(item, f"{prefix}.{key}" if prefix else key)
+        flat |= _flatten(item, f"{prefix}.{key}" if prefix else key)
     return flat

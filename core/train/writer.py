@@ -1,4 +1,4 @@
-"""Writes files behind the back of training: one at a time, in the order they were asked for."""
+"""Writes files on a background thread, one at a time, in the order of submission."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from torch import Tensor
 
 
 class Writer:
-    """Runs writes on one thread, and keeps the memory that they write from.
+    """Runs writes on one thread and owns the memory that they write from.
 
-    What a write raises is raised by the next call, so that no failure passes unseen.
+    An error in a write is raised by the next call, so that no failure goes unnoticed.
     """
 
     def __init__(self) -> None:
@@ -22,43 +22,45 @@ class Writer:
         self._snapshot: Any = None
 
     def snapshot(self, state: Mapping[str, Any]) -> Any:
-        """A copy of nested state on the CPU, once earlier writes are done; good until the next one is taken.
+        """Copies nested state to the CPU after earlier writes are done; valid until the next snapshot.
 
-        Strides are kept. So is the memory from one to the next: to get new memory takes longer than to fill it.
+        Strides are preserved. Memory is reused between snapshots: allocating it takes longer than filling it.
         """
         self.flush()
         self._snapshot = _copy(state, self._snapshot)
         return self._snapshot
 
     def submit(self, *writes: Callable[[], object]) -> None:
-        """Starts writes, once earlier ones are done."""
+        """Starts writes after earlier ones are done."""
         self.flush()
         self._pending = [self._pool.submit(write) for write in writes]
 
     def flush(self) -> None:
-        """Waits until everything is on disk."""
+        """Waits until all writes are done."""
         pending, self._pending = self._pending, []
         for future in pending:
             future.result()
 
     def close(self) -> None:
-        """Ends the thread, after what it has begun."""
+        """Finishes the current write and ends the thread."""
         self._pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _copy(value: Any, kept: Any) -> Any:
+def _copy(value: Any, previous: Any) -> Any:
+    """A copy of nested state that reuses the memory of the previous copy where it fits."""
     if isinstance(value, Tensor):
-        if not (isinstance(kept, Tensor) and _alike(kept, value)):
-            kept = torch.empty_like(value, device="cpu")
-        return kept.copy_(value.detach())
+        if not (isinstance(previous, Tensor) and _same_layout(previous, value)):
+            previous = torch.empty_like(value, device="cpu")
+        return previous.copy_(value.detach())
     if isinstance(value, Mapping):
-        memory = kept if isinstance(kept, dict) else {}
+        memory = previous if isinstance(previous, dict) else {}
         return {key: _copy(item, memory.get(key)) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        places = kept if isinstance(kept, list | tuple) and len(kept) == len(value) else [None] * len(value)
-        return type(value)(_copy(item, place) for item, place in zip(value, places, strict=True))
+        reusable = isinstance(previous, list | tuple) and len(previous) == len(value)
+        memories = previous if reusable else [None] * len(value)
+        return type(value)(_copy(item, memory) for item, memory in zip(value, memories, strict=True))
     return value
 
 
-def _alike(one: Tensor, other: Tensor) -> bool:
-    return one.dtype == other.dtype and one.shape == other.shape and one.stride() == other.stride()
+def _same_layout(left: Tensor, right: Tensor) -> bool:
+    return left.dtype == right.dtype and left.shape == right.shape and left.stride() == right.stride()

@@ -12,8 +12,10 @@ from core.data import DataShape
 from core.losses import DualPathLoss
 from core.model.assemble import build_model
 from core.model.model import MultiExpertModel, Outputs
+from core.plan.data_size import find_data_size
+from core.plan.optimizer_groups import optimizer_groups
 from core.plan.plan import make_plan
-from core.policies import ComponentOptimizers, resolve_rates
+from core.policies import ComponentOptimizers
 from core.runtime import Runtime
 from core.spec import FusionJob, parse_spec, resolve
 
@@ -55,12 +57,8 @@ def batch(size: int, device: torch.device) -> tuple[Tensor, Tensor]:
 def own_step(spec: FusionJob, runtime: Runtime, images: Tensor, labels: Tensor, *, compiled: bool = False) -> Step:
     """Forward, dual-path loss, backward and every component's update: `core.train.fit` without data and reports."""
     model = joint_model(spec, runtime.device).to(memory_format=torch.channels_last).train()
-    plan = make_plan(spec, [], {}, activations=False)
-    parameters = {name: list(module.parameters()) for name, module in model.components().items()}
-    policies = {name: getattr(spec.training.components, name) for name in parameters}
-    updates = ComponentOptimizers(
-        parameters, policies, resolve_rates(plan.spec, plan.input_dim), epochs=1, clip_norm=0.0
-    )
+    plan = make_plan(spec, find_data_size(spec, []), {}, activations=False)
+    updates = ComponentOptimizers(optimizer_groups(model, ()), plan.policies, plan.rates, epochs=1, clip_norm=0.0)
     criterion = DualPathLoss.from_spec(spec.training.loss)
     forward = runtime.prepare(model, compiled=compiled)
     inputs = runtime.format(images)

@@ -8,8 +8,8 @@ from typing import Any
 from core.reporting.event_log import EventLog, read_events
 from core.reporting.protocol import NullReporter
 from core.spec import JobSpec, parse_spec
-from core.train.finish import Result
 from core.train.fit import fit
+from core.train.result import Result
 
 SPLIT = {"regime": "class_shards", "num_shards": 4, "holdout": 0.4, "seed": 42}
 DIGITS = {"name": "digits", "split": SPLIT}

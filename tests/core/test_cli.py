@@ -62,7 +62,7 @@ def test_plan_reads_yaml_and_standard_input() -> None:
     assert json.loads(out)["parameters"]["expert_0"] == 11_220_132
 
 
-def test_train_goes_on_and_export_takes_apart(tmp_path: Path) -> None:
+def test_train_can_be_repeated_and_export_writes_every_format(tmp_path: Path) -> None:
     file = write(tmp_path, expert(epochs=1))
     code, out, said = call("train", file, "--run-dir", tmp_path / "run", "--device", "cpu")
     assert code == 0, said
@@ -144,7 +144,7 @@ BAD: list[tuple[Any, str]] = [
 
 @pytest.mark.parametrize(("given", "says"), BAD, ids=[says[:40] for _, says in BAD])
 @pytest.mark.parametrize("command", ["plan", "train"])
-def test_a_mistake_is_said_in_one_line_with_exit_2(command: str, given: Any, says: str, tmp_path: Path) -> None:
+def test_a_mistake_is_one_line_and_exit_2(command: str, given: Any, says: str, tmp_path: Path) -> None:
     words = [command, write(tmp_path, given)]
     code, out, said = call(*words, *(["--run-dir", tmp_path / "run"] if command == "train" else []))
     assert code == 2, said
@@ -155,11 +155,11 @@ def test_a_mistake_is_said_in_one_line_with_exit_2(command: str, given: Any, say
     assert "pydantic" not in said
 
 
-def test_files_that_are_not_there_or_no_folders_are_named(tmp_path: Path, trained: Path) -> None:
+def test_missing_files_and_folders_are_named(tmp_path: Path, trained: Path) -> None:
     for words, says in [
         (["plan", tmp_path / "none.yaml"], "none.yaml cannot be read: No such file"),
         (["plan", tmp_path], "cannot be read: Is a directory"),
-        (["train", write(tmp_path, expert(epochs=1)), "--run-dir", tmp_path / "spec.json"], "is a file; give a folder"),
+        (["train", write(tmp_path, expert(epochs=1)), "--run-dir", tmp_path / "spec.json"], "is a file: give a folder"),
         (["export", tmp_path, "fusion"], "has no component fusion; it has none yet"),
         (["export", trained, "expert_9"], "it has complete, expert_0, expert_1, fusion, head"),
         (["export", trained, "../../etc"], "has no component"),
@@ -171,7 +171,7 @@ def test_files_that_are_not_there_or_no_folders_are_named(tmp_path: Path, traine
         (["train", tmp_path / "spec.json", "--run-dir", tmp_path / "r", "--set", "tags=!!int ''"], "cannot be read"),
         (["train", tmp_path / "spec.json", "--run-dir", ""], "a run needs a folder of its own"),
         (["export", trained, "head", "-o", tmp_path / "h.pth", "--format", "safetensors"], "ends in .pth"),
-        (["export", trained, "head", "-o", tmp_path / "none/h.pth"], "there is no folder"),
+        (["export", trained, "head", "-o", tmp_path / "none/h.pth"], "does not exist: create it first"),
     ]:
         code, _, said = call(*words)
         assert (code, says in said) == (2, True), (words, said)
@@ -181,7 +181,7 @@ def test_a_run_directory_is_not_shared_by_two_jobs(trained: Path, tmp_path: Path
     run(fusion(epochs=2), tmp_path / "run", should_stop=lambda: True)
     code, _, said = call("train", write(tmp_path, fusion(epochs=2, seed=7)), "--run-dir", tmp_path / "run")
     assert code == 2
-    assert "holds a run of another specification; it differs in training.seed" in said
+    assert "holds a run of another specification, which differs in training.seed" in said
 
 
 def test_a_finished_run_is_not_passed_off_as_another(trained: Path, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_source_that_was_replaced_is_noticed(trained: Path, tmp_path: Path) ->
     call("export", trained, "expert_1", "-o", tmp_path / "source.pth")
     code, _, said = call("train", write(tmp_path, spec), "--run-dir", tmp_path / "run")
     assert code == 2
-    assert "began from another component than experts.0, experts.1 names now" in said
+    assert "began with another component for experts.0, experts.1" in said
 
 
 def test_two_processes_do_not_share_a_run_directory(tmp_path: Path) -> None:
@@ -215,8 +215,6 @@ def test_a_damaged_file_of_the_run_is_named(name: str, tmp_path: Path) -> None:
     run(spec, tmp_path / "run", reporter=log, should_stop=lambda: True)
     log.close()
     for content in ("[]\n", '{"x": 1}\n', '{"cut'):
-        if content == '{"x": 1}\n' and name == "spec.json":
-            continue
         (tmp_path / "run" / name).write_text(content + "\n")
         code, _, said = call("train", write(tmp_path, spec), "--run-dir", tmp_path / "run")
         assert (code, name in said, said.count("\n")) == (2, True, 1), (content, said)
@@ -247,7 +245,7 @@ def test_numbers_that_explode_end_with_exit_1_and_one_line(tmp_path: Path) -> No
     code, out, said = call("train", write(tmp_path, spec), "--run-dir", tmp_path / "run")
     assert (code, out) == (1, "")
     assert "training stopped" in said
-    assert "went bad first" in said
+    assert "first non-finite values: " in said
 
 
 def test_a_bare_call_shows_the_commands() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from core.spec import FUSION_TYPES, parse_text
-from core.train.finish import Result
+from core.train.result import Result
 from tests.core.jobs import component, run
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from core.reporting.event_log import read_events
-from core.train.finish import read_result
+from core.train.result import read_result
 from tests.core.jobs import component, expert, fusion, run
 from tests.core.train.test_fit import components, same, weights
 

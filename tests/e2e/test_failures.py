@@ -16,7 +16,7 @@ FAILURES = {
     "loss_not_finite": (
         fusion(components={"experts": WILD, "fusion": WILD, "head": WILD}),
         "loss_not_finite",
-        "not finite at step",
+        "first non-finite values",
     ),
     "missing data": (
         expert() | {"dataset": {"name": "cifar100"}},

@@ -18,7 +18,7 @@ def classify_error(error: BaseException) -> Outcome:
     """The outcome of an attempt that ended with an exception."""
     from core.model.assemble import ComponentError
     from core.run.durable import DamagedFileError
-    from core.train.meter import NonFiniteLossError
+    from core.train.non_finite import NonFiniteLossError
 
     text = " ".join(str(error).split())[:1000]
     if os.environ.get("WORLD_SIZE", "1") != "1" and any(sign in text for sign in _PEER_GONE):

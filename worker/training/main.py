@@ -140,11 +140,11 @@ def _train(attempt: AttemptDir, task: Task, stop: StopRequest) -> Outcome:
     from core.reporting.console import ConsoleReporter
     from core.reporting.event_log import EventLog
     from core.reporting.protocol import Fanout, Reporter
-    from core.spec import EvaluateJob, parse_spec
+    from core.spec import EvaluateJob, parse_stored
     from core.train.evaluate_job import evaluate_job
     from core.train.fit import fit
 
-    spec = parse_spec(task.spec)
+    spec = parse_stored(task.spec)
     reporters: list[Reporter] = []
     if os.environ.get("RANK", "0") == "0":
         log = EventLog(attempt.events)

@@ -13,22 +13,22 @@ CPU = torch.device("cpu")
 
 
 def batches(*, streamed: bool = False, images: Images | None = None, **options: object) -> Batches:
-    given = images or Images(LABELS, ARRAY)
+    images = images or Images(LABELS, ARRAY)
     options = {"batch_size": 8, "seed": 5, "shuffle": True, "drop_last": True, **options}
     if streamed:
         options["on_device_limit_bytes"] = 0
-    return open_batches(given, INDICES, device=CPU, **options)  # type: ignore[arg-type]
+    return open_batches(images, INDICES, device=CPU, **options)  # type: ignore[arg-type]
 
 
 def ids(source: Batches, epoch: int = 0, start_step: int = 0) -> list[list[int]]:
-    """Which images every batch has, found by their pixels."""
+    """The indices of the images of every batch, identified by their pixels."""
     known = {ARRAY[i].tobytes(): i for i in range(len(ARRAY))}
-    found = []
+    result = []
     for images, labels in source.epoch(epoch, start_step):
         rows = [known[image.numpy().tobytes()] for image in images]
         assert labels.tolist() == LABELS[rows].tolist()
-        found.append(rows)
-    return found
+        result.append(rows)
+    return result
 
 
 @pytest.mark.parametrize("streamed", [False, True])
@@ -43,7 +43,7 @@ def test_an_epoch_shuffles_by_seed_and_epoch_alone(streamed: bool) -> None:
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("start", [0, 2, 5])
-def test_a_resumed_epoch_goes_on_at_its_position(streamed: bool, start: int) -> None:
+def test_a_resumed_epoch_continues_at_its_position(streamed: bool, start: int) -> None:
     assert ids(batches(streamed=streamed), 3, start) == ids(batches(), 3)[start:]
 
 
@@ -87,8 +87,8 @@ def test_fewer_images_than_a_batch_are_one_smaller_batch() -> None:
     assert [len(rows) for rows in ids(shared)] == [23]
 
 
-def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    with pytest.raises(ValueError, match="batch_size 8 cannot be shared by 3 processes"):
+def test_a_batch_that_cannot_be_divided_among_processes_is_refused() -> None:
+    with pytest.raises(ValueError, match="batch_size 8 cannot be divided among 3 processes"):
         batches(world_size=3)
 
 
@@ -99,5 +99,5 @@ def test_labels_are_mapped_to_an_experts_own_classes() -> None:
     options = {"batch_size": 4, "device": CPU, "seed": 0, "shuffle": False, "drop_last": False}
     source = open_batches(Images(LABELS, ARRAY), rows, label_map=label_map, **options)  # type: ignore[arg-type]
     assert {label for _, labels in source.epoch(0) for label in labels.tolist()} == {0, 1}
-    with pytest.raises(ValueError, match="classes that this job does not know"):
+    with pytest.raises(ValueError, match="classes that this job was not built for"):
         open_batches(Images(LABELS, ARRAY), INDICES, label_map=label_map, **options)  # type: ignore[arg-type]

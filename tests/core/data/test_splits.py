@@ -10,6 +10,7 @@ import pytest
 from core.data import SplitIndices, Splits, load_splits, make_splits, save_splits
 from core.data.splits import REGIMES
 from core.spec import Split
+from core.spec.dataset import SplitVersion
 
 LABELS = np.random.default_rng(0).integers(0, 10, size=1000)
 
@@ -67,17 +68,46 @@ def test_full_shares_the_data_and_without_a_holdout_between_the_phases_too() -> 
     assert members(whole.shards[0]) == members(whole.fusion) == set(range(1000))
 
 
-def test_the_holdout_is_the_end_of_the_seeds_permutation() -> None:
-    """40,000 for the experts and 10,000 for the fusion of 50,000, by `default_rng(42)`."""
-    labels = np.arange(50_000) % 100
-    divided = make_splits(labels, 100, Split(regime="iid", num_shards=4, seed=42))
+CIFAR_LABELS = np.arange(50_000) % 100
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_the_holdout_is_the_beginning_of_the_seeds_permutation(regime: str) -> None:
+    divided = make_splits(CIFAR_LABELS, 100, Split(regime=regime, holdout=0.2, num_shards=4, seed=42))  # type: ignore[arg-type]
+    order = np.random.default_rng(42).permutation(50_000)
+    assert members(divided.fusion) == set(order[:10_000].tolist())
+
+
+def test_iid_shards_are_those_of_the_labs_scripts() -> None:
+    """40,000 images for the experts and 10,000 for the fusion; a shared 40 % and 15 % for each of four experts."""
+    divided = make_splits(CIFAR_LABELS, 100, Split(regime="iid", num_shards=4, seed=42))
+    held_out = np.random.default_rng(42).permutation(50_000)[:10_000]
+    rest = np.setdiff1d(np.arange(50_000), held_out)
+    order = np.random.default_rng(42).permutation(rest)
+    shared, own = order[:16_000], np.split(order[16_000:], 4)
+    for shard, part in enumerate(divided.shards):
+        assert members(part) == set(shared.tolist()) | set(own[shard].tolist())
+
+
+def test_version_1_holds_out_the_end_of_the_seeds_permutation() -> None:
+    divided = make_splits(CIFAR_LABELS, 100, Split(regime="iid", num_shards=4, seed=42, version=1))
     order = np.random.default_rng(42).permutation(50_000)
     assert members(divided.fusion) == set(order[40_000:].tolist())
 
 
-def test_a_split_is_a_function_of_its_seed_for_ever() -> None:
-    fixed = make_splits(np.arange(100) % 10, 10, Split(regime="class_shards", num_shards=4, holdout=0.4, seed=42))
-    assert fixed.sha256 == "86bb944d68940b71fb75661a9b669bd6ca80521f67a6fa48b9c0d990ef8e3de3"
+SHA256: dict[SplitVersion, str] = {
+    1: "86bb944d68940b71fb75661a9b669bd6ca80521f67a6fa48b9c0d990ef8e3de3",
+    2: "c542aa12158e0a57b9c6ab81c981ea9adf76a28ebaefcdcd0c2ceef37e05b00e",
+}
+
+
+@pytest.mark.parametrize("version", SHA256)
+def test_a_split_of_a_version_never_changes(version: SplitVersion) -> None:
+    split = Split(regime="class_shards", num_shards=4, holdout=0.4, seed=42, version=version)
+    assert make_splits(np.arange(100) % 10, 10, split).sha256 == SHA256[version]
+
+
+def test_another_seed_gives_another_split() -> None:
     assert splits(regime="iid").sha256 == splits(regime="iid").sha256 != splits(regime="iid", seed=43).sha256
 
 
@@ -92,7 +122,7 @@ def test_a_split_is_a_function_of_its_seed_for_ever() -> None:
         ({"regime": "dirichlet", "num_shards": 500, "beta": 0.01}, "has 0 images; at least 2"),
     ],
 )
-def test_what_is_impossible_is_refused_in_words(fields: dict[str, Any], says: str) -> None:
+def test_an_impossible_split_is_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         splits(**fields)
 

@@ -16,6 +16,7 @@ from core.model.assemble import ComponentError, build_model, complete_spec, load
 from core.model.head import MLPHead
 from core.model.model import MultiExpertModel
 from core.model.modules import build_module, data_config, expert_config, fusion_config, head_config
+from core.plan.data_size import find_data_size
 from core.plan.plan import make_plan
 from core.spec import FusionJob, parse_spec, resolve
 
@@ -149,10 +150,14 @@ def test_an_unknown_role_is_refused() -> None:
         build_module(Component({}, {"role": "router"}, Path("file.pth")))
 
 
+def planned_parameters(spec: FusionJob) -> dict[str, int]:
+    return make_plan(spec, find_data_size(spec, []), {}, activations=False).parameters
+
+
 def test_the_plan_counts_the_parameters_of_plain_sums_and_of_the_two_layer_head() -> None:
-    parameters = make_plan(fusion(dataset={"name": "digits"}), [], {}, activations=False).parameters
+    parameters = planned_parameters(fusion(dataset={"name": "digits"}))
     layer_norms, mlp = 2 * 2 * 16, 2 * (16 * 16 + 16)
     assert parameters["fusion"] == layer_norms + mlp
     assert parameters["head"] == (16 * 16 + 16) + (16 * 10 + 10)
-    linear = make_plan(fusion(head={"type": "linear"}), [], {}, activations=False).parameters
+    linear = planned_parameters(fusion(head={"type": "linear"}))
     assert linear["head"] == 16 * 10 + 10

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from core.plan.data_size import find_data_size
 from core.plan.plan import make_plan
 from core.spec import parse_spec
 
@@ -16,7 +17,12 @@ BASE: dict[str, Any] = {
 
 
 def plan(**fields: Any) -> dict[str, Any]:
-    return make_plan(parse_spec(BASE | fields), [], {}).to_json()
+    return plan_of(BASE | fields)
+
+
+def plan_of(data: dict[str, Any]) -> dict[str, Any]:
+    spec = parse_spec(data)
+    return make_plan(spec, find_data_size(spec, []), {}).to_json()
 
 
 @pytest.mark.parametrize(
@@ -46,7 +52,7 @@ def test_mixed_experts_get_adapters_and_the_dimension_rule() -> None:
     assert "x0.7 since D = 1024 is above 1000" in planned["learning_rates_why"]["experts"]
 
 
-def test_the_seeds_of_the_lab_split_give_its_steps() -> None:
+def test_the_labs_split_gives_its_number_of_steps() -> None:
     """10,000 of 50,000 held out, a tenth of them for validation, batches of 128."""
     planned = plan(training={"epochs": 7})
     assert planned["dataset"]["train"] == 9000
@@ -54,18 +60,18 @@ def test_the_seeds_of_the_lab_split_give_its_steps() -> None:
     assert (planned["steps_per_epoch"], planned["steps"]) == (70, 490)
 
 
-def test_colour_policies_and_mirrors_are_left_out_for_digits_and_said_so() -> None:
+def test_colour_policies_and_flips_are_left_out_for_digits_with_the_reason() -> None:
     planned = plan(dataset={"name": "digits"}, experts=[{"arch": "convnet_small"}])
     assert (planned["augmentation"]["color"], planned["augmentation"]["flip"]) == ("none", False)
     assert planned["augmentation"]["crop_padding"] == 1
-    said = " ".join(planned["augmentation_left_out"])
-    assert "ColorJitter left out: digits holds no RGB photographs" in said
-    assert "crop padding 1 instead of 4" in said
+    reasons = " ".join(planned["augmentation_left_out"])
+    assert "ColorJitter left out: digits does not contain RGB photographs" in reasons
+    assert "crop padding 1 instead of 4" in reasons
     kept = plan()
     assert (kept["augmentation"]["color"], kept["augmentation_left_out"]) == ("ColorJitter", [])
 
 
-def test_augmentation_that_was_asked_for_is_done() -> None:
+def test_requested_augmentation_is_not_left_out() -> None:
     given = {"augmentation": {"flip": True, "cutmix_alpha": 0.0}}
     planned = plan(dataset={"name": "digits"}, experts=[{"arch": "convnet_small"}], training=given)
     assert (planned["augmentation"]["flip"], planned["augmentation"]["cutmix_alpha"]) == (True, 0.0)
@@ -92,14 +98,23 @@ def test_heads_that_do_not_divide_the_dimension_are_refused() -> None:
 
 
 def test_an_experts_plan_has_its_shards_classes() -> None:
-    spec = parse_spec(
+    planned = plan_of(
         {
             "kind": "expert",
             "expert": {"arch": "resnet18", "shard": 1},
             "dataset": {"name": "cifar100", "split": {"regime": "class_shards", "num_shards": 4}},
         }
     )
-    planned = make_plan(spec, [], {}).to_json()
     assert planned["parameters"] == {"expert_0": 11_220_132 - 75 * 513, "total": 11_220_132 - 75 * 513}
     assert planned["dataset"]["train"] == 9000
     assert planned["learning_rates"] == {"experts": 0.1}
+
+
+def test_a_degenerate_product_is_warned_about() -> None:
+    (warning,) = plan(num_experts=16)["warnings"]
+    assert "multiplicative" in warning
+    assert "concatenation" in warning
+    assert plan(num_experts=16, fusion={"type": "concatenation"})["warnings"] == []
+    assert plan()["warnings"] == []
+    small = {"experts": [{"arch": "convnet_small", "feature_dim": 4}], "dataset": {"name": "digits"}}
+    assert len(plan(**small)["warnings"]) == 1

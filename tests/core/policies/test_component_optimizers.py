@@ -10,7 +10,7 @@ from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR, CosineAnnealingWarmRestarts
 
 from core.policies import ComponentOptimizers, Rate, describe_schedule, rate_at
-from core.spec import ComponentName, ComponentPolicy, Schedule
+from core.spec import ComponentPolicy, GroupName, Schedule
 
 CONSTANT = Schedule()
 
@@ -22,7 +22,7 @@ def policy(**fields: Any) -> ComponentPolicy:
 
 
 def updates(
-    modules: dict[ComponentName, nn.Module], policies: dict[ComponentName, ComponentPolicy], clip: float = 0.0
+    modules: dict[GroupName, nn.Module], policies: dict[GroupName, ComponentPolicy], clip: float = 0.0
 ) -> ComponentOptimizers:
     parameters = {name: list(module.parameters()) for name, module in modules.items()}
     return ComponentOptimizers(
@@ -102,7 +102,7 @@ def train(module: nn.Module, both: ComponentOptimizers, inputs: torch.Tensor, ep
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_saved_in_the_middle_of_an_accumulation_it_goes_on_bit_for_bit(optimizer: str) -> None:
+def test_a_state_saved_within_an_accumulation_resumes_bit_for_bit(optimizer: str) -> None:
     torch.manual_seed(0)
     inputs = torch.randn(9, 4, 6)
     restarts = Schedule(type="CosineAnnealingWarmRestarts", t_0=2)
@@ -163,8 +163,8 @@ def test_a_constant_schedule_is_constant() -> None:
 
 
 def test_schedules_are_described_with_their_times() -> None:
-    said = describe_schedule(Schedule(type="CosineAnnealingWarmRestarts"), 100)
-    assert said == "CosineAnnealingWarmRestarts(T_0=25, T_mult=2, eta_min=0.1 lr)"
+    description = describe_schedule(Schedule(type="CosineAnnealingWarmRestarts"), 100)
+    assert description == "CosineAnnealingWarmRestarts(T_0=25, T_mult=2, eta_min=0.1 lr)"
     assert describe_schedule(Schedule(type="CosineAnnealingWarmRestarts"), 3).startswith(
         "CosineAnnealingWarmRestarts(T_0=1,"
     )

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from core.policies.rates import resolve_rates
-from core.spec import COMPONENT_NAMES, parse_spec, resolve
+from core.policies.rates import Rate, resolve_policies, resolve_rates
+from core.spec import COMPONENT_NAMES, ComponentPolicy, Schedule, parse_spec, resolve
 
 FUSION = {"kind": "fusion", "experts": [{"arch": "convnet_small"}]}
 TABLE = {
@@ -27,7 +29,7 @@ def test_rates_follow_the_table_and_the_dimension_rule(fusion_type: str, dim: in
     assert ("since D" in rates["head"].why) == (fusion_factor != 1)
 
 
-def test_a_rate_that_was_given_is_not_scaled() -> None:
+def test_a_given_rate_is_not_scaled() -> None:
     given = {"components": {"experts": {"lr": 3e-3}}}
     rates = resolve_rates(resolve(parse_spec(FUSION | {"training": given})), 64)
     assert rates["experts"].value == 3e-3
@@ -44,3 +46,30 @@ def test_as_run_rates_do_not_depend_on_type_or_dimension() -> None:
 def test_an_expert_alone_has_its_recipes_rate() -> None:
     rates = resolve_rates(resolve(parse_spec({"kind": "expert", "expert": {"arch": "resnet18"}})), 512)
     assert {name: rate.value for name, rate in rates.items()} == {"experts": 0.1}
+
+
+def new_heads(training: dict[str, Any]) -> tuple[Rate, ComponentPolicy]:
+    spec = resolve(parse_spec(FUSION | {"training": training}))
+    rates = resolve_rates(spec, 512, new_expert_heads=True)
+    return rates["expert_heads"], resolve_policies(spec, new_expert_heads=True)["expert_heads"]
+
+
+def test_new_expert_heads_learn_at_the_heads_rate_under_the_experts_policy() -> None:
+    rate, policy = new_heads({})
+    assert rate.value == 5e-4
+    assert (policy.clip_norm, policy.accumulation_steps) == (5.0, 2)
+    assert policy.schedule == Schedule(type="CosineAnnealingWarmRestarts")
+    assert new_heads({"preset": "as_run"})[0].value == 1e-3
+    assert new_heads({"components": {"head": {"lr": 0.3}}})[0].value == 0.3
+
+
+def test_a_given_policy_of_new_expert_heads_is_completed_by_the_experts() -> None:
+    rate, policy = new_heads({"components": {"expert_heads": {"lr": 0.02, "clip_norm": 0.5, "schedule": "constant"}}})
+    assert rate.value == 0.02
+    assert (policy.clip_norm, policy.accumulation_steps, policy.optimizer) == (0.5, 2, "adamw")
+    assert policy.schedule == Schedule(type="constant")
+
+
+def test_without_new_heads_there_is_no_group_of_theirs() -> None:
+    spec = resolve(parse_spec(FUSION))
+    assert tuple(resolve_rates(spec, 512)) == tuple(resolve_policies(spec)) == COMPONENT_NAMES

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from core.data import describe_dataset
 from core.experts import Expert, build_expert
 from core.fusion import Combine, FusionModule
+from core.plan.data_size import find_data_size
 from core.plan.plan import make_plan
 from core.spec import ARCHITECTURES, FUSION_TYPES, DatasetSpec, FusionOptions, fusion_options, parse_spec
 from core.spec.catalogue import DATASET_FACTS
@@ -59,7 +60,8 @@ def test_one_row_is_enough_for_a_new_architecture_and_fusion_type() -> None:
         "num_experts": 2,
         "fusion": {"type": "maximum"},
     }
-    plan = make_plan(parse_spec(spec), [], {}, activations=False)
+    job = parse_spec(spec)
+    plan = make_plan(job, find_data_size(job, []), {}, activations=False)
     assert (plan.feature_dims, plan.input_dim) == ((12, 12), 12)
     assert plan.parameters["expert_0"] == (12 + 12) + (12 * 10 + 10)
     assert plan.rates["fusion"].value == 1.2 * 5e-4

@@ -47,10 +47,10 @@ def test_one_expert_entry_stands_for_as_many_as_num_experts() -> None:
 def test_the_readme_preset_fills_every_component() -> None:
     components = fusion().training.components
     assert (components.experts.clip_norm, components.experts.accumulation_steps) == (5.0, 2)
-    assert components.experts.schedule == Schedule(type="CosineAnnealingWarmRestarts", t_mult=2, eta_min=0.1)
+    assert components.experts.schedule == Schedule(type="CosineAnnealingWarmRestarts", t_mult=2, min_lr_factor=0.1)
     for policy in (components.fusion, components.head):
         assert (policy.clip_norm, policy.accumulation_steps) == (1.0, 1)
-        assert policy.schedule == Schedule(type="CosineAnnealingLR", eta_min=0.1)
+        assert policy.schedule == Schedule(type="CosineAnnealingLR", min_lr_factor=0.1)
     assert {getattr(components, name).weight_decay for name in COMPONENT_NAMES} == {1e-4}
     assert fusion(fusion={"type": "TransformerBase"}).training.components.head.weight_decay == 5e-4
 
@@ -75,7 +75,7 @@ def test_label_smoothing_is_the_fusion_types(name: str) -> None:
     assert fusion(fusion={"type": name}).training.loss.label_smoothing == expected
 
 
-def test_what_was_given_is_kept() -> None:
+def test_given_values_are_kept() -> None:
     given = {
         "epochs": 7,
         "loss": {"alpha": 5, "distillation_weight": 0},
@@ -109,13 +109,13 @@ def test_holdout_is_a_fifth_unless_both_phases_see_everything() -> None:
 
 
 def test_a_shard_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"expert.shard is 4, but the split has 4 shards, counted from 0"):
+    with pytest.raises(ValueError, match=r"expert.shard is 4, but the split has 4 shards, numbered from 0"):
         parse_spec(
             {"kind": "expert", "expert": {"arch": "resnet18", "shard": 4}, "dataset": {"split": {"num_shards": 4}}}
         )
 
 
-def test_defaulted_names_exactly_what_was_not_given() -> None:
+def test_defaulted_lists_exactly_the_fields_that_were_not_given() -> None:
     spec = parse_spec(FUSION | {"training": {"epochs": 3, "loss": {"alpha": 1.0}}})
     paths = defaulted(spec)
     assert "training.epochs" not in paths

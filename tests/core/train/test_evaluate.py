@@ -10,7 +10,8 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 
 from core.model.model import Outputs
 from core.runtime import Runtime
-from core.train.evaluate import Evaluation, Tally
+from core.train.evaluate import Tally
+from core.train.evaluation import Evaluation
 
 N, K, C = 203, 3, 7
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -24,8 +25,8 @@ def case(seed: int = 0) -> tuple[Outputs, torch.Tensor]:
     return Outputs(logits[0], logits[1:]), labels
 
 
-def measure(outputs: Outputs, labels: torch.Tensor, batch: int = 50) -> Evaluation:
-    tally = Tally(len(outputs.experts), C, fused=outputs.fused is not None)
+def measure(outputs: Outputs, labels: torch.Tensor, batch: int = 50, num_classes: int = C) -> Evaluation:
+    tally = Tally(len(outputs.experts), num_classes, fused=outputs.fused is not None)
     for start in range(0, len(labels), batch):
         rows = slice(start, start + batch)
         fused = None if outputs.fused is None else outputs.fused[rows]
@@ -42,7 +43,10 @@ def test_accuracies_are_torchmetrics() -> None:
     for k, logits in enumerate(outputs.experts):
         assert measured[f"accuracy_expert_{k}"] == pytest.approx(accuracy(logits, labels).item())
     ensemble = torch.stack(outputs.experts).mean(0)
-    assert measured["accuracy_ensemble"] == pytest.approx(accuracy(ensemble, labels).item())
+    assert measured["accuracy_ensemble_logits"] == pytest.approx(accuracy(ensemble, labels).item())
+    assert measured["accuracy_ensemble"] == measured["accuracy_ensemble_logits"]
+    probabilities = torch.stack([logits.softmax(1) for logits in outputs.experts]).mean(0)
+    assert measured["accuracy_ensemble_probabilities"] == pytest.approx(accuracy(probabilities, labels).item())
 
 
 def test_calibration_error_is_torchmetrics_and_nll_scikit_learns() -> None:
@@ -88,7 +92,7 @@ def test_a_class_without_images_has_no_accuracy() -> None:
     assert measure(kept, labels[keep]).per_class["fused"][3] is None
 
 
-def test_experts_of_some_classes_are_scored_over_all_and_have_no_ensemble() -> None:
+def test_experts_of_some_classes_are_scored_over_all_and_only_their_probabilities_have_an_ensemble() -> None:
     labels = torch.tensor([0, 1, 2, 3])
     first, second = torch.eye(2).repeat(2, 1), torch.eye(2).repeat(2, 1)
     tally = Tally(2, 4, fused=False, classes=[(0, 1), (2, 3)])
@@ -96,5 +100,39 @@ def test_experts_of_some_classes_are_scored_over_all_and_have_no_ensemble() -> N
     measured = tally.result(CPU)
     assert measured.metrics["accuracy_expert_0"] == measured.metrics["accuracy_expert_1"] == 0.5
     assert measured.metrics["accuracy_oracle"] == 1.0
-    assert "accuracy_ensemble" not in measured.metrics
-    assert "only some of the classes" in measured.absent["accuracy_ensemble"]
+    for key in ("accuracy_ensemble", "accuracy_ensemble_logits"):
+        assert key not in measured.metrics
+        assert "only some of the classes" in measured.absent[key]
+    # Each expert is as sure of a class of its own: the first of both wins.
+    assert measured.metrics["accuracy_ensemble_probabilities"] == 0.5
+
+
+def test_the_ensembles_of_logits_and_of_probabilities_can_differ() -> None:
+    sure, unsure = torch.tensor([[9.0, 0.0, 0.0]]), torch.tensor([[-20.0, 0.1, 0.0]])
+    measured = measure(Outputs(None, [sure, unsure, unsure, unsure]), torch.tensor([0]), num_classes=3)
+    assert measured.metrics["accuracy_ensemble_logits"] == 0.0
+    assert measured.metrics["accuracy_ensemble_probabilities"] == 0.0
+    measured = measure(Outputs(None, [sure, unsure]), torch.tensor([0]), num_classes=3)
+    assert measured.metrics["accuracy_ensemble_logits"] == 0.0
+    assert measured.metrics["accuracy_ensemble_probabilities"] == 1.0
+
+
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+def test_outputs_that_are_not_finite_are_absent_with_their_path_and_never_correct(value: float) -> None:
+    outputs, labels = case()
+    # Without a check, argmax over NaN would answer class 0.
+    labels = torch.zeros_like(labels)
+    outputs.experts[1][3] = value
+    measured = measure(outputs, labels)
+    reason = f"expert_1 has outputs that are not finite for 1 of {N} images"
+    assert measured.non_finite == {"expert_1": 1}
+    assert {key for key, why in measured.absent.items() if why == reason} >= {
+        "accuracy_expert_1",
+        "loss_expert_1",
+        "accuracy_ensemble",
+        "accuracy_oracle",
+        "disagreement",
+    }
+    assert not set(measured.absent) & set(measured.metrics)
+    assert "expert_1" not in measured.per_class
+    assert {"accuracy_fused", "nll", "accuracy_expert_0"} <= set(measured.metrics)

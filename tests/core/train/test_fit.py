@@ -5,15 +5,19 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from core.components import load_component, read_component_manifest
-from core.model.assemble import ComponentError
-from core.spec import FUSION_TYPES
-from core.train.checkpoint import load_newest
-from core.train.meter import NonFiniteLossError
+from core.data import job_data, npz
+from core.plan.data_size import find_data_size
+from core.plan.plan import make_plan
+from core.policies import rate_at
+from core.spec import FUSION_TYPES, Schedule, parse_spec
+from core.train.checkpoint import load_checkpoint, load_newest, save_checkpoint
+from core.train.non_finite import NonFiniteLossError
 from tests.core.jobs import component, expert, fusion, run, run_logged
 
 
@@ -36,12 +40,16 @@ def same(left: dict[str, Tensor], right: dict[str, Tensor]) -> bool:
     return left.keys() == right.keys() and all(torch.equal(left[key], right[key]) for key in left)
 
 
-def keys_of(events: list[dict[str, Any]]) -> set[str]:
+def metric_keys(events: list[dict[str, Any]]) -> set[str]:
     return {key for event in events if event["kind"] == "metrics" for key in event["data"]["values"]}
 
 
+# Run directory, specification and events.
+Trained = tuple[Path, dict[str, Any], list[dict[str, Any]]]
+
+
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
     """A fusion of two fresh experts, trained for two epochs."""
     run_dir = tmp_path_factory.mktemp("trained")
     spec = fusion()
@@ -49,17 +57,19 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, A
     return run_dir, spec, events
 
 
-def test_a_fusion_job_reports_every_metric(trained: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
-    wanted = {"train/loss_total", "train/loss_global", "train/loss_individual", "train/loss_distillation"}
-    wanted |= {"train/accuracy_fused", "val/loss_global", "val/accuracy_fused", "val/accuracy_ensemble"}
-    wanted |= {"val/accuracy_expert_0", "val/accuracy_expert_1", "lambda", "throughput/images_per_s", "system/rss_gb"}
-    wanted |= {f"{kind}/{name}" for kind in ("lr", "grad_norm", "clipped") for name in ("experts", "fusion", "head")}
-    wanted |= {f"test/accuracy_{name}" for name in ("fused", "expert_0", "expert_1", "ensemble", "oracle")}
-    wanted |= {"test/nll", "test/ece", "test/disagreement"}
-    assert keys_of(trained[2]) == wanted
+def test_a_fusion_job_reports_every_metric(trained: Trained) -> None:
+    expected = {"train/loss_total", "train/loss_global", "train/loss_individual", "train/loss_distillation"}
+    expected |= {"train/accuracy_fused", "val/loss_global", "lambda", "throughput/images_per_s", "system/rss_gb"}
+    expected |= {f"{kind}/{name}" for kind in ("lr", "grad_norm", "clipped") for name in ("experts", "fusion", "head")}
+    paths = ("fused", "expert_0", "expert_1", "ensemble", "ensemble_logits", "ensemble_probabilities")
+    expected |= {f"{split}/accuracy_{path}" for split in ("val", "test") for path in paths}
+    expected |= {"test/accuracy_oracle", "test/nll", "test/ece", "test/disagreement"}
+    assert metric_keys(trained[2]) == expected
 
 
-def test_nothing_is_reported_that_was_not_measured(trained: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+def test_what_was_not_measured_is_absent_with_a_reason(
+    trained: Trained,
+) -> None:
     run_dir, spec, events = trained
     values = [v for event in events if event["kind"] == "metrics" for v in event["data"]["values"].values()]
     assert all(value is not None and math.isfinite(value) for value in values)
@@ -69,7 +79,7 @@ def test_nothing_is_reported_that_was_not_measured(trained: tuple[Path, dict[str
 
 
 def test_steps_of_a_series_rise_and_progress_ends_at_one(
-    trained: tuple[Path, dict[str, Any], list[dict[str, Any]]],
+    trained: Trained,
 ) -> None:
     events = trained[2]
     steps = [
@@ -86,7 +96,9 @@ def test_steps_of_a_series_rise_and_progress_ends_at_one(
     ] == pytest.approx(1.3e-4)
 
 
-def test_a_run_leaves_every_component_in_its_place(trained: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+def test_a_run_saves_every_component_under_its_well_known_name(
+    trained: Trained,
+) -> None:
     run_dir = trained[0]
     for name in ("expert_0", "expert_1", "fusion", "head", "complete"):
         manifest = read_component_manifest(run_dir / "components", name)
@@ -98,22 +110,11 @@ def test_a_run_leaves_every_component_in_its_place(trained: tuple[Path, dict[str
     assert len({(m or {})["epoch"] for m in manifests}) == 1
 
 
-def test_a_finished_run_is_not_trained_again(trained: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+def test_a_finished_run_is_not_trained_again(trained: Trained) -> None:
     run_dir, spec, _ = trained
     before = (run_dir / "result.json").stat().st_mtime_ns
     assert run(spec, run_dir).state == "succeeded"
     assert (run_dir / "result.json").stat().st_mtime_ns == before
-
-
-def test_a_run_directory_goes_on_only_with_its_own_specification(
-    trained: tuple[Path, dict[str, Any], list[dict[str, Any]]], tmp_path: Path
-) -> None:
-    spec = fusion(epochs=1)
-    run(spec, tmp_path, should_stop=lambda: True)
-    with pytest.raises(ValueError, match=r"differs in training\.epochs"):
-        run(fusion(epochs=2), tmp_path)
-    moved = spec | {"name": "renamed", "priority": 5, "resources": {"cpus": 1, "executor": "slurm"}}
-    assert run(moved, tmp_path).state == "succeeded"
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: Path) -> None:
@@ -126,13 +127,13 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: P
 
 JOBS = {
     "expert": expert(epochs=2, augmentation={"cutmix_alpha": 1.0, "mixup_alpha": 0.2}),
-    "fusion": fusion(count=2, epochs=5, components={"experts": {"accumulation_steps": 2}}),
+    "fusion": fusion(count=2, epochs=3, components={"experts": {"accumulation_steps": 2}}),
 }
 
 
 @pytest.mark.parametrize("kind", JOBS)
 def test_a_run_stopped_at_every_step_ends_with_the_same_bits(kind: str, tmp_path: Path) -> None:
-    """With restarts, accumulation over two batches, MixUp and CutMix, dropout, and stops in the middle of an epoch."""
+    """With warm restarts, accumulation over two batches, MixUp and CutMix, dropout, and stops within an epoch."""
     spec = JOBS[kind]
     straight, straight_events = run_logged(spec, tmp_path / "straight")
     stops = 0
@@ -155,13 +156,13 @@ def test_a_run_stopped_at_every_step_ends_with_the_same_bits(kind: str, tmp_path
         assert series(events, key) == series(straight_events, key), key
 
 
-def test_asked_to_stop_it_stops_within_one_step(tmp_path: Path) -> None:
-    asked = itertools.count(1)
-    result = run(fusion(epochs=5), tmp_path, should_stop=lambda: next(asked) >= 4)
+def test_a_run_stops_within_one_step(tmp_path: Path) -> None:
+    steps = itertools.count(1)
+    result = run(fusion(epochs=5), tmp_path, should_stop=lambda: next(steps) >= 4)
     assert (result.state, result.step) == ("stopped", 4)
 
 
-def test_checkpoints_come_as_often_and_stay_as_many_as_the_specification_says(tmp_path: Path) -> None:
+def test_checkpoints_are_written_and_kept_as_specified(tmp_path: Path) -> None:
     spec = fusion(epochs=4) | {"checkpoint": {"every_epochs": 2, "keep": 1}}
     run(spec, tmp_path)
     assert len(list((tmp_path / "checkpoints").iterdir())) == 1
@@ -172,10 +173,8 @@ def test_checkpoints_come_as_often_and_stay_as_many_as_the_specification_says(tm
 
 @pytest.mark.parametrize("frozen", ["experts", "fusion", "head"])
 def test_a_frozen_component_does_not_change_by_a_bit(frozen: str, tmp_path: Path) -> None:
-    given = {name: {"frozen": name == frozen, "lr": 0.01} for name in ("experts", "fusion", "head")}
-    run(fusion(epochs=1, components=given) | {"checkpoint": {"every_steps": 1, "keep": 50}}, tmp_path)
-    from core.train.checkpoint import load_checkpoint
-
+    policies = {name: {"frozen": name == frozen, "lr": 0.01} for name in ("experts", "fusion", "head")}
+    run(fusion(epochs=1, components=policies) | {"checkpoint": {"every_steps": 1, "keep": 50}}, tmp_path)
     first, *_, last = (load_checkpoint(path).state["model"] for path in sorted((tmp_path / "checkpoints").iterdir()))
     for name in ("experts", "fusion", "head"):
         own = [key for key in first if key.startswith(f"{name}.")]
@@ -183,7 +182,7 @@ def test_a_frozen_component_does_not_change_by_a_bit(frozen: str, tmp_path: Path
         assert bool(changed) == (name != frozen), name
 
 
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(tmp_path: Path) -> None:
+def test_a_run_resumes_from_the_checkpoint_before_a_damaged_one(tmp_path: Path) -> None:
     spec = fusion(epochs=3)
     run(spec, tmp_path / "straight")
     stop = itertools.count(1)
@@ -193,21 +192,47 @@ def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(tmp_path: Pat
     damaged[len(damaged) // 2] ^= 4
     newest.write_bytes(damaged)
     _, events = run_logged(spec, tmp_path / "hurt")
-    said = [event["data"]["message"] for event in events if event["kind"] == "log"]
-    assert str(newest) in said[0]
-    assert "going on from step 8" in said[1]
+    messages = [event["data"]["message"] for event in events if event["kind"] == "log"]
+    assert str(newest) in messages[0]
+    assert "resuming from step 8" in messages[1]
     assert same(weights(tmp_path / "straight"), weights(tmp_path / "hurt"))
 
 
-def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_good_checkpoint(tmp_path: Path) -> None:
-    wild = {"experts": {"lr": 1e9, "clip_norm": 0, "optimizer": "sgd"}, "fusion": {}, "head": {}}
-    with pytest.raises(NonFiniteLossError, match="experts went bad first") as caught:
-        run(fusion(epochs=9, components=wild), tmp_path)
-    assert caught.value.step >= 1
+def test_a_loss_that_is_not_finite_stops_the_run_and_keeps_the_good_checkpoints(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def explode(schedule: Schedule, lr: float, epoch: int, epochs: int) -> float:
+        is_experts = lr < 2e-4
+        return 1e30 if is_experts and epoch >= 2 else rate_at(schedule, lr, epoch, epochs)
+
+    monkeypatch.setattr("core.policies.component_optimizers.rate_at", explode)
+    spec = fusion(epochs=4) | {"checkpoint": {"every_steps": 1, "keep": 100}}
+    with pytest.raises(NonFiniteLossError, match="first non-finite values: experts") as caught:
+        run(spec, tmp_path)
+    assert caught.value.step > 8
+    saved = [load_checkpoint(path) for path in sorted((tmp_path / "checkpoints").iterdir())]
+    assert [checkpoint.step for checkpoint in saved] == list(range(1, caught.value.step + 1))
+    for checkpoint in saved:
+        assert all(torch.isfinite(v).all() for v in checkpoint.state["model"].values() if v.is_floating_point())
+    manifests = [read_component_manifest(tmp_path / "components", name) for name in components(tmp_path)]
+    assert {manifest["epoch"] for manifest in manifests if manifest} <= {1, 2}
+
+
+def test_validation_outputs_that_are_not_finite_fail_the_job_and_name_the_expert(tmp_path: Path) -> None:
+    """Batch statistics keep the training loss finite while the running statistics are broken."""
+    spec = fusion(epochs=3)
+    stop = itertools.count(1)
+    run(spec, tmp_path, should_stop=lambda: next(stop) >= 5)
     saved = load_newest(tmp_path / "checkpoints", lambda damage: None)
-    if saved:
-        assert saved.step <= caught.value.step
-        assert all(torch.isfinite(v).all() for v in saved.state["model"].values() if v.is_floating_point())
+    assert saved is not None
+    key = next(key for key in saved.state["model"] if key.startswith("experts.1.") and key.endswith("running_mean"))
+    saved.state["model"][key].fill_(torch.nan)
+    save_checkpoint(tmp_path / "checkpoints", saved.state, step=saved.step, epoch=saved.epoch, keep=5)
+    before = components(tmp_path)
+    with pytest.raises(NonFiniteLossError, match="the validation output of expert_1 was not finite") as caught:
+        run(spec, tmp_path)
+    assert caught.value.component == "expert_1"
+    assert components(tmp_path) == before
 
 
 def test_the_as_run_preset_trains(tmp_path: Path) -> None:
@@ -223,91 +248,28 @@ def test_every_fusion_type_trains(fusion_type: str, tmp_path: Path) -> None:
     assert run(fusion(epochs=1, fusion={"type": fusion_type}), tmp_path).state == "succeeded"
 
 
-def test_experts_that_came_from_elsewhere_are_measured_as_they_were(tmp_path: Path) -> None:
-    for shard in (0, 1):
-        run(expert(shard, epochs=4), tmp_path / f"e{shard}")
-    spec = fusion(dataset=expert()["dataset"]) | {
-        "experts": [{"from": {"path": str(component(tmp_path / f"e{k}", "expert_0"))}} for k in (0, 1)]
-    }
-    result = run(spec, tmp_path / "joint")
-    alone = [run(expert(shard, epochs=4), tmp_path / f"e{shard}").metrics["test/accuracy_expert_0"] for shard in (0, 1)]
-    before = [result.metrics[f"test/accuracy_expert_{k}_before"] for k in (0, 1)]
-    assert before == pytest.approx(alone)
-    config = load_component(component(tmp_path / "joint", "expert_0")).config
-    assert config["num_classes"] == 10
-    assert config["source"]["sha256"] == load_component(component(tmp_path / "e0", "expert_0")).sha256
+def test_a_job_reads_its_data_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (60, 8, 8), dtype=np.uint8)
+    np.savez(tmp_path / "data.npz", images=images, labels=np.arange(60) % 3)
+    calls: list[str] = []
 
-    # A new head on the two, frozen; then all of it measured again without training.
-    named = {"experts": [{"from": {"path": str(component(tmp_path / "joint", f"expert_{k}"))}} for k in (0, 1)]}
-    named["fusion"] = {"from": {"path": str(component(tmp_path / "joint", "fusion"))}}  # type: ignore[assignment]
-    head = {"kind": "head", "dataset": spec["dataset"], "training": {"epochs": 1}, "resources": {"cpus": 1}, **named}
-    run(head, tmp_path / "head")
-    for name in ("expert_0", "fusion"):
-        ours, theirs = (load_component(component(tmp_path / place, name)) for place in ("head", "joint"))
-        assert same(ours.state_dict, theirs.state_dict)
-    ours, theirs = (load_component(component(tmp_path / place, "head")) for place in ("head", "joint"))
-    assert not same(ours.state_dict, theirs.state_dict)
+    def count(module: Any, name: str) -> None:
+        original = getattr(module, name)
 
+        def counted(*args: Any, **options: Any) -> Any:
+            calls.append(name)
+            return original(*args, **options)
 
-def test_a_component_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Path) -> None:
-    run(fusion(count=2, epochs=1), tmp_path / "two")
-    run(fusion(count=2, epochs=1) | {"experts": [{"arch": "convnet_small", "feature_dim": 24}]}, tmp_path / "wide")
-    two = {"from": {"path": str(component(tmp_path / "two", "fusion"))}}
-    cases: list[tuple[dict[str, Any], str]] = [
-        (fusion(count=3, fusion=two), "expects 2 experts; the specification has 3"),
-        (
-            fusion(count=2, fusion=two) | {"experts": [{"arch": "convnet_small", "feature_dim": 24}]},
-            r"\[16, 16\].*\[24, 24\]",
-        ),
-        (
-            fusion(count=2, fusion={**two, "type": "concatenation"}),
-            "fusion.type is concatenation, but .* has multiplicative",
-        ),
-        (fusion(count=2) | {"experts": [two]}, "role fusion; expected role expert"),
-        (
-            fusion(count=2) | {"head": {"from": {"path": str(component(tmp_path / "wide", "head"))}}},
-            "expects 24 fused features; this fusion module has 16",
-        ),
-        (
-            fusion(count=2) | {"head": {"from": {"path": str(tmp_path / "none.pth")}}},
-            "does not exist",
-        ),
-        (
-            fusion(count=2)
-            | {"experts": [{"from": {"job": "job_01J00000000000000000000000", "component": "expert_0"}}]},
-            "only the service can look up",
-        ),
-    ]
-    for number, (spec, says) in enumerate(cases):
-        with pytest.raises(ValueError, match=says):
-            run(spec, tmp_path / f"refused{number}")
-    assert issubclass(ComponentError, ValueError)
+        monkeypatch.setattr(module, name, counted)
 
-
-def test_experts_of_different_dimensions_get_adapters_and_any_fusion(tmp_path: Path) -> None:
-    spec = fusion(epochs=1) | {
-        "experts": [{"arch": "convnet_small", "feature_dim": 16}, {"arch": "convnet_small_gn", "feature_dim": 24}],
-        "num_experts": 2,
-    }
-    run(spec, tmp_path)
-    fused = load_component(component(tmp_path, "fusion"))
-    assert (fused.config["feature_dims"], fused.config["input_dim"]) == ([16, 24], 24)
-    assert "adapters.0.weight" in fused.state_dict
-    assert "adapters.1.weight" not in fused.state_dict
-
-
-def test_frozen_experts_that_know_some_classes_keep_their_own_heads(tmp_path: Path) -> None:
-    for shard in (0, 1):
-        run(expert(shard=shard, epochs=2), tmp_path / f"expert_{shard}")
-    named = [{"from": {"path": str(component(tmp_path / f"expert_{k}", "expert_0"))}} for k in (0, 1)]
-    spec = fusion(dataset=expert()["dataset"], epochs=2, components={"experts": {"frozen": True}}) | {"experts": named}
-    result, events = run_logged(spec, tmp_path / "joint")
-    for k in (0, 1):
-        assert result.metrics[f"test/accuracy_expert_{k}"] == result.metrics[f"test/accuracy_expert_{k}_before"] > 0.1
-        ours = load_component(component(tmp_path / "joint", f"expert_{k}"))
-        theirs = load_component(component(tmp_path / f"expert_{k}", "expert_0"))
-        assert same(ours.state_dict, theirs.state_dict)
-        assert ours.config["classes"] == theirs.config["classes"]
-    assert "only some of the classes" in result.absent["test/accuracy_ensemble"]
-    assert "train/loss_individual" not in keys_of(events)
-    assert "train/loss_global" in keys_of(events)
+    count(npz, "read_arrays")
+    count(npz, "pixel_statistics")
+    count(job_data, "make_splits")
+    spec = expert(epochs=1, batch_size=16, dataset={"name": "npz:data.npz"})
+    run(spec, tmp_path / "run", data_roots=[tmp_path])
+    assert sorted(calls) == ["make_splits", "pixel_statistics", "read_arrays"]
+    run(spec, tmp_path / "run", data_roots=[tmp_path])
+    assert len(calls) == 3, "a finished run needs no data"
+    parsed = parse_spec(spec)
+    make_plan(parsed, find_data_size(parsed, [tmp_path]), {})
+    assert sorted(calls[3:]) == ["make_splits", "pixel_statistics", "read_arrays"]

@@ -7,7 +7,7 @@ import errno
 import pytest
 
 from core.model.assemble import ComponentError
-from core.train.meter import NonFiniteLossError
+from core.train.non_finite import NonFiniteLossError
 from worker.training.failures import classify_error
 
 ECC = "CUDA error: uncorrectable ECC error encountered"

@@ -1,0 +1,51 @@
+"""The result of an attempt, and `result.json`, which marks a run as succeeded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from core.run.durable import DamagedFileError, read_json, write_durably
+
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Result:
+    """How an attempt ended. `metrics` are what was measured, `absent` what was not and why."""
+
+    state: Literal["succeeded", "stopped"]
+    step: int
+    epoch: int
+    metrics: dict[str, float]
+    per_class: dict[str, list[float | None]] = field(default_factory=dict)
+    absent: dict[str, str] = field(default_factory=dict)
+    components: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+def has_result(run_dir: Path) -> bool:
+    """Whether the run in this directory has succeeded."""
+    return (run_dir / "result.json").exists()
+
+
+def read_result(run_dir: Path) -> Result:
+    """The result of a run that has succeeded; raises DamagedFileError."""
+    file = run_dir / "result.json"
+    try:
+        return Result(**read_json(file))
+    except TypeError:
+        raise DamagedFileError(file, "is not a result") from None
+
+
+def write_result(result: Result, run_dir: Path) -> None:
+    """Writes `result.json`, the last file of a run."""
+    text = json.dumps(asdict(result), indent=1)
+    write_durably(run_dir / "result.json", lambda file: file.write_text(text))
+
+
+def with_test_prefix(values: Mapping[str, V]) -> dict[str, V]:
+    """Metrics, or reasons for their absence, under `test/` keys. Losses by path only select checkpoints: left out."""
+    return {f"test/{key}": value for key, value in values.items() if not key.startswith("loss_")}
