@@ -1,10 +1,10 @@
-# The image of API and worker; docker-compose.yml says which of them it runs.
+# The image of API and worker; the command in docker-compose.yml decides which one a container runs.
 FROM python:3.11-slim
 
-# torch.compile, which training on GPUs uses, needs a compiler when it runs.
+# torch.compile, which training on GPUs uses, needs a C++ compiler at run time.
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 
-# Volumes take their owner from here.
+# A new volume takes its owner and mode from the folder in the image.
 RUN useradd --uid 1000 --create-home mcn && install -d -o mcn -g mcn -m 700 /data && install -d /datasets
 
 WORKDIR /srv/mcn

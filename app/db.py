@@ -1,4 +1,4 @@
-"""The database: one engine, sessions that commit before the response, and what is to happen after a commit."""
+"""The database: engine, read and write sessions, callbacks after a commit, and migrations."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ _HOOKS = "after_commit"
 
 
 def now() -> datetime:
-    """The time in UTC."""
+    """The current time in UTC."""
     return datetime.now(UTC)
 
 
 def iso(time: datetime | None) -> str | None:
-    """A stored time as clients see it."""
+    """A stored time in ISO 8601 with milliseconds and `Z`, as clients see it."""
     return None if time is None else time.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def make_engine(url: str) -> Engine:
-    """An engine for SQLite (WAL, waiting for locks) or PostgreSQL."""
+    """An engine for SQLite (write-ahead log, waits up to 30 s for a lock) or PostgreSQL."""
     if not url.startswith("sqlite"):
         return create_engine(url, pool_pre_ping=True, pool_size=20, max_overflow=40)
     engine = create_engine(url, connect_args={"timeout": 30, "check_same_thread": False}, pool_size=20, max_overflow=40)
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
-        # The driver's own transactions begin too late; "begin" below starts every one.
+        # Disables the driver's implicit transactions, which begin too late; the "begin" listener starts them.
         connection.isolation_level = None
         for pragma in (
             "journal_mode=WAL",
@@ -52,7 +52,7 @@ def make_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        # A reader that turns into a writer fails at once whatever the timeout: writers say so at the start.
+        # A read transaction that starts to write fails at once whatever the timeout, so writers lock at the start.
         writes = connection.get_execution_options().get("mcn_writes", True)
         connection.connection.driver_connection.execute("BEGIN IMMEDIATE" if writes else "BEGIN")
 
@@ -61,8 +61,8 @@ def make_engine(url: str) -> Engine:
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Session]:
-    """A session that commits at the end and then does what was asked for after the commit."""
-    with _turn(engine), Session(engine) as session:
+    """A session that commits at the end and then runs the callbacks of `after_commit`."""
+    with _write_lock(engine), Session(engine) as session:
         yield session
         session.commit()
         hooks = session.info.pop(_HOOKS, [])
@@ -70,45 +70,45 @@ def transaction(engine: Engine) -> Iterator[Session]:
         hook()
 
 
-# SQLite has one writer, and its own way to wait for it is to sleep and try again: threads wait for one another better.
-_one_writer = threading.Lock()
+# SQLite allows one writer and polls for its lock; within a process, threads hand a lock over faster.
+_sqlite_writer = threading.Lock()
 
 
-def _turn(engine: Engine) -> AbstractContextManager[Any]:
-    return _one_writer if engine.dialect.name == "sqlite" else nullcontext()
+def _write_lock(engine: Engine) -> AbstractContextManager[Any]:
+    return _sqlite_writer if engine.dialect.name == "sqlite" else nullcontext()
 
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """A session that only reads: on SQLite it waits for no writer and no writer for it."""
-    with Session(_readers(engine)) as session:
+    """A session that only reads: on SQLite it neither blocks a writer nor is blocked by one."""
+    with Session(read_engine(engine)) as session:
         yield session
 
 
 @lru_cache(maxsize=8)
-def _readers(engine: Engine) -> Engine:
-    """The same pool of connections, whose transactions do not say that they will write."""
+def read_engine(engine: Engine) -> Engine:
+    """The same connection pool with transactions that take no write lock on SQLite."""
     return engine.execution_options(mcn_writes=False)
 
 
 def after_commit(session: Session, hook: Callable[[], object]) -> None:
-    """Has something done once the session's changes are on disk, and only then."""
+    """Register a callback that runs once the session's transaction has been committed, and only then."""
     session.info.setdefault(_HOOKS, []).append(hook)
 
 
 def serialize_events(session: Session) -> None:
-    """On PostgreSQL, makes event ids rise in the order of their commits; SQLite has one writer anyway."""
+    """Make event ids increase in commit order on PostgreSQL, by an advisory lock; SQLite has one writer anyway."""
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(4242)"))
 
 
 def upgrade(url: str) -> None:
-    """Brings the database to the newest migration."""
+    """Apply all migrations up to the latest one."""
     command.upgrade(_alembic(url), "head")
 
 
 def is_current(engine: Engine) -> bool:
-    """Whether the database is at the newest migration."""
+    """Whether the latest migration has been applied."""
     with reading(engine) as session:
         current = MigrationContext.configure(session.connection()).get_current_revision()
     return current == ScriptDirectory(str(MIGRATIONS)).get_current_head()

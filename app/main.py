@@ -1,32 +1,33 @@
-"""The HTTP service: the only place where its parts are joined."""
+"""The HTTP service: `create_app` joins middleware, routes and the event hub."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import Annotated, Any
+from typing import Literal
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.dependencies.models import Dependant
-from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
-from fastapi.routing import APIRoute
-from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 
-from app.auth.principals import BROWSER_CHALLENGE, Principal, ensure_admin, needs
+from app.auth.middleware import Authentication
 from app.auth.routes import router as tokens
+from app.auth.service import ensure_admin
 from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
 from app.components.routes import router as components
 from app.db import is_current, make_engine, reading, transaction, upgrade
-from app.http import errors
-from app.http.body_limit import BodyLimit
-from app.http.errors import Invalid, Problem, Unauthenticated, Unavailable
-from app.http.json_bodies import JsonBodies
+from app.http import docs, error_handlers
+from app.http.duplicate_headers import DuplicateHeaders
+from app.http.errors import Unavailable
+from app.http.openapi import DescribedAPI, problem_response
+from app.http.query_parameters import refuse_unknown_parameters
+from app.http.request_bodies import RequestBodies
+from app.http.security_headers import SecurityHeaders
+from app.http.unread_bodies import UnreadBodies
 from app.jobs.routes import router as jobs
 from app.metrics.routes import router as metrics
-from app.models import Role
 from app.settings import Settings
 from app.streams.hub import Hub
 from app.streams.routes import router as streams
@@ -34,7 +35,7 @@ from app.sweeps.routes import router as sweeps
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application; on start it brings the database up to date and makes the first token."""
+    """The application. On startup it migrates the database and creates the first admin token."""
     settings = settings or Settings()
     settings.make_folders()
     engine = make_engine(settings.sqlalchemy_url)
@@ -50,114 +51,74 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         await hub.stop()
         engine.dispose()
 
-    app = FastAPI(
+    app = DescribedAPI(
         title="MCN Fusion",
-        summary="Train multi-expert fusion models: experts, fusion and head.",
+        summary="Train multi-expert fusion models: experts, fusion module and global head.",
         version="1",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
-        dependencies=[Depends(_known_parameters)],
+        dependencies=[Depends(refuse_unknown_parameters)],
         telemetry={"tracing": False},
         responses={
-            "4XX": {
-                "description": "A problem (RFC 9457)",
-                "content": {"application/problem+json": {"schema": _PROBLEM}},
-            },
-            503: {"description": "Try again", "content": {"application/problem+json": {"schema": _PROBLEM}}},
+            "4XX": problem_response("The request is refused: a problem (RFC 9457)"),
+            503: problem_response("A part of the service is not available: try again"),
         },
     )
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
     app.state.reading = partial(reading, engine)
-    app.add_middleware(JsonBodies)
-    app.add_middleware(BodyLimit)
-    errors.install(app)
+    # The one that is added last sees a request first.
+    app.add_middleware(RequestBodies)
+    app.add_middleware(Authentication, engine=engine)
+    app.add_middleware(DuplicateHeaders)
+    app.add_middleware(UnreadBodies)
+    app.add_middleware(SecurityHeaders)
+    error_handlers.install(app)
     for router in (jobs, streams, metrics, components, sweeps, tokens, catalogue, cluster):
         app.include_router(router)
     _add_service_routes(app)
     return app
 
 
-async def _known_parameters(request: Request) -> None:
-    """Refuses a parameter that the route does not have: a filter that is ignored shows what was not asked for."""
-    route = request.scope.get("route")
-    if not isinstance(route, APIRoute):
-        return
-    known = {field.alias for dependant in _flat(route.dependant) for field in dependant.query_params}
-    unknown = sorted(request.query_params.keys() - known)
-    if unknown:
-        msg = f"there is no such parameter here: there is {', '.join(sorted(known)) or 'none'}"
-        raise Invalid.of([{"loc": ["query", name[:80]], "msg": msg} for name in unknown[:5]])
+class Health(BaseModel):
+    """The process answers requests."""
+
+    status: Literal["ok"] = "ok"
 
 
-def _flat(dependant: Dependant) -> list[Dependant]:
-    return [dependant, *(inner for part in dependant.dependencies for inner in _flat(part))]
+class Readiness(BaseModel):
+    """The service can do its work."""
 
-
-_PROBLEM: dict[str, Any] = {
-    "type": "object",
-    "required": ["type", "title", "status", "detail"],
-    "properties": {
-        "type": {"type": "string"},
-        "title": {"type": "string"},
-        "status": {"type": "integer"},
-        "detail": {"type": "string"},
-        "errors": {"type": "array", "items": {"type": "object"}},
-    },
-}
-
-
-def _browser(request: Request) -> Principal:
-    """A viewer; a browser without a token is asked for one."""
-    try:
-        return needs(Role.viewer)(request)
-    except Unauthenticated as problem:
-        raise Unauthenticated(problem.detail, headers=BROWSER_CHALLENGE) from None
-
-
-Browser = Annotated[Principal, Depends(_browser)]
-
-
-# The page's scripts come from here: where clusters are, the internet often is not.
-_DOCS_FILES = "/static/docs"
+    status: Literal["ready"] = "ready"
 
 
 def _add_service_routes(app: FastAPI) -> None:
-    app.mount(_DOCS_FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
+    docs.mount_files(app)
 
     @app.get("/healthz", tags=["service"])
-    def healthz() -> dict[str, str]:
-        """The process is alive."""
-        return {"status": "ok"}
+    async def healthz() -> Health:
+        """Check that the process answers. Needs no token."""
+        return Health()
 
     @app.get("/readyz", tags=["service"])
-    def readyz(request: Request) -> dict[str, str]:
-        """The database can be used and is up to date."""
+    def readyz(request: Request) -> Readiness:
+        """Check that the database is reachable and up to date. Needs no token."""
         current = None
-        with suppress(Exception):  # whatever stands between us and the database, we are not ready
+        with suppress(Exception):  # whatever the database's trouble is, the service is not ready
             current = is_current(request.app.state.engine)
         if not current:
-            raise Unavailable("the database cannot be reached" if current is None else "run `mcn db upgrade`")
-        return {"status": "ready"}
+            raise Unavailable("the database is unreachable" if current is None else "run `mcn db upgrade`")
+        return Readiness()
 
     @app.get("/", include_in_schema=False)
-    def root(_asks: Browser) -> RedirectResponse:
+    async def root() -> RedirectResponse:
         return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
-    def docs(_asks: Browser) -> HTMLResponse:
-        return get_swagger_ui_html(
-            openapi_url="/openapi.json",
-            title="MCN Fusion API",
-            swagger_js_url=f"{_DOCS_FILES}/swagger-ui-bundle.js",
-            swagger_css_url=f"{_DOCS_FILES}/swagger-ui.css",
-            swagger_favicon_url=f"{_DOCS_FILES}/favicon.png",
-        )
+    async def docs_page() -> HTMLResponse:
+        return docs.docs_page()
 
     @app.get("/openapi.json", include_in_schema=False)
-    def openapi(_asks: Browser) -> JSONResponse:
+    async def openapi() -> JSONResponse:
         return JSONResponse(app.openapi())
-
-
-__all__ = ["Problem", "create_app"]

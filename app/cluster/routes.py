@@ -1,74 +1,63 @@
-"""What the machines are doing."""
+"""The route of the cluster view: workers, devices, queue, Slurm."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter
-from sqlalchemy import case, func
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
 from app.auth.principals import Viewer
+from app.cluster import queries
+from app.cluster.schemas import ClusterView, DeviceView, NodeRecord, PendingJob, SlurmView, WorkerView
 from app.db import iso, now
 from app.http.session import Reading
-from app.models import WORKER_TIMEOUT, Attempt, Job, Lease, Reason, State, Worker
+from app.models import WORKER_TIMEOUT, State
 
 router = APIRouter()
 
 
 @router.get("/cluster", tags=["cluster"])
-def get_cluster(_asks: Viewer, session: Reading) -> dict[str, Any]:
-    """Workers, their devices, what each runs, and how many jobs wait."""
-    held = {(lease.host, lease.device): lease for lease in session.exec(select(Lease))}
-    counts = dict(session.exec(select(Job.state, func.count()).group_by(col(Job.state))).all())
-    workers = [
-        {
-            "host": worker.host,
-            "seen_at": iso(worker.seen_at),
-            "cpus": worker.cpus,
-            "memory_gb": round(worker.memory_gb, 1),
-            "alive": now() - worker.seen_at < WORKER_TIMEOUT,
-            "devices": [
-                {"device": device, "job": held[worker.host, device].job_id if (worker.host, device) in held else None}
-                for device in worker.devices
-            ],
-        }
-        for worker in session.exec(select(Worker).order_by(col(Worker.host)))
+def get_cluster(_principal: Viewer, session: Reading) -> ClusterView:
+    """Show workers, their devices and jobs, the length of the queue, and the state of Slurm."""
+    counts = queries.count_jobs(session)
+    return ClusterView(
+        workers=_workers(session),
+        queue_length=counts.get(State.queued.value, 0),
+        jobs={state.value: counts.get(state.value, 0) for state in State},
+        slurm=_slurm(session),
+    )
+
+
+def _workers(session: Session) -> list[WorkerView]:
+    jobs = queries.jobs_by_device(session)
+    return [
+        WorkerView(
+            host=worker.host,
+            seen_at=iso(worker.seen_at) or "",
+            cpus=worker.cpus,
+            memory_gb=round(worker.memory_gb, 1),
+            alive=now() - worker.seen_at < WORKER_TIMEOUT,
+            devices=[DeviceView(device=device, job=jobs.get((worker.host, device))) for device in worker.devices],
+        )
+        for worker in queries.list_workers(session)
     ]
-    return {
-        "workers": workers,
-        "queue_length": counts.get(State.queued.value, 0),
-        "jobs": {state.value: counts.get(state.value, 0) for state in State},
-        "slurm": _slurm(session),
-    }
 
 
-def _slurm(session: Session) -> dict[str, Any] | None:
-    """What a worker saw of Slurm last, why jobs pend there, and how often each node's hardware failed."""
-    seen = select(Worker).where(col(Worker.slurm).is_not(None)).order_by(col(Worker.seen_at).desc())
-    worker = session.exec(seen).first()
+def _slurm(session: Session) -> SlurmView | None:
+    worker = queries.latest_slurm_worker(session)
     if worker is None or worker.slurm is None:
         return None
-    here = (col(Attempt.job_id) == col(Job.id)) & (col(Attempt.number) == col(Job.attempt))
-    pending = select(Job.id, Attempt.slurm_job_id, Job.message).join(Attempt, here)
-    pending = pending.where(Job.state == State.starting, Job.executor == "slurm").order_by(Job.id).limit(200)
-    return {
-        **worker.slurm,
-        "pending": [{"job": job, "slurm_job_id": slurm, "why": why} for job, slurm, why in session.exec(pending)],
-        "nodes": _nodes(session),
-    }
+    pending = [PendingJob(job=job, slurm_job_id=slurm, why=why) for job, slurm, why in queries.list_pending(session)]
+    return SlurmView.model_validate({**worker.slurm, "pending": pending, "nodes": _nodes(session)})
 
 
-def _nodes(session: Session) -> list[dict[str, Any]]:
-    """The record of each node; an attempt on several counts for each."""
-    fault = case((col(Attempt.reason) == Reason.hardware_fault, 1))
-    query = select(Attempt.host, func.count(), func.count(fault), func.max(case((fault == 1, Attempt.ended_at))))
-    query = query.where(Attempt.executor == "slurm", Attempt.host != "").group_by(Attempt.host)
-    found: dict[str, dict[str, Any]] = {}
-    for hosts, count, faults, last in session.exec(query):
+def _nodes(session: Session) -> list[NodeRecord]:
+    """One record per node; an attempt on several nodes counts for each of them."""
+    records: dict[str, NodeRecord] = {}
+    for hosts, attempts, faults, last_fault_at in queries.list_host_records(session):
         for host in hosts.split(","):
-            row = found.setdefault(host, {"node": host, "attempts": 0, "hardware_faults": 0, "last_fault_at": None})
-            row["attempts"] += count
-            row["hardware_faults"] += faults
-            row["last_fault_at"] = max(filter(None, (row["last_fault_at"], iso(last))), default=None)
-    return [found[host] for host in sorted(found)]
+            new = NodeRecord(node=host, attempts=0, hardware_faults=0, last_fault_at=None)
+            record = records.setdefault(host, new)
+            record.attempts += attempts
+            record.hardware_faults += faults
+            record.last_fault_at = max(filter(None, (record.last_fault_at, iso(last_fault_at))), default=None)
+    return [records[host] for host in sorted(records)]

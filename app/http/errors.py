@@ -1,154 +1,136 @@
-"""Errors as RFC 9457 problems: a stable type, and a detail that says what to change."""
+"""The error hierarchy of the API: every class is an RFC 9457 problem with a stable type, a status and a title."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from fastapi import FastAPI, Request
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import OperationalError
-from starlette.exceptions import HTTPException
-
-from core.spec.fields import in_words
-
-log = logging.getLogger(__name__)
 
 
 class Problem(Exception):  # noqa: N818
-    """An error that is the answer to a request."""
+    """An error that becomes the response to a request. `detail` says what to change, `errors` has one entry per field.
+
+    `type`, `status` and `title` belong to the class; clients rely on `type`.
+    """
 
     status: ClassVar[int] = 400
     type: ClassVar[str] = "bad-request"
-    title: ClassVar[str] = "The request cannot be understood"
+    title: ClassVar[str] = "Bad request"
 
-    def __init__(self, detail: str, *, errors: Sequence[dict[str, Any]] = (), headers: dict[str, str] | None = None):
+    def __init__(self, detail: str, *, errors: Sequence[dict[str, Any]] = (), headers: Mapping[str, str] | None = None):
         super().__init__(detail)
         self.detail = detail
         self.errors = list(errors)
-        self.headers = headers or {}
+        self.headers = dict(headers or {})
 
     @classmethod
     def of(cls, errors: Sequence[dict[str, Any]]) -> Self:
-        """The problem whose detail tells the first of these errors, each with `loc` and `msg`."""
-        return cls(_told(errors), errors=errors)
+        """The problem with these errors, each with `loc` and `msg`; its detail names the first five."""
+        return cls(summarize(errors), errors=errors)
 
-
-def _told(errors: Sequence[dict[str, Any]]) -> str:
-    return "; ".join(f"{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in errors[:5])
+    def response(self) -> JSONResponse:
+        """The problem as `application/problem+json`."""
+        body: dict[str, Any] = {
+            "type": self.type,
+            "title": self.title,
+            "status": self.status,
+            "detail": encodable(self.detail),
+        }
+        if self.errors:
+            body["errors"] = self.errors
+        return JSONResponse(body, self.status, self.headers, media_type="application/problem+json")
 
 
 class Invalid(Problem):
-    """A value that cannot be; `errors` has an entry a field."""
+    """A parameter or a field of the body has a value that is not allowed."""
 
-    status, type, title = 422, "invalid", "A value is not allowed"
+    status, type, title = 422, "invalid", "Invalid value"
 
 
 class InvalidSpec(Problem):
-    """A job specification that cannot be used."""
+    """The job specification fails validation, or names components that do not exist or do not fit."""
 
-    status, type, title = 422, "invalid-spec", "The job specification cannot be used"
+    status, type, title = 422, "invalid-spec", "Invalid job specification"
 
 
 class Unauthenticated(Problem):
-    """No token, or none that is known and in force."""
+    """The request has no token, or one that is unknown, revoked or expired."""
 
-    status, type, title = 401, "unauthenticated", "A token is needed"
+    status, type, title = 401, "unauthenticated", "Authentication required"
 
 
 class Forbidden(Problem):
-    """A token that may not do this."""
+    """The token is valid, but its role or owner does not permit the request."""
 
-    status, type, title = 403, "forbidden", "This token may not do that"
+    status, type, title = 403, "forbidden", "Not permitted"
 
 
 class NotFound(Problem):
-    """Something that is not there."""
+    """The resource does not exist, or is not visible to this principal."""
 
-    status, type, title = 404, "not-found", "There is no such thing"
+    status, type, title = 404, "not-found", "Not found"
+
+
+class MethodNotAllowed(Problem):
+    """The path exists, but not with this method."""
+
+    status, type, title = 405, "method-not-allowed", "Method not allowed"
+
+
+class RequestTimeout(Problem):
+    """The headers or the body of a request did not arrive in time."""
+
+    status, type, title = 408, "timeout", "The request did not arrive in time"
 
 
 class Conflict(Problem):
-    """What the present state does not allow."""
+    """The current state of the resource forbids the request."""
 
-    status, type, title = 409, "conflict", "The present state does not allow that"
+    status, type, title = 409, "conflict", "Conflict with the current state"
 
 
 class IdempotencyMismatch(Conflict):
-    """A key that was used for another body."""
+    """An Idempotency-Key was sent again with a different body."""
 
-    type, title = "idempotency-mismatch", "This Idempotency-Key was used for another request"
+    type, title = "idempotency-mismatch", "Idempotency-Key already used for another request"
+
+
+class TooLarge(Problem):
+    """The request body exceeds the limit."""
+
+    status, type, title = 413, "too-large", "Request body too large"
+
+
+class HeadersTooLarge(Problem):
+    """The request line and headers exceed the limit."""
+
+    status, type, title = 431, "headers-too-large", "Request headers too large"
+
+
+class Internal(Problem):
+    """A bug of the service; the log has the traceback."""
+
+    status, type, title = 500, "internal", "Internal error"
 
 
 class Unavailable(Problem):
-    """Something that the service needs cannot be reached; trying again helps."""
+    """A part of the service is unreachable or busy; the request may be repeated."""
 
-    status, type, title = 503, "unavailable", "A part of the service cannot be reached"
+    status, type, title = 503, "unavailable", "Service unavailable"
 
 
 PROBLEMS: tuple[type[Problem], ...] = (
-    Problem, Invalid, InvalidSpec, Unauthenticated, Forbidden, NotFound, Conflict, IdempotencyMismatch, Unavailable,
+    Problem, Invalid, InvalidSpec, Unauthenticated, Forbidden, NotFound, MethodNotAllowed, RequestTimeout, Conflict,
+    IdempotencyMismatch, TooLarge, HeadersTooLarge, Internal, Unavailable,
 )  # fmt: skip
 
 
-def install(app: FastAPI) -> None:
-    """Answers every error as a problem."""
-
-    @app.exception_handler(Problem)
-    def _problem(_request: Request, error: Problem) -> JSONResponse:
-        return answer(error.status, error.type, error.title, error.detail, error.errors, error.headers)
-
-    @app.exception_handler(RequestValidationError)
-    def _validation(_request: Request, error: RequestValidationError) -> JSONResponse:
-        # The default handler echoes the input, which may hold what JSON cannot.
-        errors = [_entry(entry) for entry in error.errors()]
-        return answer(422, Invalid.type, Invalid.title, _told(errors), errors)
-
-    @app.exception_handler(HTTPException)
-    def _http(_request: Request, error: HTTPException) -> JSONResponse:
-        slugs = {404: "not-found", 405: "method-not-allowed", 413: "too-large"}
-        slug = slugs.get(error.status_code, "bad-request")
-        headers = dict(error.headers or {})
-        title = detail = str(error.detail)
-        if error.status_code == 404:
-            detail = "there is no such route: /docs and /openapi.json list those that there are"
-        elif error.status_code == 405:
-            detail = f"this route takes {headers.get('allow', 'another method')}"
-        return answer(error.status_code, slug, title, detail, headers=headers)
-
-    @app.exception_handler(OperationalError)
-    def _database(_request: Request, error: OperationalError) -> JSONResponse:
-        log.error("the database cannot be used: %s", error)
-        detail = "the database cannot be reached at the moment: nothing was changed, try again"
-        return answer(503, Unavailable.type, Unavailable.title, detail, headers={"Retry-After": "2"})
+def summarize(errors: Sequence[Mapping[str, Any]]) -> str:
+    """The first five field errors in one line."""
+    return "; ".join(f"{'.'.join(map(str, entry['loc'])) or 'body'}: {entry['msg']}" for entry in errors[:5])
 
 
-def answer(
-    status: int,
-    slug: str,
-    title: str,
-    detail: str,
-    errors: Sequence[dict[str, Any]] = (),
-    headers: dict[str, str] | None = None,
-) -> JSONResponse:
-    """A problem as a response."""
-    body: dict[str, Any] = {"type": slug, "title": title, "status": status, "detail": _plain(detail)}
-    if errors:
-        body["errors"] = list(errors)
-    return JSONResponse(body, status, headers, media_type="application/problem+json")
-
-
-def _entry(entry: dict[str, Any]) -> dict[str, Any]:
-    if entry["type"] == "json_invalid":
-        return {
-            "loc": ["body"],
-            "msg": f"is not JSON: {_plain(entry['ctx']['error'])}, at character {entry['loc'][-1]}",
-        }
-    return {"loc": [_plain(part) for part in entry["loc"]], "msg": _plain(in_words(entry))}
-
-
-def _plain(value: Any) -> Any:
-    """Text that can be sent: lone surrogates are replaced."""
+def encodable(value: Any) -> Any:
+    """Text that UTF-8 can encode, with lone surrogates replaced; other values unchanged."""
     return value.encode("utf-8", "replace").decode() if isinstance(value, str) else value

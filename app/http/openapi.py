@@ -1,14 +1,51 @@
-"""What the OpenAPI description says beyond the routes' own types."""
+"""The OpenAPI description: what FastAPI does not derive from the signatures of routes, or describes too loosely."""
 
 from __future__ import annotations
 
 from typing import Any
 
+from fastapi import FastAPI
 from pydantic import TypeAdapter
 
 
+class DescribedAPI(FastAPI):
+    """FastAPI with a description that permits no more than validation does."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The description, computed once."""
+        if self.openapi_schema is None:
+            self.openapi_schema = _tighten(super().openapi())
+        return self.openapi_schema
+
+
+def _tighten(description: dict[str, Any]) -> dict[str, Any]:
+    for operations in description["paths"].values():
+        for operation in operations.values():
+            for parameter in operation.get("parameters", ()):
+                parameter["schema"] = _without_null(parameter["schema"])
+    closed: dict[str, Any] = _close_patterns(description)
+    return closed
+
+
+def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
+    """The schema of an optional parameter: it may be absent, but no text in a URL or a header is null."""
+    if "anyOf" not in schema:
+        return schema
+    options = [option for option in schema["anyOf"] if option != {"type": "null"}]
+    rest = {key: value for key, value in schema.items() if key != "anyOf"}
+    return {**options[0], **rest} if len(options) == 1 else {**rest, "anyOf": options}
+
+
+def _close_patterns(schema: Any) -> Any:
+    """Refuses property names that match no pattern: Pydantic describes those that it accepts, but not that."""
+    if isinstance(schema, dict):
+        closed = {key: _close_patterns(value) for key, value in schema.items()}
+        return {"additionalProperties": False, **closed} if "patternProperties" in closed else closed
+    return [_close_patterns(item) for item in schema] if isinstance(schema, list) else schema
+
+
 def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
-    """A schema without references, so that it can stand inside an operation."""
+    """A schema with its references replaced by what they refer to, so that it can be part of an operation."""
     if isinstance(schema, dict):
         if "$ref" in schema:
             return _inlined(definitions[schema["$ref"].rpartition("/")[2]], definitions)
@@ -19,13 +56,45 @@ def _inlined(schema: Any, definitions: dict[str, Any]) -> Any:
 
 
 def request_body(model: Any, examples: dict[str, Any]) -> dict[str, Any]:
-    """A request's body, of what a route reads by itself."""
+    """The `requestBody` of a route that reads and validates its body itself.
+
+    `model` is its Pydantic type, `examples` named OpenAPI examples.
+    """
     schema = TypeAdapter(model).json_schema()
     content = {"schema": _inlined(schema, schema.get("$defs", {})), "examples": examples}
     return {"requestBody": {"required": True, "content": {"application/json": content}}}
 
 
-# Of each event, as the framework describes streams of its own.
+def problem_response(description: str) -> dict[str, Any]:
+    """A response in `application/problem+json`."""
+    return {"description": description, "content": {"application/problem+json": {"schema": _PROBLEM_SCHEMA}}}
+
+
+_PROBLEM_SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "required": ["type", "title", "status", "detail"],
+    "additionalProperties": False,
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer", "minimum": 400, "maximum": 599},
+        "detail": {"type": "string"},
+        "errors": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["loc", "msg"],
+                "additionalProperties": False,
+                "properties": {
+                    "loc": {"type": "array", "items": {"type": ["string", "integer"]}},
+                    "msg": {"type": "string"},
+                },
+            },
+        },
+    },
+}
+
+# One server-sent event, in the form in which FastAPI describes its own event streams.
 EVENT_STREAM: dict[str, Any] = {
     "text/event-stream": {
         "itemSchema": {

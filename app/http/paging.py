@@ -1,45 +1,55 @@
-"""Cursors: opaque to clients, the place after which a list goes on."""
+"""Pages of lists: opaque cursors that hold the sort key of the last item of a page."""
 
 from __future__ import annotations
 
 import base64
 import binascii
 import json
-from collections.abc import Sequence
-from typing import Annotated, Any
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Generic, TypedDict, TypeVar
 
 from fastapi import Query
 
 from app.http.errors import Invalid
 
-Limit = Annotated[int, Query(ge=1, le=200, description="items at most")]
-Cursor = Annotated[str | None, Query(max_length=1000, description="`next_cursor` of the page before")]
+T = TypeVar("T")
+
+Limit = Annotated[int, Query(ge=1, le=200, description="maximum number of items")]
+Cursor = Annotated[
+    str | None, Query(max_length=1000, pattern="^[A-Za-z0-9_-]+$", description="`next_cursor` of the previous page")
+]
 
 
-def encode(*place: Any) -> str:
-    """A cursor for a place in a sorted list."""
-    return base64.urlsafe_b64encode(json.dumps(place).encode()).decode().rstrip("=")
+class Page(TypedDict, Generic[T]):
+    """One page of a list; `next_cursor` is null on the last one."""
+
+    items: list[T]
+    next_cursor: str | None
 
 
-def decode(cursor: str, kinds: Sequence[type]) -> list[Any]:
-    """The place that a cursor stands for; raises Invalid for one that this list did not give."""
+def encode(*key: Any) -> str:
+    """A cursor for a sort key, which consists of strings and integers."""
+    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+
+
+def decode(cursor: str, types: Sequence[type]) -> list[Any]:
+    """The sort key in a cursor, checked against the types of its parts; Invalid if this list never gave the cursor."""
     try:
-        place = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        key = json.loads(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except (binascii.Error, ValueError, RecursionError):
-        place = None
+        key = None
     if (
-        not isinstance(place, list)
-        or len(place) != len(kinds)
-        or not all(type(value) is kind for value, kind in zip(place, kinds, strict=True))
-        or any(isinstance(value, str) and ("\0" in value or not value.isprintable()) for value in place)
-        or any(isinstance(value, int) and abs(value) >= 2**62 for value in place)
+        not isinstance(key, list)
+        or len(key) != len(types)
+        or not all(type(value) is expected for value, expected in zip(key, types, strict=True))
+        or any(isinstance(value, str) and ("\0" in value or not value.isprintable()) for value in key)
+        or any(isinstance(value, int) and abs(value) >= 2**62 for value in key)
     ):
-        raise Invalid("cursor: take it from `next_cursor` of this list's page before, with the same sort")
-    return place
+        raise Invalid("cursor: not a valid cursor; take `next_cursor` of the previous page, with the same sort")
+    return key
 
 
-def page(items: list[Any], limit: int, place: Any) -> dict[str, Any]:
-    """A page of a list that was read with one item more than the limit; `place` makes an item's cursor."""
-    more = len(items) > limit
-    shown = items[:limit]
-    return {"items": shown, "next_cursor": place(shown[-1]) if more and shown else None}
+def page(rows: list[T], limit: int, cursor_of: Callable[[T], str]) -> Page[T]:
+    """The first `limit` rows of a query that fetched up to `limit + 1`, with the cursor of the last one."""
+    items = rows[:limit]
+    return {"items": items, "next_cursor": cursor_of(items[-1]) if len(rows) > limit and items else None}

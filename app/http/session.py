@@ -1,4 +1,4 @@
-"""The session of a request: reading ones, and writing ones that commit before the response is sent."""
+"""Dependencies of routes: a read session, a write session that commits before the response is sent, the settings."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from app.db import reading, transaction
 from app.settings import Settings
 
 
-def _read(request: Request) -> Iterator[Session]:
+def _read_session(request: Request) -> Iterator[Session]:
     with reading(request.app.state.engine) as session:
         yield session
 
 
-def _write(request: Request) -> Iterator[Session]:
+def _write_session(request: Request) -> Iterator[Session]:
     with transaction(request.app.state.engine) as session:
         yield session
 
@@ -27,7 +27,7 @@ async def _settings(request: Request) -> Settings:
     return settings
 
 
-# With the default scope the commit would come after the response: a failed one would have answered 200.
-Reading = Annotated[Session, Depends(_read, scope="function")]
-Writing = Annotated[Session, Depends(_write, scope="function")]
+# With FastAPI's default scope the commit would come after the response, and a failed one would have answered 200.
+Reading = Annotated[Session, Depends(_read_session, scope="function")]
+Writing = Annotated[Session, Depends(_write_session, scope="function")]
 Configured = Annotated[Settings, Depends(_settings)]

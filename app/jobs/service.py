@@ -12,7 +12,7 @@ from sqlalchemy import delete, insert, update
 from sqlmodel import Session, SQLModel, col, select
 from ulid import ULID
 
-from app.auth.principals import Principal, may_change
+from app.auth.principals import Principal, require_owner
 from app.db import after_commit, serialize_events
 from app.http import idempotency
 from app.http.errors import Conflict, InvalidSpec
@@ -41,7 +41,7 @@ def submit(
 
     Gives it as clients see it, and whether it is new.
     """
-    before = idempotency.made_before(session, Job, asks.owner, key, body)
+    before = idempotency.find_created(session, Job, asks.owner, key, body)
     if before is not None:
         return queries.views(session, [before])[0], False
     needs = references.check(session, spec)
@@ -200,7 +200,7 @@ def _or(words: list[str]) -> str:
 
 def _owned(session: Session, asks: Principal, job_id: str) -> Job:
     job = queries.get_job(session, job_id)
-    may_change(asks, job.owner)
+    require_owner(asks, job.owner)
     return job
 
 

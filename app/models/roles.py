@@ -1,4 +1,4 @@
-"""Who may do what."""
+"""The roles of tokens, in rising order of what they permit."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """Viewers see all; members change what is theirs; admins change all."""
+    """Viewers read everything; members also submit jobs and change their own; admins change everything."""
 
     viewer = "viewer"
     member = "member"
     admin = "admin"
 
     def includes(self, other: Role) -> bool:
-        """Whether this role may do all that the other may."""
+        """Whether this role permits everything that the other one permits."""
         order = list(Role)
         return order.index(self) >= order.index(other)

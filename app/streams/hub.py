@@ -1,44 +1,45 @@
-"""One reader of the event table for all subscribers of live events."""
+"""Distributes new events to all subscribers, reading the event table once for all of them."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
-from typing import Any
+from collections.abc import Iterator
 
-from sqlalchemy import Engine, func
-from sqlmodel import col, select
+from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from app.db import reading
-from app.jobs.schemas import event_view
-from app.models import Event
+from app.streams import queries
+from app.streams.queries import StreamedEvent
 
 log = logging.getLogger(__name__)
 POLL_S = 0.2
-HEARTBEAT_S = 15.0
-# A subscriber that falls this far behind is let go; it comes back with the id of the last event it has.
+BATCH = 5_000
+# New subscribers have read up to this many of the latest events themselves; they skip what they have seen.
+OVERLAP = 100
+# A subscriber that falls this far behind is disconnected; its client reconnects with the last event id that it has.
 MAX_BEHIND = 2_000
 
-Item = tuple[int, str, dict[str, Any]]
+Queue = asyncio.Queue[StreamedEvent | None]
 
 
 class Hub:
-    """Reads new events once and hands them to every subscriber of their job."""
+    """Polls the event table while anybody is subscribed."""
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._queues: dict[str, set[asyncio.Queue[Item | None]]] = {}
+        self._queues: dict[str, set[Queue]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._last = 0
+        self._last_id = 0
 
     async def start(self) -> None:
-        """Begins to read."""
+        """Start polling."""
         self._task = asyncio.create_task(self._run())
 
     async def stop(self) -> None:
-        """Ends every stream."""
+        """Stop polling and end every stream."""
         if self._task:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -48,9 +49,9 @@ class Hub:
                 queue.put_nowait(None)
 
     @contextlib.contextmanager
-    def subscribed(self, job_id: str) -> Any:
-        """A queue of a job's events from now on; None in it is the end."""
-        queue: asyncio.Queue[Item | None] = asyncio.Queue()
+    def subscribed(self, job_id: str) -> Iterator[Queue]:
+        """A queue of a job's events from now on; None in it ends the stream."""
+        queue: Queue = asyncio.Queue()
         self._queues.setdefault(job_id, set()).add(queue)
         try:
             yield queue
@@ -63,30 +64,25 @@ class Hub:
         while True:
             try:
                 if not self._queues:
-                    self._last = 0
-                elif self._last == 0:
-                    self._last = await run_in_threadpool(self._newest)
+                    self._last_id = 0
+                elif self._last_id == 0:
+                    self._last_id = await run_in_threadpool(self._start_id)
                 else:
-                    self._hand_out(await run_in_threadpool(self._after, self._last))
-            except Exception as error:  # a database that cannot be reached now can be later
-                log.warning("events cannot be read at the moment: %s", error)
+                    self._distribute(await run_in_threadpool(self._new_events, self._last_id))
+            except Exception as error:  # the database may be available again at the next poll
+                log.warning("new events are not available at the moment: %s", error)
             await asyncio.sleep(POLL_S)
 
-    def _newest(self) -> int:
-        # A little before the newest: what a subscriber has read already it passes over.
+    def _start_id(self) -> int:
         with reading(self.engine) as session:
-            return max(1, (session.exec(select(func.max(Event.id))).one() or 0) - 100)
+            return max(1, queries.latest_event_id(session) - OVERLAP)
 
-    def _after(self, last: int) -> list[tuple[str, Item]]:
+    def _new_events(self, last_id: int) -> list[StreamedEvent]:
         with reading(self.engine) as session:
-            rows = session.exec(select(Event).where(col(Event.id) > last).order_by(col(Event.id)).limit(5_000))
-            return [(row.job_id, (row.id or 0, row.type, event_view(row))) for row in rows]
+            return queries.events_after(session, last_id, BATCH)
 
-    def _hand_out(self, items: list[tuple[str, Item]]) -> None:
-        for job_id, item in items:
-            self._last = item[0]
-            for queue in self._queues.get(job_id, ()):
-                if queue.qsize() < MAX_BEHIND:
-                    queue.put_nowait(item)
-                else:
-                    queue.put_nowait(None)
+    def _distribute(self, events: list[StreamedEvent]) -> None:
+        for event in events:
+            self._last_id = event.id
+            for queue in self._queues.get(event.job_id, ()):
+                queue.put_nowait(event if queue.qsize() < MAX_BEHIND else None)

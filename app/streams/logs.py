@@ -1,4 +1,4 @@
-"""The output of a job's attempts: the last lines, and what follows."""
+"""The output of a job's attempts: the last lines, and on request whatever follows."""
 
 from __future__ import annotations
 
@@ -7,79 +7,79 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from sqlalchemy import Engine
-from sqlmodel import select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from app.db import reading
-from app.models import TERMINAL_STATES, Job
-from app.streams.hub import Hub
+from app.streams import queries
+from core.run.rundir import RunDir
+
+POLL_S = 0.3
+TAIL_BLOCK_BYTES = 64 << 10
+MAX_TAIL_BYTES = 16 << 20
+READ_BYTES = 1 << 20
 
 
-def log_stream(hub: Hub, run_dir: Path, job_id: str, attempt: int, tail: int, *, follow: bool, alone: bool) -> Response:
-    """The last lines of an attempt's output; with `follow` also what comes, until the job has ended.
+def log_response(
+    engine: Engine, run_dir: Path, job_id: str, attempt: int, tail: int, *, follow: bool, single: bool
+) -> Response:
+    """The last `tail` lines of an attempt's output; with `follow` also new output, until the job has ended.
 
-    It goes on with the attempts that come after unless the attempt is to be `alone`.
+    Unless a `single` attempt was requested, the output of later attempts follows.
     """
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    text, position = _tail(_log(run_dir, attempt), tail)
+    text, position = _tail(RunDir(run_dir).attempt(attempt).log, tail)
     if not follow:
         return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
-    lines = _follow(hub, run_dir, job_id, attempt, text, position, alone)
-    return StreamingResponse(lines, media_type="text/plain; charset=utf-8", headers=headers)
-
-
-def _log(run_dir: Path, attempt: int) -> Path:
-    return run_dir / f"attempt-{attempt}" / "log.txt"
+    output = _follow(engine, run_dir, job_id, attempt, text, position, single)
+    return StreamingResponse(output, media_type="text/plain; charset=utf-8", headers=headers)
 
 
 def _tail(file: Path, lines: int) -> tuple[bytes, int]:
-    """The last lines of a file, and its length."""
+    """The last lines of a file, at most about `MAX_TAIL_BYTES` of them, and the size of the file."""
     try:
         with file.open("rb") as source:
             end = source.seek(0, 2)
-            block, found = 65_536, b""
-            start = end
-            while start > 0 and found.count(b"\n") <= lines and len(found) < 16 << 20:
-                start = max(0, start - block)
+            start, text = end, b""
+            while start > 0 and text.count(b"\n") <= lines and len(text) < MAX_TAIL_BYTES:
+                start = max(0, start - TAIL_BLOCK_BYTES)
                 source.seek(start)
-                found = source.read(end - start)
-            kept = found.splitlines(keepends=True)[-lines:] if lines else []
+                text = source.read(end - start)
+            kept = text.splitlines(keepends=True)[-lines:] if lines else []
             return b"".join(kept), end
     except FileNotFoundError:
         return b"", 0
 
 
 async def _follow(
-    hub: Hub, run_dir: Path, job_id: str, attempt: int, text: bytes, position: int, alone: bool
+    engine: Engine, run_dir: Path, job_id: str, attempt: int, text: bytes, position: int, single: bool
 ) -> AsyncIterator[bytes]:
     yield text
     while True:
-        newest, ended = await run_in_threadpool(_stand, hub.engine, job_id)
-        new = await run_in_threadpool(_read_from, _log(run_dir, attempt), position)
+        # In this order: output from before the end of the job is in the file by now.
+        latest, ended = await run_in_threadpool(_attempt_and_end, engine, job_id)
+        new = await run_in_threadpool(_read_from, RunDir(run_dir).attempt(attempt).log, position)
         position += len(new)
         if new:
             yield new
-        elif newest > attempt and not alone:
+        elif latest > attempt and not single:
             attempt, position = attempt + 1, 0
             yield f"--- attempt {attempt} ---\n".encode()
-        elif ended or newest > attempt:
+        elif ended or latest > attempt:
             return
         else:
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(POLL_S)
 
 
-def _stand(engine: Engine, job_id: str) -> tuple[int, bool]:
-    """A job's newest attempt, and whether the job has ended."""
+def _attempt_and_end(engine: Engine, job_id: str) -> tuple[int, bool]:
     with reading(engine) as session:
-        row = session.exec(select(Job.attempt, Job.state).where(Job.id == job_id)).first()
-    return (0, True) if row is None else (row[0], row[1] in TERMINAL_STATES)
+        return queries.attempt_and_end(session, job_id)
 
 
 def _read_from(file: Path, position: int) -> bytes:
     try:
         with file.open("rb") as source:
             source.seek(position)
-            return source.read(1 << 20)
+            return source.read(READ_BYTES)
     except FileNotFoundError:
         return b""

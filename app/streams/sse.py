@@ -1,4 +1,4 @@
-"""A job's events as server-sent events."""
+"""The events of a job as server-sent events."""
 
 from __future__ import annotations
 
@@ -7,59 +7,57 @@ import json
 from collections.abc import AsyncIterator
 
 from sqlalchemy import Engine
-from sqlmodel import col, select
 from starlette.concurrency import run_in_threadpool
 from starlette.responses import StreamingResponse
 
 from app.db import reading
-from app.jobs.schemas import event_view
-from app.models import TERMINAL_STATES, Event, Job
-from app.streams.hub import Hub, Item
+from app.streams import queries
+from app.streams.hub import Hub
+from app.streams.queries import StreamedEvent
 
 HEARTBEAT_S = 15.0
+REPLAY_BATCH = 1_000
 
 
 def sse(hub: Hub, job_id: str, after: int) -> StreamingResponse:
-    """A job's events after an id, then those to come, until it has ended."""
+    """A stream of a job's events with an id above `after`, stored and new ones, that ends with the job."""
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_events(hub, job_id, after), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_frames(hub, job_id, after), media_type="text/event-stream", headers=headers)
 
 
-async def _events(hub: Hub, job_id: str, after: int) -> AsyncIterator[bytes]:
+async def _frames(hub: Hub, job_id: str, after: int) -> AsyncIterator[bytes]:
     with hub.subscribed(job_id) as queue:
         yield b"retry: 1000\n\n"
-        last = after
+        last_id = after
         while True:
-            rows, ended = await run_in_threadpool(_replay, hub.engine, job_id, last)
-            for row in rows:
-                last = row[0]
-                yield _frame(row)
-            if not rows:
+            events, ended = await run_in_threadpool(_replay, hub.engine, job_id, last_id)
+            for event in events:
+                last_id = event.id
+                yield _frame(event)
+            if not events:
                 break
-        # A job that ended says nothing more; one that was retried goes on.
+        # After a retry the job has not ended any more, although its stored events contain an end.
         while not ended:
             try:
-                item = await asyncio.wait_for(queue.get(), HEARTBEAT_S)
+                received = await asyncio.wait_for(queue.get(), HEARTBEAT_S)
             except TimeoutError:
-                yield b": still here\n\n"
+                yield b": heartbeat\n\n"
                 continue
-            if item is None:
+            if received is None:
                 return
-            if item[0] > last:
-                last = item[0]
-                yield _frame(item)
-                ended = item[1] == "state" and item[2]["data"].get("state") in TERMINAL_STATES
+            if received.id > last_id:
+                last_id = received.id
+                yield _frame(received)
+                ended = received.ends_job
 
 
-def _replay(engine: Engine, job_id: str, after: int) -> tuple[list[Item], bool]:
+def _replay(engine: Engine, job_id: str, after: int) -> tuple[list[StreamedEvent], bool]:
+    """Stored events, and whether the job has ended."""
     with reading(engine) as session:
-        # The state first: whatever comes later comes over the queue.
-        state = session.exec(select(Job.state).where(Job.id == job_id)).first()
-        query = select(Event).where(Event.job_id == job_id, col(Event.id) > after)
-        rows = list(session.exec(query.order_by(col(Event.id)).limit(1_000)))
-        return [(row.id or 0, row.type, event_view(row)) for row in rows], state is None or state in TERMINAL_STATES
+        # The state first: events that are committed after this read arrive through the queue.
+        _, ended = queries.attempt_and_end(session, job_id)
+        return queries.job_events_after(session, job_id, after, REPLAY_BATCH), ended
 
 
-def _frame(item: Item) -> bytes:
-    number, kind, shown = item
-    return f"id: {number}\nevent: {kind}\ndata: {json.dumps(shown['data'])}\n\n".encode()
+def _frame(event: StreamedEvent) -> bytes:
+    return f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n".encode()

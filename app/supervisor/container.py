@@ -11,36 +11,39 @@ from types import FrameType
 
 import psutil
 
-# How long the command may take to end before it is killed.
+# Time that the command has to end before it is killed.
 STOP_LIMIT_S = 15.0
+PR_SET_CHILD_SUBREAPER = 36
 
 
-def contained(words: list[str]) -> int:
-    """Runs a command as a container's first; when it has ended, all that it leaves running is told to stop.
+def contained(command: list[str]) -> int:
+    """Run a command as the first process of a container; gives its exit code, 128 + n after signal n.
 
-    Whatever is in a container is killed when its first process ends. Training processes outlive their worker, so they
-    come to this process (PR_SET_CHILD_SUBREAPER is 36), which lets them write their checkpoints.
+    A container is killed when its first process ends, while training processes outlive their worker. Here they become
+    children of this process, which sends them SIGTERM after the command has ended and waits while they write their
+    checkpoints. Files are created for their owner alone.
     """
-    ctypes.CDLL(None).prctl(36, 1, 0, 0, 0)
-    pid = os.posix_spawnp(words[0], words, os.environ)
+    os.umask(0o077)
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    pid = os.posix_spawnp(command[0], command, os.environ)
 
-    def pass_on(number: int, _frame: FrameType | None) -> None:
+    def forward(number: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL if number == signal.SIGALRM else number)
         signal.setitimer(signal.ITIMER_REAL, STOP_LIMIT_S)
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
-        signal.signal(number, pass_on)
+        signal.signal(number, forward)
     while (ended := os.wait())[0] != pid:
         pass
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGALRM):
         signal.signal(number, signal.SIG_IGN)
-    told: set[int] = set()
-    # One that ends may leave others.
-    while left := psutil.Process().children():
-        for process in left:
-            if process.pid not in told:
-                told.add(process.pid)
+    terminated: set[int] = set()
+    # A process that ends may leave children of its own.
+    while remaining := psutil.Process().children():
+        for process in remaining:
+            if process.pid not in terminated:
+                terminated.add(process.pid)
                 process.terminate()
         os.wait()
     code = os.waitstatus_to_exitcode(ended[1])

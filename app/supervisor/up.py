@@ -1,4 +1,4 @@
-"""The service on one machine: API and worker as one foreground tree."""
+"""Runs API and worker on one machine as children of a foreground process, and restarts them when they end."""
 
 from __future__ import annotations
 
@@ -19,22 +19,27 @@ from typing import IO
 import httpx
 
 from app.settings import Settings
+from app.supervisor.log_files import LogFile
 
 ROOT = Path(__file__).parents[2]
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
+LOG_LIMIT_S = 2.0
+PR_SET_PDEATHSIG = 1
+# Loaded before any fork: loading a library in the child of a process with threads can deadlock.
+_LIBC = ctypes.CDLL(None)
 
 
 class CannotStart(Exception):  # noqa: N818
-    """Why the service cannot be started, in a sentence for a person."""
+    """The service cannot be started; the message says why and what to do."""
 
 
 def commands(settings: Settings) -> dict[str, list[str]]:
-    """What the parts run, as words; `docker-compose.yml` runs the same."""
+    """The command lines of API and worker; `docker-compose.yml` runs the same."""
     python = [sys.executable, "-m"]
-    # No more noise than warnings, and a stop that does not wait for open streams.
-    api = f"--host {settings.host} --port {settings.port} --loop uvloop --http httptools --no-access-log"
-    api += " --no-proxy-headers --no-server-header"
+    # Logs have warnings only, and a shutdown does not wait for open streams.
+    api = f"--host {settings.host} --port {settings.port} --loop uvloop --ws none --no-access-log"
+    api += " --http app.http.guarded_protocol:GuardedProtocol --no-proxy-headers --no-server-header"
     api += " --log-level warning --timeout-graceful-shutdown 3 --timeout-keep-alive 30"
     worker = "--loglevel warning --without-mingle --without-gossip --without-heartbeat --pool threads --concurrency 2"
     return {
@@ -44,30 +49,32 @@ def commands(settings: Settings) -> dict[str, list[str]]:
 
 
 class Restarts:
-    """When a part that has ended is started again: at once, unless it has kept ending; and never not at all.
+    """When a process that has ended is restarted: at once at first, later with a delay, but always.
 
-    A database that is away for a minute would otherwise leave nothing that could use it when it is back.
+    If restarts were given up, the service would not recover from a database that is unreachable for a minute. A
+    process that ran for less than `SHORT_RUN_S` counts as a failure; the fourth failure in a row is the first that is
+    followed by a delay, which doubles up to `MAX_DELAY_S`.
     """
 
-    SOON_S = 10.0
-    AT_ONCE = 3
-    MOST_S = 10.0
+    SHORT_RUN_S = 10.0
+    IMMEDIATE = 3
+    MAX_DELAY_S = 10.0
 
     def __init__(self) -> None:
         self.due_at: float | None = None
         self._started_at = float("-inf")
-        self._in_a_row = 0
+        self._failures = 0
 
     def plan(self, at: float) -> float:
-        """Takes note of an end; gives the seconds to wait, none for the first ends soon after a start."""
-        self._in_a_row = self._in_a_row + 1 if at - self._started_at < self.SOON_S else 0
-        late = self._in_a_row - self.AT_ONCE
-        delay_s = 0.0 if late < 0 else min(2.0**late, self.MOST_S)
+        """Record that the process ended at this time; gives the delay in seconds before its restart."""
+        self._failures = self._failures + 1 if at - self._started_at < self.SHORT_RUN_S else 0
+        excess = self._failures - self.IMMEDIATE
+        delay_s = 0.0 if excess < 0 else min(2.0**excess, self.MAX_DELAY_S)
         self.due_at = at + delay_s
         return delay_s
 
     def is_due(self, at: float) -> bool:
-        """Whether it is to be started now; then it counts as started."""
+        """Whether the restart is due; if so, it is recorded as done."""
         if self.due_at is None or at < self.due_at:
             return False
         self.due_at, self._started_at = None, at
@@ -75,7 +82,7 @@ class Restarts:
 
 
 class Parts:
-    """The processes of the service; one that dies is started again."""
+    """The processes of the service."""
 
     def __init__(self, settings: Settings, say: Callable[[str], object]) -> None:
         self._settings = settings
@@ -83,24 +90,26 @@ class Parts:
         self._commands = commands(settings)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._restarts = {name: Restarts() for name in self._commands}
+        self._logs = {name: LogFile(settings.data_dir / f"{name}.log") for name in self._commands}
 
     def start(self, name: str) -> None:
-        """Starts one part, in a session of its own: Ctrl-C is for us to pass on."""
-        log = (self._settings.data_dir / f"{name}.log").open("ab")
-        with log:
-            self._processes[name] = subprocess.Popen(
-                self._commands[name],
-                cwd=ROOT,
-                env=os.environ | {"MCN_DATA_DIR": str(self._settings.data_dir), "PYTHONUNBUFFERED": "1"},
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-                preexec_fn=_die_with_parent,
-            )
+        """Start one process, in a session of its own so that Ctrl-C reaches it only through `stop`."""
+        process = subprocess.Popen(
+            self._commands[name],
+            cwd=ROOT,
+            env=os.environ | {"MCN_DATA_DIR": str(self._settings.data_dir), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=_die_with_parent,
+        )
+        assert process.stdout is not None
+        self._logs[name].follow(process.stdout)
+        self._processes[name] = process
 
     def start_all(self) -> None:
-        """Starts the API, waits until it has made the database, then starts the worker."""
+        """Start the API, wait until it has migrated the database, then start the worker."""
         self.start("api")
         self._wait_ready()
         self.start("worker")
@@ -109,26 +118,26 @@ class Parts:
         deadline = time.monotonic() + READY_LIMIT_S
         while not is_ready(self._settings):
             if self._processes["api"].poll() is not None or time.monotonic() > deadline:
-                log = self._settings.data_dir / "api.log"
-                tail = log.read_text(errors="replace").strip().splitlines()[-3:]
-                raise CannotStart(f"the API did not start; {log} ends with: " + " | ".join(tail))
+                log = self._logs["api"]
+                log.wait(LOG_LIMIT_S)
+                raise CannotStart(f"the API did not start; {log.path} ends with: " + " | ".join(log.last_lines(3)))
             time.sleep(0.05)
 
     def watch(self) -> None:
-        """Starts again what has died."""
+        """Restart processes that have ended."""
         for name, process in list(self._processes.items()):
             if process.poll() is None:
                 continue
             restarts = self._restarts[name]
             if restarts.due_at is None:
                 delay_s = restarts.plan(time.monotonic())
-                again = "again" if delay_s == 0 else f"again in {delay_s:.0f} s; {name}.log in the data folder says why"
-                self._say(f"The {name} ended (exit code {process.returncode}); it is started {again}.")
+                when = "now" if delay_s == 0 else f"in {delay_s:.0f} s; {name}.log in the data folder says why it ended"
+                self._say(f"The {name} ended with exit code {process.returncode}; restarting it {when}.")
             if restarts.is_due(time.monotonic()):
                 self.start(name)
 
     def stop(self) -> None:
-        """Ends all parts; training processes are not among them."""
+        """Stop API and worker; training processes keep running."""
         for process in self._processes.values():
             with contextlib.suppress(ProcessLookupError):
                 process.terminate()
@@ -139,10 +148,13 @@ class Parts:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+        for log in self._logs.values():
+            log.wait(LOG_LIMIT_S)
+            log.close()
 
 
 def is_ready(settings: Settings) -> bool:
-    """Whether an API answers there, and can use its database."""
+    """Whether the API answers and can use its database."""
     with contextlib.suppress(httpx.HTTPError):
         return httpx.get(f"{settings.api_url}/readyz", timeout=2.0).status_code == 200
     return False
@@ -150,13 +162,13 @@ def is_ready(settings: Settings) -> bool:
 
 @contextlib.contextmanager
 def running(settings: Settings, say: Callable[[str], object]) -> Iterator[Parts]:
-    """The service, up and ready; ended on leaving. Raises CannotStart."""
+    """The running service, which is stopped on exit from the context. CannotStart if it does not come up."""
     try:
         settings.make_folders()
     except OSError as error:
-        said = f"the data folder {settings.data_dir} cannot be used ({error.strerror}): set MCN_DATA_DIR to another"
-        raise CannotStart(said) from None
-    with _only_one(settings) as _:
+        reason = f"the data folder {settings.data_dir} is not usable ({error.strerror}): set another MCN_DATA_DIR"
+        raise CannotStart(reason) from None
+    with _instance_lock(settings):
         _check_port(settings)
         parts = Parts(settings, say)
         try:
@@ -167,30 +179,30 @@ def running(settings: Settings, say: Callable[[str], object]) -> Iterator[Parts]
 
 
 def wait_for_signal(parts: Parts) -> None:
-    """Watches the parts until Ctrl-C or SIGTERM."""
+    """Watch the processes until Ctrl-C or SIGTERM."""
     received: list[int] = []
 
-    def note(number: int, _frame: FrameType | None) -> None:
+    def record(number: int, _frame: FrameType | None) -> None:
         received.append(number)
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: signal.signal(number, record) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         while not received:
             parts.watch()
             time.sleep(0.3)
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 @contextlib.contextmanager
-def _only_one(settings: Settings) -> Iterator[IO[str]]:
+def _instance_lock(settings: Settings) -> Iterator[IO[str]]:
     with (settings.data_dir / "up.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise CannotStart(
-                f"the service already runs on {settings.data_dir}: end it, or give another MCN_DATA_DIR and MCN_PORT"
+                f"the service already runs on {settings.data_dir}: stop it, or set another MCN_DATA_DIR and MCN_PORT"
             ) from None
         yield lock
 
@@ -202,11 +214,10 @@ def _check_port(settings: Settings) -> None:
             probe.bind((settings.host, settings.port))
         except OSError as error:
             raise CannotStart(
-                f"{settings.host}:{settings.port} cannot be listened on ({error.strerror}): give another MCN_PORT"
+                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): set another MCN_PORT"
             ) from None
 
 
 def _die_with_parent() -> None:
-    """Where the parent is killed without a chance to end its parts, Linux ends them (PR_SET_PDEATHSIG is 1)."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)
+    """Have Linux send SIGTERM to this process when its parent dies, even by SIGKILL."""
+    _LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

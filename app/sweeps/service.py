@@ -11,7 +11,7 @@ from sqlalchemy import insert, update
 from sqlmodel import Session, SQLModel, col, select
 from ulid import ULID
 
-from app.auth.principals import Principal, may_change
+from app.auth.principals import Principal, require_owner
 from app.http import idempotency
 from app.http.errors import Invalid
 from app.jobs import service as jobs
@@ -123,7 +123,7 @@ def create(
 
     Gives it and whether it is new.
     """
-    before = idempotency.made_before(session, Sweep, asks.owner, key, body)
+    before = idempotency.find_created(session, Sweep, asks.owner, key, body)
     if before is not None:
         return before, False
     sweep = Sweep(
@@ -192,5 +192,5 @@ def retry(session: Session, settings: Settings, asks: Principal, sweep_id: str) 
 def _owned(session: Session, asks: Principal, sweep_id: str) -> Sweep:
     """A sweep that nobody else changes meanwhile; raises NotFound or Forbidden."""
     sweep = queries.get_sweep(session, sweep_id, lock=True)
-    may_change(asks, sweep.owner)
+    require_owner(asks, sweep.owner)
     return sweep

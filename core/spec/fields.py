@@ -20,8 +20,16 @@ class SpecModel(BaseModel):
 # Values that reach a scheduler's command line or a file name: no space, quote, slash or newline, 64 characters at most.
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 SafeName = Annotated[str, StringConstraints(pattern=SAFE_NAME)]
-# Free text. Control characters, NUL among them, would break terminals and PostgreSQL.
-ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+# Free text. Control characters (Unicode category Cc), invisible formatting characters (Cf, among them the bidirectional
+# marks) and the separators of lines and paragraphs would break terminals, PostgreSQL (NUL) and CSV files, or show
+# another text than there is.
+_UNPRINTABLE = (
+    r"\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890\u0891\u08e2\u180e\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u2064\u2066-\u206f\ufeff\ufff9-\ufffb"
+    # Outside the basic plane, patterns have no escape that all of JSON Schema, Python and Rust understand.
+    "\U000110bd\U000110cd\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0001\U000e0020-\U000e007f"
+)
+ONE_LINE = f"^[^{_UNPRINTABLE}]*$"
 Text = Annotated[str, StringConstraints(pattern=ONE_LINE, max_length=200)]
 GRES = r"^[A-Za-z0-9][A-Za-z0-9_.:-]{0,63}$"
 
@@ -39,7 +47,7 @@ COMPONENT_NAME = r"^(expert_(0|[1-9][0-9]{0,2})|fusion|head|complete)$"
 _PATTERN_MESSAGES = {
     SAFE_NAME: "must be letters, digits and _ . -, start with a letter or digit, and have at most 64 characters",
     GRES: "must be letters, digits and _ . : -, start with a letter or digit, and have at most 64 characters",
-    ONE_LINE: "must be one line, without control characters",
+    ONE_LINE: "must be one line without control characters and invisible formatting characters",
     JOB_ID: "must be job_ followed by 26 characters",
     NO_NUL: "must not contain NUL",
 }

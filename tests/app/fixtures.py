@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
+from app.auth.service import new_token
 from app.db import transaction
 from app.main import create_app
 from app.models import Role
@@ -23,8 +24,6 @@ def service(tmp_path: Path) -> Iterator[Service]:
         made = Service(settings, application, http, {})
         made.tokens["admin"] = secret
         with transaction(application.state.engine) as session:
-            from app.auth.principals import new_token
-
             for name, role in (("alice", Role.member), ("bob", Role.member), ("eve", Role.viewer)):
                 made.tokens[name] = new_token(session, name=name, owner=name, role=role)[1]
         yield made

@@ -10,6 +10,7 @@ import pytest
 from fastapi.routing import APIRoute
 from sqlalchemy import update
 
+from app.auth import service as auth_service
 from app.db import transaction
 from app.models import Token
 from tests.app.api import EXPERT, Service
@@ -99,6 +100,75 @@ def test_nobody_rises_above_themselves(service: Service) -> None:
     assert service.post("/tokens", {"name": "x", "role": "admin"}, "alice").status_code == 403
     assert service.post("/tokens", {"name": "x", "owner": "bob"}, "alice").status_code == 403
     assert service.post("/tokens", {"name": "x", "role": "admin", "owner": "root"}, "admin").status_code == 201
+
+
+def test_a_token_expires_no_later_than_the_one_that_created_it(service: Service) -> None:
+    soon, late = (datetime.now(UTC) + timedelta(hours=hours) for hours in (1, 2))
+    made = service.post("/tokens", {"name": "short", "expires_at": soon.isoformat()}, "alice").json()
+    service.tokens["short"] = made["token"]
+    child = service.post("/tokens", {"name": "child"}, "short").json()
+    assert (child["expires_at"], child["parent"]) == (made["expires_at"], made["id"])
+    refused = service.post("/tokens", {"name": "later", "expires_at": late.isoformat()}, "short")
+    assert refused.status_code == 422
+    assert "when the token that you are using expires" in refused.json()["detail"]
+
+
+def test_a_token_is_revoked_with_all_that_were_created_with_it(service: Service) -> None:
+    parent = ""
+    for name, user in (("a", "alice"), ("b", "a"), ("c", "b")):
+        made = service.post("/tokens", {"name": name}, user).json()
+        service.tokens[name] = made["token"]
+        parent = parent or made["id"]
+    assert service.get("/me", "c").status_code == 200
+    assert service.call("DELETE", f"/tokens/{parent}", "c").status_code == 204
+    assert {name: service.get("/me", name).status_code for name in ("a", "b", "c", "alice")} == {
+        "a": 401, "b": 401, "c": 401, "alice": 200,
+    }  # fmt: skip
+
+
+def test_an_owner_has_a_bounded_number_of_tokens(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth_service, "MAX_TOKENS_PER_OWNER", 3)
+    ids = [service.post("/tokens", {"name": "x"}, "alice").json()["id"] for _ in range(2)]
+    refused = service.post("/tokens", {"name": "x"}, "alice")
+    assert refused.status_code == 409
+    assert "alice has 3 tokens" in refused.json()["detail"]
+    assert service.post("/tokens", {"name": "x", "owner": "alice"}, "admin").status_code == 409
+    assert service.post("/tokens", {"name": "x"}, "bob").status_code == 201
+    # Expired ones do not count.
+    with transaction(service.app.state.engine) as session:
+        past = datetime.now(UTC) - timedelta(seconds=1)
+        session.execute(update(Token).where(Token.id == ids[0]).values(expires_at=past))
+    assert service.post("/tokens", {"name": "x"}, "alice").status_code == 201
+
+
+@pytest.mark.parametrize(("revoker", "revoked", "status"), [
+    ("member", "admin", 403), ("member", "member", 204), ("member", "viewer", 204), ("admin", "member", 204),
+    ("viewer", "viewer", 403),
+])  # fmt: skip
+def test_a_role_revokes_tokens_of_its_own_rank_and_below(
+    service: Service, revoker: str, revoked: str, status: int
+) -> None:
+    ids = {}
+    for role in {revoker, revoked}:
+        for number in range(2):
+            made = service.post("/tokens", {"name": "x", "role": role, "owner": "carol"}).json()
+            ids[role, number], service.tokens[role] = made["id"], made["token"]
+    answer = service.call("DELETE", f"/tokens/{ids[revoked, 0]}", revoker)
+    assert answer.status_code == status, answer.text
+
+
+def test_the_last_valid_admin_token_stays_though_there_are_expired_ones_and_its_own(service: Service) -> None:
+    own = service.get("/me").json()["token_id"]
+    soon = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+    for body in ({"name": "child", "role": "admin"}, {"name": "x", "role": "admin", "expires_at": soon}):
+        assert service.post("/tokens", body).status_code == 201
+    assert service.call("DELETE", f"/tokens/{own}").status_code == 409
+
+
+@pytest.mark.parametrize("name", ["a\x9bb", "a\u202eb", "a\u2028b", "a\nb"])
+@pytest.mark.parametrize("field", ["name", "owner"])
+def test_names_of_tokens_have_no_control_or_formatting_characters(service: Service, field: str, name: str) -> None:
+    assert service.post("/tokens", {"name": "x", field: name}).status_code == 422
 
 
 def test_the_last_admin_token_stays(service: Service) -> None:

@@ -1,0 +1,64 @@
+"""Tokens and principals as clients send and see them."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+
+from app.db import iso
+from app.models import Token
+from core.spec.fields import ONE_LINE
+
+Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=ONE_LINE)]
+RoleName = Literal["viewer", "member", "admin"]
+
+
+class Me(BaseModel):
+    """The token that made the request."""
+
+    owner: str
+    role: RoleName
+    token_id: str
+
+
+class TokenView(BaseModel):
+    """A token without its secret. `parent` is the token that created it."""
+
+    id: str
+    name: str
+    owner: str
+    role: RoleName
+    created_at: str
+    expires_at: str | None
+    parent: str | None
+
+    @classmethod
+    def of(cls, row: Token, **more: str) -> Self:
+        """The view of a row; `more` are further fields of a subclass."""
+        shown = {name: getattr(row, name) for name in ("id", "name", "owner", "role")}
+        times = {"created_at": iso(row.created_at), "expires_at": iso(row.expires_at)}
+        return cls.model_validate({**shown, **times, "parent": row.parent_id, **more})
+
+
+class TokenPage(BaseModel):
+    """Tokens, oldest first."""
+
+    items: list[TokenView]
+    next_cursor: str | None = None
+
+
+class NewToken(BaseModel):
+    """A token to create. `owner` defaults to yours and decides whose jobs the token may change."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+    name: Name
+    role: RoleName = "member"
+    owner: Name | None = None
+    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+
+
+class CreatedToken(TokenView):
+    """A new token; `token` is its secret, which no other response contains."""
+
+    token: str

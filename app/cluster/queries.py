@@ -1,0 +1,59 @@
+"""The SQL of the cluster view."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import NamedTuple
+
+from sqlalchemy import case, func
+from sqlmodel import Session, col, select
+
+from app.models import Attempt, Job, Lease, Reason, State, Worker
+
+MAX_PENDING = 200
+
+
+class HostRecord(NamedTuple):
+    """The Slurm attempts on a host, or on several whose names are separated by commas."""
+
+    hosts: str
+    attempts: int
+    hardware_faults: int
+    last_fault_at: datetime | None
+
+
+def list_workers(session: Session) -> list[Worker]:
+    """All workers by host name."""
+    return list(session.exec(select(Worker).order_by(col(Worker.host))))
+
+
+def jobs_by_device(session: Session) -> dict[tuple[str, str], str]:
+    """The job that holds a device, by host and device."""
+    return {(lease.host, lease.device): lease.job_id for lease in session.exec(select(Lease))}
+
+
+def count_jobs(session: Session) -> dict[str, int]:
+    """The number of jobs by state; states without jobs are left out."""
+    return dict(session.exec(select(Job.state, func.count()).group_by(col(Job.state))).all())
+
+
+def latest_slurm_worker(session: Session) -> Worker | None:
+    """The worker that reported most recently what it sees of Slurm."""
+    query = select(Worker).where(col(Worker.slurm).is_not(None)).order_by(col(Worker.seen_at).desc())
+    return session.exec(query).first()
+
+
+def list_pending(session: Session) -> list[tuple[str, str | None, str | None]]:
+    """Jobs that are pending in Slurm: id, Slurm job id, message."""
+    latest = (col(Attempt.job_id) == col(Job.id)) & (col(Attempt.number) == col(Job.attempt))
+    query = select(Job.id, Attempt.slurm_job_id, Job.message).join(Attempt, latest)
+    query = query.where(Job.state == State.starting, Job.executor == "slurm").order_by(Job.id).limit(MAX_PENDING)
+    return list(session.exec(query).all())
+
+
+def list_host_records(session: Session) -> list[HostRecord]:
+    """The Slurm attempts by the hosts that they ran on."""
+    fault = case((col(Attempt.reason) == Reason.hardware_fault, 1))
+    columns = (Attempt.host, func.count(), func.count(fault), func.max(case((fault == 1, Attempt.ended_at))))
+    query = select(*columns).where(Attempt.executor == "slurm", Attempt.host != "").group_by(Attempt.host)
+    return [HostRecord(*row) for row in session.exec(query)]

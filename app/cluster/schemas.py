@@ -1,0 +1,71 @@
+"""Workers and the Slurm cluster as clients see them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+
+class DeviceView(BaseModel):
+    """A device of a worker, and the job that holds it."""
+
+    device: str
+    job: str | None
+
+
+class WorkerView(BaseModel):
+    """A machine that trains. It is alive if its latest heartbeat is recent; `memory_gb` is in GiB."""
+
+    host: str
+    seen_at: str
+    cpus: int
+    memory_gb: float
+    alive: bool
+    devices: list[DeviceView]
+
+
+class Partition(BaseModel):
+    """A Slurm partition; `nodes` counts its nodes by state."""
+
+    name: str
+    default: bool
+    up: bool
+    time_limit: str
+    nodes: dict[str, int]
+    gres: list[str]
+
+
+class PendingJob(BaseModel):
+    """A job that is pending in Slurm, and why."""
+
+    job: str
+    slurm_job_id: str | None
+    why: str | None
+
+
+class NodeRecord(BaseModel):
+    """How many attempts ran on a Slurm node, and how many failed with a hardware fault."""
+
+    node: str
+    attempts: int
+    hardware_faults: int
+    last_fault_at: str | None
+
+
+class SlurmView(BaseModel):
+    """The Slurm cluster as a worker saw it last."""
+
+    version: str
+    reachable: bool
+    max_array_size: int
+    partitions: list[Partition]
+    pending: list[PendingJob]
+    nodes: list[NodeRecord]
+
+
+class ClusterView(BaseModel):
+    """All machines. `jobs` counts jobs by state; `slurm` is null if no worker has access to Slurm."""
+
+    workers: list[WorkerView]
+    queue_length: int
+    jobs: dict[str, int]
+    slurm: SlurmView | None

@@ -1,0 +1,46 @@
+"""The page /docs: Swagger UI from files of this service, since clusters often have no internet access."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+FILES = "/static/docs"
+
+
+def mount_files(app: FastAPI) -> None:
+    """Serve Swagger UI's script and style sheet below `FILES`."""
+    app.mount(FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
+
+
+def docs_page() -> HTMLResponse:
+    """The page, with a content security policy that permits its own inline script by its hash."""
+    page = get_swagger_ui_html(
+        openapi_url="/openapi.json",
+        title="MCN Fusion API",
+        swagger_js_url=f"{FILES}/swagger-ui-bundle.js",
+        swagger_css_url=f"{FILES}/swagger-ui.css",
+        swagger_favicon_url=f"{FILES}/favicon.png",
+    )
+    scripts = re.findall(rb"<script>(.*?)</script>", bytes(page.body), re.DOTALL)
+    hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'" for script in scripts)
+    page.headers["Content-Security-Policy"] = "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src 'self' {hashes}",
+            # Swagger UI sets style attributes and shows icons from data URLs.
+            "style-src 'self' 'unsafe-inline'",
+            "img-src 'self' data:",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'self'",
+            "frame-ancestors 'none'",
+        ]
+    )
+    return page

@@ -1,0 +1,109 @@
+"""Turns every exception of the application into a problem response."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
+from starlette.responses import Response
+from starlette.routing import Match, Mount
+from starlette.types import Scope
+
+from app.http import errors
+from app.http.errors import Problem, encodable
+from app.http.request_bodies import MAX_BODY_BYTES
+from app.http.security_headers import add_security_headers
+from core.spec.fields import in_words
+
+log = logging.getLogger(__name__)
+# The server is unreachable or busy; no connection of the pool became free in time.
+DATABASE_ERRORS = (OperationalError, PoolTimeoutError)
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+
+def install(app: FastAPI) -> None:
+    """Register the handlers."""
+
+    @app.exception_handler(Problem)
+    def _problem(_request: Request, error: Problem) -> Response:
+        return error.response()
+
+    @app.exception_handler(RequestValidationError)
+    def _validation(_request: Request, error: RequestValidationError) -> Response:
+        # FastAPI's own handler repeats the input, which may contain secrets or values that JSON cannot express.
+        return errors.Invalid.of([_field_error(entry) for entry in error.errors()]).response()
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> Response:
+        return _translate(request, error)
+
+    @app.exception_handler(ClientDisconnect)
+    def _disconnected(_request: Request, _error: ClientDisconnect) -> Response:
+        return Problem("the client closed the connection before it had sent the whole body").response()
+
+    for unavailable in DATABASE_ERRORS:
+
+        @app.exception_handler(unavailable)
+        def _database(_request: Request, error: Exception) -> Response:
+            return database_unavailable(error).response()
+
+    @app.exception_handler(Exception)
+    def _bug(_request: Request, _error: Exception) -> Response:
+        # Runs outside all middleware, so it adds the headers itself. Starlette raises the exception again for the log.
+        response = errors.Internal("an error in the service; its log has the details").response()
+        add_security_headers(response.headers)
+        return response
+
+
+def database_unavailable(error: Exception) -> Problem:
+    """Log why the database failed; gives a problem that asks the client to try again."""
+    log.error("the database is not available: %s", error)
+    detail = "the database is not available at the moment; nothing was changed, try again"
+    return errors.Unavailable(detail, headers={"Retry-After": "2"})
+
+
+def _translate(request: Request, error: HTTPException) -> Response:
+    """The response to an exception of Starlette or FastAPI themselves."""
+    if error.status_code == 405:
+        allow = ", ".join([*allowed_methods(request.app, request.scope), "OPTIONS"])
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allow})
+        return errors.MethodNotAllowed(f"this path allows {allow}", headers={"Allow": allow}).response()
+    make = _BY_STATUS.get(error.status_code)
+    problem = make(str(error.detail)) if make else Problem(str(error.detail))
+    response = problem.response()
+    response.headers.update(error.headers or {})
+    return response
+
+
+_BY_STATUS: dict[int, Callable[[str], Problem]] = {
+    400: lambda _: Problem("the body cannot be read: send JSON in UTF-8"),
+    404: lambda _: errors.NotFound("no such route: see /docs or /openapi.json for the routes"),
+    413: lambda _: errors.TooLarge(f"the body exceeds {MAX_BODY_BYTES:,} bytes"),
+    422: errors.Invalid,
+}
+
+
+def allowed_methods(app: FastAPI, scope: Scope) -> list[str]:
+    """The methods for which some route matches the path of a request."""
+    routes = [route for route in app.router.routes if not isinstance(route, Mount)]
+    allowed = [
+        method
+        for method in METHODS
+        if any(route.matches({**scope, "method": method})[0] is Match.FULL for route in routes)
+    ]
+    return allowed or ["GET", "HEAD"]
+
+
+def _field_error(entry: dict[str, Any]) -> dict[str, Any]:
+    if entry["type"] == "json_invalid":
+        msg = f"is not valid JSON: {encodable(entry['ctx']['error'])}, at character {entry['loc'][-1]}"
+        return {"loc": ["body"], "msg": msg}
+    return {"loc": [encodable(part) for part in entry["loc"]], "msg": encodable(in_words(entry))}

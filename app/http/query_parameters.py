@@ -1,0 +1,26 @@
+"""A dependency of all routes that refuses unknown query parameters."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from app.http.errors import Invalid, encodable
+
+
+async def refuse_unknown_parameters(request: Request) -> None:
+    """Invalid for a query parameter that the route does not have: a misspelt filter must not go unnoticed."""
+    route = request.scope.get("route")
+    if not isinstance(route, APIRoute) or not request.query_params:
+        return
+    known = {field.alias for dependant in _flatten(route.dependant) for field in dependant.query_params}
+    unknown = sorted(request.query_params.keys() - known)
+    if unknown:
+        allowed = f"this route takes {', '.join(sorted(known))}" if known else "this route takes none"
+        msg = f"unknown query parameter; {allowed}"
+        raise Invalid.of([{"loc": ["query", encodable(name[:80])], "msg": msg} for name in unknown[:5]])
+
+
+def _flatten(dependant: Dependant) -> list[Dependant]:
+    return [dependant, *(inner for child in dependant.dependencies for inner in _flatten(child))]

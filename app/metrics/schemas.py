@@ -1,0 +1,39 @@
+"""Metrics as clients see them."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+
+class Latest(BaseModel):
+    """The summary of one metric: its latest step and value, its extremes, the step of its best value."""
+
+    step: int
+    value: float | None
+    min: float | None
+    max: float | None
+    best_step: int | None
+    count: int
+
+
+class Metrics(BaseModel):
+    """The metrics of a job by key."""
+
+    keys: list[str]
+    latest: dict[str, Latest]
+
+
+class SeriesView(BaseModel):
+    """A metric over steps in buckets: of each its last step and value, its minimum and maximum."""
+
+    key: str
+    steps: list[int]
+    values: list[float | None]
+    min: list[float | None]
+    max: list[float | None]
+
+
+class SeriesList(BaseModel):
+    """Metrics over steps, in the order of the request."""
+
+    series: list[SeriesView]

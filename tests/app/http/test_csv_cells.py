@@ -1,0 +1,36 @@
+"""Cells of CSV files that a spreadsheet must not evaluate."""
+
+from __future__ import annotations
+
+import pytest
+from sqlmodel import Session
+
+from app.db import transaction
+from app.http.csv_cells import safe_cell
+from app.metrics import store
+from tests.app.api import Service
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx"])
+def test_text_that_begins_like_a_formula_gets_an_apostrophe(text: str) -> None:
+    assert safe_cell(text) == f"'{text}"
+
+
+@pytest.mark.parametrize(("value", "cell"), [("a=b", "a=b"), (-1.5, "-1.5"), (-3, "-3"), (None, ""), (True, "True")])
+def test_other_text_and_numbers_stay_as_they_are(value: object, cell: str) -> None:
+    assert safe_cell(value) == cell
+
+
+def test_keys_of_metrics_are_quoted_in_their_csv(service: Service) -> None:
+    import numpy as np
+
+    job_id = service.submit()
+
+    def add(session: Session, key: str) -> None:
+        store.append(session, job_id, {key: store.Block(np.array([1]), np.array([-0.5]), np.array([2.0]))})
+
+    with transaction(service.app.state.engine) as session:
+        for key in ("=evil()", 'a,"b'):
+            add(session, key)
+    text = service.get(f"/jobs/{job_id}/metrics.csv").text
+    assert text == 'key,step,value,time\n\'=evil(),1,-0.5,2.000\n"a,""b",1,-0.5,2.000\n'

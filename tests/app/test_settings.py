@@ -1,0 +1,49 @@
+"""The data folder: private to its owner, with all that the service makes in it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from app.settings import Settings
+from app.supervisor.up import CannotStart, running
+
+
+def mode(path: Path) -> int:
+    return path.stat().st_mode & 0o7777
+
+
+def test_everything_made_after_the_data_folder_is_for_its_owner_alone(tmp_path: Path) -> None:
+    os.umask(0o022)
+    settings = Settings(data_dir=tmp_path / "data")
+    settings.make_folders()
+    (settings.data_dir / "file").touch()
+    (settings.data_dir / "folder").mkdir()
+    made = [settings.data_dir, *settings.data_dir.iterdir()]
+    assert {path.name: oct(mode(path)) for path in made if mode(path) & 0o077} == {}
+
+
+def test_a_loose_data_folder_is_tightened(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    Settings(data_dir=tmp_path).make_folders()
+    assert mode(tmp_path) == 0o700
+
+
+def test_a_shared_folder_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    tmp_path.chmod(0o1777)
+    with (
+        pytest.raises(CannotStart, match=r"other users can read it .* set another MCN_DATA_DIR"),
+        running(Settings(data_dir=tmp_path), say=print),
+    ):
+        pass
+    assert mode(tmp_path) == 0o1777
+
+
+def test_a_loose_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tmp_path.chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(PermissionError, match="not yours alone"):
+        Settings(data_dir=tmp_path).make_folders()
+    assert mode(tmp_path) == 0o755
