@@ -15,6 +15,8 @@ from starlette.exceptions import HTTPException
 from core.spec.fields import in_words
 
 log = logging.getLogger(__name__)
+# Errors listed in one response.
+MAX_ERRORS = 50
 
 
 class Problem(Exception):  # noqa: N818
@@ -103,7 +105,8 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _validation(_request: Request, error: RequestValidationError) -> JSONResponse:
         # The default handler echoes the input, which may hold what JSON cannot.
-        errors = [_entry(entry) for entry in error.errors()]
+        entries = error.errors()
+        errors = [_entry(entry) for entry in entries[:MAX_ERRORS]] + _more(len(entries))
         return answer(422, Invalid.type, Invalid.title, _told(errors), errors)
 
     @app.exception_handler(HTTPException)
@@ -123,6 +126,11 @@ def install(app: FastAPI) -> None:
         log.error("the database cannot be used: %s", error)
         detail = "the database cannot be reached at the moment: nothing was changed, try again"
         return answer(503, Unavailable.type, Unavailable.title, detail, headers={"Retry-After": "2"})
+
+
+def _more(count: int) -> list[dict[str, Any]]:
+    """An entry that says how many of these errors are not listed."""
+    return [{"loc": [], "msg": f"there are {count - MAX_ERRORS:,} more errors"}] if count > MAX_ERRORS else []
 
 
 def answer(
