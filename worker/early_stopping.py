@@ -18,6 +18,7 @@ from sqlmodel import Session, col, select
 from app.db import reading, serialize_events, transaction
 from app.jobs.transitions import transition
 from app.metrics import store
+from app.metrics.directions import Mode
 from app.models import Event, Job, Reason, State, Sweep, SweepPoint
 from app.sweeps import ranking
 from app.sweeps.queries import STOPPED_EARLY
@@ -125,7 +126,7 @@ def _survives_rung(session: Session, due: _Due) -> bool:
     )
 
 
-def _values(session: Session, sweep_id: str, rung: int, metric: str, mode: ranking.Mode) -> dict[str, float | None]:
+def _values(session: Session, sweep_id: str, rung: int, metric: str, mode: Mode) -> dict[str, float | None]:
     """The best value up to a rung of every job of a sweep that has come there; None where it is not finite.
 
     One that was stopped at a lower rung has not come there, however far it went until it heard of it.
@@ -144,7 +145,7 @@ def _values(session: Session, sweep_id: str, rung: int, metric: str, mode: ranki
     return {job_id: high if mode == "max" else low for job_id, (low, high) in found.items()}
 
 
-def _better(one: float | None, other: float | None, mode: ranking.Mode) -> bool:
+def _better(one: float | None, other: float | None, mode: Mode) -> bool:
     """Whether a value is better than another; what is not finite is worst."""
     sign = 1.0 if mode == "max" else -1.0
     return (-math.inf if one is None else sign * one) > (-math.inf if other is None else sign * other)
