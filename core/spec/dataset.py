@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, JsonValue, StringConstraints, field_validator
 
 from core.spec.fields import ONE_LINE, Fraction, Positive, Seed, SpecModel
 
@@ -38,13 +38,21 @@ class Split(SpecModel):
     seed: Seed = 42
 
 
+# In JSON schema, what DatasetSpec's validator checks.
+_NAME_SCHEMA: dict[str, JsonValue] = {
+    "pattern": rf"^({'|'.join(NAMED_DATASETS)}|({'|'.join(PATH_DATASETS)}):[^\x00-\x1f\x7f]+)$"
+}
+
+
 class DatasetSpec(SpecModel):
     """A data set: `digits`, `cifar10`, `cifar100`, `imagefolder:<path>` or `npz:<path>`.
 
     `image_size` is for image folders alone, whose pictures are brought to one size (square, in pixels).
     """
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=ONE_LINE)] = "digits"
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=4096, pattern=ONE_LINE), Field(json_schema_extra=_NAME_SCHEMA)
+    ] = "digits"
     split: Split = Split()
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
 

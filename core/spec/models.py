@@ -5,7 +5,7 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, StringConstraints, field_validator, model_validator
+from pydantic import ConfigDict, Field, JsonValue, StringConstraints, field_validator, model_validator
 
 from core.spec.fields import ComponentRef, SpecModel
 
@@ -30,13 +30,22 @@ FUSION_ALIASES = {"additive": "simpleAddition"}
 FeatureDim = Annotated[int, Field(ge=1, le=65_536)]
 
 
+# In JSON schema, what ExpertSpec's validators check.
+_ARCH_PATTERN = Field(json_schema_extra={"pattern": f"^({'|'.join(ARCHITECTURES)}|timm:.+)$"})
+_ARCH_OR_SOURCE: list[JsonValue] = [
+    {"required": ["arch"], "properties": {"arch": {"type": "string"}}},
+    {"required": ["from"], "properties": {"from": {"type": "object"}}},
+]
+
+
 class ExpertSpec(SpecModel):
     """One expert. `arch` may be left out where `from` names a component, whose architecture is then taken.
 
     `feature_dim` is for convnet_small alone, `dropout` for architectures that have one, `pretrained` for timm.
     """
 
-    arch: Annotated[str, StringConstraints(max_length=128)] | None = None
+    model_config = ConfigDict(json_schema_extra={"anyOf": _ARCH_OR_SOURCE})
+    arch: Annotated[str, StringConstraints(max_length=128), _ARCH_PATTERN] | None = None
     source: ComponentRef | None = Field(default=None, alias="from")
     dropout: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
     feature_dim: FeatureDim | None = None
