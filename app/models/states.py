@@ -1,4 +1,4 @@
-"""The states of a job, and the reasons why it is in one."""
+"""The states of a job and the reason codes that explain them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """The state of a job; `app.jobs.transitions.EDGES` lists every transition."""
 
     waiting = "waiting"
     queued = "queued"

@@ -12,7 +12,7 @@ from sqlmodel import col, select
 from starlette.concurrency import run_in_threadpool
 
 from app.db import reading
-from app.jobs.schemas import event_view
+from app.jobs.schemas import EventView, event_view
 from app.models import Event
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ HEARTBEAT_S = 15.0
 # A subscriber that falls this far behind is let go; it comes back with the id of the last event it has.
 MAX_BEHIND = 2_000
 
-Item = tuple[int, str, dict[str, Any]]
+Item = tuple[int, str, EventView]
 
 
 class Hub:
