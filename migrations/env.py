@@ -1,4 +1,4 @@
-"""Alembic's entry: migrates the database that `app.db.upgrade` names."""
+"""Alembic's environment: migrates the database whose URL `app.db.upgrade` sets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from alembic import context
 from sqlalchemy import create_engine, event
 from sqlmodel import SQLModel
 
-import app.models  # noqa: F401 (fills the metadata)
+import app.models  # noqa: F401 (registers the tables)
 
 url = context.config.get_main_option("sqlalchemy.url")
 assert url is not None
@@ -14,12 +14,12 @@ engine = create_engine(url)
 if engine.dialect.name == "sqlite":
 
     @event.listens_for(engine, "connect")
-    def _wait_for_others(connection: object, _record: object) -> None:
+    def _set_busy_timeout(connection: object, _record: object) -> None:
         connection.execute("PRAGMA busy_timeout=30000")  # type: ignore[attr-defined]
 
 
 with engine.connect() as connection:
-    # SQLite alters a table by making it anew.
+    # Batch mode: SQLite has no ALTER TABLE for most changes, so Alembic copies the table.
     context.configure(
         connection=connection,
         target_metadata=SQLModel.metadata,
@@ -29,7 +29,7 @@ with engine.connect() as connection:
     )
     with context.begin_transaction():
         if engine.dialect.name == "postgresql":
-            # Two services that start together migrate one after the other.
+            # Services that start at the same time migrate one after another.
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4241)")
         context.run_migrations()
 engine.dispose()

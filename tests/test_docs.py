@@ -24,7 +24,7 @@ from app.models import TERMINAL_STATES, Reason, State
 from app.settings import Settings
 from app.sweeps.grid import points
 from app.sweeps.placement import plan
-from app.sweeps.service import read
+from app.sweeps.validation import parse_sweep
 from core.__main__ import app
 from core.components import load_component
 from core.fusion import Combine, FusionModule
@@ -126,7 +126,7 @@ def check_specification(text: str) -> None:
     """A job's, or a sweep's with all its points."""
     data = read_mapping(text)
     if "grid" in data:
-        asked = read(data)
+        asked = parse_sweep(data)
         assert plan(Settings(), asked.name, asked.base, asked.grid, list(points(asked.grid)))
     else:
         parse_text(text)

@@ -17,6 +17,7 @@ from sqlmodel import Session, col, select
 from app.db import reading, serialize_events, transaction
 from app.jobs.transitions import transition
 from app.metrics import store
+from app.metrics.directions import Mode
 from app.models import Event, Job, Reason, State, Sweep, SweepPoint
 from app.sweeps import ranking
 from app.sweeps.queries import STOPPED_EARLY
@@ -120,7 +121,7 @@ def _survives_rung(session: Session, due: _Due) -> bool:
     return not stopping
 
 
-def _values_at(session: Session, sweep_id: str, rung: int, metric: str, mode: ranking.Mode) -> dict[str, float | None]:
+def _values_at(session: Session, sweep_id: str, rung: int, metric: str, mode: Mode) -> dict[str, float | None]:
     """The best value up to a rung of every job of a sweep that has reached it; None if it is not finite.
 
     A job that was stopped at a lower rung has not reached this one, however far it went before it stopped.
@@ -139,7 +140,7 @@ def _values_at(session: Session, sweep_id: str, rung: int, metric: str, mode: ra
     return {job_id: high if mode == "max" else low for job_id, (low, high) in extremes.items()}
 
 
-def _is_better(one: float | None, other: float | None, mode: ranking.Mode) -> bool:
+def _is_better(one: float | None, other: float | None, mode: Mode) -> bool:
     """Whether a value is better than another; one that is not finite is the worst."""
     sign = 1.0 if mode == "max" else -1.0
     return (-math.inf if one is None else sign * one) > (-math.inf if other is None else sign * other)

@@ -1,4 +1,4 @@
-"""What makes two jobs the same."""
+"""The digest that identifies jobs with equal results, so that a sweep can reuse a job that exists already."""
 
 from __future__ import annotations
 
@@ -6,17 +6,13 @@ import hashlib
 import json
 from typing import Any
 
-# What a job is called, when and how safely it runs, and who is told: none of it changes what comes out.
-ASIDE = ("name", "tags", "priority", "resources", "max_attempts", "checkpoint", "tracking")
-# The number of threads, GPUs and machines does: sums are taken in another order.
-COUNTS = ("cpus", "gpus", "nodes")
+from core.spec.neutral import decisive_fields
 
 
 def digest(spec: dict[str, Any]) -> str:
-    """The SHA-256 of all that decides what comes out of a job, of its specification as resolved (plain JSON data).
+    """SHA-256 (hex) of everything in a resolved specification (plain JSON data) that determines the result.
 
-    Components that it starts from count by the name they are given: job and component, or id.
+    Components of other jobs are identified by their reference: job and name, or component id.
     """
-    decisive: dict[str, Any] = {key: value for key, value in spec.items() if key not in ASIDE}
-    decisive["resources"] = {key: spec["resources"][key] for key in COUNTS}
-    return hashlib.sha256(json.dumps(decisive, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    canonical = json.dumps(decisive_fields(spec), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()

@@ -1,10 +1,14 @@
-"""Nudges to the workers: Celery messages that carry an id only, sent after the commit that they speak of."""
+"""Nudges: Celery messages without arguments that tell the workers to look at the database now.
+
+A message names what to look for (`start`: queued jobs; `monitor`: jobs to stop) and nothing else. It may be lost or
+delivered twice: the reconciler of each worker looks at the same rows every `MCN_RECONCILE_S` seconds anyway.
+"""
 
 from __future__ import annotations
 
 import logging
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from celery import Celery
 from sqlmodel import Session
@@ -14,10 +18,11 @@ from app.settings import Settings
 
 log = logging.getLogger(__name__)
 QUEUE = "mcn"
+Nudge = Literal["start", "monitor"]
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
-    """Celery's settings for both ends of the queue."""
+    """Celery's configuration, for the service that sends and the worker that receives."""
     config: dict[str, Any] = {
         "task_serializer": "json",
         "accept_content": ["json"],
@@ -49,14 +54,13 @@ def _producer(settings: Settings) -> Celery:
     return producer
 
 
-def send(settings: Settings, task: str, *arguments: str) -> None:
-    """Sends a nudge; one that cannot be sent is not missed, for the reconciler looks at everything anyway."""
+def nudge(session: Session, settings: Settings, task: Nudge) -> None:
+    """Nudges the workers once the session has committed: only then can they see the change."""
+    after_commit(session, lambda: _send(settings, task))
+
+
+def _send(settings: Settings, task: Nudge) -> None:
     try:
-        _producer(settings).send_task(task, args=arguments, queue=QUEUE, retry=False)
-    except Exception as error:  # whatever the broker's trouble is, the database has the truth
-        log.warning("the broker cannot be reached, the reconciler will see to %s: %s", task, error)
-
-
-def nudge(session: Session, settings: Settings, task: str, *arguments: str) -> None:
-    """Sends a nudge after the session's commit."""
-    after_commit(session, lambda: send(settings, task, *arguments))
+        _producer(settings).send_task(task, queue=QUEUE, retry=False)
+    except Exception as error:  # whatever is wrong with the broker, the database has the truth
+        log.warning("the broker is not reachable; the next reconciliation will do the work of %r: %s", task, error)

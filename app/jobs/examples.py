@@ -9,7 +9,7 @@ from core.spec import JobSpec
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "expert": {
-        "summary": "One expert on its shard of the digits",
+        "summary": "One expert on its own shard of the digits",
         "value": {
             "kind": "expert",
             "name": "digits expert 0",
@@ -20,7 +20,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         },
     },
     "fusion": {
-        "summary": "Four new experts, fused by multiplication",
+        "summary": "Four new experts with multiplicative fusion",
         "value": {
             "kind": "fusion",
             "experts": [{"arch": "resnet18"}],

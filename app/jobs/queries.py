@@ -1,25 +1,52 @@
-"""Reading jobs."""
+"""All SQL about jobs, except the state transition itself (`transitions.py`). Nothing here commits."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
-from sqlalchemy import CompoundSelect, tuple_, union
-from sqlmodel import Session, col, select
+from sqlalchemy import CompoundSelect, bindparam, delete, insert, tuple_, union, update
+from sqlmodel import Session, SQLModel, col, select
 
+from app.db import serialize_events
 from app.http import paging
 from app.http.errors import NotFound
-from app.jobs.schemas import view
-from app.models import Attempt, Dependency, Event, Job, Series, State, SweepPoint, Tag
+from app.jobs.schemas import JobPage, JobView, job_view
+from app.models import (
+    Attempt,
+    Chunk,
+    ChunkData,
+    Component,
+    Dependency,
+    Event,
+    Job,
+    Series,
+    State,
+    SweepPoint,
+    Tag,
+    Worker,
+)  # fmt: skip
+from core.spec import ComponentRef
 
-# A sort by its name: the column, and whether the largest comes first. Ids rise with time.
-SORTS: dict[str, tuple[str, bool, type]] = {
-    "-created_at": ("id", True, str),
-    "created_at": ("id", False, str),
-    "-priority": ("priority", True, int),
-    "priority": ("priority", False, int),
-    "name": ("name", False, str),
-    "-name": ("name", True, str),
+SortName = Literal["created_at", "-created_at", "priority", "-priority", "name", "-name"]
+
+
+class Sort(NamedTuple):
+    """A sort order: the column, whether it is descending, and the column's type."""
+
+    column: str
+    descending: bool
+    type: type
+
+
+# Job ids increase with the time of creation.
+SORTS: dict[SortName, Sort] = {
+    "-created_at": Sort("id", True, str),
+    "created_at": Sort("id", False, str),
+    "-priority": Sort("priority", True, int),
+    "priority": Sort("priority", False, int),
+    "name": Sort("name", False, str),
+    "-name": Sort("name", True, str),
 }
 
 
@@ -27,43 +54,45 @@ def get_job(session: Session, job_id: str) -> Job:
     """A job; raises NotFound."""
     job = session.get(Job, job_id) if job_id.isascii() and "\0" not in job_id else None
     if job is None:
-        raise NotFound(f"there is no job {job_id[:80]!r}: `GET /jobs` lists those that are")
+        raise NotFound(f"there is no job {job_id[:80]!r}: `GET /jobs` lists the existing ones")
     return job
 
 
-def views(session: Session, jobs: list[Job]) -> list[dict[str, Any]]:
-    """Jobs as clients see them, in four queries however many they are."""
+def views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
+    """Jobs as the API shows them, with four queries for any number of them."""
     ids = [job.id for job in jobs]
     tags: dict[str, list[str]] = {}
     for job_id, tag in session.exec(select(Tag.job_id, Tag.tag).where(col(Tag.job_id).in_(ids)).order_by(Tag.tag)):
         tags.setdefault(job_id, []).append(tag)
-    needs: dict[str, list[str]] = {}
-    waits = select(Dependency.job_id, Dependency.depends_on).join(Job, col(Job.id) == col(Dependency.depends_on))
-    waits = waits.where(col(Dependency.job_id).in_(ids), Job.state != State.succeeded)
-    for job_id, needed in session.exec(waits.order_by(Dependency.depends_on)):
-        needs.setdefault(job_id, []).append(needed)
+    waits_for: dict[str, list[str]] = {}
+    unfinished = select(Dependency.job_id, Dependency.depends_on).join(Job, col(Job.id) == col(Dependency.depends_on))
+    unfinished = unfinished.where(col(Dependency.job_id).in_(ids), Job.state != State.succeeded)
+    for job_id, depends_on in session.exec(unfinished.order_by(Dependency.depends_on)):
+        waits_for.setdefault(job_id, []).append(depends_on)
     metrics: dict[str, dict[str, float | None]] = {}
     latest = select(Series.job_id, Series.key, Series.last).where(col(Series.job_id).in_(ids))
     for job_id, key, last in session.exec(latest.order_by(Series.key)):
         metrics.setdefault(job_id, {})[key] = last
-    return [view(job, tags.get(job.id, []), needs.get(job.id, []), metrics.get(job.id, {})) for job in jobs]
+    return [
+        job_view(job, tags.get(job.id, []), waits_for.get(job.id, []), metrics.get(job.id, {})) for job in jobs
+    ]  # fmt: skip
 
 
 def list_jobs(
     session: Session,
     *,
-    state: list[str],
+    state: Sequence[State],
     kind: str | None,
     tag: str | None,
     sweep: str | None,
     q: str | None,
-    sort: str,
+    sort: SortName,
     limit: int,
     cursor: str | None,
-) -> dict[str, Any]:
-    """A page of jobs."""
-    column, descending, kind_of = SORTS[sort]
-    keyed = [col(getattr(Job, column))] if column == "id" else [col(getattr(Job, column)), col(Job.id)]
+) -> JobPage:
+    """A page of the jobs that pass all filters that are given; `q` is a part of the name."""
+    column, descending, column_type = SORTS[sort]
+    keys = [col(getattr(Job, column))] if column == "id" else [col(getattr(Job, column)), col(Job.id)]
     statement = select(Job)
     if state:
         statement = statement.where(col(Job.state).in_(state))
@@ -72,40 +101,128 @@ def list_jobs(
     if tag:
         statement = statement.where(col(Job.id).in_(select(Tag.job_id).where(Tag.tag == tag)))
     if sweep:
-        # Those that it made, and those that were there before and do for a point of it.
-        made = select(Job.id).where(Job.sweep == sweep)
-        its: CompoundSelect[str] = union(made, select(SweepPoint.job_id).where(SweepPoint.sweep_id == sweep))
-        statement = statement.where(col(Job.id).in_(its))
+        # The jobs that the sweep created, and the existing ones that it reuses.
+        created = select(Job.id).where(Job.sweep == sweep)
+        members: CompoundSelect[str] = union(created, select(SweepPoint.job_id).where(SweepPoint.sweep_id == sweep))
+        statement = statement.where(col(Job.id).in_(members))
     if q:
         statement = statement.where(col(Job.name).contains(q, autoescape=True))
     if cursor:
-        place = paging.decode(cursor, [str] if column == "id" else [kind_of, str])
-        key, at = tuple_(*keyed), tuple_(*place)
-        statement = statement.where(key < at if descending else key > at)
-    order = [part.desc() if descending else part.asc() for part in keyed]
-    found = list(session.exec(statement.order_by(*order).limit(limit + 1)))
+        position = paging.decode(cursor, [str] if column == "id" else [column_type, str])
+        key, bound = tuple_(*keys), tuple_(*position)
+        statement = statement.where(key < bound if descending else key > bound)
+    order = [part.desc() if descending else part.asc() for part in keys]
+    jobs = list(session.exec(statement.order_by(*order).limit(limit + 1)))
 
     def cursor_of(job: Job) -> str:
         return paging.encode(job.id) if column == "id" else paging.encode(getattr(job, column), job.id)
 
-    shown = paging.page(found, limit, cursor_of)
-    return shown | {"items": views(session, shown["items"])}
+    page = paging.page(jobs, limit, cursor_of)
+    return JobPage(items=views(session, page["items"]), next_cursor=page["next_cursor"])
 
 
 def list_events(session: Session, job_id: str, *, after: int, limit: int) -> list[Event]:
-    """Events of a job after an id, oldest first."""
+    """The events of a job with ids above `after`, oldest first."""
     statement = select(Event).where(Event.job_id == job_id, col(Event.id) > after)
     return list(session.exec(statement.order_by(col(Event.id)).limit(limit)))
 
 
 def list_attempts(session: Session, job_id: str) -> list[Attempt]:
-    """A job's attempts, oldest first."""
+    """The attempts of a job, oldest first."""
     return list(session.exec(select(Attempt).where(Attempt.job_id == job_id).order_by(col(Attempt.number))))
 
 
-def needed_by(session: Session, job_id: str) -> list[Job]:
-    """The jobs that wait for a job's components or use them."""
-    statement = (
-        select(Job).join(Dependency, col(Dependency.job_id) == col(Job.id)).where(Dependency.depends_on == job_id)
-    )
-    return list(session.exec(statement))
+def dependents(session: Session, job_id: str) -> list[Job]:
+    """The jobs that use components of a job."""
+    statement = select(Job).join(Dependency, col(Dependency.job_id) == col(Job.id))
+    return list(session.exec(statement.where(Dependency.depends_on == job_id)))
+
+
+def dependency_states(session: Session, job_id: str) -> dict[str, State]:
+    """The state of each job that a job depends on."""
+    statement = select(Job.id, Job.state).join(Dependency, col(Dependency.depends_on) == col(Job.id))
+    return {other: State(state) for other, state in session.exec(statement.where(Dependency.job_id == job_id))}
+
+
+_INSERT = {table: insert(SQLModel.metadata.tables[str(table.__tablename__)]) for table in (Job, Tag, Dependency, Event)}
+
+
+def insert_jobs(
+    session: Session, jobs: Sequence[Job], tags: Sequence[dict[str, str]], dependencies: Sequence[dict[str, str]]
+) -> None:
+    """Inserts jobs with their tags, their dependencies and a first `state` event each."""
+    rows = [job.model_dump() for job in jobs]
+    events = [
+        {
+            "job_id": row["id"],
+            "time": row["created_at"],
+            "type": "state",
+            "data": {"state": row["state"].value, "reason": None, "message": None},
+        }
+        for row in rows
+    ]
+    # Core inserts: the unit of work would take most of the time of a submission.
+    serialize_events(session)
+    connection = session.connection()
+    for table, values in ((Job, rows), (Tag, tags), (Dependency, dependencies), (Event, events)):
+        if values:
+            connection.execute(_INSERT[table], list(values))
+
+
+def update_queued(session: Session, job: Job, values: dict[str, Any]) -> bool:
+    """Sets columns of a job that is still queued and has begun no other attempt; returns False if it is not."""
+    guard = (col(Job.id) == job.id, col(Job.state) == State.queued, col(Job.attempt) == job.attempt)
+    return bool(session.execute(update(Job).where(*guard).values(**values)).rowcount == 1)  # type: ignore[attr-defined]
+
+
+def delete_job(session: Session, job: Job) -> None:
+    """Deletes a job with everything that belongs to it."""
+    series = select(Series.id).where(Series.job_id == job.id)
+    for table in (ChunkData, Chunk):
+        session.execute(delete(table).where(col(table.series_id).in_(series)))
+    session.execute(delete(Dependency).where(col(Dependency.depends_on) == job.id))
+    session.delete(job)
+
+
+class ComponentRow(NamedTuple):
+    """The job of a referenced component; `name` and `config` are null until the component has been saved."""
+
+    job: str
+    state: str
+    kind: str
+    spec: dict[str, Any]
+    name: str | None
+    config: dict[str, Any] | None
+
+
+# Built once: building these statements takes longer than executing them.
+_COMPONENT_COLUMNS = select(
+    Job.id,
+    Job.state,
+    Job.kind,
+    col(Job.spec),
+    col(Component.name),
+    col(Component.config),  # type: ignore[call-overload]
+)
+_COMPONENT_BY_NAME = _COMPONENT_COLUMNS.select_from(Job).outerjoin(
+    Component, (col(Component.job_id) == col(Job.id)) & (col(Component.name) == bindparam("component"))
+).where(col(Job.id) == bindparam("job"))  # fmt: skip
+_COMPONENT_BY_ID = (
+    _COMPONENT_COLUMNS.select_from(Component)
+    .join(Job, col(Component.job_id) == col(Job.id))
+    .where(col(Component.id) == bindparam("component"))
+)
+
+
+def find_component(session: Session, ref: ComponentRef) -> ComponentRow | None:
+    """The job of a component that is referenced by job and name or by id; None if there is none."""
+    values = {"component": ref.component} | ({} if ref.job is None else {"job": ref.job})
+    statement = _COMPONENT_BY_ID if ref.job is None else _COMPONENT_BY_NAME
+    row = session.connection().execute(statement, values).first()
+    return None if row is None else ComponentRow(*row)
+
+
+def may_have_slurm(session: Session) -> bool:
+    """False if workers are known and none of them has ever had Slurm."""
+    clusters = session.exec(select(Worker.slurm)).all()
+    return not clusters or any(cluster is not None for cluster in clusters)

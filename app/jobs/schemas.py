@@ -1,24 +1,26 @@
-"""A job as clients see it."""
+"""Jobs, events and attempts as the API shows them."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from typing_extensions import TypedDict
 
 from app.db import iso, now
 from app.models import Attempt, Event, Job, State
+from core.spec.resources import Resources
 
-StateName = Literal[
-    "waiting", "queued", "starting", "running", "pausing", "paused", "cancelling", "succeeded", "failed", "cancelled"
-]
+Kind = Literal["expert", "fusion", "head", "evaluate"]
+# A stored time becomes ISO 8601 text in UTC.
+Time = Annotated[str, BeforeValidator(lambda value: iso(value) if isinstance(value, datetime) else value)]
 
 
 class Progress(BaseModel):
-    """How far a job is. `fraction` is of its steps; what is not known yet is null."""
+    """How far a job is. `fraction` is the share of its steps; values that are not known yet are null."""
 
-    state: StateName
+    state: State
     epoch: int | None
     epochs: int | None
     step: int | None
@@ -29,21 +31,21 @@ class Progress(BaseModel):
 
 
 class JobView(BaseModel):
-    """A job. `spec` is as resolved, `defaulted` the paths of it that were not given, `metrics` the latest values."""
+    """A job. `spec` is resolved; `defaulted` lists its fields that were not given; `metrics` has the latest values."""
 
     id: str
-    kind: Literal["expert", "fusion", "head", "evaluate"]
+    kind: Kind
     name: str
     tags: list[str]
-    state: StateName
+    state: State
     reason: str | None
     message: str | None
     attempt: int
     priority: int
     owner: str
-    created_at: str
-    started_at: str | None
-    finished_at: str | None
+    created_at: Time
+    started_at: Time | None
+    finished_at: Time | None
     spec: dict[str, Any]
     defaulted: list[str]
     plan: dict[str, Any] | None
@@ -61,9 +63,9 @@ class JobPage(BaseModel):
 
 
 class DryRun(BaseModel):
-    """What a job would be: checked and resolved, nothing stored."""
+    """A job as it would be stored: validated and resolved."""
 
-    kind: str
+    kind: Kind
     name: str
     spec: dict[str, Any]
     defaulted: list[str]
@@ -71,14 +73,18 @@ class DryRun(BaseModel):
 
 
 class Change(BaseModel):
-    """What may be changed of a job that does not train: fields of its `resources`; what is not given stays."""
+    """New values for some of a job's `resources`; fields that are not given keep their values."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
-    resources: dict[str, Any] = Field(default_factory=dict)
+    resources: Resources = Resources()
+
+    def changed_resources(self) -> dict[str, Any]:
+        """The fields that were given, as plain JSON data."""
+        return self.resources.model_dump(mode="json", exclude_unset=True)
 
 
-class EventView(BaseModel):
-    """Something that happened to a job."""
+class EventView(TypedDict):
+    """An event of a job."""
 
     id: int
     time: str
@@ -94,14 +100,15 @@ class EventPage(BaseModel):
 
 
 class AttemptView(BaseModel):
-    """One start of a job."""
+    """One run of a job on one executor."""
 
+    model_config = ConfigDict(from_attributes=True)
     number: int
     executor: str
     host: str
     devices: list[str]
-    started_at: str
-    ended_at: str | None
+    started_at: Time
+    ended_at: Time | None
     outcome: str | None
     reason: str | None
     message: str | None
@@ -117,66 +124,65 @@ class AttemptPage(BaseModel):
 
 
 class Freed(BaseModel):
-    """What a deletion freed."""
+    """The result of a deletion."""
 
     id: str
     bytes_freed: int
 
 
-def view(job: Job, tags: list[str], needs: list[str], metrics: dict[str, float | None]) -> dict[str, Any]:
-    """A row and what belongs to it as a client sees it."""
+def job_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[str, float | None]) -> JobView:
+    """A job's row, with what other tables hold about it."""
     base = f"/jobs/{job.id}"
-    return {
-        "id": job.id,
-        "kind": job.kind,
-        "name": job.name,
-        "tags": tags,
-        "state": job.state,
-        "reason": job.reason,
-        "message": job.message,
-        "attempt": job.attempt,
-        "priority": job.priority,
-        "owner": job.owner,
-        "created_at": iso(job.created_at),
-        "started_at": iso(job.started_at),
-        "finished_at": iso(job.finished_at),
-        "spec": job.spec,
-        "defaulted": job.defaulted,
-        "plan": job.plan,
-        "progress": progress(job),
-        "metrics": metrics,
-        "waits_for": needs,
-        "links": {"self": base}
-        | {name: f"{base}/{name}" for name in ("progress", "metrics", "events", "logs", "attempts", "components")},
-    }
+    pages = ("progress", "metrics", "events", "logs", "attempts", "components")
+    return JobView(
+        id=job.id,
+        kind=cast(Kind, job.kind),
+        name=job.name,
+        tags=tags,
+        state=State(job.state),
+        reason=job.reason,
+        message=job.message,
+        attempt=job.attempt,
+        priority=job.priority,
+        owner=job.owner,
+        created_at=iso(job.created_at) or "",
+        started_at=iso(job.started_at),
+        finished_at=iso(job.finished_at),
+        spec=job.spec,
+        defaulted=job.defaulted,
+        plan=job.plan,
+        progress=progress_of(job),
+        metrics=metrics,
+        waits_for=waits_for,
+        links={"self": base} | {page: f"{base}/{page}" for page in pages},
+    )
 
 
-def progress(job: Job) -> dict[str, Any]:
-    """How far a job is, by its last report."""
-    said = job.progress or {}
-    step, steps = said.get("step"), said.get("steps")
+def progress_of(job: Job) -> Progress:
+    """The progress that a job last reported, with the remaining time counted down since then."""
+    report = job.progress or {}
+    step, steps = report.get("step"), report.get("steps")
     fraction = 1.0 if job.state == State.succeeded else min(1.0, step / steps) if step and steps else 0.0
-    eta_s = said.get("eta_s") if job.state == State.running else None
-    if eta_s is not None and "at" in said:
-        eta_s = max(0.0, eta_s - (now() - datetime.fromisoformat(said["at"])).total_seconds())
-    return {
-        "state": job.state,
-        "epoch": said.get("epoch"),
-        "epochs": said.get("epochs"),
-        "step": step,
-        "steps": steps,
-        "fraction": fraction,
-        "images_per_s": said.get("images_per_s"),
-        "eta_s": eta_s,
-    }
+    eta_s = report.get("eta_s") if job.state == State.running else None
+    if eta_s is not None and "at" in report:
+        eta_s = max(0.0, eta_s - (now() - datetime.fromisoformat(report["at"])).total_seconds())
+    return Progress(
+        state=State(job.state),
+        epoch=report.get("epoch"),
+        epochs=report.get("epochs"),
+        step=step,
+        steps=steps,
+        fraction=fraction,
+        images_per_s=report.get("images_per_s"),
+        eta_s=eta_s,
+    )
 
 
-def event_view(event: Event) -> dict[str, Any]:
-    """An event as a client sees it."""
-    return {"id": event.id, "time": iso(event.time), "type": event.type, "data": event.data}
+def event_view(event: Event) -> EventView:
+    """A stored event."""
+    return {"id": event.id or 0, "time": iso(event.time) or "", "type": event.type, "data": event.data}
 
 
-def attempt_view(attempt: Attempt) -> dict[str, Any]:
-    """An attempt as a client sees it."""
-    shown = {name: getattr(attempt, name) for name in AttemptView.model_fields}
-    return shown | {"started_at": iso(attempt.started_at), "ended_at": iso(attempt.ended_at)}
+def attempt_view(attempt: Attempt) -> AttemptView:
+    """A stored attempt."""
+    return AttemptView.model_validate(attempt)

@@ -1,4 +1,4 @@
-"""What can be done to jobs. Nothing here commits: the session's owner does."""
+"""What users can do with jobs. Nothing here commits: the owner of the session does."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sqlalchemy import delete, insert, update
-from sqlmodel import Session, SQLModel, col, select
+from sqlmodel import Session
 from ulid import ULID
 
 from app.auth.principals import Principal, require_owner
-from app.db import after_commit, serialize_events
+from app.db import after_commit
 from app.http import idempotency
 from app.http.errors import Conflict, InvalidSpec
 from app.jobs import queries, references
@@ -21,216 +20,208 @@ from app.jobs.changes import with_resources
 from app.jobs.digest import digest
 from app.jobs.dispatch import nudge
 from app.jobs.references import References
-from app.jobs.schemas import view
+from app.jobs.schemas import DryRun, JobView, job_view
 from app.jobs.transitions import TRANSITIONS, transition
-from app.models import TERMINAL_STATES, Chunk, ChunkData, Dependency, Event, Job, Reason, Series, State, Tag
+from app.models import TERMINAL_STATES, Job, Reason, State
 from app.settings import Settings
 from core.spec import JobSpec, SpecError, defaulted, parse_spec, resolve
 
 
-def preview(session: Session, spec: JobSpec) -> dict[str, Any]:
-    """What a job would be."""
-    found = references.check(session, spec)
-    return {"kind": spec.kind, "name": spec.name, **_resolved(spec), "waits_for": list(found.unfinished)}
+def preview(session: Session, spec: JobSpec) -> DryRun:
+    """The job that a submission would create."""
+    unfinished = references.check(session, spec).unfinished
+    return DryRun(kind=spec.kind, name=spec.name, **_resolved(spec), waits_for=list(unfinished))
 
 
 def submit(
-    session: Session, settings: Settings, asks: Principal, spec: JobSpec, *, key: str | None = None, body: bytes = b""
-) -> tuple[dict[str, Any], bool]:
-    """Stores a job, or finds the one that the same idempotency key and body made before.
+    session: Session,
+    settings: Settings,
+    principal: Principal,
+    spec: JobSpec,
+    *,
+    key: str | None = None,
+    body: bytes = b"",
+) -> tuple[JobView, bool]:
+    """Stores a job, or finds the one that an earlier request with the same idempotency key and body created.
 
-    Gives it as clients see it, and whether it is new.
+    Returns the job and whether it is new.
     """
-    before = idempotency.find_created(session, Job, asks.owner, key, body)
-    if before is not None:
-        return queries.views(session, [before])[0], False
-    needs = references.check(session, spec)
-    made = draft(spec, needs, columns(spec) | {"owner": asks.owner} | idempotency.columns(key, body))
-    store(session, [made])
-    if made.job.state == State.queued:
+    existing = idempotency.find_created(session, Job, principal.owner, key, body)
+    if existing is not None:
+        return queries.views(session, [existing])[0], False
+    refs = references.check(session, spec)
+    draft = new_job(spec, refs, job_columns(spec) | {"owner": principal.owner} | idempotency.columns(key, body))
+    insert_jobs(session, [draft])
+    if draft.job.state == State.queued:
         nudge(session, settings, "start")
-    return view(made.job, made.tags, sorted(needs.unfinished), {}), True
+    return job_view(draft.job, draft.tags, sorted(refs.unfinished), {}), True
 
 
 class Draft(NamedTuple):
-    """A job that is not stored yet."""
+    """A job that has not been inserted yet."""
 
     job: Job
     tags: list[str]
-    needs: References
+    depends_on: tuple[str, ...]
 
 
-def columns(spec: JobSpec) -> dict[str, Any]:
-    """What a job's row holds of its specification alone."""
-    its = {"kind": spec.kind, "name": spec.name, "priority": spec.priority, **_resolved(spec)}
-    its["executor"] = spec.resources.executor
-    return its | {"digest": digest(its["spec"])}
-
-
-def draft(spec: JobSpec, needs: References, values: dict[str, Any]) -> Draft:
-    """A new job: `values` are its `columns`, its owner and what else is to be in its row."""
-    state = State.waiting if needs.unfinished else State.queued
-    job = Job(**{"id": f"job_{ULID()}"} | values, state=state)
-    return Draft(job, sorted(set(spec.tags)), needs)
-
-
-def store(session: Session, drafts: Sequence[Draft]) -> None:
-    """Stores jobs with their tags, what they need and their first events; who calls this nudges the workers."""
-    tags = [{"job_id": made.job.id, "tag": tag} for made in drafts for tag in made.tags]
-    needs = [{"job_id": made.job.id, "depends_on": needed} for made in drafts for needed in made.needs.jobs]
-    rows = [made.job.model_dump() for made in drafts]
-    said = [{"state": row["state"].value, "reason": None, "message": None} for row in rows]
-    events = [
-        {"job_id": row["id"], "time": row["created_at"], "type": "state", "data": data}
-        for row, data in zip(rows, said, strict=True)
-    ]
-    # Plain inserts: what the unit of work would add to them is what submitting would spend most of its time on.
-    serialize_events(session)
-    connection = session.connection()
-    for table, inserted in ((Job, rows), (Tag, tags), (Dependency, needs), (Event, events)):
-        if inserted:
-            connection.execute(_INSERT[table], inserted)
-
-
-_INSERT = {table: insert(SQLModel.metadata.tables[str(table.__tablename__)]) for table in (Job, Tag, Dependency, Event)}
+def job_columns(spec: JobSpec) -> dict[str, Any]:
+    """The columns of a job's row that follow from its specification alone."""
+    resolved = _resolved(spec)
+    return {
+        "kind": spec.kind,
+        "name": spec.name,
+        "priority": spec.priority,
+        "executor": spec.resources.executor,
+        "digest": digest(resolved["spec"]),
+        **resolved,
+    }
 
 
 def _resolved(spec: JobSpec) -> dict[str, Any]:
     return {"spec": resolve(spec).model_dump(mode="json", by_alias=True), "defaulted": defaulted(spec)}
 
 
-def cancel(session: Session, settings: Settings, asks: Principal, job_id: str) -> Job:
-    """Ends a job; one that trains is stopped first."""
-    return _change(session, settings, asks, job_id, "cancel", (State.cancelled, State.cancelling))
+def new_job(spec: JobSpec, refs: References, columns: dict[str, Any]) -> Draft:
+    """A new job with these columns: `job_columns`, the owner, and whatever else its row needs."""
+    state = State.waiting if refs.unfinished else State.queued
+    job = Job(**{"id": f"job_{ULID()}"} | columns, state=state)
+    return Draft(job, sorted(set(spec.tags)), refs.jobs)
 
 
-def pause(session: Session, settings: Settings, asks: Principal, job_id: str) -> Job:
-    """Has a job write a checkpoint and free its device."""
-    return _change(session, settings, asks, job_id, "pause", (State.pausing,))
+def insert_jobs(session: Session, drafts: Sequence[Draft]) -> None:
+    """Stores new jobs; the caller nudges the workers."""
+    tags = [{"job_id": draft.job.id, "tag": tag} for draft in drafts for tag in draft.tags]
+    dependencies = [{"job_id": draft.job.id, "depends_on": other} for draft in drafts for other in draft.depends_on]
+    queries.insert_jobs(session, [draft.job for draft in drafts], tags, dependencies)
+
+
+def cancel(session: Session, settings: Settings, principal: Principal, job_id: str) -> Job:
+    """Cancels a job; if it is running, its process is stopped first."""
+    return _move(session, settings, principal, job_id, "cancelled", (State.cancelled, State.cancelling))
+
+
+def pause(session: Session, settings: Settings, principal: Principal, job_id: str) -> Job:
+    """Makes a job write a checkpoint and free its device."""
+    return _move(session, settings, principal, job_id, "paused", (State.pausing,))
+
+
+def _move(
+    session: Session,
+    settings: Settings,
+    principal: Principal,
+    job_id: str,
+    participle: str,
+    targets: tuple[State, ...],
+) -> Job:
+    job = _changeable(session, principal, job_id)
+    before = State(job.state)
+    for to in targets:
+        if to in TRANSITIONS[before] and transition(session, job_id, to, from_state=before, reason=Reason.user):
+            nudge(session, settings, "monitor")
+            session.refresh(job)
+            return job
+    sources = [state.value for state, reachable in TRANSITIONS.items() if set(targets) & set(reachable)]
+    raise _refused(job, f"be {participle}", f"only {_either(sources)} jobs can")
+
+
+def _either(words: list[str]) -> str:
+    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
 def resume(
-    session: Session, settings: Settings, asks: Principal, job_id: str, resources: dict[str, Any] | None = None
+    session: Session,
+    settings: Settings,
+    principal: Principal,
+    job_id: str,
+    resources: dict[str, Any] | None = None,
 ) -> Job:
-    """Queues a paused job again, with other resources if some are given; it goes on from its checkpoint.
+    """Queues a paused job again, which resumes from its checkpoint, with some resources changed if given.
 
-    One that is queued already may be given others too.
+    The resources of a queued job can be changed as well.
     """
-    job = _owned(session, asks, job_id)
-    values = with_resources(session, settings, job, resources) if resources else {}
-    if job.state == State.queued and values:
-        still = (col(Job.id) == job_id, col(Job.state) == State.queued, col(Job.attempt) == job.attempt)
-        done = session.execute(update(Job).where(*still).values(**values)).rowcount == 1  # type: ignore[attr-defined]
+    job = _changeable(session, principal, job_id)
+    changes = with_resources(session, settings, job, resources) if resources else {}
+    if job.state == State.queued and changes:
+        done = queries.update_queued(session, job, changes)
     else:
-        done = transition(session, job_id, State.queued, from_state=State.paused, reason=Reason.user, **values)
+        guard: Any = {"from_state": State.paused, "expected_attempt": job.attempt}
+        done = transition(session, job_id, State.queued, **guard, reason=Reason.user, **changes)
     if not done:
-        raise _refused(job, "be resumed", "only a job that is paused can, or one that is queued if resources are given")
+        raise _refused(job, "be resumed", "only paused jobs can, and queued ones if resources are given")
     nudge(session, settings, "start")
     session.refresh(job)
     return job
 
 
 def retry(
-    session: Session, settings: Settings, asks: Principal, job_id: str, resources: dict[str, Any] | None = None
+    session: Session,
+    settings: Settings,
+    principal: Principal,
+    job_id: str,
+    resources: dict[str, Any] | None = None,
 ) -> Job:
-    """Queues a failed or cancelled job again; it goes on from its checkpoint if it has one."""
-    job = _owned(session, asks, job_id)
-    values = with_resources(session, settings, job, resources) if resources else {}
-    if not queue_again(session, job, **values):
-        raise _refused(job, "be tried again", "only a job that is failed or cancelled can")
+    """Queues a failed or cancelled job again, which resumes from its latest checkpoint if it has one."""
+    job = _changeable(session, principal, job_id)
+    changes = with_resources(session, settings, job, resources) if resources else {}
+    if not requeue(session, job, changes):
+        raise _refused(job, "be retried", "only failed or cancelled jobs can")
     nudge(session, settings, "start")
     session.refresh(job)
     return job
 
 
-def queue_again(session: Session, job: Job, **values: Any) -> bool:
-    """Moves a failed or cancelled job back into the queue; raises Conflict if what it needs is not to be had."""
+def requeue(session: Session, job: Job, changes: dict[str, Any] | None = None) -> bool:
+    """Queues a failed or cancelled job again, with some columns changed; returns False if it is neither.
+
+    Raises Conflict if a job that it depends on did not succeed or no longer exists.
+    """
     if job.state not in (State.failed, State.cancelled):
         return False
-    needed = (
-        select(Job.id, Job.state)
-        .join(Dependency, col(Dependency.depends_on) == col(Job.id))
-        .where(Dependency.job_id == job.id)
-    )
-    ends = {other: State(its) for other, its in session.exec(needed)}
-    dead = [other for other, its in ends.items() if its in (State.failed, State.cancelled)]
+    changes = changes or {}
+    states = queries.dependency_states(session, job.id)
+    dead = [other for other, state in states.items() if state in (State.failed, State.cancelled)]
     if dead:
-        raise Conflict(f"{job.id} needs components of {', '.join(dead)}, which did not succeed: retry that first")
+        raise Conflict(f"{job.id} depends on {', '.join(dead)}, which did not succeed: retry that first")
     try:
-        # Its needed jobs may have been deleted, and their components with them.
-        references.check(session, parse_spec(values.get("spec", job.spec)))
+        # A job that it depends on may have been deleted, together with its components.
+        references.check(session, parse_spec(changes.get("spec", job.spec)))
     except (InvalidSpec, SpecError) as error:
-        raise Conflict(f"{job.id} cannot be tried again as it is: {error}") from None
-    waits = any(its is not State.succeeded for its in ends.values())
+        raise Conflict(f"{job.id} cannot be retried as it is: {error}") from None
+    waits = any(state is not State.succeeded for state in states.values())
     to = State.waiting if waits else State.queued
-    return transition(session, job.id, to, from_state=State(job.state), failures=0, **values)
+    guard: Any = {"from_state": State(job.state), "expected_attempt": job.attempt}
+    return transition(session, job.id, to, **guard, failures=0, **changes)
 
 
-def _change(
-    session: Session,
-    settings: Settings,
-    asks: Principal,
-    job_id: str,
-    verb: str,
-    targets: tuple[State, ...],
-    from_state: State | None = None,
-) -> Job:
-    job = _owned(session, asks, job_id)
-    before = State(job.state)
-    for to in targets:
-        fits = to in TRANSITIONS[before] and (from_state is None or from_state is before)
-        if fits and transition(session, job_id, to, from_state=before, reason=Reason.user):
-            nudge(session, settings, "start" if to is State.queued else "monitor")
-            session.refresh(job)
-            return job
-    able = [
-        state.value
-        for state in TRANSITIONS
-        if any(to in TRANSITIONS[state] for to in targets) and from_state in (None, state)
-    ]
-    raise _refused(job, f"be {_DONE[verb]}", f"only a job that is {_or(able)} can")
-
-
-_DONE = {"cancel": "cancelled", "pause": "paused"}
-
-
-def _or(words: list[str]) -> str:
-    return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
-
-
-def _owned(session: Session, asks: Principal, job_id: str) -> Job:
+def _changeable(session: Session, principal: Principal, job_id: str) -> Job:
     job = queries.get_job(session, job_id)
-    require_owner(asks, job.owner)
+    require_owner(principal, job.owner)
     return job
 
 
-def _refused(job: Job, verb: str, able: str) -> Conflict:
-    return Conflict(f"{job.id} is {State(job.state).value}, so it cannot {verb}: {able}")
+def _refused(job: Job, verb: str, hint: str) -> Conflict:
+    return Conflict(f"{job.id} is {State(job.state).value}, so it cannot {verb}: {hint}")
 
 
-def remove(session: Session, settings: Settings, asks: Principal, job_id: str) -> int:
-    """Deletes a job that has ended, with all its files; gives the bytes."""
-    job = _owned(session, asks, job_id)
+def delete(session: Session, settings: Settings, principal: Principal, job_id: str) -> int:
+    """Deletes a job that has ended, with all its files; returns the number of bytes freed."""
+    job = _changeable(session, principal, job_id)
     if job.state not in TERMINAL_STATES:
         raise _refused(job, "be deleted", "cancel it first")
-    users = [other.id for other in queries.needed_by(session, job_id) if other.state not in TERMINAL_STATES]
+    users = [other.id for other in queries.dependents(session, job_id) if other.state not in TERMINAL_STATES]
     if users:
         raise Conflict(f"{', '.join(users[:5])} still need its components: delete it after they have ended")
-    owned = select(Series.id).where(Series.job_id == job_id)
-    for table in (ChunkData, Chunk):
-        session.execute(delete(table).where(col(table.series_id).in_(owned)))
-    session.execute(delete(Dependency).where(col(Dependency.depends_on) == job_id))
-    session.delete(job)
-    folder = settings.runs_dir / job_id
-    folders = [folder, *settings.slurm_dir.glob(f"{job_id}-a*")]
-    size = sum(bytes_in(folder) for folder in folders)
+    queries.delete_job(session, job)
+    folders = [settings.runs_dir / job_id, *settings.slurm_dir.glob(f"{job_id}-a*")]
+    size = sum(disk_usage(folder) for folder in folders)
     for folder in folders:
         after_commit(session, partial(shutil.rmtree, folder, ignore_errors=True))
     return size
 
 
-def bytes_in(folder: Path) -> int:
-    """The bytes of all files below a folder, each file counted once however many names it has."""
+def disk_usage(folder: Path) -> int:
+    """The bytes of all files below a folder; a file with several hard links counts once."""
     sizes: dict[int, int] = {}
     for path in folder.rglob("*"):
         try:

@@ -1,4 +1,4 @@
-"""The states of a job: every move there is, and the one function that makes them."""
+"""The state machine of a job: every transition with its cause, and the one function that performs them."""
 
 from __future__ import annotations
 
@@ -11,29 +11,47 @@ from app.db import now, serialize_events
 from app.models import TERMINAL_STATES, Event, Job, Reason, State
 
 _S = State
+# docs/architecture.md and the README's diagram are generated from this table.
+EDGES: dict[tuple[State, State], str] = {
+    (_S.waiting, _S.queued): "All jobs that it depends on have succeeded.",
+    (_S.waiting, _S.failed): "A job that it depends on failed or was cancelled (`dependency_failed`).",
+    (_S.waiting, _S.cancelled): "A user cancelled it.",
+    (_S.queued, _S.starting): "A worker claimed it and created an attempt.",
+    (_S.queued, _S.failed): "No machine of the service is large enough for its resources.",
+    (_S.queued, _S.cancelled): "A user cancelled it.",
+    (_S.starting, _S.running): "The training process reported that it is about to do its first step.",
+    (_S.starting, _S.queued): "The attempt was lost or preempted before its first step; another one will start.",
+    (_S.starting, _S.pausing): "A user paused it; the worker stops the process or removes it from Slurm's queue.",
+    (_S.starting, _S.cancelling): "A user cancelled it; the worker stops the process or removes it from Slurm's queue.",
+    (_S.starting, _S.failed): "The attempt failed before its first step, for example on an invalid component.",
+    (_S.starting, _S.succeeded): "The attempt ended so quickly that its first report and its result arrived together.",
+    (_S.running, _S.pausing): "A user paused it; the process is writing a checkpoint.",
+    (_S.running, _S.cancelling): "A user cancelled it, or early stopping ended it; the process is being stopped.",
+    (_S.running, _S.queued): "The process was preempted, reached its time limit or was lost; a new attempt resumes it.",
+    (_S.running, _S.succeeded): "Training finished and the result was written.",
+    (_S.running, _S.failed): "Training failed in a way that a new attempt would repeat, or no attempts are left.",
+    (_S.pausing, _S.paused): "The process wrote its checkpoint and ended.",
+    (_S.pausing, _S.cancelling): "A user cancelled it before the pause was complete.",
+    (_S.pausing, _S.succeeded): "Training finished before the process could pause.",
+    (_S.pausing, _S.failed): "Training failed before the process could pause.",
+    (_S.paused, _S.queued): "A user resumed it; a new attempt continues from the checkpoint.",
+    (_S.paused, _S.cancelled): "A user cancelled it.",
+    (_S.cancelling, _S.cancelled): "The process has ended.",
+    (_S.cancelling, _S.succeeded): "Training finished before the process could be stopped.",
+    (_S.cancelling, _S.failed): "Training failed before the process could be stopped.",
+    (_S.failed, _S.waiting): "A user retried it while a job that it depends on has yet to succeed.",
+    (_S.failed, _S.queued): "A user retried it; a new attempt resumes from the latest checkpoint, if there is one.",
+    (_S.cancelled, _S.waiting): "A user retried it while a job that it depends on has yet to succeed.",
+    (_S.cancelled, _S.queued): "A user retried it; a new attempt resumes from the latest checkpoint, if there is one.",
+}
 TRANSITIONS: dict[State, tuple[State, ...]] = {
-    # For the jobs whose components it names.
-    _S.waiting: (_S.queued, _S.failed, _S.cancelled),
-    # For a device.
-    _S.queued: (_S.starting, _S.failed, _S.cancelled),
-    # A worker has claimed it, and Slurm may let it wait; queued again if the start comes to nothing.
-    _S.starting: (_S.running, _S.queued, _S.pausing, _S.cancelling, _S.failed, _S.succeeded),
-    # Queued again if the process was lost, preempted or its machine failed: the next attempt resumes.
-    _S.running: (_S.pausing, _S.cancelling, _S.queued, _S.succeeded, _S.failed),
-    _S.pausing: (_S.paused, _S.cancelling, _S.succeeded, _S.failed),
-    _S.paused: (_S.queued, _S.cancelled),
-    # What really happened counts: it may have ended in the meantime.
-    _S.cancelling: (_S.cancelled, _S.succeeded, _S.failed),
-    _S.succeeded: (),
-    # By a retry.
-    _S.failed: (_S.waiting, _S.queued),
-    _S.cancelled: (_S.waiting, _S.queued),
+    state: tuple(target for source, target in EDGES if source is state) for state in State
 }
 
 
 def sources_of(to: State) -> list[State]:
-    """The states that a job may come from."""
-    return [state for state, targets in TRANSITIONS.items() if to in targets]
+    """The states from which a job can move to this one."""
+    return [source for source, target in EDGES if target is to]
 
 
 def transition(
@@ -47,11 +65,11 @@ def transition(
     message: str | None = None,
     **values: Any,
 ) -> bool:
-    """Moves a job to another state in one guarded UPDATE and records an event; returns whether the job was moved.
+    """Moves a job to a state with one guarded UPDATE and records a `state` event.
 
-    It is not where `TRANSITIONS`, `expected_attempt` or `from_state` forbids it.
-
-    `values` are other columns to set in the same statement.
+    Returns False and changes nothing if `EDGES` has no such transition from the job's present state, if the state is
+    not `from_state`, or if the job's attempt is not `expected_attempt`. `values` are further columns of the job to set
+    in the same statement.
     """
     allowed = [state for state in sources_of(to) if from_state in (None, state)]
     at = now()
@@ -60,7 +78,7 @@ def transition(
     statement = update(Job).where(col(Job.id) == job_id, col(Job.state).in_(allowed))
     if expected_attempt is not None:
         statement = statement.where(col(Job.attempt) == expected_attempt)
-    # Rows that were read before are not brought up to date: with many of them that would take longer than all else.
+    # Loaded objects are not refreshed: with thousands of them, that would take longer than the updates.
     statement = statement.values(**values).execution_options(synchronize_session=False)
     if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
         return False

@@ -1,40 +1,54 @@
-"""Metrics in chunks: points packed by 1,024, with what a zoomed-out chart needs beside them."""
+"""The metrics store: points packed into chunks of 1,024, with a summary per chunk and per series."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from sqlalchemy import delete, tuple_
 from sqlmodel import Session, col, select
+from typing_extensions import TypedDict
 
+from app.metrics.blocks import Block, extremes_of, finite_list, finite_or_none
+from app.metrics.directions import direction
 from app.models import Chunk, ChunkData, Series
 
+__all__ = ["CHUNK", "Block", "Chart", "LatestValue", "append", "chart", "csv_rows", "extremes", "latest", "truncate"]
+
+# Points in a full chunk.
 CHUNK = 1_024
+# Jobs in one statement.
+_BATCH = 1_000
 
 
-@dataclass(frozen=True)
-class Block:
-    """Points of one metric in the order of their steps; values that are not finite are NaN, times are Unix seconds."""
+class LatestValue(TypedDict):
+    """The summary of a series: `best_step` is that of the minimum where lower values are better."""
 
-    steps: np.ndarray
-    values: np.ndarray
-    times: np.ndarray
+    step: int
+    value: float | None
+    min: float | None
+    max: float | None
+    best_step: int | None
+    count: int
 
-    def rows(self, where: slice | np.ndarray) -> Block:
-        """Some of the points."""
-        return Block(self.steps[where], self.values[where], self.times[where])
 
-    def joined(self, other: Block) -> Block:
-        """These points and then those."""
-        pairs = ((self.steps, other.steps), (self.values, other.values), (self.times, other.times))
-        return Block(*(np.concatenate(pair) for pair in pairs))
+class Buckets(TypedDict):
+    """Points of a chart: the last step and value of each bucket, and its minimum and maximum."""
+
+    steps: list[int]
+    values: list[float | None]
+    min: list[float | None]
+    max: list[float | None]
+
+
+class Chart(Buckets):
+    """A metric over steps."""
+
+    key: str
 
 
 def append(session: Session, job_id: str, blocks: Mapping[str, Block]) -> None:
-    """Adds points by key. Steps that are there already, and all after them, are replaced."""
+    """Appends points by key. Steps that exist already, and all steps after them, are replaced."""
     known = {row.key: row for row in session.exec(select(Series).where(Series.job_id == job_id))}
     for key, block in blocks.items():
         series = known.get(key)
@@ -43,17 +57,17 @@ def append(session: Session, job_id: str, blocks: Mapping[str, Block]) -> None:
             session.add(series)
             session.flush()
         elif len(block.steps) and block.steps[0] <= series.last_step:
-            _cut(session, series, int(block.steps[0]) - 1)
-        _add(session, series, block)
+            _truncate_series(session, series, int(block.steps[0]) - 1)
+        _append_to_series(session, series, block)
 
 
 def truncate(session: Session, job_id: str, step: int) -> None:
-    """Forgets every point after a step: those steps will be done again."""
+    """Deletes every point after a step, because a resumed job will do those steps again."""
     for series in session.exec(select(Series).where(Series.job_id == job_id, col(Series.last_step) > step)):
-        _cut(session, series, step)
+        _truncate_series(session, series, step)
 
 
-def _add(session: Session, series: Series, block: Block) -> None:
+def _append_to_series(session: Session, series: Series, block: Block) -> None:
     assert series.id is not None
     if not len(block.steps):
         return
@@ -66,14 +80,14 @@ def _add(session: Session, series: Series, block: Block) -> None:
         number = last.number + 1
         if last.count < CHUNK:
             number = last.number
-            rest = _read(session, series.id, [number]).joined(block)
+            rest = _read_chunks(session, series.id, [number]).joined(block)
     for start in range(0, len(rest.steps), CHUNK):
-        _write(session, series.id, number + start // CHUNK, rest.rows(slice(start, start + CHUNK)))
-    _summarize(series, block)
+        _write_chunk(session, series.id, number + start // CHUNK, rest.rows(slice(start, start + CHUNK)))
+    _update_summary(series, block)
 
 
-def _write(session: Session, series_id: int, number: int, block: Block) -> None:
-    low, high = _extremes(block.values)
+def _write_chunk(session: Session, series_id: int, number: int, block: Block) -> None:
+    low, high = extremes_of(block.values)
     session.merge(
         Chunk(
             series_id=series_id,
@@ -83,7 +97,7 @@ def _write(session: Session, series_id: int, number: int, block: Block) -> None:
             last_step=int(block.steps[-1]),
             min=low,
             max=high,
-            last=_number(block.values[-1]),
+            last=finite_or_none(block.values[-1]),
         )
     )
     packed = (block.steps.astype("<i8"), block.values.astype("<f8"), block.times.astype("<f8"))
@@ -91,31 +105,31 @@ def _write(session: Session, series_id: int, number: int, block: Block) -> None:
     session.merge(ChunkData(series_id=series_id, number=number, steps=steps, values=values, times=times))
 
 
-def _cut(session: Session, series: Series, step: int) -> None:
-    """Forgets a series' points after a step, and reckons its summary anew."""
+def _truncate_series(session: Session, series: Series, step: int) -> None:
+    """Deletes a series' points after a step and recomputes its summary."""
     chunks = list(session.exec(select(Chunk).where(Chunk.series_id == series.id).order_by(col(Chunk.number))))
     assert series.id is not None
-    gone = [chunk.number for chunk in chunks if chunk.last_step > step]
-    edge = _read(session, series.id, gone[:1])
+    removed = [chunk.number for chunk in chunks if chunk.last_step > step]
+    boundary = _read_chunks(session, series.id, removed[:1])
     for table in (Chunk, ChunkData):
-        session.execute(delete(table).where(col(table.series_id) == series.id, col(table.number).in_(gone)))
+        session.execute(delete(table).where(col(table.series_id) == series.id, col(table.number).in_(removed)))
     session.expire_all()
-    kept = [chunk for chunk in chunks if chunk.number not in gone]
+    kept = [chunk for chunk in chunks if chunk.number not in removed]
     series.count, series.last_step, series.last = 0, -1, None
     series.min = series.max = series.min_step = series.max_step = None
     for chunk in kept:
-        _summarize(series, _read(session, series.id, [chunk.number]))
-    rest = edge.rows(edge.steps <= step)
+        _update_summary(series, _read_chunks(session, series.id, [chunk.number]))
+    rest = boundary.rows(boundary.steps <= step)
     if len(rest.steps):
-        _write(session, series.id, gone[0], rest)
-        _summarize(series, rest)
+        _write_chunk(session, series.id, removed[0], rest)
+        _update_summary(series, rest)
     session.flush()
 
 
-def _summarize(series: Series, block: Block) -> None:
+def _update_summary(series: Series, block: Block) -> None:
     series.count += len(block.steps)
     series.last_step = int(block.steps[-1])
-    series.last = _number(block.values[-1])
+    series.last = finite_or_none(block.values[-1])
     finite = np.isfinite(block.values)
     if not finite.any():
         return
@@ -127,38 +141,36 @@ def _summarize(series: Series, block: Block) -> None:
         series.max, series.max_step = float(values[high]), int(steps[high])
 
 
-def _read(session: Session, series_id: int, numbers: list[int]) -> Block:
+def _read_chunks(session: Session, series_id: int, numbers: list[int]) -> Block:
     """The points of some chunks of a series, in order."""
     query = select(ChunkData.steps, ChunkData.values, ChunkData.times).where(
         ChunkData.series_id == series_id, col(ChunkData.number).in_(numbers)
     )
     rows = session.exec(query.order_by(col(ChunkData.number))).all()
-    kinds = ("<i8", "<f8", "<f8")
+    dtypes = ("<i8", "<f8", "<f8")
     steps, values, times = (
-        np.frombuffer(b"".join(row[place] for row in rows), dtype=kind) for place, kind in enumerate(kinds)
+        np.frombuffer(b"".join(row[column] for row in rows), dtype=dtype) for column, dtype in enumerate(dtypes)
     )
     return Block(steps, values, times)
 
 
-def latest(session: Session, job_id: str) -> dict[str, dict[str, Any]]:
-    """The summary of every metric; the best step is that of the minimum for losses, of the maximum for the rest."""
-    shown = {}
-    for row in session.exec(select(Series).where(Series.job_id == job_id).order_by(Series.key)):
-        least = "loss" in row.key or row.key.rpartition("/")[2] in ("nll", "ece")
-        best = row.min_step if least else row.max_step
-        shown[row.key] = {
+def latest(session: Session, job_id: str) -> dict[str, LatestValue]:
+    """The summary of every metric of a job, by key."""
+    return {
+        row.key: {
             "step": row.last_step,
             "value": row.last,
             "min": row.min,
             "max": row.max,
-            "best_step": best,
+            "best_step": row.min_step if direction(row.key) == "min" else row.max_step,
             "count": row.count,
         }
-    return shown
+        for row in session.exec(select(Series).where(Series.job_id == job_id).order_by(Series.key))
+    }
 
 
-def chart(session: Session, series: Series, points: int, first: int | None, last: int | None) -> dict[str, Any]:
-    """A metric in at most `points` buckets of steps, with each bucket's last value, minimum and maximum."""
+def chart(session: Session, series: Series, points: int, first: int | None, last: int | None) -> Chart:
+    """A metric between two steps (inclusive) in at most `points` buckets, which keep the minimum and the maximum."""
     where = [col(Chunk.series_id) == series.id]
     if first is not None:
         where.append(col(Chunk.last_step) >= first)
@@ -168,13 +180,13 @@ def chart(session: Session, series: Series, points: int, first: int | None, last
     rows = session.exec(select(*columns).where(*where).order_by(col(Chunk.number))).all()  # type: ignore[call-overload]
     assert series.id is not None
     if len(rows) <= max(2, points // 8):
-        block = _within(_read(session, series.id, [row[0] for row in rows]), first, last)
+        block = _between(_read_chunks(session, series.id, [row[0] for row in rows]), first, last)
         arrays = [block.steps, block.values, block.values, block.values]
     else:
-        # Whole chunks as they are; the first and the last may stand out of the range, and are looked into.
-        edges = [_within(_read(session, series.id, [rows[place][0]]), first, last) for place in (0, -1)]
+        # The summaries of whole chunks, and the points of the first and last chunk, which may exceed the range.
+        edges = [_between(_read_chunks(session, series.id, [rows[edge][0]]), first, last) for edge in (0, -1)]
         inner = rows[1:-1]
-        steps, values, low, high = (np.array([row[place] for row in inner], dtype=float) for place in (2, 3, 4, 5))
+        steps, values, low, high = (np.array([row[column] for row in inner], dtype=float) for column in (2, 3, 4, 5))
         arrays = [
             np.concatenate([head, middle, tail])
             for head, middle, tail in zip(
@@ -188,41 +200,41 @@ def chart(session: Session, series: Series, points: int, first: int | None, last
 
 
 def extremes(session: Session, key: str, until: Mapping[str, int]) -> dict[str, tuple[float | None, float | None]]:
-    """The least and the largest value of a metric of several jobs, each up to a step of its own, that included.
+    """The minimum and maximum of a metric for several jobs, each up to and including its own step in `until`.
 
-    Jobs without a point up to there are left out; one with none that is a finite number has (None, None).
+    Jobs without a point up to that step are left out; a job without a finite value gets (None, None).
     """
-    found: dict[str, list[tuple[float | None, float | None]]] = {}
+    pairs: dict[str, list[tuple[float | None, float | None]]] = {}
     columns = (Series.job_id, Chunk.series_id, Chunk.number, Chunk.first_step, Chunk.last_step, Chunk.min, Chunk.max)
     chunks = select(*columns).join(Chunk, col(Chunk.series_id) == col(Series.id)).where(Series.key == key)  # type: ignore[call-overload]
     jobs = list(until)
-    for start in range(0, len(jobs), CHUNK):
-        its = chunks.where(col(Series.job_id).in_(jobs[start : start + CHUNK]))
-        # Of a chunk that goes beyond the step, one a job at most, the points themselves are needed.
-        cut: dict[tuple[int, int], str] = {}
-        for job_id, series_id, number, first_step, last_step, low, high in session.exec(its):
+    for start in range(0, len(jobs), _BATCH):
+        batch = chunks.where(col(Series.job_id).in_(jobs[start : start + _BATCH]))
+        # A chunk that extends beyond the step, at most one per job, has to be read.
+        partial: dict[tuple[int, int], str] = {}
+        for job_id, series_id, number, first_step, last_step, low, high in session.exec(batch):
             if last_step <= until[job_id]:
-                found.setdefault(job_id, []).append((low, high))
+                pairs.setdefault(job_id, []).append((low, high))
             elif first_step <= until[job_id]:
-                cut[series_id, number] = job_id
-        place = tuple_(ChunkData.series_id, ChunkData.number)
+                partial[series_id, number] = job_id
+        chunk_id = tuple_(ChunkData.series_id, ChunkData.number)
         query = select(ChunkData.series_id, ChunkData.number, ChunkData.steps, ChunkData.values).where(
-            place.in_(list(cut))
+            chunk_id.in_(list(partial))
         )
-        for series_id, number, steps, values in session.exec(query) if cut else ():
-            job_id = cut[series_id, number]
+        for series_id, number, steps, values in session.exec(query) if partial else ():
+            job_id = partial[series_id, number]
             inside = np.frombuffer(steps, dtype="<i8") <= until[job_id]
-            found.setdefault(job_id, []).append(_extremes(np.frombuffer(values, dtype="<f8")[inside]))
+            pairs.setdefault(job_id, []).append(extremes_of(np.frombuffer(values, dtype="<f8")[inside]))
     return {
         job_id: (
-            min((low for low, _ in pairs if low is not None), default=None),
-            max((high for _, high in pairs if high is not None), default=None),
+            min((low for low, _ in of_job if low is not None), default=None),
+            max((high for _, high in of_job if high is not None), default=None),
         )
-        for job_id, pairs in found.items()
+        for job_id, of_job in pairs.items()
     }
 
 
-def _within(block: Block, first: int | None, last: int | None) -> Block:
+def _between(block: Block, first: int | None, last: int | None) -> Block:
     inside = np.ones(len(block.steps), dtype=bool)
     if first is not None:
         inside &= block.steps >= first
@@ -231,45 +243,29 @@ def _within(block: Block, first: int | None, last: int | None) -> Block:
     return block.rows(inside)
 
 
-def _buckets(
-    steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, points: int
-) -> dict[str, Any]:
+def _buckets(steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, points: int) -> Buckets:
     count = len(steps)
     if count == 0:
         return {"steps": [], "values": [], "min": [], "max": []}
     starts = np.unique(np.linspace(0, count, min(points, count), endpoint=False).astype(int))
     ends = np.append(starts[1:], count) - 1
-    # fmin and fmax pass over NaN where there is a number.
-    least, most = np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
+    # fmin and fmax ignore NaN wherever there is a number.
+    minima, maxima = np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
     return {
         "steps": steps[ends].astype(np.int64).tolist(),
-        "values": _numbers(values[ends]),
-        "min": _numbers(least),
-        "max": _numbers(most),
+        "values": finite_list(values[ends]),
+        "min": finite_list(minima),
+        "max": finite_list(maxima),
     }
 
 
 def csv_rows(session: Session, job_id: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Every metric in blocks: key, steps, values, times."""
+    """Every metric of a job in blocks: key, steps, values, times."""
     for series in session.exec(select(Series).where(Series.job_id == job_id).order_by(Series.key)).all():
         assert series.id is not None
         numbers = session.exec(
             select(Chunk.number).where(Chunk.series_id == series.id).order_by(col(Chunk.number))
         ).all()
         for start in range(0, len(numbers), 64):
-            block = _read(session, series.id, list(numbers[start : start + 64]))
+            block = _read_chunks(session, series.id, list(numbers[start : start + 64]))
             yield series.key, block.steps, block.values, block.times
-
-
-def _extremes(values: np.ndarray) -> tuple[float | None, float | None]:
-    finite = values[np.isfinite(values)]
-    return (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _numbers(values: np.ndarray) -> list[float | None]:
-    listed: list[float | None] = values.tolist()
-    return listed if np.isfinite(values).all() else [_number(value) for value in values]

@@ -1,4 +1,4 @@
-"""The tables of the database, and the values that their columns may have."""
+"""The database tables and the values that their columns may hold."""
 
 from __future__ import annotations
 

@@ -11,12 +11,15 @@ from sqlmodel import Field, SQLModel
 from app.db import now
 from app.models.columns import BIG, JSON
 
-# A worker whose last heartbeat is older than this counts as away.
+# A worker whose last heartbeat is older than this counts as offline.
 WORKER_TIMEOUT = timedelta(seconds=30)
 
 
 class Attempt(SQLModel, table=True):
-    """One start of a job. `offset` bytes of its event log, up to event `seq`, are in the database."""
+    """One run of a job on one executor.
+
+    The first `offset` bytes of its event log, up to event number `seq`, are in the database.
+    """
 
     __tablename__ = "attempts"
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", ondelete="CASCADE")
@@ -32,7 +35,7 @@ class Attempt(SQLModel, table=True):
     message: str | None = None
     resumed_from_step: int | None = None
     slurm_job_id: str | None = None
-    # The name under which it was submitted to Slurm, and its index in an array.
+    # The job name given to sbatch, and the task's index within a job array.
     slurm_job_name: str | None = Field(default=None, index=True)
     array_index: int | None = None
     offset: int = Field(default=0, sa_column=Column(BIG, nullable=False))
@@ -40,7 +43,7 @@ class Attempt(SQLModel, table=True):
 
 
 class Lease(SQLModel, table=True):
-    """A device of a machine that an attempt holds."""
+    """A device of a host, held by an attempt until it ends."""
 
     __tablename__ = "leases"
     host: str = Field(primary_key=True)
@@ -50,21 +53,21 @@ class Lease(SQLModel, table=True):
 
 
 class Worker(SQLModel, table=True):
-    """A machine that trains, and when it was last heard of."""
+    """A worker, one per host, with its devices and its last heartbeat (`seen_at`)."""
 
     __tablename__ = "workers"
     host: str = Field(primary_key=True)
     devices: list[str] = Field(sa_column=Column(JSON, nullable=False))
     cpus: int = 0
-    # In GiB.
+    # In GiB, like `resources.memory_gb`.
     memory_gb: float = 0.0
     seen_at: datetime
-    # What it saw of Slurm last; null where it has none.
+    # The last known state of the Slurm cluster; null on hosts without Slurm.
     slurm: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
 
 
 class Component(SQLModel, table=True):
-    """A component of a job: the manifest that the training process wrote."""
+    """A saved component of a job: the manifest that the training process wrote."""
 
     __tablename__ = "components"
     __table_args__ = (UniqueConstraint("job_id", "name", name="uq_components_job_id_name"),)

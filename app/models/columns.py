@@ -1,4 +1,4 @@
-"""Column types and constraints that several tables use."""
+"""Column types and constraints that several tables share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable
 import sqlalchemy
 from sqlalchemy import BigInteger, CheckConstraint, Integer
 
-# SQLite gives rising row ids to INTEGER primary keys only.
+# SQLite assigns increasing row ids only to primary keys of type INTEGER.
 BIG = BigInteger().with_variant(Integer, "sqlite")
 JSON = sqlalchemy.JSON(none_as_null=True)
 
 
 def one_of(column: str, values: Iterable[str]) -> CheckConstraint:
-    """Has the database refuse any other value in a text column."""
+    """A check constraint that allows only these values in a text column."""
     return CheckConstraint(f"{column} IN ({', '.join(repr(str(value)) for value in values)})", name=f"{column}_known")

@@ -1,4 +1,4 @@
-"""Jobs, their tags and dependencies, and what happened to them."""
+"""Jobs with their tags, dependencies and events."""
 
 from __future__ import annotations
 
@@ -29,21 +29,25 @@ class Job(SQLModel, table=True):
     executor: str = "local"
     reason: str | None = None
     message: str | None = None
+    # The number of the latest attempt; 0 before the first.
     attempt: int = 0
+    # Attempts that count towards `max_attempts`.
     failures: int = 0
     priority: int = Field(default=0, index=True)
     owner: str
     created_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    # As resolved; `defaulted` lists the paths of the fields that the request left out.
     spec: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     defaulted: list[str] = Field(sa_column=Column(JSON, nullable=False))
     plan: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     progress: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     idempotency_key: str | None = None
     body_sha256: str | None = None
+    # The sweep that created the job.
     sweep: str | None = Field(default=None, index=True)
-    # Of all that decides what comes out; jobs that have it in common give the same.
+    # SHA-256 of everything that determines the result; null if no single specification does (see app/jobs/digest.py).
     digest: str | None = Field(default=None, index=True)
 
 
@@ -56,7 +60,7 @@ class Tag(SQLModel, table=True):
 
 
 class Dependency(SQLModel, table=True):
-    """A job that starts from components of another, and so waits until that one has ended."""
+    """A job starts from components of the job `depends_on`, so it waits until that job has ended."""
 
     __tablename__ = "dependencies"
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", ondelete="CASCADE")
@@ -64,7 +68,7 @@ class Dependency(SQLModel, table=True):
 
 
 class Event(SQLModel, table=True):
-    """Something that happened to a job; ids rise in the order in which readers may see them."""
+    """An event of a job. Ids increase in commit order, so a reader that resumes after an id misses nothing."""
 
     __tablename__ = "events"
     __table_args__ = (Index("events_of_job", "job_id", "id"),)

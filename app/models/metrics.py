@@ -1,4 +1,4 @@
-"""Metric series, stored in chunks."""
+"""Metric series, stored as chunks of about 1,024 points instead of one row per point."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.models.columns import BIG
 
 
 class Series(SQLModel, table=True):
-    """The summary of one metric of a job."""
+    """The summary of one metric of a job. Steps of the minimum and maximum are those of their first occurrence."""
 
     __tablename__ = "series"
     id: int | None = Field(default=None, sa_column=Column(BIG, primary_key=True, autoincrement=True))
@@ -26,7 +26,7 @@ class Series(SQLModel, table=True):
 
 
 class Chunk(SQLModel, table=True):
-    """What a zoomed-out chart needs to know of about 1,024 points in the order of their steps."""
+    """The summary of one chunk of a series; a zoomed-out chart reads nothing else."""
 
     __tablename__ = "chunks"
     series_id: int = Field(sa_column=Column(BIG, primary_key=True))
@@ -40,7 +40,7 @@ class Chunk(SQLModel, table=True):
 
 
 class ChunkData(SQLModel, table=True):
-    """The points of a chunk: packed little-endian int64 steps, float64 values, float64 times (seconds)."""
+    """The points of a chunk: packed little-endian int64 steps, float64 values, float64 times (Unix seconds)."""
 
     __tablename__ = "chunk_data"
     series_id: int = Field(sa_column=Column(BIG, primary_key=True))

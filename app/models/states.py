@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a job stands."""
+    """The state of a job; `app.jobs.transitions.EDGES` lists every transition."""
 
     waiting = "waiting"
     queued = "queued"

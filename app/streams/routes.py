@@ -41,7 +41,7 @@ def get_events(
         after = paging.decode(cursor, [int])[0]
     rows = queries.list_events(session, job_id, after=after, limit=limit + 1)
     page = paging.page(rows, limit, lambda event: paging.encode(event.id))
-    items = [schemas.EventView.model_validate(schemas.event_view(event)) for event in page["items"]]
+    items = [schemas.event_view(event) for event in page["items"]]
     return schemas.EventPage(items=items, next_cursor=page["next_cursor"])
 
 

@@ -1,63 +1,66 @@
-"""What jobs may cost, by what jobs like them have taken here."""
+"""Estimates the cost of new jobs from similar jobs that have succeeded here."""
 
 from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 
-from app.models import Attempt, Job, State
+from app.sweeps import queries
+from app.sweeps.schemas import Estimate
 
-# As many of the newest jobs that have succeeded are looked at.
-LOOKED_AT = 200
+# The number of most recently created succeeded jobs that an estimate considers.
+NUM_RECENT_JOBS = 200
 
 
-def estimate(session: Session, specs: list[dict[str, Any]]) -> dict[str, Any]:
-    """Device hours of jobs with these resolved specifications: an epoch is taken to last as long as in jobs like them.
+def estimate(session: Session, specs: list[dict[str, Any]]) -> Estimate:
+    """Device hours of jobs with these resolved specifications, from the time per epoch of similar jobs.
 
-    Alike are jobs of one kind with the same experts on the same data set. Null where one of them has none like it.
+    Similar jobs have the same kind, experts and data set. Without a similar job for each specification the estimate is
+    null.
     """
     if not specs:
-        return _answer(0.0, 0, "every point has been trained or is being trained: nothing is new")
-    wanted = {_likeness(spec) for spec in specs}
-    hours, devices = _hours_an_epoch(session, wanted)
-    unknown = sum(_likeness(spec) not in hours for spec in specs)
+        return Estimate(gpu_hours=0.0, based_on=0, why="no new jobs: every point has a job already")
+    hours, devices = _hours_per_epoch(session, {_cost_key(spec) for spec in specs})
+    unknown = sum(_cost_key(spec) not in hours for spec in specs)
     if unknown:
-        why = "no job of the same kind with the same experts on the same data set has succeeded here for"
-        return _answer(None, 0, f"{why} {unknown} of {len(specs)} new points: train one of them first to know")
-    means = {likeness: statistics.fmean(known) for likeness, known in hours.items()}
-    total = sum(means[_likeness(spec)] * spec["training"]["epochs"] for spec in specs)
+        why = (
+            "no job of the same kind with the same experts and data set has succeeded here yet "
+            f"for {unknown} of {len(specs)} new points: train one of them first"
+        )
+        return Estimate(gpu_hours=None, based_on=0, why=why)
+    means = {key: statistics.fmean(known) for key, known in hours.items()}
+    total = sum(means[_cost_key(spec)] * spec["training"]["epochs"] for spec in specs)
     based_on = sum(map(len, hours.values()))
-    why = f"by what an epoch took in {based_on} jobs of the same kind, experts and data set"
-    return _answer(round(total, 4), based_on, f"{why}, on devices {', '.join(devices)}")
+    why = (
+        f"from the time per epoch of {based_on} jobs of the same kind, experts and data set, "
+        f"on devices {', '.join(devices)}"
+    )
+    return Estimate(gpu_hours=round(total, 4), based_on=based_on, why=why)
 
 
-def _answer(gpu_hours: float | None, based_on: int, why: str) -> dict[str, Any]:
-    return {"gpu_hours": gpu_hours, "based_on": based_on, "why": why}
-
-
-def _likeness(spec: Mapping[str, Any]) -> str:
-    """What jobs have in common that take about as long for an epoch."""
+def _cost_key(spec: Mapping[str, Any]) -> str:
+    """The fields that determine roughly how long an epoch takes."""
     experts = spec["experts"] if "experts" in spec else [spec["expert"]]
     return json.dumps([spec["kind"], spec["dataset"]["name"], [expert["arch"] or expert["from"] for expert in experts]])
 
 
-def _hours_an_epoch(session: Session, wanted: Iterable[str]) -> tuple[dict[str, list[float]], list[str]]:
-    """Of the newest jobs like the wanted ones the device hours an epoch; and on which devices."""
-    query = select(Job.id, Job.spec).where(Job.state == State.succeeded).order_by(col(Job.id).desc())
-    specs = {job_id: spec for job_id, spec in session.exec(query.limit(LOOKED_AT)) if _likeness(spec) in wanted}
+def _hours_per_epoch(session: Session, keys: Collection[str]) -> tuple[dict[str, list[float]], list[str]]:
+    """Device hours per epoch of recent jobs, by cost key, and the devices that they used."""
+    recent = queries.newest_succeeded(session, NUM_RECENT_JOBS)
+    specs = {job_id: spec for job_id, spec in recent if _cost_key(spec) in keys}
     seconds: dict[str, float] = {}
     devices: set[str] = set()
-    for attempt in session.exec(select(Attempt).where(col(Attempt.job_id).in_(specs))):
+    for attempt in queries.attempts_of(session, specs):
         if attempt.ended_at is not None:
-            took = (attempt.ended_at - attempt.started_at).total_seconds() * len(attempt.devices)
-            seconds[attempt.job_id] = seconds.get(attempt.job_id, 0.0) + took
+            device_s = (attempt.ended_at - attempt.started_at).total_seconds() * len(attempt.devices)
+            seconds[attempt.job_id] = seconds.get(attempt.job_id, 0.0) + device_s
             devices.update(attempt.devices)
     hours: dict[str, list[float]] = {}
-    for job_id, took in seconds.items():
+    for job_id, device_s in seconds.items():
         spec = specs[job_id]
-        hours.setdefault(_likeness(spec), []).append(took / 3600 / spec["training"]["epochs"])
+        hours.setdefault(_cost_key(spec), []).append(device_s / 3600 / spec["training"]["epochs"])
     return hours, sorted(devices)

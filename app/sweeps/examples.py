@@ -9,7 +9,7 @@ from app.sweeps.schemas import NewSweep
 
 EXAMPLES: dict[str, dict[str, Any]] = {
     "grid": {
-        "summary": "Three fusion types by two weights of the experts' losses, over three seeds",
+        "summary": "Three fusion types and two weights of the individual loss, each with three seeds",
         "value": {
             "name": "digits lambda",
             "base": {
@@ -28,7 +28,7 @@ EXAMPLES: dict[str, dict[str, Any]] = {
         },
     },
     "early_stopping": {
-        "summary": "Expert architectures and rates, of which only the best third goes on after 3 and 9 epochs",
+        "summary": "Expert architectures and learning rates; only the best third continues after 3 and 9 epochs",
         "value": {
             "name": "cifar100 experts",
             "base": {"kind": "expert", "dataset": {"name": "cifar100"}, "training": {"epochs": 27}},

@@ -1,4 +1,4 @@
-"""From points to jobs: checked, recognised, stored."""
+"""Assigns a job to every point of a sweep: an equal existing one, or a new one."""
 
 from __future__ import annotations
 
@@ -6,95 +6,88 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlmodel import Session, col, select
+from sqlmodel import Session
 from ulid import ULID
 
 from app.http.errors import InvalidSpec
 from app.jobs import references
 from app.jobs import service as jobs
 from app.jobs.dispatch import nudge
-from app.models import Job, State, Sweep
+from app.models import Sweep
 from app.settings import Settings
-from app.sweeps import grid
+from app.sweeps import grid, queries
+from app.sweeps.errors import Grid, PointErrors, PointValues
 from core.spec import JobSpec
 
-# Rows and digests in one statement.
-_BLOCK = 500
+# Jobs in one statement: the rows of thousands of jobs at once would take much memory.
+_BATCH = 500
 
 
 @dataclass(frozen=True)
-class Planned:
-    """A point whose specification was checked; `columns` are of the job's row."""
+class PlannedPoint:
+    """A point with a valid specification; `columns` belong to the row of its job."""
 
-    given: grid.Given
+    values: PointValues
     spec: JobSpec
     columns: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Placed:
-    """A point with its job: one that is there already if `reused`, else one that `needs` something."""
+class PlacedPoint:
+    """A point with its job, which exists already if `reused`."""
 
-    planned: Planned
+    planned: PlannedPoint
     job_id: str
     reused: bool
-    needs: references.References
+    references: references.References
 
 
 def plan(
-    settings: Settings, name: str, base: dict[str, Any], its: grid.Grid, wanted: list[grid.Given]
-) -> list[Planned]:
-    """Checks and resolves points; raises InvalidSpec. Needs no database: nobody waits for it."""
-    specs = grid.specs(settings, name, base, its, wanted)
-    return [Planned(given, spec, jobs.columns(spec)) for given, spec in zip(wanted, specs, strict=True)]
+    settings: Settings, name: str, base: dict[str, Any], grid_values: Grid, selected: Sequence[PointValues]
+) -> list[PlannedPoint]:
+    """Validates and resolves points without the database, so that no writer has to wait; raises InvalidSpec."""
+    specs = grid.point_specs(settings, name, base, grid_values, selected)
+    return [
+        PlannedPoint(values, spec, jobs.job_columns(spec)) for values, spec in zip(selected, specs, strict=True)
+    ]  # fmt: skip
 
 
-def place(session: Session, its: grid.Grid, planned: Sequence[Planned], *, fresh: bool) -> list[Placed]:
-    """Finds the job of every point, or an id for a new one; raises InvalidSpec for components that are not there."""
-    looked_up: references.LookedUp = {}
-    needs: list[references.References] = []
-    mistakes = grid.Mistakes(its)
+def place(session: Session, grid_values: Grid, planned: Sequence[PlannedPoint], *, fresh: bool) -> list[PlacedPoint]:
+    """Finds an equal job for every point, unless `fresh`, or assigns a new id.
+
+    Raises InvalidSpec for references to components that do not exist.
+    """
+    cache: references.ReferenceCache = {}
+    refs: list[references.References] = []
+    errors = PointErrors(grid_values)
     for point in planned:
         try:
-            needs.append(references.check(session, point.spec, looked_up))
+            refs.append(references.check(session, point.spec, cache))
         except InvalidSpec as error:
-            mistakes.add(point.given, error.errors)
-    mistakes.raise_if_any()
-    known = {} if fresh else _reusable(session, [point.columns["digest"] for point in planned])
+            errors.add(point.values, error.errors)
+    errors.raise_if_any()
+    known = {} if fresh else queries.reusable_jobs(session, [point.columns["digest"] for point in planned])
     placed = []
-    for point, needed in zip(planned, needs, strict=True):
-        same = known.get(point.columns["digest"])
-        # These ids rise even within a millisecond: jobs are claimed in the order of their points.
-        job_id = known[point.columns["digest"]] = same or f"job_{ULID()}"
-        placed.append(Placed(point, job_id, same is not None, needed))
+    for point, point_refs in zip(planned, refs, strict=True):
+        existing = known.get(point.columns["digest"])
+        # ULIDs increase even within a millisecond: jobs are claimed in the order of their points.
+        job_id = known[point.columns["digest"]] = existing or f"job_{ULID()}"
+        placed.append(PlacedPoint(point, job_id, existing is not None, point_refs))
     return placed
 
 
-def _reusable(session: Session, digests: Sequence[str]) -> dict[str, str]:
-    """Jobs by digest that have succeeded or still may: not those that an early stop of their sweep may end."""
-    over = (State.failed, State.cancelled, State.cancelling)
-    may = (col(Job.state) == State.succeeded) | col(Sweep.early_stopping).is_(None)
-    found: dict[str, tuple[bool, str]] = {}
-    for start in range(0, len(digests), _BLOCK):
-        query = select(Job.digest, Job.state, Job.id).outerjoin(Sweep, col(Sweep.id) == col(Job.sweep))
-        query = query.where(col(Job.digest).in_(digests[start : start + _BLOCK]), col(Job.state).not_in(over), may)
-        for digest, state, job_id in session.exec(query):
-            # One that has succeeded before one that has not, and then the oldest.
-            rank = (state != State.succeeded, job_id)
-            found[str(digest)] = min(found.get(str(digest), rank), rank)
-    return {digest: job_id for digest, (_, job_id) in found.items()}
-
-
-def store_jobs(session: Session, settings: Settings, sweep: Sweep, placed: Sequence[Placed]) -> None:
-    """Stores the new ones among the jobs, block by block: rows of all at once would take much memory."""
-    its = {"sweep": sweep.id, "owner": sweep.owner}
+def insert_new_jobs(session: Session, settings: Settings, sweep: Sweep, placed: Sequence[PlacedPoint]) -> None:
+    """Stores the jobs that do not exist yet and nudges the workers."""
+    common = {"sweep": sweep.id, "owner": sweep.owner}
     new = [point for point in placed if not point.reused]
-    for start in range(0, len(new), _BLOCK):
-        jobs.store(
+    for start in range(0, len(new), _BATCH):
+        jobs.insert_jobs(
             session,
             [
-                jobs.draft(point.planned.spec, point.needs, point.planned.columns | its | {"id": point.job_id})
-                for point in new[start : start + _BLOCK]
+                jobs.new_job(
+                    point.planned.spec, point.references, point.planned.columns | common | {"id": point.job_id}
+                )
+                for point in new[start : start + _BATCH]
             ],
         )
     nudge(session, settings, "start")

@@ -1,100 +1,75 @@
-"""Reading sweeps."""
+"""All SQL about sweeps. Nothing here commits."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import func
-from sqlmodel import Session, col, select
+from sqlalchemy import func, insert, update
+from sqlmodel import Session, SQLModel, col, select
 
-from app.db import iso
 from app.http import paging
 from app.http.errors import NotFound
-from app.models import Job, Series, State, Sweep, SweepPoint
-from app.sweeps import ranking
+from app.models import TERMINAL_STATES, Attempt, Job, Series, State, Sweep, SweepPoint
 
-# How the message of a job begins that lagged behind in its sweep.
+# The message of a job that early stopping ended begins with this.
 STOPPED_EARLY = "stopped early: "
+# Digests in one statement.
+_BATCH = 500
 
 
 def stopped_early(state: str | None, message: str | None) -> bool:
-    """Whether a job was ended because it lagged behind."""
+    """Whether early stopping ended a job."""
     return state in (State.cancelling, State.cancelled) and (message or "").startswith(STOPPED_EARLY)
 
 
 def get_sweep(session: Session, sweep_id: str, *, lock: bool = False) -> Sweep:
-    """A sweep, with `lock` for this transaction alone; raises NotFound."""
-    known = sweep_id.isascii() and "\0" not in sweep_id
-    sweep = session.get(Sweep, sweep_id, with_for_update=True if lock else None) if known else None
+    """A sweep, with `lock` locked until the transaction ends; raises NotFound."""
+    valid = sweep_id.isascii() and "\0" not in sweep_id
+    sweep = session.get(Sweep, sweep_id, with_for_update=True if lock else None) if valid else None
     if sweep is None:
-        raise NotFound(f"there is no sweep {sweep_id[:80]!r}: `GET /sweeps` lists those that are")
+        raise NotFound(f"there is no sweep {sweep_id[:80]!r}: `GET /sweeps` lists the existing ones")
     return sweep
 
 
-def list_sweeps(session: Session, *, limit: int, cursor: str | None) -> dict[str, Any]:
-    """A page of sweeps, newest first."""
-    statement = select(Sweep).order_by(col(Sweep.id).desc()).limit(limit + 1)
+def list_sweeps(session: Session, *, limit: int, cursor: str | None) -> list[Sweep]:
+    """Up to `limit` sweeps after a cursor, newest first."""
+    statement = select(Sweep).order_by(col(Sweep.id).desc()).limit(limit)
     if cursor:
         statement = statement.where(col(Sweep.id) < paging.decode(cursor, [str])[0])
-    shown = paging.page(list(session.exec(statement)), limit, lambda sweep: paging.encode(sweep.id))
-    return shown | {"items": summaries(session, shown["items"])}
+    return list(session.exec(statement))
 
 
-def summaries(session: Session, sweeps: list[Sweep]) -> list[dict[str, Any]]:
-    """Sweeps as lists show them, in two queries however many they are."""
-    states: dict[str, dict[str | None, int]] = {sweep.id: {} for sweep in sweeps}
+class SweepCounts(NamedTuple):
+    """How many points of a sweep are in which state (None: the job was deleted), are reused, were stopped early."""
+
+    states: dict[str | None, int]
+    reused: int
+    stopped_early: int
+
+
+def count_points(session: Session, sweep_ids: Collection[str]) -> dict[str, SweepCounts]:
+    """The counts of each sweep, with two queries for any number of sweeps."""
+    states: dict[str, dict[str | None, int]] = {sweep_id: {} for sweep_id in sweep_ids}
     reused, early = dict.fromkeys(states, 0), dict.fromkeys(states, 0)
-    points = col(SweepPoint.sweep_id).in_(states)
-    count, found = func.count(), func.count().filter(col(SweepPoint.reused))
-    grouped = select(SweepPoint.sweep_id, Job.state, count, found).outerjoin(Job, col(Job.id) == col(SweepPoint.job_id))
-    for sweep_id, state, number, there in session.exec(
-        grouped.where(points).group_by(SweepPoint.sweep_id, col(Job.state))
-    ):
+    selected = col(SweepPoint.sweep_id).in_(states)
+    count, reused_count = func.count(), func.count().filter(col(SweepPoint.reused))
+    by_state = select(SweepPoint.sweep_id, Job.state, count, reused_count)
+    by_state = by_state.outerjoin(Job, col(Job.id) == col(SweepPoint.job_id)).where(selected)
+    for sweep_id, state, number, number_reused in session.exec(by_state.group_by(SweepPoint.sweep_id, col(Job.state))):
         states[sweep_id][state] = number
-        reused[sweep_id] += there
+        reused[sweep_id] += number_reused
     stopped = col(Job.state).in_((State.cancelling, State.cancelled)) & col(Job.message).startswith(STOPPED_EARLY)
-    behind = select(SweepPoint.sweep_id, count).join(Job, col(Job.id) == col(SweepPoint.job_id)).where(points, stopped)
-    early |= dict(session.exec(behind.group_by(SweepPoint.sweep_id)).all())
-    return [_summary(sweep, states[sweep.id], reused[sweep.id], early[sweep.id]) for sweep in sweeps]
+    behind = select(SweepPoint.sweep_id, count).join(Job, col(Job.id) == col(SweepPoint.job_id))
+    early |= dict(session.exec(behind.where(selected, stopped).group_by(SweepPoint.sweep_id)).all())
+    return {sweep_id: SweepCounts(states[sweep_id], reused[sweep_id], early[sweep_id]) for sweep_id in states}
 
 
-def _summary(sweep: Sweep, states: dict[str | None, int], reused: int, early: int) -> dict[str, Any]:
-    base = f"/sweeps/{sweep.id}"
-    return {
-        "id": sweep.id,
-        "name": sweep.name,
-        "owner": sweep.owner,
-        "created_at": iso(sweep.created_at),
-        "grid": sweep.grid,
-        "max_parallel": sweep.max_parallel,
-        "early_stopping": sweep.early_stopping,
-        "count": sum(states.values()),
-        "counts": {state.value: states.get(state.value, 0) for state in State},
-        "missing": states.get(None, 0),
-        "reused": reused,
-        "stopped_early": early,
-        "links": {
-            "self": base,
-            "points": f"{base}/points",
-            "leaderboard": f"{base}/leaderboard.csv",
-            "jobs": f"/jobs?sweep={sweep.id}",
-        },
-    }
-
-
-def view(session: Session, sweep: Sweep, metric: str | None = None, mode: ranking.Mode | None = None) -> dict[str, Any]:
-    """A sweep as clients see it."""
-    metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
-    shown = summaries(session, [sweep])[0] | {"base": sweep.base, "metric": metric, "mode": mode}
-    return shown | {"leaderboard": ranking.leaderboard(_scores(session, sweep.id, metric, mode), mode)}
-
-
-class _Found(NamedTuple):
-    """What is known of a point."""
+class PointRow(NamedTuple):
+    """A point with its job and the summary of one metric."""
 
     number: int
-    given: dict[str, Any]
+    values: dict[str, Any]
     job_id: str | None
     reused: bool
     state: str | None
@@ -104,53 +79,69 @@ class _Found(NamedTuple):
     high: float | None
 
 
-def _points(
-    session: Session, sweep_id: str, metric: str, after: int = -1, limit: int | None = None
-) -> Iterable[_Found]:
-    columns = (SweepPoint.number, SweepPoint.given, SweepPoint.job_id, SweepPoint.reused, Job.state, Job.message)
-    values = (Series.last, Series.min, Series.max)
-    of_point = (col(Series.job_id) == col(SweepPoint.job_id)) & (col(Series.key) == metric)
-    query = select(*columns, *values).outerjoin(Job, col(Job.id) == col(SweepPoint.job_id)).outerjoin(Series, of_point)  # type: ignore[call-overload]
-    query = (
-        query.where(SweepPoint.sweep_id == sweep_id, col(SweepPoint.number) > after)
-        .order_by(col(SweepPoint.number))
-        .limit(limit)
-    )
-    return (_Found(*row) for row in session.exec(query))
-
-
-def _value(found: _Found, metric: str, mode: ranking.Mode) -> float | None:
-    """What counts of a metric: of validation the best so far, by which components are chosen; else the latest."""
-    if metric.startswith("val/"):
-        return found.high if mode == "max" else found.low
-    return found.last
-
-
-def _scores(session: Session, sweep_id: str, metric: str, mode: ranking.Mode) -> list[ranking.Score]:
-    return [
-        ranking.Score(row.given, row.job_id, _value(row, metric, mode), stopped_early(row.state, row.message))
-        for row in _points(session, sweep_id, metric)
-    ]
-
-
 def list_points(
-    session: Session, sweep: Sweep, *, metric: str | None, mode: ranking.Mode | None, limit: int, cursor: str | None
-) -> dict[str, Any]:
-    """A page of a sweep's points, in their order."""
-    metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
-    after = paging.decode(cursor, [int])[0] if cursor else -1
-    found = list(_points(session, sweep.id, metric, after, limit + 1))
-    shown = paging.page(found, limit, lambda row: paging.encode(row.number))
-    items = [
-        {
-            "number": row.number,
-            "values": row.given,
-            "job": row.job_id,
-            "state": row.state,
-            "reused": row.reused,
-            "stopped_early": stopped_early(row.state, row.message),
-            "value": _value(row, metric, mode),
-        }
-        for row in shown["items"]
-    ]
-    return shown | {"items": items}
+    session: Session, sweep_id: str, metric: str, *, after: int = -1, limit: int | None = None
+) -> Iterator[PointRow]:
+    """The points of a sweep with numbers above `after`, in order."""
+    columns = (SweepPoint.number, SweepPoint.point_values, SweepPoint.job_id, SweepPoint.reused, Job.state, Job.message)
+    summary = (Series.last, Series.min, Series.max)
+    of_point = (col(Series.job_id) == col(SweepPoint.job_id)) & (col(Series.key) == metric)
+    query = select(*columns, *summary).outerjoin(Job, col(Job.id) == col(SweepPoint.job_id)).outerjoin(Series, of_point)  # type: ignore[call-overload]
+    query = query.where(SweepPoint.sweep_id == sweep_id, col(SweepPoint.number) > after)
+    return (PointRow(*row) for row in session.exec(query.order_by(col(SweepPoint.number)).limit(limit)))
+
+
+_INSERT_POINTS = insert(SQLModel.metadata.tables["sweep_points"])
+
+
+def insert_points(session: Session, rows: Sequence[dict[str, Any]]) -> None:
+    """Inserts the points of a sweep."""
+    session.connection().execute(_INSERT_POINTS, list(rows))
+
+
+def set_point_job(session: Session, sweep_id: str, number: int, *, job_id: str, reused: bool) -> None:
+    """Gives a point another job."""
+    point = (col(SweepPoint.sweep_id) == sweep_id, col(SweepPoint.number) == number)
+    session.execute(update(SweepPoint).where(*point).values(job_id=job_id, reused=reused))
+
+
+def unsuccessful_points(session: Session, sweep_id: str) -> Sequence[tuple[SweepPoint, Job | None]]:
+    """The points whose job failed, was cancelled or was deleted, in order."""
+    query = select(SweepPoint, Job).outerjoin(Job, col(Job.id) == col(SweepPoint.job_id))
+    unsuccessful = col(Job.state).in_((State.failed, State.cancelled)) | col(Job.id).is_(None)
+    query = query.where(SweepPoint.sweep_id == sweep_id, unsuccessful)
+    return session.exec(query.order_by(col(SweepPoint.number))).all()
+
+
+def active_jobs(session: Session, sweep_id: str) -> list[tuple[str, State]]:
+    """The jobs that a sweep created and that can still be cancelled, locked until the transaction ends."""
+    query = select(Job.id, Job.state).where(
+        Job.sweep == sweep_id, col(Job.state).not_in((*TERMINAL_STATES, State.cancelling))
+    )
+    return [(job_id, State(state)) for job_id, state in session.exec(query.order_by(Job.id).with_for_update())]
+
+
+def reusable_jobs(session: Session, digests: Sequence[str]) -> dict[str, str]:
+    """Jobs by digest that have succeeded or may still succeed, except those that early stopping may end."""
+    unsuccessful = (State.failed, State.cancelled, State.cancelling)
+    certain = (col(Job.state) == State.succeeded) | col(Sweep.early_stopping).is_(None)
+    best: dict[str, tuple[bool, str]] = {}
+    for start in range(0, len(digests), _BATCH):
+        query = select(Job.digest, Job.state, Job.id).outerjoin(Sweep, col(Sweep.id) == col(Job.sweep))
+        query = query.where(col(Job.digest).in_(digests[start : start + _BATCH]), certain)
+        for digest, state, job_id in session.exec(query.where(col(Job.state).not_in(unsuccessful))):
+            # Succeeded jobs first, then the oldest.
+            rank = (state != State.succeeded, job_id)
+            best[str(digest)] = min(best.get(str(digest), rank), rank)
+    return {digest: job_id for digest, (_, job_id) in best.items()}
+
+
+def newest_succeeded(session: Session, limit: int) -> Iterable[tuple[str, dict[str, Any]]]:
+    """Ids and specifications of the newest jobs that have succeeded."""
+    query = select(Job.id, col(Job.spec)).where(Job.state == State.succeeded).order_by(col(Job.id).desc())
+    return session.exec(query.limit(limit))
+
+
+def attempts_of(session: Session, job_ids: Collection[str]) -> Sequence[Attempt]:
+    """All attempts of these jobs."""
+    return session.exec(select(Attempt).where(col(Attempt.job_id).in_(job_ids))).all()

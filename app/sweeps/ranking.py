@@ -1,4 +1,4 @@
-"""Which points of a sweep are the best."""
+"""Ranks the points of a sweep by a metric."""
 
 from __future__ import annotations
 
@@ -10,16 +10,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from app.http.csv_cells import safe_cell
+from app.metrics.directions import Mode, direction
 from app.sweeps.grid import SEEDS
-
-Mode = Literal["max", "min"]
-# Of these less is better.
-LESS = ("loss", "nll", "ece", "disagreement")
+from app.sweeps.schemas import LeaderboardRow
 
 
 @dataclass(frozen=True)
 class Score:
-    """A point, its job, and the value of its metric if it has one."""
+    """A point with its job and the value of the metric; None if it has not been measured."""
 
     values: dict[str, Any]
     job_id: str | None
@@ -30,54 +29,53 @@ class Score:
 def choose(
     kind: object, metric: str | None = None, mode: Mode | None = None, *, part: Literal["test", "val"] = "test"
 ) -> tuple[str, Mode]:
-    """The metric by which jobs of a kind are compared, and whether more of it is better, unless they are given."""
+    """The metric that compares jobs of a kind (by default their accuracy), and whether higher values are better."""
     metric = metric or f"{part}/accuracy_{'expert_0' if kind == 'expert' else 'fused'}"
-    words = metric.rpartition("/")[2].split("_")
-    return metric, mode or ("min" if any(word in LESS for word in words) else "max")
+    return metric, mode or direction(metric)
 
 
-def leaderboard(scores: Iterable[Score], mode: Mode) -> list[dict[str, Any]]:
-    """Points grouped by all values but seeds, best mean first; groups without a value last, in their order."""
+def leaderboard(scores: Iterable[Score], mode: Mode) -> list[LeaderboardRow]:
+    """Points grouped by all values except seeds: best mean first, groups without a value last in grid order."""
     groups: dict[str, list[Score]] = {}
     for score in scores:
         groups.setdefault(json.dumps(_without_seeds(score.values)), []).append(score)
     rows = [_row(group, mode) for group in groups.values()]
     sign = -1.0 if mode == "max" else 1.0
-    return sorted(rows, key=lambda row: (row["mean"] is None, sign * (row["mean"] or 0.0)))
+    return sorted(rows, key=lambda row: (row.mean is None, sign * (row.mean or 0.0)))
 
 
 def _without_seeds(values: Mapping[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in values.items() if path not in SEEDS}
 
 
-def _row(group: Sequence[Score], mode: Mode) -> dict[str, Any]:
-    known = [(score.value, score.job_id) for score in group if score.value is not None]
-    values = [value for value, _ in known]
-    best = (max if mode == "max" else min)(known, key=lambda pair: pair[0], default=(None, None))
-    return {
-        "values": _without_seeds(group[0].values),
-        "n": len(values),
-        "mean": statistics.fmean(values) if values else None,
-        "std": statistics.stdev(values) if len(values) > 1 else None,
-        "best": best[1],
-        "jobs": list(dict.fromkeys(score.job_id for score in group if score.job_id is not None)),
-        "stopped_early": any(score.stopped_early for score in group),
-    }
+def _row(group: Sequence[Score], mode: Mode) -> LeaderboardRow:
+    measured = [(score.value, score.job_id) for score in group if score.value is not None]
+    values = [value for value, _ in measured]
+    best = (max if mode == "max" else min)(measured, key=lambda pair: pair[0], default=(None, None))
+    return LeaderboardRow(
+        values=_without_seeds(group[0].values),
+        n=len(values),
+        mean=statistics.fmean(values) if values else None,
+        std=statistics.stdev(values) if len(values) > 1 else None,
+        best=best[1],
+        jobs=list(dict.fromkeys(score.job_id for score in group if score.job_id is not None)),
+        stopped_early=any(score.stopped_early for score in group),
+    )
 
 
-def as_csv(rows: Sequence[Mapping[str, Any]], paths: Iterable[str]) -> str:
-    """A leaderboard with a column a field of the grid."""
-    told = [path for path in paths if path not in SEEDS]
-    plain = ("n", "mean", "std", "best", "stopped_early")
+def as_csv(rows: Sequence[LeaderboardRow], paths: Iterable[str]) -> str:
+    """A leaderboard as CSV, with one column per swept field except seeds."""
+    fields = [path for path in paths if path not in SEEDS]
+    columns = ("n", "mean", "std", "best", "stopped_early")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["rank", *told, *plain, "jobs"])
+    writer.writerow(["rank", *fields, *columns, "jobs"])
     for rank, row in enumerate(rows, start=1):
-        values = [_cell(row["values"][path]) for path in told]
-        found = ["" if row[name] is None else _cell(row[name]) for name in plain]
-        writer.writerow([rank, *values, *found, " ".join(row["jobs"])])
+        values = [_cell(row.values[path]) for path in fields]
+        numbers = ["" if value is None else _cell(value) for value in (getattr(row, name) for name in columns)]
+        writer.writerow([rank, *values, *numbers, " ".join(row.jobs)])
     return out.getvalue()
 
 
 def _cell(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    return safe_cell(value) if isinstance(value, str) else json.dumps(value)

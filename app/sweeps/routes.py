@@ -1,11 +1,10 @@
-"""Sweeps over HTTP."""
+"""The routes under /sweeps."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query, Request, Response
-from fastapi.responses import JSONResponse
 from starlette.concurrency import run_in_threadpool
 
 from app.auth.principals import Member, Principal, Viewer
@@ -13,11 +12,14 @@ from app.db import transaction
 from app.http.idempotency import IdempotencyKey
 from app.http.paging import Cursor, Limit
 from app.http.session import Configured, Reading, Writing
-from app.jobs.checking import read_body
+from app.jobs.validation import parse_body
+from app.metrics.directions import Mode
 from app.settings import Settings
 from app.sweeps import grid, queries, ranking, schemas, service
 from app.sweeps.examples import SWEEP_BODY
 from app.sweeps.placement import plan
+from app.sweeps.validation import parse_sweep
+from app.sweeps.views import point_page, sweep_page, sweep_view
 from core.spec.fields import ONE_LINE
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
@@ -34,43 +36,49 @@ Metric = Annotated[str | None, Query(min_length=1, max_length=200, pattern=ONE_L
 )
 async def post_sweep(
     request: Request,
-    asks: Member,
+    principal: Member,
     settings: Configured,
     dry_run: bool = False,
     idempotency_key: IdempotencyKey = None,
 ) -> Response:
-    """Submit a job for every point of a grid. Points that are the same as a job there is take that job."""
+    """Submit a job for every point of a grid. A point that equals an existing job reuses it."""
     body = await request.body()
-    return await run_in_threadpool(_post, request, asks, body, settings, dry_run, idempotency_key)
+    return await run_in_threadpool(_post, request, principal, body, settings, dry_run, idempotency_key)
 
 
 def _post(
-    request: Request, asks: Principal, body: bytes, settings: Settings, dry_run: bool, key: str | None
-) -> JSONResponse:
-    asked = service.read(read_body(body))
+    request: Request, principal: Principal, body: bytes, settings: Settings, dry_run: bool, key: str | None
+) -> Response:
+    new_sweep = parse_sweep(parse_body(body))
     # Before the transaction, for which every other writer has to wait.
-    planned = plan(settings, asked.name, asked.base, asked.grid, list(grid.points(asked.grid)))
+    planned = plan(settings, new_sweep.name, new_sweep.base, new_sweep.grid, list(grid.points(new_sweep.grid)))
     if dry_run:
         with request.app.state.reading() as session:
-            return JSONResponse(service.preview(session, asked, planned))
+            return _json(service.preview(session, new_sweep, planned))
     with transaction(request.app.state.engine) as session:
-        sweep, new = service.create(session, settings, asks, asked, planned, key=key, body=body)
-        shown = queries.view(session, sweep)
-    return JSONResponse(shown, 201 if new else 200, {"Location": f"/sweeps/{shown['id']}"})
+        sweep, is_new = service.create(session, settings, principal, new_sweep, planned, key=key, body=body)
+        view = sweep_view(session, sweep)
+    return _json(view, 201 if is_new else 200, {"Location": f"/sweeps/{view.id}"})
 
 
-@router.get("", response_model=schemas.SweepPage)
-def get_sweeps(_asks: Viewer, session: Reading, limit: Limit = 50, cursor: Cursor = None) -> Any:
+def _json(
+    content: schemas.SweepView | schemas.SweepDryRun, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    return Response(content.model_dump_json(), status, headers, media_type="application/json")
+
+
+@router.get("")
+def get_sweeps(_principal: Viewer, session: Reading, limit: Limit = 50, cursor: Cursor = None) -> schemas.SweepPage:
     """List sweeps, newest first."""
-    return queries.list_sweeps(session, limit=limit, cursor=cursor)
+    return sweep_page(session, limit=limit, cursor=cursor)
 
 
-@router.get("/{sweep_id}", response_model=schemas.SweepView)
+@router.get("/{sweep_id}")
 def get_sweep(
-    sweep_id: SweepId, _asks: Viewer, session: Reading, metric: Metric = None, mode: ranking.Mode | None = None
-) -> Any:
-    """A sweep: how many points are in which state, and which are best by a metric, over their seeds."""
-    return queries.view(session, queries.get_sweep(session, sweep_id), metric, mode)
+    sweep_id: SweepId, _principal: Viewer, session: Reading, metric: Metric = None, mode: Mode | None = None
+) -> schemas.SweepView:
+    """A sweep: how many of its points are in which state, and its leaderboard by a metric."""
+    return sweep_view(session, queries.get_sweep(session, sweep_id), metric, mode)
 
 
 @router.get(
@@ -79,36 +87,36 @@ def get_sweep(
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
 def get_leaderboard(
-    sweep_id: SweepId, _asks: Viewer, session: Reading, metric: Metric = None, mode: ranking.Mode | None = None
+    sweep_id: SweepId, _principal: Viewer, session: Reading, metric: Metric = None, mode: Mode | None = None
 ) -> Response:
-    """The leaderboard of a sweep, a column a field of its grid."""
-    shown = queries.view(session, queries.get_sweep(session, sweep_id), metric, mode)
-    headers = {"Content-Disposition": f'attachment; filename="{shown["id"]}.csv"'}
-    return Response(ranking.as_csv(shown["leaderboard"], shown["grid"]), media_type="text/csv", headers=headers)
+    """The leaderboard of a sweep as CSV, with one column per swept field."""
+    view = sweep_view(session, queries.get_sweep(session, sweep_id), metric, mode)
+    headers = {"Content-Disposition": f'attachment; filename="{view.id}.csv"'}
+    return Response(ranking.as_csv(view.leaderboard, view.grid), media_type="text/csv", headers=headers)
 
 
-@router.get("/{sweep_id}/points", response_model=schemas.PointPage)
+@router.get("/{sweep_id}/points")
 def get_points(
     sweep_id: SweepId,
-    _asks: Viewer,
+    _principal: Viewer,
     session: Reading,
     metric: Metric = None,
-    mode: ranking.Mode | None = None,
+    mode: Mode | None = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> Any:
+) -> schemas.PointPage:
     """The points of a sweep with their jobs, in the order of the grid."""
     sweep = queries.get_sweep(session, sweep_id)
-    return queries.list_points(session, sweep, metric=metric, mode=mode, limit=limit, cursor=cursor)
+    return point_page(session, sweep, metric=metric, mode=mode, limit=limit, cursor=cursor)
 
 
-@router.post("/{sweep_id}/cancel", status_code=202, response_model=schemas.SweepView)
-def cancel(sweep_id: SweepId, asks: Member, session: Writing, settings: Configured) -> Any:
-    """End every job that the sweep made; what they have trained so far stays."""
-    return queries.view(session, service.cancel(session, settings, asks, sweep_id))
+@router.post("/{sweep_id}/cancel", status_code=202)
+def cancel(sweep_id: SweepId, principal: Member, session: Writing, settings: Configured) -> schemas.SweepView:
+    """Cancel every job that the sweep created. What they have trained so far is kept."""
+    return sweep_view(session, service.cancel(session, settings, principal, sweep_id))
 
 
-@router.post("/{sweep_id}/retry", status_code=202, response_model=schemas.SweepView)
-def retry(sweep_id: SweepId, asks: Member, session: Writing, settings: Configured) -> Any:
-    """Queue again what failed, is missing or was cancelled, but not what was stopped early."""
-    return queries.view(session, service.retry(session, settings, asks, sweep_id))
+@router.post("/{sweep_id}/retry", status_code=202)
+def retry(sweep_id: SweepId, principal: Member, session: Writing, settings: Configured) -> schemas.SweepView:
+    """Queue failed and cancelled points again, except those stopped early, and replace deleted jobs."""
+    return sweep_view(session, service.retry(session, settings, principal, sweep_id))

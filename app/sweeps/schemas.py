@@ -1,59 +1,78 @@
-"""Sweeps as clients send and see them."""
+"""Sweeps as clients send them and as the API shows them."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.jobs.schemas import StateName
+from app.jobs.schemas import Time
+from app.metrics.directions import Mode
+from app.models import State
+from core.spec import KINDS
 from core.spec.fields import SafeName, Text
 
 MAX_FIELDS = 32
-FieldPath = Annotated[
-    str, StringConstraints(max_length=200, pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.([A-Za-z_][A-Za-z0-9_]*|[0-9]{1,4}))*$")
-]
+FIELD_PATH = r"^[A-Za-z_][A-Za-z0-9_]*(\.([A-Za-z_][A-Za-z0-9_]*|[0-9]{1,4}))*$"
+FieldPath = Annotated[str, StringConstraints(max_length=200, pattern=FIELD_PATH)]
 Values = Annotated[list[Any], Field(min_length=1)]
-Mode = Literal["max", "min"]
-# What is measured while a job trains.
-DURING = (
+# Metrics that are measured during training.
+TRAINING_METRIC = (
     r"^(val/(accuracy_(fused|ensemble|expert_[0-9]{1,2})|loss_global)"
     r"|train/(accuracy_(fused|expert_0)|loss_(total|global|individual|distillation)))$"
 )
+_GRID_SCHEMA: dict[str, Any] = {
+    "propertyNames": {"maxLength": 200, "pattern": FIELD_PATH, "not": {"enum": ["kind", "name"]}},
+    "patternProperties": {FIELD_PATH: {"type": "array", "items": {}, "minItems": 1, "uniqueItems": True}},
+    "additionalProperties": False,
+}
+_BASE_SCHEMA: dict[str, Any] = {"required": ["kind"], "properties": {"kind": {"enum": list(KINDS)}}}
 
 
-class _Given(BaseModel):
+class _RequestModel(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
 
 
-class EarlyStopping(_Given):
-    """Stop what lags behind: successive halving, asynchronously (arXiv:1810.05934), by stopping.
+class EarlyStopping(_RequestModel):
+    """Asynchronous successive halving (ASHA, arXiv:1810.05934) that stops the jobs that fall behind.
 
-    After `min_epochs` times every power of `reduction_factor` a job goes on only if it is among the best
-    1/`reduction_factor` of those that have come as far. `metric` null is the accuracy on the validation set, `mode`
-    null goes by the metric.
+    After `min_epochs` times every power of `reduction_factor` epochs, a job continues only if it is among the best
+    1/`reduction_factor` of the jobs that have come as far. `metric` defaults to the accuracy on the validation set,
+    `mode` to the direction of the metric.
     """
 
-    metric: Annotated[str, StringConstraints(max_length=100, pattern=DURING)] | None = None
+    metric: Annotated[str, StringConstraints(max_length=100, pattern=TRAINING_METRIC)] | None = None
     mode: Mode | None = None
     min_epochs: Annotated[int, Field(ge=1, le=100_000)] = 1
     reduction_factor: Annotated[int, Field(ge=2, le=100)] = 3
 
 
-class NewSweep(_Given):
-    """A sweep to make: one job for every combination of the values in `grid`, whose keys are paths of the base."""
+class NewSweep(_RequestModel):
+    """A sweep to submit: one job for every combination of the values in `grid`, whose keys are paths into `base`."""
 
     name: Text = ""
-    base: Annotated[dict[str, Any], Field(description="A job specification, without what the grid gives.")]
-    grid: Annotated[dict[FieldPath, Values], Field(min_length=1, max_length=MAX_FIELDS)]
-    max_parallel: Annotated[int, Field(ge=1, le=100_000)] | None = None
-    tags: Annotated[list[SafeName], Field(max_length=32, description="Added to the base's.")] = []
-    fresh: Annotated[bool, Field(description="Train anew what has been trained before.")] = False
+    base: Annotated[
+        dict[str, Any],
+        Field(description="A job specification without the fields in `grid`.", json_schema_extra=_BASE_SCHEMA),
+    ]
+    grid: Annotated[dict[FieldPath, Values], Field(min_length=1, max_length=MAX_FIELDS, json_schema_extra=_GRID_SCHEMA)]
+    max_parallel: Annotated[int, Field(ge=1, le=100_000, description="The most jobs that run at once.")] | None = None
+    points_per_task: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=10_000,
+            description="On Slurm, the number of points that one array task runs one after another in one process: "
+            "short jobs then share a place in the queue and the start of Python. Other executors ignore it.",
+        ),
+    ] = 1
+    tags: Annotated[list[SafeName], Field(max_length=32, description="Added to the tags of the base.")] = []
+    fresh: Annotated[bool, Field(description="Train every point, even if an equal job exists.")] = False
     early_stopping: EarlyStopping | None = None
 
 
-class Row(BaseModel):
-    """The points that differ in seeds only. `n` of them have the metric; `std` is the sample's."""
+class LeaderboardRow(BaseModel):
+    """The points that differ only in seeds. `n` of them have the metric; `std` is the sample standard deviation."""
 
     values: dict[str, Any]
     n: int
@@ -65,17 +84,18 @@ class Row(BaseModel):
 
 
 class SweepSummary(BaseModel):
-    """A sweep. `counts` are of its points by the state of their jobs, `missing` those whose job was deleted."""
+    """A sweep. `counts` are its points by the state of their jobs; `missing` counts those whose job was deleted."""
 
     id: str
     name: str
     owner: str
-    created_at: str
+    created_at: Time
     grid: dict[str, list[Any]]
     max_parallel: int | None
+    points_per_task: int
     early_stopping: EarlyStopping | None
     count: int
-    counts: dict[StateName, int]
+    counts: dict[State, int]
     missing: int
     reused: int
     stopped_early: int
@@ -83,12 +103,12 @@ class SweepSummary(BaseModel):
 
 
 class SweepView(SweepSummary):
-    """A sweep with its leaderboard: best first by the mean of `metric`, what has none yet last."""
+    """A sweep with its leaderboard: ordered by the mean of `metric`, best first, points without a value last."""
 
     base: dict[str, Any]
     metric: str
     mode: Mode
-    leaderboard: list[Row]
+    leaderboard: list[LeaderboardRow]
 
 
 class SweepPage(BaseModel):
@@ -99,12 +119,12 @@ class SweepPage(BaseModel):
 
 
 class PointView(BaseModel):
-    """A point: its values and the job that trains it, `reused` if another point or sweep had it made."""
+    """A point with its values and its job; `reused` means that the job existed before."""
 
     number: int
     values: dict[str, Any]
     job: str | None
-    state: StateName | None
+    state: State | None
     reused: bool
     stopped_early: bool
     value: float | None
@@ -118,7 +138,7 @@ class PointPage(BaseModel):
 
 
 class Estimate(BaseModel):
-    """What the new jobs may cost: `gpu_hours` from `based_on` jobs that have succeeded here, null without such jobs."""
+    """The cost of the new jobs: `gpu_hours` extrapolated from `based_on` similar jobs, null if there are none."""
 
     gpu_hours: float | None
     based_on: int
@@ -126,7 +146,7 @@ class Estimate(BaseModel):
 
 
 class NewPoint(BaseModel):
-    """A point as it would be: `job` is one that is there already."""
+    """A point as it would be created; `job` is the existing job that it would reuse."""
 
     number: int
     values: dict[str, Any]
@@ -136,7 +156,7 @@ class NewPoint(BaseModel):
 
 
 class SweepDryRun(BaseModel):
-    """What a sweep would be: checked and resolved, nothing stored. `specs` are in the order of `points`."""
+    """A sweep as it would be stored: validated and resolved. `specs` are in the order of `points`."""
 
     count: int
     new: int

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, JsonValue, StringConstraints, field_validator
 
 from core.spec.fields import ONE_LINE, Fraction, Positive, Seed, SpecModel
 
@@ -60,6 +60,12 @@ class Split(SpecModel):
     version: SplitVersion | None = None
 
 
+# In JSON schema, what DatasetSpec's validator checks.
+_NAME_SCHEMA: dict[str, JsonValue] = {
+    "pattern": rf"^({'|'.join(NAMED_DATASETS)}|({'|'.join(PATH_DATASETS)}):[^\x00-\x1f\x7f]+)$"
+}
+
+
 class DatasetSpec(SpecModel):
     """A dataset: `digits`, `cifar10`, `cifar100`, `imagefolder:<path>` or `npz:<path>`.
 
@@ -67,7 +73,9 @@ class DatasetSpec(SpecModel):
     an npz file may take at most 4 GiB uncompressed, and at most 100 times the size of the file.
     """
 
-    name: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=ONE_LINE)] = "digits"
+    name: Annotated[
+        str, StringConstraints(min_length=1, max_length=4096, pattern=ONE_LINE), Field(json_schema_extra=_NAME_SCHEMA)
+    ] = "digits"
     split: Split = Split()
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
 

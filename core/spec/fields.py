@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
 
 class SpecModel(BaseModel):
@@ -41,6 +41,7 @@ Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 ULID = "[0-9A-HJKMNP-TV-Z]{26}"
 JOB_ID = rf"^job_{ULID}$"
+COMPONENT_ID = rf"^cmp_{ULID}$"
 JobId = Annotated[str, StringConstraints(pattern=JOB_ID)]
 NO_NUL = r"^[^\x00]+$"
 COMPONENT_NAME = r"^(expert_(0|[1-9][0-9]{0,2})|fusion|head|complete)$"
@@ -90,12 +91,32 @@ def accept_old_name(data: Any, old: str, new: str) -> Any:
     return {(new if key == old else key): value for key, value in data.items()}
 
 
+_NULL: JsonValue = {"type": "null"}
+# In JSON schema, what ComponentRef's validators check.
+_REFERENCE_FORMS: list[JsonValue] = [
+    {
+        "required": ["job", "component"],
+        "properties": {
+            "job": {"type": "string"},
+            "component": {"type": "string", "pattern": COMPONENT_NAME},
+            "path": _NULL,
+        },
+    },
+    {
+        "required": ["component"],
+        "properties": {"job": _NULL, "component": {"type": "string", "pattern": COMPONENT_ID}, "path": _NULL},
+    },
+    {"required": ["path"], "properties": {"job": _NULL, "component": _NULL, "path": {"type": "string"}}},
+]
+
+
 class ComponentRef(SpecModel):
     """Which component to load: a job's component by name, a component by id or, without the service, a file.
 
     Exactly one of three forms: `{"job", "component"}`, `{"component": "cmp_.."}`, `{"path"}`.
     """
 
+    model_config = ConfigDict(json_schema_extra={"oneOf": _REFERENCE_FORMS})
     job: JobId | None = None
     component: Annotated[str, StringConstraints(max_length=64)] | None = None
     path: Annotated[str, StringConstraints(min_length=1, max_length=4096, pattern=NO_NUL)] | None = None
@@ -117,7 +138,7 @@ class ComponentRef(SpecModel):
     def _well_formed(self) -> ComponentRef:
         if self.job is not None and not re.fullmatch(COMPONENT_NAME[1:-1], self.component or ""):
             raise ValueError("a job's component is one of expert_0, expert_1, .., fusion, head, complete")
-        if self.job is None and self.component is not None and not re.fullmatch(f"cmp_{ULID}", self.component):
+        if self.job is None and self.component is not None and not re.fullmatch(COMPONENT_ID[1:-1], self.component):
             raise ValueError(
                 'a component id is "cmp_" followed by 26 characters; to name a component, give its job too'
             )

@@ -16,6 +16,8 @@ from core.spec.jobs import KINDS, JobSpec
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
+# Errors reported for one specification.
+MAX_ERRORS = 50
 _INDEX = re.compile(r"[0-9]{1,4}")
 
 
@@ -164,21 +166,24 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _field_errors(failure: ValidationError) -> list[FieldError]:
-    entries = failure.errors(include_url=False)
-    # For a union, Pydantic reports each branch; the deepest location belongs to the branch that was meant.
-    errors = [_field_error(entry) for entry in entries]
-    deepest = [error for error in errors if not any(_within(other.loc, error.loc) for other in errors)]
-    return deepest or errors
+def _field_errors(error: ValidationError) -> list[FieldError]:
+    entries = error.errors(include_url=False)
+    locs = [_field_loc(entry["loc"]) for entry in entries]
+    # Where a value may be of several types, an error deeper in it says more than that it is not of another type.
+    outer = {loc[:length] for loc in locs for length in range(1, len(loc))}
+    kept = [(entry, loc) for entry, loc in zip(entries, locs, strict=True) if loc not in outer]
+    errors = [_field_error(entry, loc) for entry, loc in kept[:MAX_ERRORS]]
+    if len(kept) > MAX_ERRORS:
+        errors.append(FieldError((), f"there are {len(kept) - MAX_ERRORS:,} more errors", ""))
+    return errors
 
 
-def _within(inner: tuple[str | int, ...], outer: tuple[str | int, ...]) -> bool:
-    return len(inner) > len(outer) and inner[: len(outer)] == outer and bool(outer)
+def _field_loc(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
+    """The path of a field: pydantic adds the name of the union member that it tried."""
+    return tuple(part for part in loc if isinstance(part, int) or not _is_branch(part))
 
 
-def _field_error(entry: Any) -> FieldError:
-    # A union adds the name of the branch to the location; users know only fields.
-    loc = tuple(part for part in entry["loc"] if isinstance(part, int) or not _is_branch(part))
+def _field_error(entry: Any, loc: tuple[str | int, ...]) -> FieldError:
     whole = entry["type"] in ("missing", "value_error") and isinstance(entry["input"], dict)
     given = "" if whole or entry["type"] == "extra_forbidden" else _short(entry["input"])
     return FieldError(loc, in_words(entry), given)

@@ -6,7 +6,15 @@ from collections.abc import Collection, Mapping
 from difflib import get_close_matches
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    ConfigDict,
+    Field,
+    JsonValue,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 from core.spec.catalogue import ARCHITECTURES, FUSION_TYPES
 from core.spec.fields import ComponentRef, SpecModel
@@ -35,13 +43,22 @@ FusionType = Annotated[
 ]
 
 
+# In JSON schema, what ExpertSpec's validators check.
+_ARCH_PATTERN = Field(json_schema_extra={"pattern": f"^({'|'.join(ARCHITECTURES)}|timm:.+)$"})
+_ARCH_OR_SOURCE: list[JsonValue] = [
+    {"required": ["arch"], "properties": {"arch": {"type": "string"}}},
+    {"required": ["from"], "properties": {"from": {"type": "object"}}},
+]
+
+
 class ExpertSpec(SpecModel):
     """One expert. `arch` may be omitted where `from` names a component, which then determines it.
 
     `feature_dim` is an option of convnet_small, `dropout` of the architectures that have one, `pretrained` of timm.
     """
 
-    arch: Annotated[str, StringConstraints(max_length=128)] | None = None
+    model_config = ConfigDict(json_schema_extra={"anyOf": _ARCH_OR_SOURCE})
+    arch: Annotated[str, StringConstraints(max_length=128), _ARCH_PATTERN] | None = None
     source: ComponentRef | None = Field(default=None, alias="from")
     dropout: Dropout | None = None
     feature_dim: FeatureDim | None = None

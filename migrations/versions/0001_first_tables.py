@@ -1,4 +1,4 @@
-"""The first tables."""
+"""The initial tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Slurm and sweeps."""
+"""Slurm columns, sweeps and job digests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that say what they hold: dependencies, chunk data, the name of a Slurm job, and the unique constraints."""
+"""Clearer names for dependencies, chunk data, Slurm job names and the unique constraints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The application as tests call it, and rows as a worker would have written them."""
+"""A client of the application for tests, and event logs as a training process writes them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FUSION = {"kind": "fusion", "experts": [{"arch": "convnet_small"}], "num_experts
 
 @dataclass
 class Service:
-    """An application, and a token for each user."""
+    """An application with a token for each user."""
 
     settings: Settings
     app: FastAPI
@@ -53,11 +53,11 @@ class Service:
         assert answer.status_code == 201, answer.text
         return str(answer.json()["id"])
 
-    def transition(self, job_id: str, *states: State) -> None:
-        """Moves a job through states, as a worker would."""
+    def transition(self, job_id: str, *states: State, **columns: Any) -> None:
+        """Moves a job through states as a worker would, and sets columns of its row."""
         for state in states:
             with transaction(self.app.state.engine) as session:
-                assert transition(session, job_id, state), state
+                assert transition(session, job_id, state, **columns), state
 
     @cached_property
     def context(self) -> WorkerContext:

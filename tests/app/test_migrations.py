@@ -1,4 +1,4 @@
-"""Migrations: one head, up and down, and no drift from the models, on SQLite and PostgreSQL."""
+"""Migrations: one head, up and down without drift from the models, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import inspect
+from sqlalchemy import Engine, inspect, text
+from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
-from app.db import MIGRATIONS, _alembic, is_current, make_engine, upgrade
+from app.db import MIGRATIONS, _alembic, is_current, make_engine, transaction, upgrade
+from app.models import Job, Sweep, SweepPoint
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -26,7 +28,7 @@ def test_there_is_one_head() -> None:
     assert len(ScriptDirectory(str(MIGRATIONS)).get_heads()) == 1
 
 
-def test_up_without_drift_and_down_to_nothing(url: str) -> None:
+def test_upgrade_matches_the_models_and_downgrade_removes_everything(url: str) -> None:
     engine = make_engine(url)
     assert not is_current(engine)
     upgrade(url)
@@ -42,15 +44,25 @@ def test_up_without_drift_and_down_to_nothing(url: str) -> None:
     engine.dispose()
 
 
-def test_a_state_that_is_none_is_refused_by_the_database(url: str) -> None:
-    from sqlalchemy.exc import IntegrityError
-
-    from app.db import transaction
-    from app.models import Job
-
-    upgrade(url)
+def test_stored_sweeps_survive_the_upgrade_to_points_per_task(url: str) -> None:
+    command.upgrade(_alembic(url), "0003")
     engine = make_engine(url)
-    job = Job(id="job_1", kind="expert", name="", state="happy", owner="x", spec={}, defaulted=[])
-    with pytest.raises(IntegrityError), transaction(engine) as session:
-        session.add(job)
+    with transaction(engine) as session:
+        columns = "id, name, owner, created_at, base, grid"
+        values = "'swp_1', 'old', 'alice', '2026-01-01 00:00:00', '{}', '{\"training.seed\": [1]}'"
+        session.execute(text(f"INSERT INTO sweeps ({columns}) VALUES ({values})"))
+        session.execute(
+            text("INSERT INTO sweep_points (sweep_id, number, given, reused) VALUES ('swp_1', 0, :given, false)"),
+            {"given": '{"training.seed": 1}'},
+        )
+    upgrade(url)
+    with transaction(engine) as session:
+        sweep, point = session.get_one(Sweep, "swp_1"), session.get_one(SweepPoint, ("swp_1", 0))
+        assert (sweep.points_per_task, point.point_values) == (1, {"training.seed": 1})
     engine.dispose()
+
+
+def test_the_database_refuses_an_unknown_state(database: Engine) -> None:
+    job = Job(id="job_1", kind="expert", name="", state="happy", owner="x", spec={}, defaulted=[])
+    with pytest.raises(IntegrityError), transaction(database) as session:
+        session.add(job)

@@ -112,7 +112,7 @@ def _lists(few: Engine, many: Engine) -> Row:
         with reading(engine) as session:
             options: dict[str, Any] = dict.fromkeys(("kind", "tag", "sweep", "q", "cursor"))
             shown = list_jobs(session, state=[], sort="-created_at", limit=50, **options)
-            assert len(shown["items"]) == 50
+            assert len(shown.items) == 50
         return time.perf_counter() - began
 
     def grow(engine: Engine, count: int) -> None:

@@ -49,7 +49,8 @@ def add_jobs(
             session.add(Job(id=name, kind="fusion", name="", state=state, owner="x", spec={}, defaulted=[], sweep=by))
             session.flush()
         for number, name in enumerate(names, start=first):
-            session.add(SweepPoint(sweep_id=sweep, number=number, job_id=name, given={}, reused=made_by is not None))
+            reused = made_by is not None
+            session.add(SweepPoint(sweep_id=sweep, number=number, job_id=name, point_values={}, reused=reused))
 
 
 def report(engine: Engine, job_id: str, *values: float, steps: int = STEPS, key: str = "val/accuracy_fused") -> None:

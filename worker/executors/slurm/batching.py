@@ -39,7 +39,7 @@ def next_batch(session: Session, settings: Settings, cluster: Cluster) -> Batch 
         most = cluster.max_array_size
         # Several processes of one attempt find each other only if the task runs that attempt alone.
         is_one_process = shape.resources["nodes"] == 1 and (shape.resources["gpus"] or 1) == 1
-        per_task = (getattr(sweep, "points_per_task", None) or 1) if is_one_process else 1
+        per_task = sweep.points_per_task if is_one_process else 1
         most *= per_task
         if sweep.max_parallel is not None:
             live = queries.num_live_attempts(session, sweep.id)

@@ -1,4 +1,4 @@
-"""From what a request sent to a specification, or to errors that say what to change."""
+"""Turns a request's body into a job specification, or into errors that say what to change."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from core.spec import JobSpec, SpecError, parse_spec
 from core.spec.places import find_path
 
 
-def checked(settings: Settings, data: object) -> JobSpec:
-    """A specification from a request's body; raises InvalidSpec."""
+def parse_job(settings: Settings, data: object) -> JobSpec:
+    """A job specification from plain JSON data, checked against this service's settings; raises InvalidSpec."""
     try:
         spec = parse_spec(data)
     except SpecError as error:
-        # What was given is not repeated: it may hold anything, secrets included.
+        # The input is not echoed: it may hold secrets.
         raise InvalidSpec.of([{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors]) from None
     if spec.resources.executor == "slurm" and (spec.resources.time_limit_min or settings.slurm_time_limit_min) is None:
-        msg = "Slurm wants to know how long a job may take: give minutes, or have MCN_SLURM_TIME_LIMIT_MIN set"
+        msg = "Slurm jobs need a time limit: give it in minutes, or set MCN_SLURM_TIME_LIMIT_MIN for the service"
         raise InvalidSpec.of([{"loc": ["resources", "time_limit_min"], "msg": msg}])
     if spec.resources.executor == "local" and spec.resources.nodes > 1:
-        msg = "a job on the service's own machines has one node: leave it out, or take executor slurm"
+        msg = "a local job runs on one node: leave it out, or use executor slurm"
         raise InvalidSpec.of([{"loc": ["resources", "nodes"], "msg": msg}])
     _, _, path = spec.dataset.name.partition(":")
     if path:
@@ -32,14 +32,16 @@ def checked(settings: Settings, data: object) -> JobSpec:
     return spec
 
 
-def read_body(body: bytes) -> object:
-    """JSON as a request sent it; raises InvalidSpec for what is none, NaN and Infinity included."""
+def parse_body(body: bytes) -> object:
+    """The JSON value of a UTF-8 body; raises InvalidSpec, for NaN and Infinity too."""
 
     def refuse(name: str) -> None:
-        raise ValueError(f"{name} is no JSON number")
+        raise ValueError(f"{name} is not a JSON number")
 
     try:
-        return json.loads(body, parse_constant=refuse)
+        return json.loads(body.decode("utf-8-sig"), parse_constant=refuse)
+    except UnicodeDecodeError:
+        raise InvalidSpec("the body is not UTF-8: send JSON encoded as UTF-8") from None
     except (ValueError, RecursionError) as error:
         message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
         raise InvalidSpec(f"the body is not JSON: {message[:200]}") from None

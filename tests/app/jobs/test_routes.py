@@ -1,18 +1,13 @@
-"""Jobs over HTTP: submitted once, listed, moved only as the graph allows, deleted."""
+"""Jobs over HTTP: submitted once, listed, changed only as their state allows, deleted."""
 
 from __future__ import annotations
 
-import itertools
 import re
-from pathlib import Path
 
 import pytest
-from sqlalchemy import update
 
-from app.db import transaction
 from app.jobs.examples import EXAMPLES
-from app.jobs.transitions import TRANSITIONS, sources_of, transition
-from app.models import TERMINAL_STATES, Job, State
+from app.models import State
 from tests.app.api import EXPERT, FUSION, Service
 
 
@@ -39,12 +34,12 @@ def test_a_dry_run_stores_nothing(service: Service) -> None:
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
-def test_the_descriptions_examples_can_be_posted(service: Service, name: str) -> None:
+def test_the_examples_of_the_openapi_description_can_be_posted(service: Service, name: str) -> None:
     shown = service.get("/openapi.json").json()["paths"]["/jobs"]["post"]["requestBody"]["content"]["application/json"]
     assert service.post("/jobs", shown["examples"][name]["value"]).status_code == 201
 
 
-def test_the_same_key_and_body_make_one_job(service: Service) -> None:
+def test_the_same_idempotency_key_and_body_create_one_job(service: Service) -> None:
     key = {"Idempotency-Key": "k1"}
     first, again = (service.post("/jobs", EXPERT, headers=key) for _ in range(2))
     assert (first.status_code, again.status_code) == (201, 200)
@@ -60,13 +55,13 @@ def test_lists_are_filtered_sorted_and_paged(service: Service) -> None:
     service.transition(ids[0], State.cancelled)
 
     def listed(query: str) -> list[str]:
-        found: list[str] = []
+        ids: list[str] = []
         cursor = ""
         while True:
             page = service.get(f"/jobs?limit=2&{query}{cursor}").json()
-            found += [job["id"] for job in page["items"]]
+            ids += [job["id"] for job in page["items"]]
             if page["next_cursor"] is None:
-                return found
+                return ids
             assert len(page["items"]) == 2
             cursor = f"&cursor={page['next_cursor']}"
 
@@ -84,7 +79,7 @@ def test_lists_are_filtered_sorted_and_paged(service: Service) -> None:
     assert set(by_priority[:3]) == {ids[2], ids[5], ids[8]}
 
 
-def test_moves_that_the_state_forbids_are_409_and_name_it(service: Service) -> None:
+def test_changes_that_the_state_forbids_are_409_and_name_the_state(service: Service) -> None:
     job_id = service.submit()
     for verb in ("pause", "resume", "retry"):
         answer = service.post(f"/jobs/{job_id}/{verb}")
@@ -107,66 +102,7 @@ def test_moves_that_the_state_forbids_are_409_and_name_it(service: Service) -> N
     ]  # fmt: skip
 
 
-def test_move_makes_exactly_the_moves_of_the_graph(service: Service) -> None:
-
-    from app.db import transaction
-
-    job_id = service.submit()
-    for before, after in itertools.product(State, State):
-        with transaction(service.app.state.engine) as session:
-            session.execute(update(Job).values(state=before.value))
-            assert transition(session, job_id, after) == (after in TRANSITIONS[before]), (before, after)
-
-
-def test_a_stale_attempt_moves_nothing(service: Service) -> None:
-
-    job_id = service.submit()
-    with transaction(service.app.state.engine) as session:
-        assert transition(session, job_id, State.starting, expected_attempt=0, attempt=1)
-        assert not transition(session, job_id, State.running, expected_attempt=0)
-        assert transition(session, job_id, State.running, expected_attempt=1)
-
-
-def test_the_graph_is_sound() -> None:
-    assert set(TRANSITIONS) == set(State)
-    assert all(to not in targets for to, targets in TRANSITIONS.items())
-    assert {state for state in State if not TRANSITIONS[state]} == {State.succeeded}
-    reached, frontier = set(), {State.waiting}
-    while frontier:
-        reached |= frontier
-        frontier = {to for state in frontier for to in TRANSITIONS[state]} - reached
-    assert reached == set(State)
-    assert set(sources_of(State.succeeded)) >= {State.running, State.cancelling}
-    assert set(TERMINAL_STATES) == {State.succeeded, State.failed, State.cancelled}
-
-
-def test_a_job_waits_for_the_jobs_whose_components_it_names(service: Service) -> None:
-    first = service.submit()
-    spec = FUSION | {"experts": [{"from": {"job": first, "component": "expert_0"}}, {"arch": "convnet_small"}]}
-    second = service.post("/jobs", spec).json()
-    assert (second["state"], second["waits_for"]) == ("waiting", [first])
-    assert service.post("/jobs?dry_run=true", spec).json()["waits_for"] == [first]
-    for field, ref, says in [
-        ("experts", {"job": "job_" + "0" * 26, "component": "expert_0"}, "there is no job"),
-        ("experts", {"job": first, "component": "expert_1"}, "it has expert_0"),
-        ("experts", {"job": second["id"], "component": "fusion"}, "is not of the role expert"),
-        ("experts", {"component": "cmp_" + "0" * 26}, "there is no component"),
-        ("experts", {"path": "/etc/passwd"}, "files cannot be named here"),
-        ("fusion", {"job": first, "component": "expert_0"}, "is not of the role fusion"),
-    ]:
-        wrong = FUSION | ({"experts": [{"from": ref}] * 2} if field == "experts" else {"fusion": {"from": ref}})
-        answer = service.post("/jobs", wrong)
-        assert answer.status_code == 422
-        assert says in answer.json()["detail"], answer.json()
-        assert answer.json()["errors"][0]["loc"][0] == field
-    service.transition(first, State.cancelled)
-    assert service.post("/jobs", spec).status_code == 422
-    retried = service.post(f"/jobs/{second['id']}/cancel")
-    assert retried.json()["state"] == "cancelled"
-    assert service.post(f"/jobs/{second['id']}/retry").status_code == 409
-
-
-def test_deletion_frees_the_bytes_and_keeps_what_is_needed(service: Service) -> None:
+def test_deletion_reports_the_bytes_freed_and_is_refused_while_others_need_the_job(service: Service) -> None:
     first = service.submit()
     second = service.submit(FUSION | {"experts": [{"from": {"job": first, "component": "expert_0"}}]})
     folder = service.settings.runs_dir / first
@@ -185,35 +121,13 @@ def test_deletion_frees_the_bytes_and_keeps_what_is_needed(service: Service) -> 
     assert service.get(f"/jobs/{second}").json()["state"] == "cancelled"
 
 
-def test_data_paths_stay_under_the_roots(service: Service, tmp_path: Path) -> None:
-    root = service.settings.roots[0]
-    (tmp_path / "secret.npz").write_bytes(b"")
-    (root / "link.npz").symlink_to(tmp_path / "secret.npz")
-    (root.parent / f"{root.name}-more").mkdir()
-    (root.parent / f"{root.name}-more/x.npz").write_bytes(b"")
-    for path in (
-        "/etc/passwd",
-        "../mcn.db",
-        "link.npz",
-        f"../{root.name}-more/x.npz",
-        "nothing.npz",
-        "~/x",
-        "a" * 4000,
-    ):
-        answer = service.post("/jobs", EXPERT | {"dataset": {"name": f"npz:{path}"}})
-        assert answer.status_code == 422
-        assert answer.json()["errors"][0]["loc"] == ["dataset", "name"]
-    (root / "good.npz").write_bytes(b"")
-    assert service.post("/jobs", EXPERT | {"dataset": {"name": "npz:good.npz"}}).status_code == 201
-
-
 @pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", ""])
-def test_a_body_is_json_whatever_curl_calls_it(service: Service, kind: str) -> None:
+def test_a_body_is_json_even_if_curl_labels_it_a_form(service: Service, kind: str) -> None:
     job_id = service.submit()
     service.transition(job_id, State.failed)
-    said = {"Content-Type": kind}
-    answer = service.post(f"/jobs/{job_id}/retry", {"resources": {"cpus": 3}}, headers=said)
+    headers = {"Content-Type": kind}
+    answer = service.post(f"/jobs/{job_id}/retry", {"resources": {"cpus": 3}}, headers=headers)
     assert (answer.status_code, answer.json()["spec"]["resources"]["cpus"]) == (202, 3)
-    assert service.post("/tokens", {"name": "laptop"}, headers=said).status_code == 201
-    answer = service.post("/tokens", b"{x", headers=said)
-    assert (answer.status_code, answer.json()["detail"][:20]) == (422, "body: is not valid J")
+    assert service.post("/tokens", {"name": "laptop"}, headers=headers).status_code == 201
+    answer = service.post("/tokens", b"{x", headers=headers)
+    assert (answer.status_code, answer.json()["detail"][:20]) == (422, "body: is not JSON: E")

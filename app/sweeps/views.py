@@ -1,0 +1,102 @@
+"""Sweeps and their points as the API shows them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlmodel import Session
+
+from app.db import iso
+from app.http import paging
+from app.metrics.directions import Mode
+from app.models import State, Sweep
+from app.sweeps import queries, ranking
+from app.sweeps.queries import PointRow, SweepCounts
+from app.sweeps.schemas import EarlyStopping, PointPage, PointView, SweepPage, SweepSummary, SweepView
+
+
+def sweep_view(session: Session, sweep: Sweep, metric: str | None = None, mode: Mode | None = None) -> SweepView:
+    """A sweep with its leaderboard by a metric."""
+    metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
+    scores = [
+        ranking.Score(row.values, row.job_id, _value(row, metric, mode), _stopped_early(row))
+        for row in queries.list_points(session, sweep.id, metric)
+    ]
+    counts = queries.count_points(session, [sweep.id])[sweep.id]
+    leaderboard = ranking.leaderboard(scores, mode)
+    return SweepView(
+        **_summary(sweep, counts), base=sweep.base, metric=metric, mode=mode, leaderboard=leaderboard
+    )  # fmt: skip
+
+
+def sweep_page(session: Session, *, limit: int, cursor: str | None) -> SweepPage:
+    """A page of sweeps, newest first."""
+    sweeps = queries.list_sweeps(session, limit=limit + 1, cursor=cursor)
+    page = paging.page(sweeps, limit, lambda sweep: paging.encode(sweep.id))
+    return SweepPage(items=_summaries(session, page["items"]), next_cursor=page["next_cursor"])
+
+
+def point_page(
+    session: Session, sweep: Sweep, *, metric: str | None, mode: Mode | None, limit: int, cursor: str | None
+) -> PointPage:
+    """A page of a sweep's points, in the order of the grid."""
+    metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
+    after = paging.decode(cursor, [int])[0] if cursor else -1
+    rows = list(queries.list_points(session, sweep.id, metric, after=after, limit=limit + 1))
+    page = paging.page(rows, limit, lambda row: paging.encode(row.number))
+    items = [
+        PointView(
+            number=row.number,
+            values=row.values,
+            job=row.job_id,
+            state=None if row.state is None else State(row.state),
+            reused=row.reused,
+            stopped_early=_stopped_early(row),
+            value=_value(row, metric, mode),
+        )
+        for row in page["items"]
+    ]
+    return PointPage(items=items, next_cursor=page["next_cursor"])
+
+
+def _summaries(session: Session, sweeps: Sequence[Sweep]) -> list[SweepSummary]:
+    counts = queries.count_points(session, [sweep.id for sweep in sweeps])
+    return [SweepSummary(**_summary(sweep, counts[sweep.id])) for sweep in sweeps]
+
+
+def _summary(sweep: Sweep, counts: SweepCounts) -> dict[str, Any]:
+    base = f"/sweeps/{sweep.id}"
+    early_stopping = sweep.early_stopping
+    return {
+        "id": sweep.id,
+        "name": sweep.name,
+        "owner": sweep.owner,
+        "created_at": iso(sweep.created_at),
+        "grid": sweep.grid,
+        "max_parallel": sweep.max_parallel,
+        "points_per_task": sweep.points_per_task,
+        "early_stopping": None if early_stopping is None else EarlyStopping(**early_stopping),
+        "count": sum(counts.states.values()),
+        "counts": {state: counts.states.get(state.value, 0) for state in State},
+        "missing": counts.states.get(None, 0),
+        "reused": counts.reused,
+        "stopped_early": counts.stopped_early,
+        "links": {
+            "self": base,
+            "points": f"{base}/points",
+            "leaderboard": f"{base}/leaderboard.csv",
+            "jobs": f"/jobs?sweep={sweep.id}",
+        },
+    }
+
+
+def _stopped_early(row: PointRow) -> bool:
+    return queries.stopped_early(row.state, row.message)
+
+
+def _value(row: PointRow, metric: str, mode: Mode) -> float | None:
+    """A point's score: the best validation value so far, as for the choice of components; otherwise the latest."""
+    if metric.startswith("val/"):
+        return row.high if mode == "max" else row.low
+    return row.last

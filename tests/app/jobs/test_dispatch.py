@@ -1,0 +1,104 @@
+"""Nudges: messages without arguments, sent after the commit, that make a worker act at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+from functools import partial
+from pathlib import Path
+from queue import Empty
+
+import pytest
+from celery import Celery
+
+from app.jobs.dispatch import QUEUE, celery_config
+from app.models import State
+from app.settings import Settings
+from app.supervisor.up import commands
+from tests.app.api import EXPERT, FUSION, Service
+from tests.parts import wait_until
+
+ROOT = Path(__file__).parents[3]
+
+
+def received_nudges(settings: Settings) -> list[tuple[str, list[object]]]:
+    """Takes all messages from the embedded broker: the name and the arguments of each."""
+    app = Celery(set_as_current=False)
+    app.conf.update(celery_config(settings))
+    messages = []
+    with app.connection_for_read() as connection:
+        queue = connection.SimpleQueue(QUEUE)
+        try:
+            while True:
+                message = queue.get(block=False)
+                message.ack()
+                args, kwargs, _ = json.loads(message.body)
+                messages.append((message.headers["task"], [*args, *kwargs]))
+        except Empty:
+            return messages
+
+
+def test_every_change_that_a_worker_must_act_on_sends_a_nudge_without_arguments(service: Service) -> None:
+    job_id = service.submit()
+    assert received_nudges(service.settings) == [("start", [])]
+    service.transition(job_id, State.starting, State.running)
+    for verb, nudge, then in (
+        ("pause", "monitor", State.paused),
+        ("resume", "start", State.starting),
+        ("cancel", "monitor", State.cancelled),
+        ("retry", "start", State.starting),
+    ):
+        assert service.post(f"/jobs/{job_id}/{verb}").status_code == 202
+        assert received_nudges(service.settings) == [(nudge, [])], verb
+        service.transition(job_id, then)
+    sweep = service.post("/sweeps", {"base": EXPERT, "grid": {"training.seed": [1, 2]}}).json()
+    assert received_nudges(service.settings) == [("start", [])]
+    service.post(f"/sweeps/{sweep['id']}/cancel")
+    assert received_nudges(service.settings) == [("monitor", [])]
+
+
+def test_what_changes_nothing_for_the_workers_sends_no_nudge(service: Service) -> None:
+    job_id = service.submit()
+    received_nudges(service.settings)
+    service.post("/jobs?dry_run=true", EXPERT)
+    waiting = FUSION | {"experts": [{"from": {"job": job_id, "component": "expert_0"}}] * 2}
+    assert service.post("/jobs", waiting).json()["state"] == "waiting"
+    assert service.post("/jobs", b"{").status_code == 422
+    assert service.post(f"/jobs/{job_id}/retry").status_code == 409
+    assert received_nudges(service.settings) == []
+
+
+def test_an_unreachable_broker_does_not_fail_a_submission(
+    service: Service, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def unreachable(*_args: object, **_options: object) -> None:
+        raise ConnectionRefusedError("connection refused")
+
+    monkeypatch.setattr("celery.Celery.send_task", unreachable)
+    assert service.post("/jobs", EXPERT).status_code == 201
+    assert "the broker is not reachable" in caplog.text
+
+
+def is_failed(service: Service, job_id: str) -> bool:
+    return bool(service.get(f"/jobs/{job_id}").json()["state"] == "failed")
+
+
+def test_a_worker_acts_on_a_submission_long_before_its_next_reconciliation(service: Service) -> None:
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MCN_")}
+    environment |= {"MCN_DATA_DIR": str(service.settings.data_dir), "MCN_RECONCILE_S": "86400", "MCN_DEVICES": "cpu"}
+    with (service.settings.data_dir / "worker.log").open("wb") as log:
+        command = commands(service.settings)["worker"]
+        worker = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=log, stderr=log)
+    try:
+        # The worker fails a job that fits no machine as soon as it looks at the queue: nothing has to be trained.
+        # It may see the first job in the reconciliation at its start, but the second one only because of the nudge.
+        for limit_s in (240.0, 60.0):
+            job_id = service.submit(EXPERT | {"resources": {"cpus": 1024}})
+            began = time.monotonic()
+            wait_until(partial(is_failed, service, job_id), "the worker's response to a nudge", limit_s)
+            print(f"seen after {time.monotonic() - began:.2f} s")
+    finally:
+        worker.terminate()
+        worker.wait(60)
