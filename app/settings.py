@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """What the service is told from outside; the description of a field is its row in the README."""
+    """What the service is told from outside; the description of a field is its row in the documentation."""
 
     model_config = SettingsConfigDict(env_prefix="MCN_", frozen=True, extra="ignore")
 

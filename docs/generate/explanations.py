@@ -13,7 +13,10 @@ EDGES: dict[tuple[State, State], str] = {
     (_S.queued, _S.failed): "No worker and no partition can ever provide the resources that it requests.",
     (_S.queued, _S.cancelled): "A user cancelled it while it waited for a device.",
     (_S.starting, _S.running): "The training process reported its first event.",
-    (_S.starting, _S.queued): "The process did not start or was lost before it reported anything; a new attempt follows.",
+    (
+        _S.starting,
+        _S.queued,
+    ): "The process did not start or was lost before it reported anything; a new attempt follows.",
     (_S.starting, _S.pausing): "A user paused it before the process reported anything.",
     (_S.starting, _S.cancelling): "A user cancelled it before the process reported anything.",
     (_S.starting, _S.failed): "The process could not start, for a reason that would be the same next time.",
@@ -26,7 +29,10 @@ EDGES: dict[tuple[State, State], str] = {
     ),
     (_S.running, _S.succeeded): "The process finished and wrote `result.json`.",
     (_S.running, _S.failed): "The process reported an error, or `max_attempts` attempts have failed.",
-    (_S.pausing, _S.paused): "The process wrote its checkpoint and exited, or the grace period ended and it was killed.",
+    (
+        _S.pausing,
+        _S.paused,
+    ): "The process wrote its checkpoint and exited, or the grace period ended and it was killed.",
     (_S.pausing, _S.cancelling): "A user cancelled it before it was paused.",
     (_S.pausing, _S.succeeded): "The process finished before it noticed the request.",
     (_S.pausing, _S.failed): "The process failed before it could write its checkpoint.",

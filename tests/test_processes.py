@@ -1,0 +1,46 @@
+"""`make test-fast` starts no child process: the guard that every test without the marker runs under."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from tests import processes
+
+WAYS: dict[str, Callable[[], object]] = {
+    "subprocess": lambda: subprocess.run([sys.executable, "-c", ""]),
+    "fork": os.fork,
+    "system": lambda: os.system("true"),
+    "spawn": lambda: os.posix_spawn(sys.executable, [sys.executable, "-c", ""], {}),
+    "multiprocessing": lambda: multiprocessing.get_context("spawn").Process(target=print).start(),
+}
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize("way", WAYS)
+def test_no_way_to_start_a_process_passes_the_guard(way: str) -> None:
+    with processes.forbidden() as refused, pytest.raises(processes.ProcessStarted, match="mark it with"):
+        WAYS[way]()
+    assert len(refused) == 1
+
+
+@pytest.mark.processes
+def test_processes_start_again_after_the_guard() -> None:
+    with processes.forbidden():
+        pass
+    assert subprocess.run([sys.executable, "-c", ""]).returncode == 0
+
+
+def test_a_test_without_the_marker_runs_under_the_guard() -> None:
+    assert processes._guard.armed_in == os.getpid()
+
+
+def test_a_test_with_a_fixture_that_starts_a_process_gets_the_marker(request: pytest.FixtureRequest) -> None:
+    for item in request.session.items:
+        if processes.FIXTURES & set(getattr(item, "fixturenames", ())):
+            assert item.get_closest_marker(processes.MARKER), item.nodeid
