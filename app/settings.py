@@ -47,6 +47,11 @@ class Settings(BaseSettings):
     )
     reconcile_s: float = Field(default=5.0, gt=0, description="seconds between two rounds of the reconciler")
 
+    warm_start: bool = Field(
+        default=True,
+        description="whether training processes on this machine are forked from one that has imported everything; "
+        "`0` starts each one cold",
+    )
     slurm_time_limit_min: int | None = Field(
         default=None,
         ge=1,

@@ -26,6 +26,7 @@ from app.settings import Settings
 from app.supervisor.up import commands
 from tests.e2e.running import Running, fusion
 from tests.parts import free_port, need, wait_until
+from tests.training_processes import training_processes
 
 ROOT = Path(__file__).parents[1]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
@@ -278,13 +279,7 @@ class Composed:
 
     def training(self) -> list[psutil.Process]:
         """The training processes of these services."""
-        found = []
-        for process in psutil.process_iter(["cmdline", "status"]):
-            words = process.info["cmdline"] or []
-            mine = "worker.training.main" in words and any(str(self._folder) in word for word in words)
-            if mine and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        return found
+        return training_processes(self._folder)
 
     def end(self) -> None:
         started = [psutil.Process(process.pid) for process in self.processes.values() if process.poll() is None]

@@ -1,4 +1,4 @@
-"""What a worker has at hand: settings, database, its machine's name and devices."""
+"""What a worker works with: settings, database, the name and capacity of its machine, and its executors."""
 
 from __future__ import annotations
 
@@ -11,50 +11,49 @@ import psutil
 from sqlalchemy import Engine
 
 from app.db import make_engine
+from app.models import State
 from app.settings import Settings
-from core.run.rundir import RunDir
+from core.run.rundir import AttemptDir, RunDir
+from worker.capacity import Capacity
 from worker.executors.base import Executor
-from worker.executors.capacity import Size
-from worker.executors.devices import devices_here
-from worker.executors.local import LocalExecutor
-from worker.executors.slurm.cluster import Cluster, find_cluster
-from worker.executors.slurm.executor import SlurmExecutor
+from worker.executors.devices import find_devices
+from worker.executors.table import available_executors
+from worker.queries import AttemptKey
 
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """One worker's view of the world."""
+    """One worker. `executors` are those that work on this machine, by their names in `resources.executor`."""
 
     settings: Settings
     engine: Engine
     host: str
-    devices: tuple[str, ...]
-    executors: dict[str, Executor] = field(default_factory=dict)
-    slurm: Cluster | None = None
+    capacity: Capacity
+    executors: dict[str, Executor]
+    # By attempt, the stop request that was passed on to its process, and when the process is killed if it ignores it.
+    stop_requests: dict[AttemptKey, tuple[State, float]] = field(default_factory=dict)
 
-    @property
-    def size(self) -> Size:
-        """How much there is of it."""
-        return Size(self.devices, os.cpu_count() or 1, psutil.virtual_memory().total / 2**30)
+    def run(self, job_id: str) -> RunDir:
+        """The files of a job."""
+        return RunDir(self.settings.runs_dir / job_id)
 
-    def run(self, job_id: str, attempt: int) -> RunDir:
+    def attempt(self, key: AttemptKey) -> AttemptDir:
         """The files of an attempt."""
-        return RunDir(self.settings.runs_dir / job_id, attempt)
+        job_id, number = key
+        return self.run(job_id).attempt(number)
 
 
 @lru_cache(maxsize=1)
 def worker_context() -> WorkerContext:
-    """The machine that this process runs on."""
+    """The worker of this process."""
     return make_context(Settings())
 
 
 def make_context(settings: Settings) -> WorkerContext:
-    """This machine with other settings."""
+    """A worker on this machine with these settings."""
     settings.make_folders()
-    engine = make_engine(settings.sqlalchemy_url)
-    executors: dict[str, Executor] = {"local": LocalExecutor()}
-    cluster = find_cluster()
-    if cluster is not None:
-        executors["slurm"] = SlurmExecutor(settings.slurm_dir)
-    devices = tuple(devices_here(settings))
-    return WorkerContext(settings, engine, socket.gethostname(), devices, executors, cluster)
+    host = socket.gethostname()
+    memory_gib = psutil.virtual_memory().total / 2**30
+    capacity = Capacity(tuple(find_devices(settings)), os.cpu_count() or 1, memory_gib)
+    executors = available_executors(settings, host, capacity)
+    return WorkerContext(settings, make_engine(settings.sqlalchemy_url), host, capacity, executors)

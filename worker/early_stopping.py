@@ -1,9 +1,8 @@
-"""Sweeps while they train: how many of their jobs may run at once, and which lag too far behind to go on.
+"""Early stopping of sweeps: asynchronous successive halving (ASHA, arXiv:1810.05934), by stopping.
 
-Early stopping is successive halving, asynchronously (ASHA, arXiv:1810.05934), by stopping: where the paper promotes the
-best of a rung to the next, here all go on but those that are not among the best when they come to a rung. As there, of
-n jobs that have come to a rung the best floor(n / reduction_factor) go on; but one always does, where the paper waits
-until there are enough.
+Where the paper promotes the best jobs of a rung to the next one, here every job continues unless it is not among the
+best when it reaches a rung. As in the paper, of n jobs that have reached a rung the best floor(n / reduction_factor)
+continue; but at least one always does, where the paper waits until there are enough.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sqlalchemy import Engine, func
+from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
 from app.db import reading, serialize_events, transaction
@@ -22,19 +21,9 @@ from app.models import Event, Job, Reason, State, Sweep, SweepPoint
 from app.sweeps import ranking
 from app.sweeps.queries import STOPPED_EARLY
 
-ACTIVE = (State.starting, State.running, State.pausing, State.cancelling)
-
-
-def sweeps_at_limit(session: Session) -> set[str]:
-    """Sweeps of which as many jobs run as may at once. Jobs that they found and did not make do not count."""
-    running = select(Sweep.id).join(Job, col(Job.sweep) == col(Sweep.id))
-    running = running.where(col(Job.state).in_(ACTIVE), col(Sweep.max_parallel).is_not(None))
-    at_most = running.group_by(Sweep.id, col(Sweep.max_parallel)).having(func.count() >= col(Sweep.max_parallel))
-    return set(session.exec(at_most))
-
 
 class _Due(NamedTuple):
-    """A job that has come to a rung at which it was not judged yet."""
+    """A job that has reached a rung for which there is no decision yet."""
 
     job_id: str
     sweep_id: str
@@ -44,26 +33,26 @@ class _Due(NamedTuple):
 
 
 def apply_early_stopping(engine: Engine) -> list[str]:
-    """Judges jobs that have come to their next rungs, and has those stopped that are not among the best of one.
+    """Decides on jobs that have reached their next rungs, and stops those that are not among the best there.
 
-    A job is judged once at each rung that it comes to, and at no other once it is to stop; an event `rung` says how.
-    Gives the ids of the jobs that are to stop.
+    There is one decision for each job and rung, recorded as an event `rung`, and none once the job is to stop. Returns
+    the ids of the jobs that are to stop.
     """
     with reading(engine) as session:
-        if not _due(session):
+        if not _find_due(session):
             return []
     with transaction(engine) as session:
-        # Of two workers that come here the second finds what the first has judged.
+        # Of two workers that get here, the second one sees the decisions of the first.
         serialize_events(session)
         stopped: list[str] = []
-        for due in sorted(_due(session), key=lambda due: (due.rung, due.job_id)):
+        for due in sorted(_find_due(session), key=lambda due: (due.rung, due.job_id)):
             if due.job_id not in stopped and not _survives_rung(session, due):
                 stopped.append(due.job_id)
         return stopped
 
 
-def rungs_of(epochs_done: int, epochs: int, min_epochs: int, reduction_factor: int) -> list[int]:
-    """The rungs (in epochs) that a job has come to, the lowest first; there is none at its very end."""
+def rungs_reached(epochs_done: int, epochs: int, min_epochs: int, reduction_factor: int) -> list[int]:
+    """The rungs (in epochs) that a job has reached, lowest first; its last epoch is never one."""
     reached: list[int] = []
     rung = min_epochs
     while rung <= epochs_done and rung < epochs:
@@ -72,79 +61,85 @@ def rungs_of(epochs_done: int, epochs: int, min_epochs: int, reduction_factor: i
     return reached
 
 
-# Judged, as far as this process knows: it spares asking again. The events are what counts.
-_judged: set[tuple[str, int]] = set()
+# Rungs of running jobs that this process knows to be decided. It saves queries; the events are the truth.
+_decided: dict[str, set[int]] = {}
 
 
-def _due(session: Session) -> list[_Due]:
+def _find_due(session: Session) -> list[_Due]:
     columns = (Job.id, Sweep.id, Job.kind, col(Sweep.early_stopping), col(Job.progress))
     query = select(*columns).join(Sweep, col(Sweep.id) == col(Job.sweep))  # type: ignore[call-overload]
     query = query.where(Job.state == State.running, col(Sweep.early_stopping).is_not(None)).order_by(Job.id)
-    found: list[_Due] = []
-    for job_id, sweep_id, kind, asked, progress in session.exec(query):
+    candidates: list[_Due] = []
+    running = set()
+    for job_id, sweep_id, kind, settings, progress in session.exec(query):
+        running.add(job_id)
         steps = _steps_per_epoch(progress)
         if steps is not None:
             epochs = (progress["step"] // steps, progress["epochs"])
-            for rung in rungs_of(*epochs, asked["min_epochs"], asked["reduction_factor"]):
-                if (job_id, rung) not in _judged:
-                    found.append(_Due(job_id, sweep_id, kind, asked, rung))
-    told = select(Event.job_id, Event.data).where(Event.type == "rung")
-    told = told.where(col(Event.job_id).in_([due.job_id for due in found]))
-    _judged.update((job_id, data["rung"]) for job_id, data in session.exec(told))
-    return [due for due in found if (due.job_id, due.rung) not in _judged]
+            for rung in rungs_reached(*epochs, settings["min_epochs"], settings["reduction_factor"]):
+                if rung not in _decided.get(job_id, ()):
+                    candidates.append(_Due(job_id, sweep_id, kind, settings, rung))
+    for job_id in _decided.keys() - running:
+        del _decided[job_id]
+    decisions = select(Event.job_id, Event.data).where(Event.type == "rung")
+    decisions = decisions.where(col(Event.job_id).in_({due.job_id for due in candidates}))
+    for job_id, data in session.exec(decisions):
+        _decided.setdefault(job_id, set()).add(data["rung"])
+    return [due for due in candidates if due.rung not in _decided.get(due.job_id, ())]
 
 
 def _steps_per_epoch(progress: Mapping[str, Any] | None) -> int | None:
-    """By a job's last report; None before it has reported, and for what does not train by epochs."""
+    """By a job's latest report; None before it has reported, and for jobs that do not train in epochs."""
     if not progress or not progress.get("steps") or not progress.get("epochs") or progress.get("step") is None:
         return None
     return int(progress["steps"]) // int(progress["epochs"]) or None
 
 
 def _survives_rung(session: Session, due: _Due) -> bool:
-    """Judges a job at its rung against all of its sweep that have come there, whatever became of them."""
-    asked = due.early_stopping
-    metric, mode = ranking.choose(due.kind, asked["metric"], asked["mode"], part="val")
-    values = _values(session, due.sweep_id, due.rung, metric, mode)
+    """Compares a job with all jobs of its sweep that have reached its rung, whatever became of them later."""
+    settings = due.early_stopping
+    metric, mode = ranking.choose(due.kind, settings["metric"], settings["mode"], part="val")
+    values = _values_at(session, due.sweep_id, due.rung, metric, mode)
     if due.job_id not in values:
         return True
     value = values[due.job_id]
-    best = max(1, len(values) // asked["reduction_factor"])
-    kept = sum(_better(other, value, mode) for other in values.values()) < best
-    data = {"rung": due.rung, "metric": metric, "value": value, "kept": kept, "best": best, "of": len(values)}
+    num_kept = max(1, len(values) // settings["reduction_factor"])
+    kept = sum(_is_better(other, value, mode) for other in values.values()) < num_kept
+    data = {"rung": due.rung, "metric": metric, "value": value, "kept": kept, "best": num_kept, "of": len(values)}
     session.add(Event(job_id=due.job_id, type="rung", data=data))
     if kept:
         return True
     shown = "is not a finite number" if value is None else f"of {value:.4g}"
     message = (
         f"{STOPPED_EARLY}its {metric} {shown} after {due.rung} {'epoch' if due.rung == 1 else 'epochs'} "
-        f"is not among the best {best} of {len(values)}"
+        f"is not among the best {num_kept} of {len(values)}"
     )
-    return not transition(
+    stopping = transition(
         session, due.job_id, State.cancelling, from_state=State.running, reason=Reason.user, message=message
     )
+    return not stopping
 
 
-def _values(session: Session, sweep_id: str, rung: int, metric: str, mode: ranking.Mode) -> dict[str, float | None]:
-    """The best value up to a rung of every job of a sweep that has come there; None where it is not finite.
+def _values_at(session: Session, sweep_id: str, rung: int, metric: str, mode: ranking.Mode) -> dict[str, float | None]:
+    """The best value up to a rung of every job of a sweep that has reached it; None if it is not finite.
 
-    One that was stopped at a lower rung has not come there, however far it went until it heard of it.
+    A job that was stopped at a lower rung has not reached this one, however far it went before it stopped.
     """
     points = select(SweepPoint.job_id).where(SweepPoint.sweep_id == sweep_id)
-    stopped = select(Event.job_id, Event.data).join(Job, col(Job.id) == col(Event.job_id))
-    stopped = stopped.where(Event.type == "rung", col(Event.job_id).in_(points))
-    stopped = stopped.where(col(Job.state).in_((State.cancelling, State.cancelled)))
-    below = {job_id for job_id, data in session.exec(stopped) if data["rung"] < rung and not data["kept"]}
-    until: dict[str, int] = {}
+    decisions = select(Event.job_id, Event.data).join(Job, col(Job.id) == col(Event.job_id))
+    decisions = decisions.where(Event.type == "rung", col(Event.job_id).in_(points))
+    decisions = decisions.where(col(Job.state).in_((State.cancelling, State.cancelled)))
+    below = {job_id for job_id, data in session.exec(decisions) if data["rung"] < rung and not data["kept"]}
+    last_step: dict[str, int] = {}
     for job_id, progress in session.exec(select(Job.id, Job.progress).where(col(Job.id).in_(points))):
         steps = _steps_per_epoch(progress)
         if progress and steps is not None and progress["step"] >= rung * steps and job_id not in below:
-            until[job_id] = rung * steps
-    found = store.extremes(session, metric, until)
-    return {job_id: high if mode == "max" else low for job_id, (low, high) in found.items()}
+            last_step[job_id] = rung * steps
+    extremes = store.extremes(session, metric, last_step)
+    return {job_id: high if mode == "max" else low for job_id, (low, high) in extremes.items()}
 
 
-def _better(one: float | None, other: float | None, mode: ranking.Mode) -> bool:
-    """Whether a value is better than another; what is not finite is worst."""
+def _is_better(one: float | None, other: float | None, mode: ranking.Mode) -> bool:
+    """Whether a value is better than another; one that is not finite is the worst."""
     sign = 1.0 if mode == "max" else -1.0
     return (-math.inf if one is None else sign * one) > (-math.inf if other is None else sign * other)

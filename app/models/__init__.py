@@ -6,9 +6,10 @@ from app.models.attempts import WORKER_TIMEOUT, Attempt, Component, Lease, Worke
 from app.models.jobs import Dependency, Event, Job, Tag
 from app.models.metrics import Chunk, ChunkData, Series
 from app.models.roles import Role
-from app.models.states import TERMINAL_STATES, Reason, State
+from app.models.states import TERMINAL_STATES, State
 from app.models.sweeps import Sweep, SweepPoint
 from app.models.tokens import Token
+from core.run.reasons import Reason
 
 __all__ = [
     "TERMINAL_STATES",

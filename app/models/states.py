@@ -1,4 +1,4 @@
-"""The states of a job, and the reasons why it is in one."""
+"""The states of a job."""
 
 from __future__ import annotations
 
@@ -21,20 +21,3 @@ class State(StrEnum):
 
 
 TERMINAL_STATES = (State.succeeded, State.failed, State.cancelled)
-
-
-class Reason(StrEnum):
-    """Why a job is in its state."""
-
-    dependency_failed = "dependency_failed"
-    invalid_component = "invalid_component"
-    preempted = "preempted"
-    node_failure = "node_failure"
-    hardware_fault = "hardware_fault"
-    out_of_memory = "out_of_memory"
-    time_limit = "time_limit"
-    loss_not_finite = "loss_not_finite"
-    no_space = "no_space"
-    code_error = "code_error"
-    lost = "lost"
-    user = "user"

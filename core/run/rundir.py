@@ -1,105 +1,120 @@
-"""Every path of a run, and the small files by which service and training process speak to each other."""
+"""Every path of a run. Service and training process share nothing but these files."""
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from core.run.durable import write_durably
+_TAIL_BYTES = 16_384
 
 
 @dataclass(frozen=True)
 class RunDir:
-    """One attempt of a job in the job's folder."""
+    """The directory of one job: what all of its attempts share."""
 
     path: Path
-    attempt: int
 
     @property
-    def attempt_dir(self) -> Path:
+    def spec(self) -> Path:
+        """The complete specification that the run began with."""
+        return self.path / "spec.json"
+
+    @property
+    def sources(self) -> Path:
+        """SHA-256 of every component that the run started from."""
+        return self.path / "sources.json"
+
+    @property
+    def splits(self) -> Path:
+        """Which images went where."""
+        return self.path / "splits.npz"
+
+    @property
+    def checkpoints(self) -> Path:
+        """A folder for each checkpoint."""
+        return self.path / "checkpoints"
+
+    @property
+    def components(self) -> Path:
+        """The best components so far, with their manifests."""
+        return self.path / "components"
+
+    @property
+    def result(self) -> Path:
+        """What was measured on test; only a run that succeeded has it."""
+        return self.path / "result.json"
+
+    def attempt(self, number: int) -> AttemptDir:
+        """The files of one attempt, counted from 1."""
+        return AttemptDir(self, number)
+
+
+@dataclass(frozen=True)
+class AttemptDir:
+    """The directory of one attempt, `attempt-<n>` in the run directory. `core.run.protocol` writes the JSON files."""
+
+    run: RunDir
+    number: int
+
+    @property
+    def path(self) -> Path:
         """What belongs to this attempt alone."""
-        return self.path / f"attempt-{self.attempt}"
+        return self.run.path / f"attempt-{self.number}"
 
     @property
     def task(self) -> Path:
-        """What the training process is to do; written before it starts."""
-        return self.attempt_dir / "task.json"
+        """What the training process is to do (`Task`); written before it starts."""
+        return self.path / "task.json"
 
     @property
     def claim(self) -> Path:
-        """Who runs this attempt; whoever makes this file first."""
-        return self.attempt_dir / "process.json"
+        """The process that runs the attempt (`Claim`): the first one that creates this file."""
+        return self.path / "process.json"
 
     @property
-    def meeting(self) -> Path:
-        """Where the first of several processes is to be met."""
-        return self.attempt_dir / "meeting.json"
+    def rendezvous(self) -> Path:
+        """Where the first of several processes listens (`Rendezvous`)."""
+        return self.path / "rendezvous.json"
+
+    @property
+    def stop_request(self) -> Path:
+        """Exists once this attempt is to stop, where a signal would reach other attempts too."""
+        return self.path / "stop-requested"
 
     @property
     def outcome(self) -> Path:
-        """How the attempt ended, in the training process's own words."""
-        return self.attempt_dir / "outcome.json"
+        """How the attempt ended (`Outcome`), reported by the training process itself."""
+        return self.path / "outcome.json"
 
-    def outcome_of(self, rank: int | str) -> Path:
-        """How another process of the attempt than the first one ended, if badly."""
-        return self.attempt_dir / f"outcome-rank{rank}.json"
+    def rank_outcome(self, rank: int | str) -> Path:
+        """How a process other than the first failed; `*` matches any rank."""
+        return self.path / f"outcome-rank{rank}.json"
 
     @property
     def reserve(self) -> Path:
-        """Some room on the disk, given up for the outcome."""
-        return self.attempt_dir / ".reserve"
+        """Disk space kept free for the outcome: deleted just before that is written."""
+        return self.path / ".reserve"
 
     @property
     def events(self) -> Path:
         """The event log."""
-        return self.attempt_dir / "events.jsonl"
+        return self.path / "events.jsonl"
 
     @property
     def log(self) -> Path:
-        """Standard output and error."""
-        return self.attempt_dir / "log.txt"
+        """Standard output and error of the first process."""
+        return self.path / "log.txt"
 
-    @property
-    def result(self) -> Path:
-        """The witness of success; of the whole job."""
-        return self.path / "result.json"
-
-    def write(self, file: Path, content: dict[str, Any]) -> None:
-        """Writes one of the small files whole."""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_durably(file, lambda draft: draft.write_text(json.dumps(content, indent=1)))
-
-    def try_claim(self, content: dict[str, Any]) -> bool:
-        """Makes the claim file, whole from the first moment; false where somebody else has."""
-        self.attempt_dir.mkdir(parents=True, exist_ok=True)
-        draft = self.claim.with_name(f".process.{os.getpid()}")
-        draft.write_text(json.dumps(content))
-        try:
-            os.link(draft, self.claim)
-        except FileExistsError:
-            return False
-        finally:
-            draft.unlink()
-        return True
-
-
-def read(file: Path) -> dict[str, Any] | None:
-    """One of the small files; None where it is not there (yet)."""
-    try:
-        content: dict[str, Any] = json.loads(file.read_text())
-    except FileNotFoundError:
-        return None
-    return content
+    def rank_log(self, rank: int) -> Path:
+        """Standard output and error of a process by its rank."""
+        return self.log if rank == 0 else self.path / f"log-rank{rank}.txt"
 
 
 def log_tail(file: Path, lines: int = 20) -> str:
-    """The last lines of a log."""
+    """The last lines of a log; empty if there is no log."""
     try:
         with file.open("rb") as source:
-            source.seek(max(0, source.seek(0, 2) - 16_384))
+            source.seek(max(0, source.seek(0, 2) - _TAIL_BYTES))
             text = source.read().decode("utf-8", "replace").replace("\0", "")
     except FileNotFoundError:
         return ""

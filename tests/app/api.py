@@ -16,7 +16,9 @@ from app.db import transaction
 from app.jobs.transitions import transition
 from app.models import State
 from app.settings import Settings
+from worker.capacity import Capacity
 from worker.context import WorkerContext
+from worker.executors.base import Executor
 from worker.executors.local import LocalExecutor
 
 EXPERT = {"kind": "expert", "name": "one", "expert": {"arch": "convnet_small"}, "tags": ["a"]}
@@ -59,7 +61,9 @@ class Service:
 
     @cached_property
     def context(self) -> WorkerContext:
-        return WorkerContext(self.settings, self.app.state.engine, "here", ("cpu",), {"local": LocalExecutor()})
+        capacity = Capacity(("cpu",), 2, 8.0)
+        executors: dict[str, Executor] = {"local": LocalExecutor("here", capacity)}
+        return WorkerContext(self.settings, self.app.state.engine, "here", capacity, executors)
 
 
 class EventFile:

@@ -234,14 +234,14 @@ class Worker:
             attempt = session.get(Attempt, (job_id, number))
             assert attempt is not None
             session.expunge(attempt)
-        run = self._service.context.run(job_id, number)
+        run = self._service.context.attempt((job_id, number))
         file = EventFile(run.events)
         file.add("state", {"state": "running", "step": 0})
         file.metrics(1, train__loss_total=1.0)
         file.metrics(2, train__loss_total=None)
         file.add("progress", {"epoch": 1, "epochs": 3, "step": 2, "steps": 6, "images_per_s": 9.5, "eta_s": 1.0})
-        (run.path / "components").mkdir(exist_ok=True)
-        (run.path / "components" / "blob").write_bytes(CONTENT)
+        run.run.components.mkdir(exist_ok=True)
+        (run.run.components / "blob").write_bytes(CONTENT)
         entry = {
             "file": "blob",
             "name": "expert_0",

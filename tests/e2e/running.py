@@ -19,6 +19,7 @@ import psutil
 from app.cli.client import TERMINAL_STATES, Api
 from app.settings import Settings
 from tests.parts import free_port, wait_until
+from tests.training_processes import training_processes
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 120.0
@@ -175,13 +176,7 @@ class Running:
 
     def training(self) -> list[psutil.Process]:
         """Every training process of this service."""
-        found = []
-        for process in psutil.process_iter(["cmdline", "status"]):
-            words = process.info["cmdline"] or []
-            mine = "worker.training.main" in words and any(str(self.settings.data_dir) in word for word in words)
-            if mine and process.info["status"] != psutil.STATUS_ZOMBIE:
-                found.append(process)
-        return found
+        return training_processes(self.settings.data_dir)
 
     def job(self, job_id: str) -> dict[str, Any]:
         return dict(self.api.get(f"/jobs/{job_id}"))

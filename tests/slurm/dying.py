@@ -14,9 +14,9 @@ from typing import Any
 
 from submitit.core.utils import CommandFunction
 
-from core.run.rundir import RunDir
-from worker import attempts as lifecycle
-from worker import claims as starting
+from core.run.protocol import Task
+from tests.slurm.service import slurm_of
+from worker import claims, queries
 from worker.context import worker_context
 from worker.executors.slurm import submission
 from worker.reconcile import start_all
@@ -41,14 +41,14 @@ def start_and_die(command: CommandFunction) -> Any:
 
 # Where it dies: what is replaced, and by what.
 POINTS: dict[str, tuple[Any, str, Callable[..., Any]]] = {
-    "claimed": (RunDir, "write", die),
+    "claimed": (Task, "write", die),
     "task written": (submission, "sbatch", die),
     "script written": (CommandFunction, "__call__", die),
     "sbatch started": (CommandFunction, "__call__", start_and_die),
     "accepted": (CommandFunction, "__call__", then_die(CommandFunction.__call__)),
-    "id known": (starting, "_keep", die),
-    "in the transaction": (starting, "update_attempt", then_die(lifecycle.update_attempt)),
-    "committed": (starting, "_keep", then_die(starting._keep)),
+    "id known": (claims, "_record_handles", die),
+    "in the transaction": (queries, "update_attempt", then_die(queries.update_attempt)),
+    "committed": (claims, "_record_handles", then_die(claims._record_handles)),
 }
 
 
@@ -56,8 +56,7 @@ def main() -> None:
     place, name, replacement = POINTS[sys.argv[1]]
     setattr(place, name, replacement)
     context = worker_context()
-    assert context.slurm is not None
-    context.slurm.poll()
+    slurm_of(context).cluster.poll()
     start_all(context)
 
 

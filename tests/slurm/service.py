@@ -10,6 +10,15 @@ from typing import Any
 
 from tests.e2e.running import Running, expert, fusion
 from tests.slurm.cluster import Cluster
+from worker.context import WorkerContext
+from worker.executors.slurm.executor import SlurmExecutor
+
+
+def slurm_of(context: WorkerContext) -> SlurmExecutor:
+    """The Slurm executor of a worker."""
+    executor = context.executors["slurm"]
+    assert isinstance(executor, SlurmExecutor)
+    return executor
 
 
 def on_slurm(spec: dict[str, Any], *, cpus: int = 1, **resources: Any) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tests.e2e.running import ROOT, Running, fusion, once
 from tests.parts import wait_until
 from tests.slurm.cluster import Cluster
 from tests.slurm.dying import POINTS
-from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion
+from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion, slurm_of
 from worker.context import WorkerContext, make_context
 from worker.reconcile import reconcile
 
@@ -59,8 +59,7 @@ def test_a_worker_that_dies_around_sbatch_leaves_one_run(
             assert died.returncode == -9, point
             context = make_context(settings)
             stack.callback(context.engine.dispose)
-            assert context.slurm is not None
-            context.slurm.poll()
+            slurm_of(context).cluster.poll()
             services.append((http, context, job_id))
 
         def ended() -> bool:

@@ -102,7 +102,7 @@ def test_paused_in_slurm_and_resumed_on_this_machine_and_back(lab: Running, slur
 def test_a_job_that_pends_says_why_and_can_be_cancelled(lab: Running, slurm: Cluster) -> None:
     slurm.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 300", "--output=/dev/null")
     job_id = lab.submit(on_slurm(quick()))
-    once(lambda: "it waits in Slurm" in (lab.job(job_id)["message"] or ""), "the reason", 30)
+    once(lambda: "pending in Slurm" in (lab.job(job_id)["message"] or ""), "the reason", 30)
     [row] = lab.api.get("/cluster")["slurm"]["pending"]
     assert row["job"] == job_id
     lab.api.post(f"/jobs/{job_id}/cancel")

@@ -18,7 +18,7 @@ from app.main import create_app
 from app.settings import Settings
 from tests.e2e.running import Running, once
 from tests.slurm.cluster import Cluster
-from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion
+from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion, slurm_of
 from worker.context import make_context
 from worker.executors.slurm import commands
 from worker.reconcile import reconcile, start_all
@@ -78,7 +78,7 @@ def test_a_point_that_is_cancelled_before_it_began_stays_so(lab: Running, slurm:
     def told(job_id: str) -> str:
         return str(lab.job(job_id)["message"])
 
-    once(lambda: all("it waits in Slurm" in told(job_id) for job_id in (first, second, third)), "the array")
+    once(lambda: all("pending in Slurm" in told(job_id) for job_id in (first, second, third)), "the array")
     slurm.run("scancel", lab.api.get(f"/jobs/{third}/attempts")["items"][0]["slurm_job_id"])
     assert lab.wait(third, limit_s=15)["state"] == "cancelled"
     assert "by scancel" in told(third)
@@ -129,8 +129,7 @@ def test_a_thousand_points_are_a_few_submissions_and_a_round_over_them_two_comma
     slurm.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 600", "--output=/dev/null")
     settings = Settings(data_dir=tmp_path / "data")
     context = make_context(settings)
-    assert context.slurm is not None
-    context.slurm.poll()
+    slurm_of(context).cluster.poll()
     ran: list[str] = []
     run = commands.run
 
@@ -151,7 +150,7 @@ def test_a_thousand_points_are_a_few_submissions_and_a_round_over_them_two_comma
         print(f"and submitted in {time.monotonic() - began:.2f} s")
         once(lambda: http.get(f"/sweeps/{sweep}").json()["counts"]["starting"] == 1000, "the submission")
         once(lambda: len(arrays(slurm) - before) > 0, "the accounting", 30)
-        assert len(arrays(slurm) - before) <= math.ceil(1000 / context.slurm.max_array_size)
+        assert len(arrays(slurm) - before) <= math.ceil(1000 / slurm_of(context).cluster.max_array_size)
         reconcile(context)
         monkeypatch.setattr(commands, "run", counted)
         began = time.monotonic()

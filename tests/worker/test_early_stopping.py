@@ -16,7 +16,8 @@ from app.jobs.transitions import transition
 from app.metrics import store
 from app.models import Event, Job, State, Sweep, SweepPoint
 from worker import early_stopping as sweeps
-from worker.early_stopping import apply_early_stopping, rungs_of, sweeps_at_limit
+from worker.early_stopping import apply_early_stopping, rungs_reached
+from worker.queries import sweeps_at_limit
 
 STEPS = 10
 EPOCHS = 27
@@ -27,7 +28,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]:
     url = f"sqlite:///{tmp_path}/mcn.db" if request.param == "sqlite" else str(request.getfixturevalue("postgres_url"))
     upgrade(url)
     made = make_engine(url)
-    sweeps._judged.clear()
+    sweeps._decided.clear()
     yield made
     made.dispose()
 
@@ -125,7 +126,7 @@ def test_what_a_sweep_found_counts_for_the_sweep_that_made_it(engine: Engine) ->
 def test_rungs_are_powers_of_the_factor_before_the_end(
     done: int, epochs: int, min_epochs: int, factor: int, rungs: list[int]
 ) -> None:
-    assert rungs_of(done, epochs, min_epochs, factor) == rungs
+    assert rungs_reached(done, epochs, min_epochs, factor) == rungs
 
 
 def test_jobs_are_judged_as_they_come_by_those_that_came_before(engine: Engine) -> None:
@@ -169,7 +170,7 @@ def test_each_is_judged_once_a_rung_whatever_worker_asks(engine: Engine) -> None
     report(engine, "b", 0.9)
     assert apply_early_stopping(engine) == []
     for _ in range(2):
-        sweeps._judged.clear()  # as after a restart
+        sweeps._decided.clear()  # as after a restart
         assert apply_early_stopping(engine) == []
     assert [told["rung"] for told in rungs(engine, "a")] == [1]
     # A user who starts a stopped job again has it judged at its next rung only.
@@ -179,7 +180,7 @@ def test_each_is_judged_once_a_rung_whatever_worker_asks(engine: Engine) -> None
     with transaction(engine) as session:
         for state in (State.cancelled, State.queued, State.starting, State.running):
             assert transition(session, "c", state)
-    sweeps._judged.clear()
+    sweeps._decided.clear()
     report(engine, "c", 0.1, 0.1)
     assert apply_early_stopping(engine) == []
     report(engine, "c", 0.1, 0.1, 0.1)

@@ -40,14 +40,14 @@ def series(service: Service, job_id: str, key: str = "train/loss_total") -> tupl
 def test_a_log_becomes_state_metrics_progress_and_components(service: Service) -> None:
     attempt = begin(service)
     job_id = attempt.job_id
-    file = EventFile(service.context.run(job_id, 1).events)
+    file = EventFile(service.context.attempt((job_id, 1)).events)
     file.add("config", {"input_dim": 64})
     file.add("state", {"state": "running", "step": 0})
     file.metrics(5, train__loss_total=2.0, lr__experts=0.1)
     file.metrics(10, train__loss_total=None)
     progress = {"epoch": 1, "epochs": 4, "step": 10, "steps": 40, "images_per_s": 100.0, "eta_s": 30.0}
     file.add("progress", progress)
-    assert ingest(service.app.state.engine, attempt, service.context.run(job_id, 1).events) > 0
+    assert ingest(service.app.state.engine, attempt, service.context.attempt((job_id, 1)).events) > 0
     job = service.get(f"/jobs/{job_id}").json()
     assert (job["state"], job["plan"]) == ("running", {"input_dim": 64})
     assert job["metrics"] == {"train/loss_total": None, "lr/experts": 0.1}
@@ -60,7 +60,7 @@ def test_a_log_becomes_state_metrics_progress_and_components(service: Service) -
 
 def test_reading_twice_or_a_half_line_changes_nothing(service: Service) -> None:
     attempt = begin(service)
-    path = service.context.run(attempt.job_id, 1).events
+    path = service.context.attempt((attempt.job_id, 1)).events
     file = EventFile(path)
     file.add("state", {"state": "running", "step": 0})
     file.metrics(1, train__loss_total=1.0)
@@ -80,30 +80,30 @@ def test_reading_twice_or_a_half_line_changes_nothing(service: Service) -> None:
 def test_a_new_attempt_replaces_the_steps_it_redoes(service: Service) -> None:
     first = begin(service)
     job_id, engine = first.job_id, service.app.state.engine
-    file = EventFile(service.context.run(job_id, 1).events)
+    file = EventFile(service.context.attempt((job_id, 1)).events)
     file.add("state", {"state": "running", "step": 0})
     for step in range(1, 11):
         file.metrics(step, train__loss_total=float(step))
-    ingest(engine, first, service.context.run(job_id, 1).events)
+    ingest(engine, first, service.context.attempt((job_id, 1)).events)
     service.transition(job_id, State.queued)
     second = begin(service, 2, job_id)
-    file = EventFile(service.context.run(job_id, 2).events)
+    file = EventFile(service.context.attempt((job_id, 2)).events)
     file.add("state", {"state": "running", "step": 6})
-    ingest(engine, second, service.context.run(job_id, 2).events)
+    ingest(engine, second, service.context.attempt((job_id, 2)).events)
     assert series(service, job_id)[0] == [1, 2, 3, 4, 5, 6]
     file.metrics(7, train__loss_total=70.0)
-    ingest(engine, again(service, job_id, 2), service.context.run(job_id, 2).events)
+    ingest(engine, again(service, job_id, 2), service.context.attempt((job_id, 2)).events)
     assert series(service, job_id) == ([1, 2, 3, 4, 5, 6, 7], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 70.0])
     assert again(service, job_id, 2).resumed_from_step == 6
     # What the first attempt's process still says is not the job's any more.
-    EventFile(service.context.run(job_id, 1).events).metrics(99, train__loss_total=99.0)
-    ingest(engine, again(service, job_id, 1), service.context.run(job_id, 1).events)
+    EventFile(service.context.attempt((job_id, 1)).events).metrics(99, train__loss_total=99.0)
+    ingest(engine, again(service, job_id, 1), service.context.attempt((job_id, 1)).events)
     assert 99 not in series(service, job_id)[0]
 
 
 def test_a_crash_before_the_commit_loses_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = begin(service)
-    path = service.context.run(attempt.job_id, 1).events
+    path = service.context.attempt((attempt.job_id, 1)).events
     file = EventFile(path)
     file.add("state", {"state": "running", "step": 0})
     file.metrics(1, train__loss_total=1.0)

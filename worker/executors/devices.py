@@ -7,7 +7,7 @@ import subprocess
 from app.settings import Settings
 
 
-def devices_here(settings: Settings) -> list[str]:
+def find_devices(settings: Settings) -> list[str]:
     """GPU numbers, or CPU slots (`cpu`, `cpu:1`, ..)."""
     if settings.devices is None:
         return _gpus() or ["cpu"]

@@ -8,16 +8,16 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
 
-from core.run.rundir import RunDir, read
+from core.run.protocol import Claim, Rendezvous, Task
+from core.run.rundir import AttemptDir
 
-MEETING_LIMIT_S = 300.0
+RENDEZVOUS_LIMIT_S = 300.0
 
 
 @dataclass(frozen=True)
 class RankInfo:
-    """One process among those of an attempt; `slurm_job_id` where Slurm started it."""
+    """One process among those of an attempt. `slurm_job_id` is given if Slurm started it."""
 
     rank: int = 0
     local_rank: int = 0
@@ -25,63 +25,61 @@ class RankInfo:
     slurm_job_id: str | None = None
 
 
-def rank_info(task: dict[str, Any]) -> RankInfo:
-    """This process's place: as Slurm says, or as the first process of this machine told the others."""
+def rank_info(task: Task) -> RankInfo:
+    """The rank of this process: from Slurm, or from the environment that `lead` gave to the other processes."""
     if os.environ.get("SUBMITIT_EXECUTOR") == "slurm":
         from submitit import JobEnvironment
 
         slurm = JobEnvironment()
         return RankInfo(slurm.global_rank, slurm.local_rank, slurm.num_tasks, slurm.job_id)
     rank = int(os.environ.get("RANK", "0"))
-    return RankInfo(rank, rank, int(task.get("processes", 1)))
+    return RankInfo(rank, rank, task.processes)
 
 
-def lead(run: RunDir, place: RankInfo) -> list[subprocess.Popen[bytes]]:
-    """What the first process does once the attempt is its own: says where it is to be met, and starts the others."""
-    if place.world_size == 1:
+def lead(attempt: AttemptDir, info: RankInfo) -> list[subprocess.Popen[bytes]]:
+    """Publishes the rendezvous as the first process, and starts the others on this machine."""
+    if info.world_size == 1:
         return []
     address = "127.0.0.1"
-    if place.slurm_job_id is not None:
+    if info.slurm_job_id is not None:
         address = socket.gethostbyname(socket.gethostname())
-    run.write(run.meeting, {"address": address, "port": _free_port(), "slurm_job_id": place.slurm_job_id})
-    _announce(run, place)
-    if place.slurm_job_id is not None:
+    rendezvous = Rendezvous(address, _free_port(), info.slurm_job_id)
+    rendezvous.write(attempt)
+    _configure_torch(rendezvous, info)
+    if info.slurm_job_id is not None:
         return []
-    # In the process group of this one: they end with it, however it ends.
-    command = [sys.executable, "-m", "worker.training.main", str(run.path), str(run.attempt)]
+    # They are in the process group of this one, and so end with it, however it ends.
+    command = [sys.executable, "-m", "worker.training.main", str(attempt.run.path), str(attempt.number)]
     return [
         subprocess.Popen(command, env=os.environ | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
-        for rank in range(1, place.world_size)
+        for rank in range(1, info.world_size)
     ]
 
 
-def follow(run: RunDir, place: RankInfo) -> bool:
-    """What every other process does: waits for the first one; false where that one is of another start."""
-    deadline = time.monotonic() + MEETING_LIMIT_S
-    while read(run.meeting) is None:
-        claim = read(run.claim)
-        if claim is not None and claim.get("slurm_job_id") != place.slurm_job_id:
+def follow(attempt: AttemptDir, info: RankInfo) -> bool:
+    """Waits for the rendezvous as any other process; False if the attempt belongs to another start of the job."""
+    deadline = time.monotonic() + RENDEZVOUS_LIMIT_S
+    while (rendezvous := Rendezvous.read(attempt)) is None:
+        claim = Claim.read(attempt)
+        if claim is not None and claim.slurm_job_id != info.slurm_job_id:
             return False
         if time.monotonic() > deadline:
-            raise TimeoutError("the first process of this attempt has not said where it is")
+            raise TimeoutError(f"the first process of this attempt published no address in {RENDEZVOUS_LIMIT_S:.0f} s")
         time.sleep(0.05)
-    meeting = read(run.meeting)
-    if meeting is None or meeting["slurm_job_id"] != place.slurm_job_id:
+    if rendezvous.slurm_job_id != info.slurm_job_id:
         return False
-    _announce(run, place)
+    _configure_torch(rendezvous, info)
     return True
 
 
-def _announce(run: RunDir, place: RankInfo) -> None:
-    """To PyTorch, in the variables that it reads."""
-    meeting = read(run.meeting)
-    assert meeting is not None
+def _configure_torch(rendezvous: Rendezvous, info: RankInfo) -> None:
+    """Sets the variables that torch.distributed reads."""
     os.environ |= {
-        "RANK": str(place.rank),
-        "LOCAL_RANK": str(place.local_rank),
-        "WORLD_SIZE": str(place.world_size),
-        "MASTER_ADDR": meeting["address"],
-        "MASTER_PORT": str(meeting["port"]),
+        "RANK": str(info.rank),
+        "LOCAL_RANK": str(info.local_rank),
+        "WORLD_SIZE": str(info.world_size),
+        "MASTER_ADDR": rendezvous.address,
+        "MASTER_PORT": str(rendezvous.port),
     }
 
 

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from app.settings import Settings
-from worker.executors.devices import devices_here
+from worker.executors.devices import find_devices
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ from worker.executors.devices import devices_here
     ],
 )
 def test_devices_are_what_was_named(told: str, devices: list[str], tmp_path: Path) -> None:
-    assert devices_here(Settings(data_dir=tmp_path, devices=told)) == devices
+    assert find_devices(Settings(data_dir=tmp_path, devices=told)) == devices
 
 
 @pytest.mark.parametrize("told", ["", "gpu", "0,", "cuda:0", "0;1", "-1", "cpu:"])

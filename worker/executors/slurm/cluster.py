@@ -1,4 +1,4 @@
-"""What there is of Slurm here: its version, partitions and limits."""
+"""What Slurm has: version, partitions and limits."""
 
 from __future__ import annotations
 
@@ -13,45 +13,43 @@ from typing import Any
 from worker.executors.slurm.commands import UnreachableError, run
 
 log = logging.getLogger(__name__)
-KEEP_S = 30.0
+REFRESH_INTERVAL_S = 30.0
 DEFAULT_ARRAY_SIZE = 1001
 
 
 @dataclass
 class Cluster:
-    """A view of the cluster, taken anew now and then; what was seen last stays while Slurm does not answer."""
+    """A view of the cluster, refreshed now and then. The last view stays while Slurm does not answer."""
 
     version: str = ""
     max_array_size: int = DEFAULT_ARRAY_SIZE
     partitions: list[dict[str, Any]] = field(default_factory=list)
     reachable: bool = False
-    # Whether anything was seen yet.
+    # Whether Slurm has answered yet.
     known: bool = False
     signals_on_preemption: bool = False
-    # Why it does not answer, as far as it was logged.
-    _trouble: str = field(default="", repr=False)
-    # Until when nothing more is submitted: it has said that it takes no more.
-    full_until: float = float("-inf")
-    _taken_at: float = field(default=float("-inf"), repr=False)
+    # The last error, so that it is logged once.
+    _last_error: str = field(default="", repr=False)
+    _refreshed_at: float = field(default=float("-inf"), repr=False)
 
     def refresh(self) -> None:
-        """Looks again, if the view is old, behind the caller's back: without a cluster the commands take seconds."""
-        if time.monotonic() - self._taken_at < KEEP_S:
+        """Refreshes an old view on another thread: the commands take seconds while no controller answers."""
+        if time.monotonic() - self._refreshed_at < REFRESH_INTERVAL_S:
             return
-        self._taken_at = time.monotonic()
+        self._refreshed_at = time.monotonic()
         threading.Thread(target=self.poll, name="slurm", daemon=True).start()
 
     def poll(self) -> None:
-        """Looks now."""
+        """Refreshes the view now."""
         try:
             self.partitions = _partitions(run(["sinfo", "--noheader", "--format=%P|%a|%l|%D|%t|%G"]))
             self._configure(run(["scontrol", "show", "config"]))
             self.reachable = self.known = True
-            self._trouble = ""
+            self._last_error = ""
         except UnreachableError as error:
             self.reachable = False
-            if str(error) != self._trouble:
-                self._trouble = str(error)
+            if str(error) != self._last_error:
+                self._last_error = str(error)
                 log.warning("Slurm does not answer: %s", error)
 
     def _configure(self, config: str) -> None:
@@ -62,15 +60,15 @@ class Cluster:
         self.signals_on_preemption = "preempt_send_user_signal" in values.get("SlurmctldParameters", "")
 
     def gpus(self, slurm: dict[str, Any]) -> int:
-        """How many GPUs a job gets that does not say: one where its partition has any, unless `gres` says it."""
+        """The default of `gpus`, per node: one if the partition has any, unless `gres` requests them."""
         if slurm["gres"]:
             return 0
         name = slurm["partition"]
-        asked = [row for row in self.partitions if row["name"] == name or (name is None and row["default"])]
-        return int(any("gpu" in gres for row in asked for gres in row["gres"]))
+        rows = [row for row in self.partitions if row["name"] == name or (name is None and row["default"])]
+        return int(any("gpu" in gres for row in rows for gres in row["gres"]))
 
     def to_json(self) -> dict[str, Any]:
-        """The view as the API gives it."""
+        """The view as `GET /cluster` shows it."""
         return {
             "version": self.version,
             "reachable": self.reachable,
@@ -80,24 +78,24 @@ class Cluster:
 
 
 def find_cluster() -> Cluster | None:
-    """The cluster that this machine submits to; None where there are no commands for it."""
+    """The cluster that this machine submits to; None if Slurm's commands are not installed."""
     return Cluster() if shutil.which("sbatch") and shutil.which("squeue") else None
 
 
 def _partitions(text: str) -> list[dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {}
+    partitions: dict[str, dict[str, Any]] = {}
     for line in text.splitlines():
         parts = line.strip().split("|")
         if len(parts) != 6 or not parts[3].isdigit():
             continue
         name, up, limit, nodes, state, gres = parts
-        row = found.setdefault(
+        row = partitions.setdefault(
             name.rstrip("*"),
             {"name": name.rstrip("*"), "default": name.endswith("*"), "up": up == "up", "time_limit": limit}
             | {"nodes": {}, "gres": []},
         )
-        # `idle*` does not answer, `drain$` will be in maintenance.
+        # Suffixes: `idle*` does not answer, `drain$` is reserved for maintenance.
         word = state.rstrip("*~#!%$@^-+") or "unknown"
         row["nodes"][word] = row["nodes"].get(word, 0) + int(nodes)
         row["gres"] = sorted({*row["gres"], *(() if gres in ("(null)", "") else (gres,))})
-    return list(found.values())
+    return list(partitions.values())

@@ -1,4 +1,4 @@
-"""Slurm's commands, and what they print, read with care: other versions and sites print other things."""
+"""Slurm's commands and their output, parsed with care: versions and sites differ in what they print."""
 
 from __future__ import annotations
 
@@ -25,15 +25,12 @@ _ID = re.compile(r"\d+(_(\d+|\[\d[\d,%-]*\]))?")
 
 
 class UnreachableError(Exception):
-    """Slurm does not answer; that says nothing about its jobs."""
+    """Slurm does not answer. That says nothing about its jobs."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One job as Slurm tells of it: its id (`12`, or `12_3` in an array), name, state, nodes and why it is so.
-
-    Several nodes are `n1,n2`.
-    """
+    """One job as Slurm lists it: id (`12`, or `12_3` in an array), name, state, nodes (`n1,n2`) and reason."""
 
     id: str
     name: str
@@ -43,18 +40,18 @@ class Row:
 
     @property
     def index(self) -> int | None:
-        """Its index in an array."""
+        """The index in its array; None if it is not part of one."""
         _, _, index = self.id.partition("_")
         return int(index) if index else None
 
     @property
-    def order(self) -> tuple[int, ...]:
-        """By which one job comes before another."""
+    def sort_key(self) -> tuple[int, ...]:
+        """Sort key: older jobs first."""
         return tuple(int(part) for part in self.id.split("_"))
 
 
 def run(words: Sequence[str]) -> str:
-    """The output of a command; raises UnreachableError with what it said."""
+    """The output of a command; raises UnreachableError with its error message."""
     try:
         done = subprocess.run(
             words,
@@ -70,13 +67,13 @@ def run(words: Sequence[str]) -> str:
 
 
 def queue() -> list[Row]:
-    """Every job of this user that the controller knows, ended ones included for as long as it remembers them."""
+    """Every job of this user that the controller knows, including those that ended a short while ago."""
     words = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%j|%T|%N|%r"]
     return list(parse(run(words).splitlines()))
 
 
 def accounts(ids: Iterable[str], since: datetime | None) -> list[Row] | None:
-    """What the accounting remembers of jobs, or of all jobs since a time; None where there is no accounting."""
+    """What the accounting database knows of some jobs, or of all jobs since a time; None if there is no accounting."""
     words = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,JobName,State,NodeList,Reason"]
     if since is not None:
         words += [f"--user={os.getuid()}", f"--starttime={since.astimezone():%Y-%m-%dT%H:%M:%S}"]
@@ -85,14 +82,14 @@ def accounts(ids: Iterable[str], since: datetime | None) -> list[Row] | None:
     try:
         return list(parse(run(words).splitlines()))
     except UnreachableError as error:
-        log.info("no accounting: %s", error)
+        log.info("Slurm accounting is not available: %s", error)
         return None
 
 
 def parse(lines: Iterable[str]) -> Iterable[Row]:
-    """Rows of `id|name|state|nodes|reason`; lines that are none, such as warnings, are passed over.
+    """Rows of `id|name|state|nodes|reason`. Other lines, such as warnings, are skipped.
 
-    Tasks of an array that never began may stand in one line, `12_[0-3,5%2]`.
+    Array tasks that have not started may share one line, `12_[0-3,5%2]`.
     """
     for line in lines:
         parts = line.strip().split("|", 4)
@@ -115,7 +112,7 @@ def _each(job_id: str) -> Iterable[str]:
 
 
 def booted_at() -> datetime | None:
-    """When the controller was started last; None where it does not say."""
+    """When the controller was last started; None if it does not tell."""
     try:
         found = re.search(r"^BOOT_TIME\s*=\s*(\S+)", run(["scontrol", "show", "config"]), re.MULTILINE)
         return datetime.fromisoformat(found[1]).astimezone() if found else None
@@ -124,11 +121,11 @@ def booted_at() -> datetime | None:
 
 
 def cancel(ids: Sequence[str], *, signal: str | None = None) -> None:
-    """Ends jobs, or sends their processes a signal. Those that have ended meanwhile are no trouble."""
+    """Cancels jobs, or sends their processes a signal. It does no harm if some have ended in the meantime."""
     for start in range(0, len(ids), 500):
         some = list(ids[start : start + 500])
         try:
             run(["scancel", *([f"--signal={signal}"] if signal else []), *some])
         except UnreachableError as error:
-            # One that is gone makes scancel fail for all it says; whatever is still there is asked again.
+            # scancel fails if one of the jobs is gone; those that remain are tried again in the next round.
             log.info("%s", error)

@@ -1,7 +1,7 @@
-"""Attempts as Slurm jobs: submitted under a slurm_job_name, found by it, ended when Slurm or the run directory says so.
+"""Attempts as Slurm jobs: submitted under a unique name, found by it, ended when Slurm or the run directory says so.
 
-Slurm may forget a job, not answer, answer late, or run one twice. What is certain is only what the run directory holds:
-which process took the attempt, and how it ended.
+Slurm may forget a job, not answer, answer late, or run a job twice. Only the run directory is certain: which process
+claimed the attempt, and how it ended.
 """
 
 from __future__ import annotations
@@ -9,31 +9,43 @@ from __future__ import annotations
 import logging
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from functools import cache
 from pathlib import Path
+from typing import Any, Self
+
+from sqlmodel import Session
 
 from app.db import now
 from app.models import Reason, State
+from app.settings import Settings
 from core.run.lock import InUseError, run_lock
-from core.run.rundir import read
-from worker.executors.base import Handle, Key, Observation, ProcessState, Submission, TrackedAttempt
-from worker.executors.slurm import commands, submission
-from worker.executors.slurm import pending_reasons as words
+from core.run.protocol import Claim, Outcome
+from core.run.rundir import AttemptDir
+from worker import queries
+from worker.executors.base import Batch, BusyError, Observation, ProcessState, Submission, TrackedAttempt
+from worker.executors.slurm import batching, commands, submission
+from worker.executors.slurm.cluster import Cluster, find_cluster
 from worker.executors.slurm.commands import Row, UnreachableError
+from worker.executors.slurm.handle import SignalQueue, SlurmHandle
+from worker.executors.slurm.pending_reasons import explain
+from worker.queries import AttemptKey
 
 log = logging.getLogger(__name__)
-# How long Slurm may know nothing of an attempt before it is taken to be lost: twice what sbatch waits for an answer.
+# How long Slurm may know nothing of an attempt before it counts as lost: twice what sbatch waits for an answer.
 FORGOTTEN_S = 20.0
-# How long squeue may lack a task of an array whose others it has before it is taken to be cancelled.
+# How long squeue may miss one task of an array whose other tasks it lists before the task counts as cancelled.
 SETTLED_S = 2.0
-# How long the last files of a process may be on their way through a shared file system.
+# How long the last files of a process may take through a shared file system.
 LATE_FILES_S = 15.0
 # How long after its start the controller may still be cleaning up.
 RESTART_AFTERMATH = timedelta(minutes=5)
+# How long to wait before submitting again after Slurm has accepted no more jobs.
+BUSY_S = 30.0
 
-_STAMP = re.compile(r"job_[0-9A-Z]{26}-a\d+|swp_[0-9A-Z]{26}\.[0-9A-Z]{26}")
+_JOB_NAME = re.compile(r"job_[0-9A-Z]{26}-a\d+|swp_[0-9A-Z]{26}\.[0-9A-Z]{26}")
 _REASONS = {
     "PREEMPTED": Reason.preempted,
     "TIMEOUT": Reason.time_limit,
@@ -45,182 +57,237 @@ _REASONS = {
     "OUT_OF_MEMORY": Reason.out_of_memory,
 }
 
+_Name = tuple[str, int | None]
+
 
 class SlurmExecutor:
-    """One Slurm job an attempt; many attempts of a sweep are one array. `folder` is for scripts and Slurm's output."""
+    """Runs each attempt as a Slurm job, and many attempts of a sweep as one array."""
 
+    is_local = False
     cancel_grace_s = 20.0
+    time_limit_signal = "SIGUSR2"
+    # Slurm sends its signal up to a minute before it is due.
+    time_limit_tolerance_s = 65.0
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._missing: dict[Key, float] = {}
-        self._ended: dict[Key, float] = {}
-        self._to_cancel: dict[str | None, list[str]] = {}
+    def __init__(self, settings: Settings, host: str, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self._settings = settings
+        self._host = host
+        self._busy_until = float("-inf")
+        # When an attempt was first missing from Slurm, or first seen as ended.
+        self._missing_since: dict[AttemptKey, float] = {}
+        self._ended_since: dict[AttemptKey, float] = {}
+        self._signals = SignalQueue()
         self._rows: list[Row] = []
         self._booted_at = cache(commands.booted_at)
 
-    def submit(self, order: Submission) -> Sequence[Handle | None]:
-        try:
-            first = submission.sbatch(order, self._folder / order.slurm_job_name)
-        except submission.InDoubtError as error:
-            log.warning("Slurm was asked for %s and did not answer as it should: %s", order.slurm_job_name, error)
-            return [None] * len(order.runs)
-        return [{"slurm": slurm_id} for slurm_id in submission.ids(first, order)]
+    @classmethod
+    def find(cls, settings: Settings, host: str) -> Self | None:
+        """The executor for this machine; None if Slurm's commands are not installed."""
+        cluster = find_cluster()
+        return None if cluster is None else cls(settings, host, cluster)
 
-    def poll(self, attempts: Sequence[TrackedAttempt]) -> dict[Key, Observation]:
+    def status(self) -> dict[str, Any] | None:
+        self.cluster.refresh()
+        return self.cluster.to_json()
+
+    def is_responsible(self, session: Session) -> bool:
+        """The first by name of the workers that are alive and reach Slurm follows all attempts there."""
+        hosts = queries.slurm_hosts(session)
+        return not hosts or self._host == min(hosts)
+
+    def next_batch(self, session: Session) -> Batch | None:
+        if not self.cluster.known or time.monotonic() < self._busy_until:
+            return None
+        return batching.next_batch(session, self._settings, self.cluster)
+
+    def submit(self, to_submit: Submission, attempts: Sequence[AttemptDir]) -> Sequence[SlurmHandle | None]:
+        assert to_submit.job_name is not None
+        try:
+            first = submission.sbatch(to_submit, attempts, self._settings.slurm_dir / to_submit.job_name)
+        except submission.InDoubtError as error:
+            log.warning("it is not known whether Slurm accepted %s: %s", to_submit.job_name, error)
+            return [None] * len(attempts)
+        except BusyError:
+            self._busy_until = time.monotonic() + BUSY_S
+            raise
+        ids = submission.slurm_ids(first, len(attempts), to_submit.attempts_per_task)
+        return [SlurmHandle(slurm_id, self._signals) for slurm_id in ids]
+
+    def poll(self, attempts: Sequence[TrackedAttempt]) -> dict[AttemptKey, Observation]:
         self._rows = []
-        # Asked at most once a look, however many have been cancelled.
+        # At most one call in a poll, however many jobs were cancelled.
         self._booted_at = cache(commands.booted_at)
         try:
-            rows = self._rows = commands.queue()
+            queued = self._rows = commands.queue()
         except UnreachableError as error:
-            log.warning("Slurm does not answer; nothing is concluded from that: %s", error)
-            return {watched.key: Observation(ProcessState.unknown) for watched in attempts}
-        known = _by_stamp(rows)
-        lacking = [watched for watched in attempts if _name(watched) not in known]
-        remembered = _by_stamp(self._accounts(lacking)) if lacking else {}
-        arrays = {slurm_job_name for slurm_job_name, index in (*known, *remembered) if index is not None}
-        return {
-            watched.key: self._judge(
-                watched,
-                known.get(_name(watched), []),
-                remembered.get(_name(watched), []),
-                of_known_array=_name(watched)[0] in arrays,
+            log.warning("Slurm does not answer; this changes no job: %s", error)
+            return {tracked.key: Observation(ProcessState.unknown) for tracked in attempts}
+        in_queue = _by_name(queued)
+        missing = [tracked for tracked in attempts if _name(tracked) not in in_queue]
+        in_accounts = _by_name(self._accounts(missing)) if missing else {}
+        arrays = {name for name, index in (*in_queue, *in_accounts) if index is not None}
+        task_sizes = Counter(_name(tracked) for tracked in attempts)
+        observed = {}
+        for tracked in attempts:
+            name = _name(tracked)
+            rows = in_queue.get(name) or in_accounts.get(name, [])
+            is_shared = task_sizes[name] > 1
+            observed[tracked.key] = (
+                self._observe(tracked, rows, is_shared=is_shared)
+                if rows
+                else self._observe_missing(tracked, array_is_known=name[0] in arrays)
             )
-            for watched in attempts
-        }
+        for times in (self._missing_since, self._ended_since):
+            for key in times.keys() - observed.keys():
+                del times[key]
+        return observed
 
-    def _accounts(self, lacking: Sequence[TrackedAttempt]) -> Iterable[Row]:
-        unnamed = any(watched.attempt.handle is None for watched in lacking)
-        since: datetime | None = min(watched.attempt.started_at for watched in lacking) if unnamed else None
-        ids = [watched.attempt.handle["slurm"] for watched in lacking if watched.attempt.handle is not None]
-        # What the controller does not know, the accounting may take to be pending for ever.
+    def _accounts(self, missing: Sequence[TrackedAttempt]) -> Iterable[Row]:
+        any_without_id = any(tracked.attempt.handle is None for tracked in missing)
+        since: datetime | None = min(tracked.attempt.started_at for tracked in missing) if any_without_id else None
+        ids = [tracked.attempt.handle["slurm"] for tracked in missing if tracked.attempt.handle is not None]
+        # Jobs that the controller does not know may be pending for ever in the accounting database.
         return [row for row in commands.accounts(ids, since) or [] if row.state in commands.TERMINAL]
 
-    def _judge(
-        self, watched: TrackedAttempt, rows: list[Row], remembered: list[Row], *, of_known_array: bool
-    ) -> Observation:
-        if not rows and not remembered:
-            return self._unseen(watched, of_known_array=of_known_array)
-        self._missing.pop(watched.key, None)
-        rows = rows or remembered
-        row = self._chosen(watched, rows)
-        for extra in rows:
-            # Submitted twice, for all the care that was taken; the claim has kept it from running twice.
-            if extra is not row and extra.state not in commands.TERMINAL:
-                self._cancel(extra.id)
-        handle = {"slurm": row.id}
+    def _observe(self, tracked: TrackedAttempt, rows: list[Row], *, is_shared: bool) -> Observation:
+        self._missing_since.pop(tracked.key, None)
+        row = self._chosen(tracked, rows)
+        for duplicate in rows:
+            # Submitted twice in spite of all care; the claim has kept it from running twice.
+            if duplicate is not row and duplicate.state not in commands.TERMINAL:
+                self._signals.cancel(duplicate.id)
+        is_pending = row.state in commands.PENDING
+        handle = SlurmHandle(row.id, self._signals, is_pending, tracked.dir if is_shared else None)
+        if is_shared and row.state not in commands.TERMINAL:
+            shared = self._observe_shared(tracked, row, handle)
+            if shared is not None:
+                return shared
         if row.state in commands.RUNNING:
-            return Observation(ProcessState.alive, handle, row.nodes or None, says=_says(watched, row))
-        if row.state in commands.PENDING:
-            return Observation(ProcessState.pending, handle, says=words.explain(row.reason))
+            return Observation(ProcessState.alive, handle, row.nodes or None, _running_message(tracked, row))
+        if is_pending:
+            return Observation(ProcessState.pending, handle, message=explain(row.reason))
         if row.state not in commands.TERMINAL:
-            log.warning("Slurm calls job %s %r, which is not known here", row.id, row.state)
+            log.warning("Slurm job %s is in state %r, which this version does not know", row.id, row.state)
             return Observation(ProcessState.unknown, handle)
-        return self._over(watched, row, handle)
+        return self._observe_ended(tracked, row, handle)
 
-    def _chosen(self, watched: TrackedAttempt, rows: list[Row]) -> Row:
-        """The one of several that has the attempt, or else will have it."""
+    def _observe_shared(self, tracked: TrackedAttempt, row: Row, handle: SlurmHandle) -> Observation | None:
+        """An attempt in a Slurm task that runs several: it may have ended before, or not have started yet."""
+        claim = Claim.read(tracked.dir)
+        if Outcome.read(tracked.dir) is not None or (claim is not None and claim.pid == 0):
+            return Observation(ProcessState.ended, handle, row.nodes or None)
+        if claim is None and row.state in commands.RUNNING:
+            message = "waiting for the point before it in the same Slurm task"
+            return Observation(ProcessState.pending, handle, message=message)
+        return None
+
+    def _chosen(self, tracked: TrackedAttempt, rows: list[Row]) -> Row:
+        """Of several Slurm jobs with one name, the one that has claimed the attempt, or else will."""
         if len(rows) == 1:
             return rows[0]
-        claim = read(watched.run.claim)
-        took = [row for row in rows if claim is not None and row.id == claim.get("slurm_job_id")]
-        return (took or sorted(rows, key=lambda row: (row.state in commands.TERMINAL, row.order)))[0]
+        claim = Claim.read(tracked.dir)
+        claimed = [row for row in rows if claim is not None and row.id == claim.slurm_job_id]
+        return (claimed or sorted(rows, key=lambda row: (row.state in commands.TERMINAL, row.sort_key)))[0]
 
-    def _over(self, watched: TrackedAttempt, row: Row, handle: Handle) -> Observation:
-        since = self._ended.setdefault(watched.key, time.monotonic())
-        if read(watched.run.outcome) is None and _expected(watched, row) and time.monotonic() - since < LATE_FILES_S:
+    def _observe_ended(self, tracked: TrackedAttempt, row: Row, handle: SlurmHandle) -> Observation:
+        since = self._ended_since.setdefault(tracked.key, time.monotonic())
+        has_outcome = Outcome.read(tracked.dir) is not None
+        if not has_outcome and _may_report(tracked, row) and time.monotonic() - since < LATE_FILES_S:
             return Observation(ProcessState.unknown, handle)
-        self._ended.pop(watched.key, None)
-        says = None
-        if read(watched.run.claim) is None:
-            # Whatever is still to come of it may not begin any more.
-            watched.run.try_claim({"pid": 0, "started": 0.0})
-            says = submission.output_of(self._folder / (watched.attempt.slurm_job_name or ""), row.id)
+        self._ended_since.pop(tracked.key, None)
+        host, message = row.nodes or None, None
+        if Claim.read(tracked.dir) is None:
+            # Whatever may still come of this job must not start any more.
+            Claim.abandoned().try_claim(tracked.dir)
+            if self._task_has_run(tracked):
+                message = "its Slurm task ended before its turn"
+                return Observation(ProcessState.ended, handle, host, message, lost_by_executor=True)
+            message = submission.output_of(self._submission_folder(tracked), row.id)
         if row.state == "CANCELLED":
-            return self._cancelled(watched, handle, row.nodes or None, says)
-        return Observation(ProcessState.ended, handle, row.nodes or None, says, _REASONS.get(row.state))
+            return self._observe_cancelled(tracked, handle, host, message)
+        return Observation(ProcessState.ended, handle, host, message, _REASONS.get(row.state))
 
-    def _cancelled(
-        self, watched: TrackedAttempt, handle: Handle | None, host: str | None, says: str | None
+    def _task_has_run(self, tracked: TrackedAttempt) -> bool:
+        """Whether the Slurm task of an attempt that never started has run other attempts before it."""
+        return submission.ran_before(self._submission_folder(tracked), tracked.dir, tracked.attempt.array_index)
+
+    def _submission_folder(self, tracked: TrackedAttempt) -> Path:
+        return self._settings.slurm_dir / (tracked.attempt.slurm_job_name or "")
+
+    def _observe_cancelled(
+        self, tracked: TrackedAttempt, handle: SlurmHandle | None, host: str | None, message: str | None
     ) -> Observation:
-        if self._restarted(watched):
+        if self._controller_restarted_since(tracked):
             # A controller that comes back without having saved a job cancels what its nodes still run of it.
-            return Observation(ProcessState.ended, handle, host, "Slurm was started anew and ended it", blameless=True)
-        return Observation(ProcessState.ended, handle, host, says, cancelled=True)
+            message = "Slurm was restarted and ended it"
+            return Observation(ProcessState.ended, handle, host, message, lost_by_executor=True)
+        return Observation(ProcessState.ended, handle, host, message, cancelled=True)
 
-    def _restarted(self, watched: TrackedAttempt) -> bool:
-        """Whether Slurm's controller was started after this attempt, and lately."""
+    def _controller_restarted_since(self, tracked: TrackedAttempt) -> bool:
+        """Whether the controller was restarted after the attempt started, and not long ago."""
         booted = self._booted_at()
-        return booted is not None and booted > watched.attempt.started_at and now() - booted < RESTART_AFTERMATH
+        return booted is not None and booted > tracked.attempt.started_at and now() - booted < RESTART_AFTERMATH
 
-    def _unseen(self, watched: TrackedAttempt, *, of_known_array: bool) -> Observation:
-        """Neither the queue nor the accounting has it. One empty answer is not an end."""
-        since = self._missing.setdefault(watched.key, time.monotonic())
-        if (
-            of_known_array
-            and time.monotonic() - since >= SETTLED_S
-            and watched.run.try_claim({"pid": 0, "started": 0.0})
-        ):
-            # Of a task that is cancelled before it began Slurm keeps no record at all.
-            self._missing.pop(watched.key, None)
-            return self._cancelled(watched, watched.attempt.handle, None, None)
-        young = (now() - watched.attempt.started_at).total_seconds() < FORGOTTEN_S
-        if read(watched.run.outcome) is None and (young or time.monotonic() - since < FORGOTTEN_S):
+    def _observe_missing(self, tracked: TrackedAttempt, *, array_is_known: bool) -> Observation:
+        """Neither the queue nor the accounting database has it. One empty answer does not mean that it has ended."""
+        since = self._missing_since.setdefault(tracked.key, time.monotonic())
+        missing_s = time.monotonic() - since
+        if array_is_known and missing_s >= SETTLED_S and Claim.abandoned().try_claim(tracked.dir):
+            # Slurm keeps no record of an array task that was cancelled before it started.
+            self._missing_since.pop(tracked.key, None)
+            handle = tracked.attempt.handle
+            return self._observe_cancelled(
+                tracked, SlurmHandle(handle["slurm"], self._signals) if handle else None, None, None
+            )
+        has_outcome = Outcome.read(tracked.dir) is not None
+        is_young = (now() - tracked.attempt.started_at).total_seconds() < FORGOTTEN_S
+        if not has_outcome and (is_young or missing_s < FORGOTTEN_S):
             return Observation(ProcessState.unknown)
-        if read(watched.run.outcome) is None and not watched.run.try_claim({"pid": 0, "started": 0.0}):
-            # A process has it. As long as it is there it holds the run directory, whatever Slurm knows of it.
+        if not has_outcome and not Claim.abandoned().try_claim(tracked.dir):
+            # A process has claimed it, and holds the run directory for as long as it lives, whatever Slurm knows.
             try:
-                with run_lock(watched.run.path):
+                with run_lock(tracked.dir.run.path):
                     pass
             except InUseError:
                 return Observation(ProcessState.unknown)
-        self._missing.pop(watched.key, None)
-        return Observation(ProcessState.ended, says="Slurm does not know it any more", blameless=True)
+        self._missing_since.pop(tracked.key, None)
+        return Observation(ProcessState.ended, message="Slurm no longer knows it", lost_by_executor=True)
 
-    def strays(self, attempts: Sequence[TrackedAttempt]) -> list[Row]:
-        """What the last look saw waiting or running under a slurm_job_name of ours that is none of these attempts'."""
-        names = {_name(watched) for watched in attempts}
+    def strays(self, attempts: Sequence[TrackedAttempt]) -> Collection[_Name]:
+        names = {_name(tracked) for tracked in attempts}
         active = [row for row in self._rows if row.state in commands.PENDING | commands.RUNNING]
-        return [row for row in active if _STAMP.fullmatch(row.name) and (row.name, row.index) not in names]
+        return {(row.name, row.index) for row in active if _JOB_NAME.fullmatch(row.name)} - names
 
-    def end_stray(self, row: Row) -> None:
-        """Ends one of them."""
-        self._cancel(row.id)
-
-    def stop(self, handle: Handle, seen: Observation, *, cancel: bool) -> None:
-        signal = None if cancel or seen.state is ProcessState.pending else "USR2"
-        self._to_cancel.setdefault(signal, []).append(handle["slurm"])
-
-    def kill(self, handle: Handle) -> None:
-        self._cancel(handle["slurm"])
-
-    def _cancel(self, slurm_id: str) -> None:
-        self._to_cancel.setdefault(None, []).append(slurm_id)
+    def cancel_stray(self, name: str, index: int | None) -> None:
+        for row in self._rows:
+            if (row.name, row.index) == (name, index):
+                self._signals.cancel(row.id)
 
     def flush(self) -> None:
-        wanted, self._to_cancel = self._to_cancel, {}
-        for signal, ids in wanted.items():
-            commands.cancel(ids, signal=signal)
+        self._signals.flush()
+
+    def close(self) -> None:
+        pass
 
 
-def _name(watched: TrackedAttempt) -> tuple[str, int | None]:
-    return watched.attempt.slurm_job_name or "", watched.attempt.array_index
+def _name(tracked: TrackedAttempt) -> _Name:
+    return tracked.attempt.slurm_job_name or "", tracked.attempt.array_index
 
 
-def _by_stamp(rows: Iterable[Row]) -> dict[tuple[str, int | None], list[Row]]:
-    found: dict[tuple[str, int | None], list[Row]] = {}
+def _by_name(rows: Iterable[Row]) -> dict[_Name, list[Row]]:
+    by_name: dict[_Name, list[Row]] = {}
     for row in rows:
-        found.setdefault((row.name, row.index), []).append(row)
-    return found
+        by_name.setdefault((row.name, row.index), []).append(row)
+    return by_name
 
 
-def _says(watched: TrackedAttempt, row: Row) -> str | None:
+def _running_message(tracked: TrackedAttempt, row: Row) -> str | None:
     if row.state in ("SUSPENDED", "STOPPED"):
-        return f"it is suspended in Slurm: `scontrol resume {row.id}` lets it go on"
-    return f"it begins on {row.nodes}" if watched.state is State.starting and row.nodes else None
+        return f"suspended in Slurm: `scontrol resume {row.id}` lets it continue"
+    return f"starting on {row.nodes}" if tracked.job_state is State.starting and row.nodes else None
 
 
-def _expected(watched: TrackedAttempt, row: Row) -> bool:
-    """Whether a last word of the process may still come: it had begun, and nothing kept it from ending well."""
-    return row.state in ("COMPLETED", "FAILED") and read(watched.run.claim) is not None
+def _may_report(tracked: TrackedAttempt, row: Row) -> bool:
+    """Whether the outcome may still be on its way: the process had started, and nothing kept it from ending well."""
+    return row.state in ("COMPLETED", "FAILED") and Claim.read(tracked.dir) is not None

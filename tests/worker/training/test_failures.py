@@ -8,7 +8,7 @@ import pytest
 
 from core.model.assemble import ComponentError
 from core.train.meter import NonFiniteLossError
-from worker.training.main import failure
+from worker.training.failures import classify_error
 
 ECC = "CUDA error: uncorrectable ECC error encountered"
 FAILURES: list[tuple[BaseException, str, str]] = [
@@ -32,13 +32,13 @@ FAILURES: list[tuple[BaseException, str, str]] = [
 
 @pytest.mark.parametrize(("error", "reason", "says"), FAILURES, ids=[f"{row[1]}-{k}" for k, row in enumerate(FAILURES)])
 def test_a_failure_has_a_reason_and_a_sentence(error: BaseException, reason: str, says: str) -> None:
-    outcome = failure(error)
-    assert (outcome["outcome"], outcome["reason"]) == ("failed", reason)
-    assert says in outcome["message"]
-    assert "\n" not in outcome["message"]
+    outcome = classify_error(error)
+    assert (outcome.kind, outcome.reason) == ("failed", reason)
+    assert says in (outcome.message or "")
+    assert "\n" not in (outcome.message or "")
 
 
 def test_a_fault_names_the_node_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURMD_NODENAME", "n2")
-    assert failure(RuntimeError(ECC))["node"] == "n2"
-    assert "node" not in failure(KeyError("weight"))
+    assert classify_error(RuntimeError(ECC)).host == "n2"
+    assert classify_error(KeyError("weight")).host is None

@@ -16,10 +16,10 @@ from core.spec import SpecError, parse_spec
 from core.spec.resolve import resolve
 from tests.slurm.cluster import Cluster
 from tests.slurm.service import on_slurm, quick
-from worker.executors.base import RefusedError, Submission
+from worker.executors.base import BusyError, RefusedError, Submission
 from worker.executors.slurm import commands, submission
 from worker.executors.slurm.pending_reasons import explain
-from worker.executors.slurm.submission import _FixedEntry, parameters
+from worker.executors.slurm.submission import _FixedCommandExecutor, parameters
 
 VALUES = 20_000
 FIELDS = ("partition", "account", "qos", "constraint", "gres", "exclude")
@@ -30,14 +30,14 @@ PIECES = [
 ]  # fmt: skip
 
 
-def submission_of(spec: dict[str, Any], run_dir: Path, slurm_job_name: str = "job_1-a1") -> Submission:
+def submission_of(spec: dict[str, Any], job_name: str = "job_1-a1", **fields: Any) -> Submission:
     resources = resolve(parse_spec(spec)).model_dump(mode="json", by_alias=True)["resources"]
-    return Submission([RunDir(run_dir, 1)], slurm_job_name, resources)
+    return Submission(resources, job_name=job_name, **fields)
 
 
-def script(order: Submission, folder: Path) -> str:
-    executor = _FixedEntry(folder)
-    executor.update_parameters(**parameters(order))
+def script(requested: Submission, folder: Path) -> str:
+    executor = _FixedCommandExecutor(folder)
+    executor.update_parameters(**parameters(requested))
     return str(executor._make_submission_file_text("srun_was_called", "uid"))
 
 
@@ -52,17 +52,17 @@ def test_no_value_of_any_field_is_executed(slurm: Cluster, tmp_path: Path, monke
     (stubs / "srun").write_text("#!/bin/sh\nexit 0\n")
     (stubs / "srun").chmod(0o755)
     scripts: list[str] = []
-    order = submission_of(on_slurm(quick()), tmp_path)
+    requested = submission_of(on_slurm(quick()))
     for _ in range(VALUES):
         field = chance.choice(FIELDS)
         value = "".join(chance.choices(PIECES, k=chance.randint(1, 6))).replace("{canary}", str(canary))
         given: Any = [value] if field == "exclude" else value
         with contextlib.suppress(SpecError):
-            scripts.append(script(submission_of(on_slurm(quick(), slurm={field: given}), tmp_path), tmp_path))
+            scripts.append(script(submission_of(on_slurm(quick(), slurm={field: given})), tmp_path))
         # Past the specification the submission has a whitelist of its own.
-        beyond = order.resources | {"slurm": order.resources["slurm"] | {field: given}}
+        beyond = {**requested.resources, "slurm": requested.resources["slurm"] | {field: given}}
         try:
-            text = script(Submission(order.runs, order.slurm_job_name, beyond), tmp_path)
+            text = script(Submission(beyond, job_name=requested.job_name), tmp_path)
         except RefusedError:
             continue
         assert set(value) <= set("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.:,[]-"), value
@@ -86,9 +86,10 @@ def test_everything_that_was_asked_for_reaches_sbatch(tmp_path: Path, slurm: Clu
     asked = on_slurm(
         quick(), cpus=3, nodes=2, gpus=4, memory_gb=7, time_limit_min=90, slurm=named | {"exclude": ["n7", "n8"]}
     )
-    order = submission_of(asked, tmp_path)
-    order = Submission(order.runs, "job_1-a2", order.resources, exclude=["n9"], processes_per_node=4, lead_s=33)
-    flags = {line.removeprefix("#SBATCH --") for line in script(order, tmp_path).splitlines() if line.startswith("#SB")}
+    requested = submission_of(asked, "job_1-a2", exclude=["n9"], processes_per_node=4, lead_s=33)
+    flags = {
+        line.removeprefix("#SBATCH --") for line in script(requested, tmp_path).splitlines() if line.startswith("#SB")
+    }
     assert flags >= {
         "job-name=job_1-a2", "comment=job_1-a2", "partition=high", "account=lab", "qos=fast", "constraint=a100",
         "gres=gpu:a100:2", "exclude=n7,n8,n9", "cpus-per-task=3", "nodes=2", "gpus-per-node=4", "ntasks-per-node=4",
@@ -106,6 +107,7 @@ def test_everything_that_was_asked_for_reaches_sbatch(tmp_path: Path, slurm: Clu
         ("sbatch: error: Unable to contact slurm controller (connect failure)", submission.InDoubtError),
         ("sbatch: error: invalid partition specified: nosuch", RefusedError),
         ("sbatch: error: Batch job submission failed: Invalid account", RefusedError),
+        ("sbatch: error: QOSMaxSubmitJobPerUserLimit", BusyError),
     ],
 )
 def test_a_refusal_is_told_from_a_doubt(
@@ -119,7 +121,7 @@ def test_a_refusal_is_told_from_a_doubt(
         stub.chmod(0o755)
     monkeypatch.setenv("PATH", f"{stubs}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(error):
-        submission.sbatch(submission_of(on_slurm(quick()), tmp_path / "run"), tmp_path / "slurm")
+        submission.sbatch(submission_of(on_slurm(quick())), [RunDir(tmp_path / "run").attempt(1)], tmp_path / "slurm")
 
 
 def test_strange_output_is_passed_over() -> None:
@@ -142,6 +144,6 @@ def test_strange_output_is_passed_over() -> None:
 
 
 def test_why_a_job_pends_is_said_in_plain_words() -> None:
-    assert explain("Resources") == "it waits in Slurm: it waits for nodes to become free (Resources)"
+    assert explain("Resources") == "pending in Slurm: waiting for nodes to become free (Resources)"
     assert "higher priority" in explain("Priority")
-    assert explain("SomethingNew") == "it waits in Slurm (SomethingNew)"
+    assert explain("SomethingNew") == "pending in Slurm (SomethingNew)"

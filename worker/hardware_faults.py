@@ -1,4 +1,4 @@
-"""What failing hardware says of itself."""
+"""Recognises failing hardware by what drivers and libraries print."""
 
 from __future__ import annotations
 
@@ -12,5 +12,5 @@ _HARDWARE = re.compile(
 
 
 def is_hardware_fault(text: str) -> bool:
-    """Whether an error or a log speaks of a device that fails, rather than of a mistake in what it was given."""
+    """Whether an error message or a log reports a failing device rather than a mistake in the program or its input."""
     return _HARDWARE.search(text) is not None

@@ -1,0 +1,141 @@
+"""Starts training processes on this machine: each leads a session of its own, with its own log and environment."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from app.settings import Settings
+from core.run.rundir import AttemptDir
+
+ROOT = Path(__file__).parents[2]
+# How long the warm process may take to fork; after that the attempt is started cold.
+ANSWER_LIMIT_S = 5.0
+EXIT_REQUEST = "exit"
+
+
+class Starter(Protocol):
+    """Starts the training process of an attempt."""
+
+    def start(self, attempt: AttemptDir, environment: Mapping[str, str]) -> int:
+        """Starts the process and returns its pid; raises OSError if that is not possible."""
+
+    def reap(self) -> None:
+        """Collects the exit codes of processes that have ended, so that they do not stay as zombies."""
+
+    def close(self) -> None:
+        """Ends helpers of the starter; training processes are not affected."""
+
+
+class ColdStarter:
+    """Starts a new interpreter for every attempt."""
+
+    def __init__(self) -> None:
+        self._children: dict[int, subprocess.Popen[bytes]] = {}
+
+    def start(self, attempt: AttemptDir, environment: Mapping[str, str]) -> int:
+        attempt.path.mkdir(parents=True, exist_ok=True)
+        with attempt.log.open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "worker.training.main", str(attempt.run.path), str(attempt.number)],
+                cwd=ROOT,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._children[process.pid] = process
+        return process.pid
+
+    def close(self) -> None:
+        pass
+
+    def reap(self) -> None:
+        for pid, process in list(self._children.items()):
+            if process.poll() is not None:
+                del self._children[pid]
+
+
+class WarmStarter:
+    """Asks a process that has imported everything to fork the training process; falls back to a cold start.
+
+    The warm process is started together with the first attempt, exits after ten idle minutes, and is started again with
+    the next attempt after it has gone. No attempt waits for it.
+    """
+
+    def __init__(self, folder: Path, host: str) -> None:
+        # A path that a socket address can hold; a longer one leaves cold starts.
+        # Of this host and this version of the code: a process that has imported another version is not asked.
+        version = f"{host} {sys.executable} {_code_version()}"
+        self._path = folder / f"warm-{hashlib.sha256(version.encode()).hexdigest()[:8]}.sock"
+        self._log = folder / "warm.log"
+        self._cold = ColdStarter()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, attempt: AttemptDir, environment: Mapping[str, str]) -> int:
+        pid = self._fork(attempt, environment)
+        if pid is not None:
+            return pid
+        self._ensure_running(environment)
+        return self._cold.start(attempt, environment)
+
+    def _fork(self, attempt: AttemptDir, environment: Mapping[str, str]) -> int | None:
+        """The pid of the forked process; None if no warm process answers."""
+        request = {"run_dir": str(attempt.run.path), "attempt": attempt.number, "environment": dict(environment)}
+        try:
+            return int(json.loads(self._request(request))["pid"])
+        except (OSError, ValueError, KeyError, TypeError):
+            # If it has forked after all, the claim of the attempt lets only one of the two processes run.
+            return None
+
+    def _request(self, request: object) -> bytes:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.settimeout(ANSWER_LIMIT_S)
+            connection.connect(str(self._path))
+            connection.sendall(json.dumps(request).encode() + b"\n")
+            return connection.makefile("rb").readline()
+
+    def _ensure_running(self, environment: Mapping[str, str]) -> None:
+        if self._process is not None and self._process.poll() is None:
+            return
+        without_devices = {name: value for name, value in environment.items() if name != "CUDA_VISIBLE_DEVICES"}
+        with contextlib.suppress(OSError), self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "worker.training.warm", str(self._path)],
+                cwd=ROOT,
+                env=without_devices,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def reap(self) -> None:
+        self._cold.reap()
+        if self._process is not None:
+            self._process.poll()
+
+    def close(self) -> None:
+        if self._process is not None and self._process.poll() is None:
+            # It may still be importing.
+            self._process.terminate()
+        with contextlib.suppress(OSError):
+            self._request(EXIT_REQUEST)
+
+
+def _code_version() -> int:
+    """Changes whenever a source file does."""
+    return max(file.stat().st_mtime_ns for part in ("core", "worker") for file in (ROOT / part).rglob("*.py"))
+
+
+def make_starter(settings: Settings, host: str) -> Starter:
+    """The starter that the settings call for."""
+    return WarmStarter(settings.data_dir, host) if settings.warm_start else ColdStarter()

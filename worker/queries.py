@@ -1,0 +1,176 @@
+"""What the worker reads from the database and writes to it, besides transitions of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import delete, func, update
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from app.db import now
+from app.models import (
+    TERMINAL_STATES,
+    WORKER_TIMEOUT,
+    Attempt,
+    Component,
+    Dependency,
+    Job,
+    Lease,
+    Reason,
+    State,
+    Sweep,
+    Worker,
+)
+from worker.capacity import Capacity
+
+# Job id and number of an attempt.
+AttemptKey = tuple[str, int]
+
+_ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)
+
+
+def queued_jobs(session: Session, executor: str) -> Iterator[Job]:
+    """The queued jobs of an executor, next one first, without those of sweeps that are at their limit."""
+    return iter(session.exec(_queued(session, executor).execution_options(yield_per=20)))
+
+
+def queued_points(session: Session, executor: str, sweep_id: str, limit: int) -> Sequence[Job]:
+    """The queued jobs of a sweep, next one first."""
+    return session.exec(_queued(session, executor).where(Job.sweep == sweep_id).limit(limit)).all()
+
+
+def _queued(session: Session, executor: str) -> SelectOfScalar[Job]:
+    query = select(Job).where(Job.state == State.queued, Job.executor == executor)
+    at_limit = sweeps_at_limit(session)
+    if at_limit:
+        query = query.where(col(Job.sweep).is_(None) | col(Job.sweep).not_in(at_limit))
+    return query.order_by(col(Job.priority).desc(), col(Job.id))
+
+
+def sweeps_at_limit(session: Session) -> set[str]:
+    """Sweeps of which `max_parallel` jobs run. Jobs that a sweep reuses count for the sweep that created them."""
+    active = select(Sweep.id).join(Job, col(Job.sweep) == col(Sweep.id))
+    active = active.where(col(Job.state).in_(_ACTIVE_STATES), col(Sweep.max_parallel).is_not(None))
+    at_limit = active.group_by(Sweep.id, col(Sweep.max_parallel)).having(func.count() >= col(Sweep.max_parallel))
+    return set(session.exec(at_limit))
+
+
+def num_live_attempts(session: Session, sweep_id: str) -> int:
+    """How many attempts of a sweep's jobs have not ended."""
+    query = select(func.count()).select_from(Attempt).join(Job, col(Job.id) == col(Attempt.job_id))
+    return session.exec(query.where(Job.sweep == sweep_id, col(Attempt.ended_at).is_(None))).one()
+
+
+def free_devices(session: Session, host: str, devices: Sequence[str]) -> list[str]:
+    """Those of a machine's devices that no attempt holds."""
+    leased = set(session.exec(select(Lease.device).where(Lease.host == host)))
+    return [device for device in devices if device not in leased]
+
+
+def other_machines(session: Session, host: str) -> list[Capacity]:
+    """The capacities of the other machines whose workers are alive."""
+    alive = select(Worker).where(Worker.host != host, col(Worker.seen_at) > now() - WORKER_TIMEOUT)
+    return [Capacity(worker.devices, worker.cpus, worker.memory_gb) for worker in session.exec(alive)]
+
+
+def slurm_hosts(session: Session) -> list[str]:
+    """The machines whose workers are alive and reach Slurm."""
+    alive = select(Worker.host).where(col(Worker.slurm).is_not(None), col(Worker.seen_at) > now() - WORKER_TIMEOUT)
+    return list(session.exec(alive))
+
+
+def faulty_nodes(session: Session, job_ids: Sequence[str]) -> dict[str, set[str]]:
+    """By job id, the nodes whose hardware failed under it."""
+    faults = select(Attempt.job_id, Attempt.host).where(
+        col(Attempt.job_id).in_(job_ids), Attempt.reason == Reason.hardware_fault, Attempt.host != ""
+    )
+    nodes: dict[str, set[str]] = {}
+    for job_id, host in session.exec(faults):
+        nodes.setdefault(job_id, set()).update(host.split(","))
+    return nodes
+
+
+def unended_attempts(session: Session, executor: str, host: str | None) -> Sequence[tuple[Attempt, str, str | None]]:
+    """An executor's attempts that have not ended, with state and message of their jobs; of one host, or of all."""
+    query = select(Attempt, Job.state, Job.message).join(Job, col(Job.id) == col(Attempt.job_id))
+    query = query.where(Attempt.executor == executor, col(Attempt.ended_at).is_(None))
+    if host is not None:
+        query = query.where(Attempt.host == host)
+    return session.exec(query).all()
+
+
+def attempt_ended_since(session: Session, executor: str, age: timedelta) -> bool:
+    """Whether one of an executor's attempts has ended lately."""
+    recent = select(Attempt.job_id).where(Attempt.executor == executor, col(Attempt.ended_at) > now() - age)
+    return session.exec(recent.limit(1)).first() is not None
+
+
+def ended_slurm_jobs(session: Session, names: Sequence[str]) -> set[tuple[str | None, int | None]]:
+    """Slurm job names and array indexes, among these names, all of whose attempts have ended."""
+    query = select(Attempt.slurm_job_name, Attempt.array_index).where(col(Attempt.slurm_job_name).in_(names))
+    ended = set(session.exec(query.where(col(Attempt.ended_at).is_not(None))).all())
+    return ended - set(session.exec(query.where(col(Attempt.ended_at).is_(None))).all())
+
+
+def known_slurm_jobs(session: Session, names: Sequence[str]) -> set[str | None]:
+    """Those of these Slurm job names under which any attempt is recorded."""
+    return set(session.exec(select(Attempt.slurm_job_name).where(col(Attempt.slurm_job_name).in_(names))))
+
+
+def update_attempt(session: Session, key: AttemptKey, **values: Any) -> None:
+    """Writes columns of an attempt."""
+    where = (col(Attempt.job_id) == key[0], col(Attempt.number) == key[1])
+    session.execute(update(Attempt).where(*where).values(**values).execution_options(synchronize_session=False))
+
+
+def delete_attempt(session: Session, key: AttemptKey) -> None:
+    """Removes an attempt that was never started."""
+    session.execute(delete(Attempt).where(col(Attempt.job_id) == key[0], col(Attempt.number) == key[1]))
+
+
+def release_devices(session: Session, key: AttemptKey) -> None:
+    """Gives back the devices that an attempt holds."""
+    session.execute(delete(Lease).where(col(Lease.job_id) == key[0], col(Lease.attempt) == key[1]))
+
+
+def update_message(session: Session, key: AttemptKey, state: State, message: str | None) -> None:
+    """Changes the message of a job that is still in this state and attempt."""
+    unchanged = (col(Job.id) == key[0], col(Job.state) == state, col(Job.attempt) == key[1])
+    session.execute(update(Job).where(*unchanged).values(message=message))
+
+
+def component_of(session: Session, job_id: str | None, component: str) -> Component | None:
+    """A component by id, or by job and name."""
+    query = select(Component).where(Component.id == component)
+    if job_id is not None:
+        query = select(Component).where(Component.job_id == job_id, Component.name == component)
+    return session.exec(query).first()
+
+
+def settleable_jobs() -> SelectOfScalar[Job]:
+    """Waiting jobs that need not wait any longer: all they depend on has succeeded, or some of it never will."""
+    other = aliased(Job)
+    dependencies = select(Dependency.job_id).join(other, col(other.id) == col(Dependency.depends_on))
+    unfinished = dependencies.where(col(other.state).not_in(TERMINAL_STATES))
+    unsuccessful = dependencies.where(col(other.state).in_((State.failed, State.cancelled)))
+    settleable = col(Job.id).in_(unsuccessful) | col(Job.id).not_in(unfinished)
+    return select(Job).where(Job.state == State.waiting, settleable)
+
+
+def dependency_states(session: Session, depends_on: Sequence[str] | None) -> dict[str, dict[str, str]]:
+    """By settleable job, the states of the jobs it depends on; of the jobs that depend on some of these, or of all."""
+    settleable = settleable_jobs().with_only_columns(col(Job.id))
+    if depends_on is not None:
+        dependents = select(Dependency.job_id).where(col(Dependency.depends_on).in_(depends_on))
+        settleable = settleable.where(col(Job.id).in_(dependents))
+    other = aliased(Job)
+    query = select(Job.id, other.id, other.state).outerjoin(Dependency, col(Dependency.job_id) == col(Job.id))
+    query = query.outerjoin(other, col(other.id) == col(Dependency.depends_on)).where(col(Job.id).in_(settleable))
+    states: dict[str, dict[str, str]] = {}
+    for job_id, other_id, state in session.exec(query):
+        states.setdefault(job_id, {})[other_id] = state
+    return states

@@ -1,0 +1,59 @@
+"""Builds the tasks of training processes, which know nothing but files."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlmodel import Session
+
+from app.models import Job
+from app.settings import Settings
+from core.run.protocol import Task
+from core.run.rundir import RunDir
+from worker import queries
+from worker.capacity import num_devices
+from worker.executors.base import Submission
+
+
+class TaskBuilder:
+    """Builds tasks in one transaction; every component that their specifications name is looked up once."""
+
+    def __init__(self, session: Session, settings: Settings) -> None:
+        self._session = session
+        self._settings = settings
+        self._paths: dict[tuple[str | None, str], str] = {}
+
+    def build(self, job: Job, attempt: int, submission: Submission) -> Task:
+        """The task of an attempt."""
+        return Task(
+            job_id=job.id,
+            attempt=attempt,
+            spec=self._with_paths(job.spec),
+            data_roots=[str(root) for root in self._settings.roots],
+            device=submission.device,
+            processes=len(submission.devices) if submission.devices else num_devices(submission.resources),
+            time_limit_min=submission.resources["time_limit_min"],
+            lead_s=submission.lead_s,
+        )
+
+    def _with_paths(self, value: Any) -> Any:
+        """A copy of (a part of) a specification in which files replace references to components."""
+        if isinstance(value, list):
+            return [self._with_paths(item) for item in value]
+        if not isinstance(value, dict):
+            return value
+        copy = {key: self._with_paths(item) for key, item in value.items()}
+        reference = copy.get("from")
+        if isinstance(reference, dict) and reference.get("component"):
+            key = (reference.get("job"), reference["component"])
+            if key not in self._paths:
+                self._paths[key] = self._path(*key)
+            copy["from"] = {"path": self._paths[key]}
+        return copy
+
+    def _path(self, job_id: str | None, component: str) -> str:
+        found = queries.component_of(self._session, job_id, component)
+        # The training process reports a component that does not exist, by this path.
+        owner = found.job_id if found else job_id or "deleted"
+        file = found.files["pth"]["place"] if found else f"{component}.missing"
+        return str(RunDir(self._settings.runs_dir / owner).components / file)
