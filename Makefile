@@ -35,7 +35,7 @@ test: $(READY)  ## run every test
 	@$(BIN)/python -m pytest -n $(JOBS)
 
 test-fast: $(READY)  ## run the tests that start no process (under 90 s)
-	@$(BIN)/python -m pytest -n $(JOBS) -m "not processes and not soak and not gpu"
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not processes and not slow and not soak and not gpu"
 
 coverage: $(READY)  ## run every test and measure coverage, in child processes too
 	@$(BIN)/python -m tests.machine

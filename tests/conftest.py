@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-from tests import processes
+from tests import selection
 from tests.machine import missing
 
 pytest_plugins = ["tests.parts", "tests.slurm.fixtures", "tests.app.fixtures", "tests.e2e.fixtures"]
@@ -27,18 +27,18 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneCluster:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    processes.mark(items)
+    selection.mark(items)
 
 
 @pytest.fixture(autouse=True)
 def _no_child_processes(request: pytest.FixtureRequest) -> Iterator[None]:
     """Keeps the marker `processes` true: a test without it cannot start a process."""
-    if request.node.get_closest_marker(processes.MARKER):
+    if request.node.get_closest_marker(selection.MARKER):
         yield
         return
-    with processes.forbidden() as refused:
+    with selection.forbidden() as refused:
         yield
-    assert refused == [], f"mark this test with @pytest.mark.{processes.MARKER}"
+    assert refused == [], f"mark this test with @pytest.mark.{selection.MARKER}"
 
 
 @pytest.fixture(autouse=True)

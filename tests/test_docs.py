@@ -99,6 +99,7 @@ def test_every_mcn_command_has_the_options_it_is_shown_with(words: list[str]) ->
     by_path[" ".join(["mcn", *called[:length]])].make_context("mcn", called[length:])
 
 
+@pytest.mark.slow
 def test_training_without_the_service_runs_as_it_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     monkeypatch.chdir(tmp_path)
@@ -175,6 +176,12 @@ def test_every_link_leads_somewhere(page: str) -> None:
         file = ((ROOT / page).parent / path).resolve() if path else ROOT / page
         assert file.exists(), target
         assert not anchor or anchor in slugs(str(file.relative_to(ROOT))), target
+
+
+@pytest.mark.parametrize("page", sorted(set(PAGES) - {"CHANGELOG.md"}))
+def test_every_file_it_names_exists(page: str) -> None:
+    named = re.findall(r"`((?:app|core|docs|examples|migrations|tests|worker)/[\w/.-]*)`", PAGES[page])
+    assert [path for path in named if not (ROOT / path).exists()] == []
 
 
 def test_every_page_is_in_the_index() -> None:

@@ -1,4 +1,4 @@
-"""Which tests start child processes, and a guard that stops every other test from starting one."""
+"""What `make test-fast` leaves out, and a guard that stops every other test from starting a child process."""
 
 from __future__ import annotations
 
@@ -14,8 +14,20 @@ import pytest
 MARKER = "processes"
 # Fixtures that start processes; a test that uses one of them carries the marker by itself.
 FIXTURES = {"up", "postgres_server", "redis_url", "slurm_cluster"}
-# Folders whose tests start processes throughout.
-FOLDERS = ("tests/e2e/", "tests/slurm/", "tests/benchmarks/")
+# Folders and files whose tests start processes throughout.
+PROCESS_PATHS = (
+    "tests/benchmarks/",
+    "tests/core/reporting/test_wandb.py",
+    "tests/core/test_distributed.py",
+    "tests/core/test_kill.py",
+    "tests/core/test_streaming.py",
+    "tests/e2e/",
+    "tests/slurm/",
+    "tests/test_compose.py",
+    "tests/worker/executors/test_starters.py",
+)
+# Files whose tests train for many seconds, or try thousands of requests.
+SLOW_PATHS = ("tests/app/test_schema.py", "tests/core/test_digits.py")
 _EVENTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system"}
 
 
@@ -62,8 +74,11 @@ def forbidden() -> Iterator[list[str]]:
 
 
 def mark(items: Sequence[pytest.Item]) -> None:
-    """Gives the marker to tests in the folders and with the fixtures that start processes."""
+    """Gives the markers `processes` and `slow` to tests by their paths and fixtures."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        if item.nodeid.startswith(FOLDERS) or FIXTURES & fixtures:
+        # Parametrised fixtures that start PostgreSQL say so in the test's name.
+        if item.nodeid.startswith(PROCESS_PATHS) or FIXTURES & fixtures or "[postgresql" in item.name:
             item.add_marker(MARKER)
+        if item.nodeid.startswith(SLOW_PATHS):
+            item.add_marker("slow")
