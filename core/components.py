@@ -1,10 +1,10 @@
-"""Components on disk: an expert, the fusion module, the head, or all of them as one consistent snapshot.
+"""Component files: an expert, the fusion module, the head, or the complete model as one consistent snapshot.
 
-A component is `{"state_dict", "config"}`; the config says how to build the module again and carries the SHA-256 of the
-content, so that a file vouches for itself wherever it is copied. In a run's `components/` folder
+A component is `{"state_dict", "config"}`. The config describes how to build the module and contains the SHA-256 of the
+content, so that a copied file can be verified anywhere. In the `components/` folder of a run directory:
 
-    expert_0.json                      manifest, written last; what is listed and served
-    blobs/<name>-<sha256>.<format>     the files that manifests point to
+    expert_0.json                      manifest, written last; only components with a manifest are served
+    blobs/<name>-<sha256>.<format>     the files that the manifests refer to
     experts/expert_0_best.pth ..       the same files under their well-known names
 """
 
@@ -29,14 +29,18 @@ from core.run.durable import DamagedFileError, read_manifest, sha256_of, write_d
 
 FORMAT = 1
 FORMATS = ("pth", "safetensors")
-_PLACES = {"fusion": "fusion/fusion_module_best", "head": "global/global_head_best", "complete": "complete_fusion_best"}
+_WELL_KNOWN_PATHS = {
+    "fusion": "fusion/fusion_module_best",
+    "head": "global/global_head_best",
+    "complete": "complete_fusion_best",
+}
 
 State = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
 class Component:
-    """A component read back and verified: its tensors on the CPU, and how to build its module."""
+    """A verified component: its tensors on the CPU, and the config to build its module from."""
 
     state_dict: State
     config: dict[str, Any]
@@ -52,14 +56,14 @@ class Component:
         """The SHA-256 of the content."""
         return str(self.config["sha256"])
 
-    def part(self, name: str) -> Component:
-        """A part of a complete model: `expert_<k>`, `fusion` or `head`; raises ValueError where there is none."""
+    def subcomponent(self, name: str) -> Component:
+        """Returns `expert_<k>`, `fusion` or `head` of a complete model; raises ValueError for a missing expert."""
         assert self.role == "complete"
         experts = self.config["experts"]
         if name.startswith("expert_"):
             index = int(name.removeprefix("expert_"))
             if index >= len(experts):
-                raise ValueError(f"{self.path} has {len(experts)} experts, so it has no {name}")
+                raise ValueError(f"{self.path} has {len(experts)} experts: {name} does not exist")
             prefix, config = f"experts.{index}.", experts[index]
         else:
             prefix, config = f"{name}.", self.config[name]
@@ -67,9 +71,9 @@ class Component:
         return Component(state, {**config, "sha256": self.sha256}, self.path)
 
 
-def place_of(name: str) -> str:
-    """The well-known path of a component below `components/`, without its ending."""
-    return _PLACES.get(name, f"experts/{name}_best")
+def well_known_path(name: str) -> str:
+    """Path of a component relative to `components/`, without its suffix."""
+    return _WELL_KNOWN_PATHS.get(name, f"experts/{name}_best")
 
 
 def save_component(
@@ -83,9 +87,9 @@ def save_component(
     metrics: Mapping[str, float],
     selected_by: str,
 ) -> dict[str, Any]:
-    """Writes a component in every format, then its manifest, then its well-known names; returns the manifest.
+    """Writes a component in every format, then its manifest, then its well-known paths; returns the manifest.
 
-    `selected_by` is the key in `metrics` by which this epoch was chosen. The files of the version before are removed.
+    `selected_by` is the key in `metrics` by which this epoch was selected. Files of the previous version are removed.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     content = {"format": FORMAT, **config}
@@ -94,15 +98,15 @@ def save_component(
     blobs = folder / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
     files: dict[str, dict[str, Any]] = {}
-    for ending in FORMATS:
-        blob = blobs / f"{name}-{digest[:24]}.{ending}"
-        digest_of_file = _write(blob, ending, tensors, content)
-        files[ending] = {
+    for suffix in FORMATS:
+        blob = blobs / f"{name}-{digest[:24]}.{suffix}"
+        file_sha256 = _write(blob, suffix, tensors, content)
+        files[suffix] = {
             "file": f"blobs/{blob.name}",
-            "name": f"{Path(place_of(name)).name}.{ending}",
-            "place": f"{place_of(name)}.{ending}",
+            "name": f"{Path(well_known_path(name)).name}.{suffix}",
+            "place": f"{well_known_path(name)}.{suffix}",
             "bytes": blob.stat().st_size,
-            "sha256": digest_of_file,
+            "sha256": file_sha256,
         }
     manifest = {
         "name": name,
@@ -126,17 +130,17 @@ def save_component(
 
 
 def link_component(folder: Path, manifest: Mapping[str, Any]) -> None:
-    """Gives a component's files their well-known names (again)."""
+    """Links a component's files to their well-known paths, replacing stale ones."""
     for entry in manifest["files"].values():
-        place = folder / entry["place"]
-        place.parent.mkdir(parents=True, exist_ok=True)
+        target = folder / entry["place"]
+        target.parent.mkdir(parents=True, exist_ok=True)
         blob = folder / entry["file"]
-        if not (place.exists() and place.samefile(blob)):
-            write_durably(place, lambda path, blob=blob: _link(blob, path))  # type: ignore[misc]
+        if not (target.exists() and target.samefile(blob)):
+            write_durably(target, lambda path, blob=blob: _link(blob, path))  # type: ignore[misc]
 
 
 def read_component_manifest(folder: Path, name: str) -> dict[str, Any] | None:
-    """A component's manifest if there is one and its files are there; raises DamagedFileError."""
+    """Reads a component's manifest, None if there is none; raises DamagedFileError if one of its files is damaged."""
     try:
         manifest = read_manifest(folder / f"{name}.json")
     except FileNotFoundError:
@@ -146,46 +150,49 @@ def read_component_manifest(folder: Path, name: str) -> dict[str, Any] | None:
         if not file.exists():
             raise DamagedFileError(file, "is missing")
         if file.stat().st_size != entry["bytes"]:
-            raise DamagedFileError(file, f"has {file.stat().st_size:,} bytes, {entry['bytes']:,} were written")
+            raise DamagedFileError(file, f"has {file.stat().st_size:,} bytes instead of {entry['bytes']:,}")
     return manifest
 
 
 def load_component(path: Path) -> Component:
-    """Reads a component's `.pth` or `.safetensors` file.
+    """Loads a component's `.pth` or `.safetensors` file.
 
-    Raises DamagedFileError, or ValueError for what is no component. The content is checked against
-    the SHA-256 it carries, and the bytes against the manifest where one is near.
+    The content is verified against the SHA-256 in its config, and the file against the manifest of its folder if there
+    is one. Raises DamagedFileError, or ValueError for a file that is missing or not a component.
     """
     if not path.is_file():
-        raise ValueError(f"there is no component file {path}")
+        raise ValueError(f"component file {path} does not exist")
     try:
         tensors, config = _read(path)
         digest = config["sha256"]
-        whole = digest == _content_sha256(tensors, {key: value for key, value in config.items() if key != "sha256"})
+        intact = digest == _content_sha256(tensors, {key: value for key, value in config.items() if key != "sha256"})
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} is no component: {error}") from None
-    except Exception as error:  # what torch and safetensors raise on damaged bytes is not one family
+        raise ValueError(f"{path} is not a component file: {error}") from None
+    except Exception as error:  # torch and safetensors raise many unrelated types on damaged bytes
         raise DamagedFileError(path, f"cannot be read ({type(error).__name__})") from None
-    if not whole:
-        raise DamagedFileError(path, "has been changed since it was written: its SHA-256 differs")
+    if not intact:
+        raise DamagedFileError(path, "was changed after it was written: its SHA-256 differs")
     entry = _manifest_entry(path, digest)
     if entry and sha256_of(path) != entry["sha256"]:
-        raise DamagedFileError(path, "has been changed since it was written: its SHA-256 differs from the manifest's")
+        raise DamagedFileError(path, "was changed after it was written: its SHA-256 differs from its manifest")
     return Component(tensors, config, path)
 
 
 def convert_component(path: Path, target: Path) -> None:
-    """Writes a verified copy of a component in the format that `target`'s ending names."""
-    ending = target.suffix.removeprefix(".")
-    if ending not in FORMATS:
-        raise ValueError(f"{target} should end in .pth or .safetensors")
+    """Writes a verified copy of a component; the suffix of `target` selects the format.
+
+    Raises as load_component does.
+    """
+    suffix = target.suffix.removeprefix(".")
+    if suffix not in FORMATS:
+        raise ValueError(f"the name of {target} must end in .pth or .safetensors")
     component = load_component(path)
-    _write(target, ending, component.state_dict, component.config)
+    _write(target, suffix, component.state_dict, component.config)
 
 
-def _write(path: Path, ending: str, tensors: State, config: dict[str, Any]) -> str:
-    """Gives the SHA-256 of the file."""
-    if ending == "pth":
+def _write(path: Path, suffix: str, tensors: State, config: dict[str, Any]) -> str:
+    """Writes a component file and returns its SHA-256."""
+    if suffix == "pth":
         content = {"state_dict": tensors, "config": config}
         return write_hashed(path, lambda file: torch.save(content, file))  # type: ignore[arg-type]
     metadata = {"config": json.dumps(config, sort_keys=True)}
@@ -199,7 +206,7 @@ def _read(path: Path) -> tuple[State, dict[str, Any]]:
             metadata = file.metadata() or {}
             return {key: file.get_tensor(key) for key in file.keys()}, json.loads(metadata["config"])  # noqa: SIM118
     if path.suffix != ".pth":
-        raise ValueError("its name should end in .pth or .safetensors")
+        raise ValueError("the name must end in .pth or .safetensors")
     content = torch.load(path, map_location="cpu", weights_only=True)
     return dict(content["state_dict"]), dict(content["config"])
 
@@ -214,7 +221,7 @@ def _content_sha256(tensors: State, config: Mapping[str, Any]) -> str:
 
 
 def _manifest_entry(path: Path, content_sha256: str) -> dict[str, Any] | None:
-    """What the manifest of the folder that `path` lies in says of this file, if it speaks of this very content."""
+    """Entry for this file in the manifest of its run, None if there is no manifest with this content."""
     for folder in (path.parent, path.parent.parent):
         for file in folder.glob("*.json"):
             try:
@@ -227,8 +234,8 @@ def _manifest_entry(path: Path, content_sha256: str) -> dict[str, Any] | None:
     return None
 
 
-def _link(blob: Path, place: Path) -> None:
+def _link(blob: Path, target: Path) -> None:
     try:
-        os.link(blob, place)
+        os.link(blob, target)
     except OSError:  # a file system without hard links
-        shutil.copyfile(blob, place)
+        shutil.copyfile(blob, target)

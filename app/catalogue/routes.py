@@ -9,9 +9,9 @@ from fastapi import APIRouter
 from app.auth.principals import Viewer
 from app.http.session import Configured
 from app.settings import Settings
-from core.spec import FusionSpec
-from core.spec.catalogue import ARCHITECTURE_FACTS, DATASET_FACTS
-from core.spec.recipes import EXPERT_RECIPES, FUSION_RECIPES, dimension_factors
+from core.spec import ARCHITECTURES, FUSION_TYPES, fusion_options
+from core.spec.catalogue import DATASET_FACTS
+from core.spec.recipes import dimension_factors
 
 router = APIRouter()
 
@@ -19,7 +19,6 @@ router = APIRouter()
 @router.get("/catalogue", tags=["catalogue"])
 def get_catalogue(_asks: Viewer, settings: Configured) -> dict[str, Any]:
     """Architectures, fusion types and data sets."""
-    options = [name for name in FusionSpec.model_fields if name not in ("type", "source")]
     return {
         "architectures": {
             name: {
@@ -28,18 +27,18 @@ def get_catalogue(_asks: Viewer, settings: Configured) -> dict[str, Any]:
                 "about": facts.about,
                 "recipe": _recipe(name),
             }
-            for name, facts in ARCHITECTURE_FACTS.items()
+            for name, facts in ARCHITECTURES.items()
         }
         | {"timm:<name>": {"about": "any timm backbone; its feature dimension is detected"}},
         "fusion_types": {
             name: {
-                "options": [o for o in options if o not in ("encoder", "heads") or name == "TransformerBase"],
+                "options": fusion_options(name),
                 "learning_rates": {"experts": recipe.lr_experts, "fusion": recipe.lr_fusion, "head": recipe.lr_fusion},
                 "weight_decay": recipe.weight_decay,
                 "label_smoothing": recipe.label_smoothing,
                 "augmentation": recipe.augmentation.model_dump(mode="json"),
             }
-            for name, recipe in FUSION_RECIPES.items()
+            for name, recipe in ((name, info.recipe) for name, info in FUSION_TYPES.items())
         },
         "dimension_rule": {
             "below 100": dict(zip(("experts", "fusion_and_head"), dimension_factors(99), strict=True)),
@@ -54,7 +53,7 @@ def get_catalogue(_asks: Viewer, settings: Configured) -> dict[str, Any]:
 
 
 def _recipe(arch: str) -> dict[str, Any]:
-    recipe = EXPERT_RECIPES[arch]
+    recipe = ARCHITECTURES[arch].recipe
     return {
         "optimizer": recipe.optimizer,
         "lr": recipe.lr,

@@ -1,19 +1,31 @@
-"""The public API as the command line uses it."""
+"""The HTTP API as the command line calls it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 
+from app.cli.event_stream import parse_events
 from app.settings import Settings
+
+T = TypeVar("T")
+
+# The same as app.models.TERMINAL_STATES, without loading the database library for every command.
+TERMINAL_STATES = ("succeeded", "failed", "cancelled")
+# How long a restarting service is waited for.
+RETRY_LIMIT_S = 60.0
+RETRY_DELAY_S = 0.5
+# Statuses of a request that the caller could have known to be wrong.
+USAGE_ERRORS = (400, 404, 422)
 
 
 class ApiError(Exception):
-    """What the API refused, in its own words; `wrong_use` for what the caller could have known."""
+    """A request that failed: the message is for the user, `status` is the HTTP status or 0 without a response."""
 
     def __init__(self, message: str, *, status: int = 0) -> None:
         super().__init__(message)
@@ -21,99 +33,121 @@ class ApiError(Exception):
 
     @property
     def exit_code(self) -> int:
-        """What a command ends with: 2 where the request was wrong in itself, 1 where it was not to be had."""
-        return 2 if self.status in (400, 404, 422) else 1
+        """The exit code of a command that fails with this error: 2 for wrong usage, otherwise 1."""
+        return 2 if self.status in USAGE_ERRORS else 1
+
+    @property
+    def is_temporary(self) -> bool:
+        """Whether the service may be restarting, so that the same request can succeed later."""
+        return self.status in (0, 502, 503)
 
 
 class Api:
-    """A connection with a token; errors are ApiError with a sentence for a person."""
+    """An authenticated connection to the API. Every method raises ApiError."""
 
     def __init__(self, settings: Settings) -> None:
         self.url = settings.api_url
         token = settings.token or _admin_token(settings)
         if token is not None and not token.isascii():
-            raise ApiError("MCN_TOKEN is no token: one looks like mcn_ and letters, digits, - and _", status=401)
+            raise ApiError("MCN_TOKEN is not a valid token: a token is mcn_ and letters, digits, - or _", status=401)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30.0)
 
     def close(self) -> None:
-        """Closes its connections."""
+        """Closes the connections."""
         self._http.close()
 
     def get(self, path: str, **params: Any) -> Any:
-        """JSON of a GET."""
-        return self._call("GET", path, params={key: value for key, value in params.items() if value is not None})
+        """The JSON response to a GET. Parameters that are None are left out."""
+        return self._request("GET", path, params={key: value for key, value in params.items() if value is not None})
 
     def post(self, path: str, body: Any = None, **options: Any) -> Any:
-        """JSON of a POST."""
+        """The JSON response to a POST of JSON data, or of bytes that hold JSON."""
         content = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()
         headers = {"Content-Type": "application/json", **options.pop("headers", {})}
-        return self._call("POST", path, content=content, headers=headers, **options)
+        return self._request("POST", path, content=content, headers=headers, **options)
 
     def delete(self, path: str) -> Any:
-        """JSON of a DELETE; None where there is no content."""
-        return self._call("DELETE", path)
+        """The JSON response to a DELETE, None if it has no content."""
+        return self._request("DELETE", path)
 
-    def _call(self, method: str, path: str, **options: Any) -> Any:
+    def _request(self, method: str, path: str, **options: Any) -> Any:
         try:
-            answer = self._http.request(method, path, **options)
+            response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
-        if answer.is_error:
-            raise refusal(answer)
-        return answer.json() if answer.content else None
+        if response.is_error:
+            raise _api_error(response)
+        return response.json() if response.content else None
 
     @contextmanager
     def stream(self, path: str, *, headers: dict[str, str] | None = None, **params: Any) -> Iterator[httpx.Response]:
-        """An answer that is read as it comes."""
+        """The response to a GET, to be read as it arrives."""
+        # The service sends a comment every 15 s on an idle event stream.
         timeout = httpx.Timeout(30.0, read=60.0)
         try:
-            with self._http.stream("GET", path, params=params, headers=headers, timeout=timeout) as answer:
-                if answer.is_error:
-                    answer.read()
-                    raise refusal(answer)
-                yield answer
+            with self._http.stream("GET", path, params=params, headers=headers, timeout=timeout) as response:
+                if response.is_error:
+                    response.read()
+                    raise _api_error(response)
+                yield response
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
 
     def events(self, job_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
-        """A job's events until it has ended, by one connection after another."""
-        last = after
+        """A job's events later than `after` until the job is in a terminal state, each `{"id", "type", "data"}`.
+
+        After a broken connection it reconnects with `Last-Event-ID`. Raises ApiError if the service refuses the stream
+        or stays unreachable for a minute.
+        """
+        has_ended = False
         while True:
-            ended = False
+            state = None
             try:
-                headers = {"Accept": "text/event-stream", "Last-Event-ID": str(last)}
-                with self.stream(f"/jobs/{job_id}/events", headers=headers) as answer:
-                    for event in _parse(answer.iter_lines()):
-                        last = event["id"]
-                        ended = event["type"] == "state" and event["data"]["state"] in TERMINAL_STATES
+                headers = {"Accept": "text/event-stream", "Last-Event-ID": str(after)}
+                with self.stream(f"/jobs/{job_id}/events", headers=headers) as response:
+                    if not response.headers.get("content-type", "").startswith("text/event-stream"):
+                        raise ApiError(f"{self.url} does not stream events", status=501)
+                    for event in parse_events(response.iter_lines()):
+                        after = event["id"]
+                        state = event["data"]["state"] if event["type"] == "state" else state
                         yield event
+                # The service closes the stream of a job that has ended, but also every stream when it stops.
+                if has_ended or state in TERMINAL_STATES:
+                    return
             except ApiError as error:
-                if error.status:
+                if not error.is_temporary:
                     raise
-                self.get("/healthz")
-            if ended or self.get(f"/jobs/{job_id}")["state"] in TERMINAL_STATES:
-                return
+            time.sleep(RETRY_DELAY_S)
+            # If the job has ended meanwhile, one more connection gets the events that are still missing.
+            has_ended = retry(lambda: self.get(f"/jobs/{job_id}"))["state"] in TERMINAL_STATES
 
     def _unreachable(self, error: httpx.HTTPError) -> ApiError:
-        return ApiError(
-            f"{self.url} cannot be reached ({error or type(error).__name__}): start it with `mcn up`, or set MCN_URL"
-        )
+        reason = error or type(error).__name__
+        return ApiError(f"{self.url} is not reachable ({reason}): start it with `mcn up`, or set MCN_URL")
 
 
-TERMINAL_STATES = ("succeeded", "failed", "cancelled")
+def retry(request: Callable[[], T]) -> T:
+    """The result of a request that is repeated while the service is unreachable, for at most a minute."""
+    deadline = time.monotonic() + RETRY_LIMIT_S
+    while True:
+        try:
+            return request()
+        except ApiError as error:
+            if not error.is_temporary or time.monotonic() > deadline:
+                raise
+        time.sleep(RETRY_DELAY_S)
 
 
-def refusal(answer: httpx.Response) -> ApiError:
-    """An error answer as a person reads it."""
+def _api_error(response: httpx.Response) -> ApiError:
     try:
-        said = answer.json()
-        message = str(said.get("detail") or said.get("title"))
+        problem = response.json()
+        message = str(problem.get("detail") or problem.get("title"))
     except (ValueError, AttributeError):
-        message = f"{answer.status_code} {answer.reason_phrase}"
-    if answer.status_code == 401:
+        message = f"{response.status_code} {response.reason_phrase}"
+    if response.status_code == 401:
         message += " (MCN_TOKEN, or the file admin-token in MCN_DATA_DIR)"
-    return ApiError(message, status=answer.status_code)
+    return ApiError(message, status=response.status_code)
 
 
 def _admin_token(settings: Settings) -> str | None:
@@ -121,18 +155,3 @@ def _admin_token(settings: Settings) -> str | None:
         return (settings.data_dir / "admin-token").read_text().strip()
     except OSError:
         return None
-
-
-def _parse(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    event: dict[str, Any] = {}
-    for line in lines:
-        name, _, value = line.partition(": ")
-        if name == "id":
-            event["id"] = int(value)
-        elif name == "event":
-            event["type"] = value
-        elif name == "data":
-            event["data"] = json.loads(value)
-        elif not line and "data" in event:
-            yield event
-            event = {}

@@ -1,73 +1,93 @@
-"""`mcn demo`: four experts that know some digits each, and their fusion, through the public API."""
+"""`mcn demo`: four experts that know some digits each, their fusion, and the controls that fusion has to beat.
+
+Everything goes through the public API, as a user's jobs would.
+"""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from app.cli.client import Api
+from app.cli.demo_report import Report
 from app.cli.download import download
-from app.cli.tables import size, watch
+from app.cli.formatting import format_bytes
+from app.cli.terminal import err, out
+from app.cli.watch import Job, describe_end, watch_jobs
 from app.settings import Settings
 from core.spec import read_mapping
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
 NUM_EXPERTS = 4
+# The example files of the jobs that fuse experts, in the order in which they run.
+FROZEN, CONTROL, JOINT = "fusion_frozen.yaml", "one_expert.yaml", "fusion.yaml"
 
 
-def submit_all(api: Api) -> list[str]:
-    """Submits the expert jobs and the fusion job that waits for them; gives their ids."""
-    expert = read_mapping((EXAMPLES / "expert.yaml").read_text())
-    ids = []
-    for shard in range(NUM_EXPERTS):
-        spec = expert | {
-            "name": f"digits expert {shard}",
-            "tags": ["demo"],
-            "expert": {**expert["expert"], "shard": shard},
-        }
-        ids.append(api.post("/jobs", spec)["id"])
-    fusion = read_mapping((EXAMPLES / "fusion.yaml").read_text())
-    named = [{"from": {"job": job_id, "component": "expert_0"}} for job_id in ids]
-    return [*ids, api.post("/jobs", fusion | {"tags": ["demo"], "experts": named})["id"]]
+def submit_jobs(api: Api) -> list[str]:
+    """Submits the expert jobs and the jobs that depend on them; returns all ids in the order of submission."""
+    expert_ids = [_submit(api, expert_spec(shard)) for shard in range(NUM_EXPERTS)]
+    return expert_ids + [_submit(api, fusion_spec(file, expert_ids)) for file in (FROZEN, CONTROL, JOINT)]
 
 
-def run(api: Api, settings: Settings, console: Console) -> bool:
-    """Submits, watches, downloads and prints; says whether all succeeded."""
-    before = api.get("/jobs", tag="demo", limit=200)["items"]
-    if before:
-        done = sum(job["state"] == "succeeded" for job in before)
-        console.print(f"{len(before)} jobs of earlier demos are still here, {done} of them succeeded (`mcn jobs`).")
-    console.print(
-        "Four experts, each on images of two or three of the ten digits, then their fusion on images none has seen:"
-    )
-    jobs = watch(api, submit_all(api), console)
-    for job in jobs:
-        if job["state"] != "succeeded":
-            console.print(f"{job['id']} has {job['state']}: {job['message']}", markup=False, soft_wrap=True)
-            return False
-    fusion = jobs[-1]
-    folder = settings.data_dir / "demo" / fusion["id"]
-    folder.mkdir(parents=True, exist_ok=True)
-    files = [
-        download(api, f"/jobs/{fusion['id']}/components/{name}", folder, format="pth")
-        for name in ("expert_0", "fusion", "head", "complete")
-    ]
-    console.print(result_table(fusion["metrics"]))
-    console.print(f"Downloaded to {folder}:", soft_wrap=True, highlight=False)
-    for file in files:
-        console.print(f"  {file.name}  {size(file.stat().st_size)}", highlight=False)
+def _submit(api: Api, spec: dict[str, Any]) -> str:
+    return str(api.post("/jobs", spec | {"tags": ["demo"]})["id"])
+
+
+def expert_spec(shard: int) -> dict[str, Any]:
+    """The example's expert job for one shard of the classes."""
+    spec = read_mapping((EXAMPLES / "expert.yaml").read_text())
+    return spec | {"name": f"digits expert {shard}", "expert": spec["expert"] | {"shard": shard}}
+
+
+def fusion_spec(file: str, expert_ids: list[str]) -> dict[str, Any]:
+    """An example's job with the components of expert jobs in place of the files that it names."""
+    spec = read_mapping((EXAMPLES / file).read_text())
+    sources = [{"job": expert_ids[k], "component": "expert_0"} for k in expert_numbers(spec)]
+    return spec | {"experts": [{"from": source} for source in sources]}
+
+
+def expert_numbers(spec: dict[str, Any]) -> list[int]:
+    """The numbers of the experts that an example names, from paths such as `runs/digits/expert_3/..`."""
+    numbers = [re.search(r"/expert_(\d+)/", expert["from"]["path"]) for expert in spec["experts"]]
+    return [int(number[1]) for number in numbers if number]
+
+
+def run(api: Api, settings: Settings) -> bool:
+    """Submits the jobs, watches them, downloads components and prints the results; returns whether all succeeded."""
+    earlier = api.get("/jobs", tag="demo", limit=200)["items"]
+    if earlier:
+        succeeded = sum(job["state"] == "succeeded" for job in earlier)
+        out.print(f"{len(earlier)} jobs of earlier demos are still here, {succeeded} of them succeeded (`mcn jobs`).")
+    out.print("Four experts train on two or three of the ten digits each. Then, on images that no expert has seen:")
+    out.print("their fusion with frozen experts, one expert with an MLP of its own as a control, and joint training.")
+    jobs = watch_jobs(api, submit_jobs(api), out)
+    if unsuccessful := [job for job in jobs if job["state"] != "succeeded"]:
+        for job in unsuccessful:
+            err.print(describe_end(job))
+        return False
+    _download_components(api, jobs[-1], settings)
+    _print_report(*jobs[-3:])
     return True
 
 
-def result_table(metrics: dict[str, Any]) -> Table:
-    """Accuracies on the 360 test images."""
-    table = Table("test accuracy over all ten digits", "alone, before", "after joint training", title="What came out")
-    for k in range(NUM_EXPERTS):
-        before, after = metrics[f"test/accuracy_expert_{k}_before"], metrics[f"test/accuracy_expert_{k}"]
-        table.add_row(f"expert {k}", f"{before:.3f}", f"{after:.3f}")
-    table.add_row("ensemble of the experts", "", f"{metrics['test/accuracy_ensemble']:.3f}")
-    table.add_row("fused", "", f"{metrics['test/accuracy_fused']:.3f}", style="bold")
-    return table
+def _download_components(api: Api, joint: Job, settings: Settings) -> None:
+    folder = settings.data_dir / "demo" / joint["id"]
+    folder.mkdir(parents=True, exist_ok=True)
+    out.print(f"Downloaded to {folder}:")
+    for name in ("expert_0", "fusion", "head", "complete"):
+        file = download(api, f"/jobs/{joint['id']}/components/{name}", folder, format="pth")
+        out.print(f"  {file.name}  {format_bytes(file.stat().st_size)}")
+
+
+def _print_report(frozen: Job, control: Job, joint: Job) -> None:
+    report = Report(
+        frozen=frozen["metrics"],
+        control=control["metrics"],
+        joint=joint["metrics"],
+        num_experts=NUM_EXPERTS,
+        control_expert=expert_numbers(read_mapping((EXAMPLES / CONTROL).read_text()))[0],
+        num_images=joint["plan"]["dataset"]["test"],
+    )
+    out.print(report.table())
+    out.print(report.summary())

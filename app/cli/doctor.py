@@ -1,4 +1,4 @@
-"""`mcn doctor`: what is installed, reachable and writable, and what to do about the rest."""
+"""`mcn doctor`: checks what is installed, reachable and writable, and says how to fix the rest."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from typing import Any
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -18,81 +19,84 @@ from app.db import is_current, make_engine
 from app.settings import Settings
 from app.supervisor.up import is_ready
 
+MIN_FREE_GB = 1
+REDIS_PORT = 6379
+
 
 @dataclass(frozen=True)
-class Finding:
-    """One thing looked at: whether it is well, what was seen, what to do if not."""
+class Check:
+    """The result of one check. `detail` says what was seen or, if the check failed, how to fix it."""
 
-    what: str
-    well: bool
-    seen: str
-    needed: bool = True
+    name: str
+    ok: bool
+    detail: str
+    required: bool = True
+
+    def to_json(self) -> dict[str, Any]:
+        """The check under the field names that `mcn doctor --json` has always had."""
+        return {"what": self.name, "well": self.ok, "seen": self.detail, "needed": self.required}
 
 
-def examine(settings: Settings) -> Iterator[Finding]:
-    """Looks at everything, one after another."""
-    yield Finding("Python", sys.version_info >= (3, 11), sys.version.split()[0])
+def run_checks(settings: Settings) -> Iterator[Check]:
+    """Runs every check, one after another."""
+    yield Check("Python", sys.version_info >= (3, 11), sys.version.split()[0])
     try:
-        yield Finding("PyTorch", True, version("torch"))
+        yield Check("PyTorch", True, version("torch"))
     except PackageNotFoundError:
-        yield Finding("PyTorch", False, "not installed: run `make setup`")
-    gpus = _gpus()
-    yield Finding("GPUs", bool(gpus), gpus or "none seen by nvidia-smi: jobs train on the CPU", needed=False)
-    yield _folder(settings)
-    yield _database(settings)
-    yield _broker(settings)
+        yield Check("PyTorch", False, "not installed: run `make setup`")
+    gpus = _list_gpus()
+    yield Check("GPUs", bool(gpus), gpus or "nvidia-smi lists none: jobs train on the CPU", required=False)
+    yield _check_data_dir(settings)
+    yield _check_database(settings)
+    yield _check_broker(settings)
+    url = settings.api_url
     ready = is_ready(settings)
-    yield Finding(
-        "service", ready, f"{settings.api_url} answers" if ready else f"nothing answers at {settings.api_url}: `mcn up`"
-    )
+    yield Check("service", ready, f"responds at {url}" if ready else f"no response at {url}: start it with `mcn up`")
     missing = [str(root) for root in settings.roots if not root.is_dir()]
-    seen = f"not there: {', '.join(missing)}" if missing else ", ".join(map(str, settings.roots))
-    yield Finding("data roots", not missing, seen)
-    for what, well, seen in doctor_slurm.examine(settings.data_dir):
-        yield Finding(what, well, seen, needed=False)
+    roots = f"not found: {', '.join(missing)}" if missing else ", ".join(map(str, settings.roots))
+    yield Check("data roots", not missing, roots)
+    for name, ok, detail in doctor_slurm.run_checks(settings.data_dir):
+        yield Check(name, ok, detail, required=False)
 
 
-def _gpus() -> str:
+def _list_gpus() -> str:
     try:
-        done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
+        listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
         return ""
-    return "; ".join(line.partition(" (UUID")[0] for line in done.stdout.splitlines())
+    return "; ".join(line.partition(" (UUID")[0] for line in listing.stdout.splitlines())
 
 
-def _folder(settings: Settings) -> Finding:
-    folder = settings.data_dir
+def _check_data_dir(settings: Settings) -> Check:
+    name, folder = "data folder", settings.data_dir
     try:
         settings.make_folders()
-        writable = os.access(folder, os.W_OK)
         free_gb = shutil.disk_usage(folder).free / 1e9
     except OSError as error:
-        return Finding("data folder", False, f"{folder} cannot be made ({error.strerror}): set MCN_DATA_DIR")
-    if not writable:
-        return Finding("data folder", False, f"{folder} cannot be written to: set MCN_DATA_DIR")
-    return Finding(
-        "data folder", free_gb > 1, f"{folder}, {free_gb:,.0f} GB free" + ("" if free_gb > 1 else ": make room")
-    )
+        return Check(name, False, f"{folder} cannot be created ({error.strerror}): set MCN_DATA_DIR")
+    if not os.access(folder, os.W_OK):
+        return Check(name, False, f"{folder} is not writable: set MCN_DATA_DIR")
+    advice = "" if free_gb > MIN_FREE_GB else ": delete old jobs, or set MCN_DATA_DIR to a larger disk"
+    return Check(name, free_gb > MIN_FREE_GB, f"{folder}, {free_gb:,.0f} GB free{advice}")
 
 
-def _database(settings: Settings) -> Finding:
-    shown = settings.sqlalchemy_url.rpartition("@")[2]
+def _check_database(settings: Settings) -> Check:
+    without_password = settings.sqlalchemy_url.rpartition("@")[2]
     try:
         current = is_current(make_engine(settings.sqlalchemy_url))
     except (SQLAlchemyError, OSError) as error:
-        return Finding("database", False, f"{shown}: {str(error).splitlines()[0][:120]}")
-    return Finding(
-        "database", current, shown if current else f"{shown} is not up to date: `mcn db upgrade`, or `mcn up`"
-    )
+        return Check("database", False, f"{without_password}: {str(error).splitlines()[0][:120]}")
+    advice = "" if current else " is not up to date: run `mcn db upgrade` or `mcn up`"
+    return Check("database", current, f"{without_password}{advice}")
 
 
-def _broker(settings: Settings) -> Finding:
+def _check_broker(settings: Settings) -> Check:
     if settings.broker_url is None:
-        return Finding("broker", True, "embedded, in the data folder")
-    place = settings.broker_url.rpartition("@")[2].removeprefix("redis://").partition("/")[0]
-    host, _, port = place.partition(":")
+        return Check("broker", True, "embedded, in the data folder")
+    address = settings.broker_url.rpartition("@")[2].removeprefix("redis://").partition("/")[0]
+    host, _, port = address.partition(":")
     try:
-        socket.create_connection((host, int(port or 6379)), timeout=3).close()
+        socket.create_connection((host, int(port or REDIS_PORT)), timeout=3).close()
     except (OSError, ValueError) as error:
-        return Finding("broker", False, f"{place} cannot be reached ({error}): jobs still start, a few seconds later")
-    return Finding("broker", True, place)
+        return Check("broker", False, f"{address} is not reachable ({error}): jobs still start, some seconds later")
+    return Check("broker", True, address)

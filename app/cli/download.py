@@ -1,56 +1,117 @@
-"""Downloads that go on where they broke off and are verified before they get their name."""
+"""`mcn download`: resumable, verified downloads of components."""
 
 from __future__ import annotations
 
 import base64
+import glob
 import hashlib
 import os
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
 
+import typer
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
+
+from app.cli.arguments import AsJson, JobId, check_id
 from app.cli.client import Api, ApiError
+from app.cli.formatting import format_bytes
+from app.cli.terminal import connected, fail, out, print_json
+
+# Called with the bytes that are on disk and the bytes of the whole file.
+OnBytes = Callable[[int, int], object]
+BLOCK_BYTES = 1 << 20
 
 
-def download(
-    api: Api, path: str, target: Path, *, format: str, on_bytes: Callable[[int, int], object] = lambda done, total: None
-) -> Path:
-    """Fetches a component into `target` (a folder: under the name the service gives); gives the file.
+def download_command(
+    job_id: JobId,
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="expert_0, .., fusion, head or complete.", callback=check_id)
+    ],
+    output: Annotated[str, typer.Option("-o", "--output", help="A file, or a folder ending in /.")] = ".",
+    format: Annotated[str, typer.Option(help="pth or safetensors.")] = "pth",
+    as_json: AsJson = False,
+) -> None:
+    """Download a component. The same command resumes a download that was interrupted."""
+    target = Path(output)
+    with connected() as api:
+        try:
+            if output.endswith("/") or target.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+            elif not target.parent.is_dir():
+                fail(f"there is no folder {target.parent}", 2)
+            with progress_bar(name, enabled=out.is_terminal and not as_json) as on_bytes:
+                file = download(api, f"/jobs/{job_id}/components/{name}", target, format=format, on_bytes=on_bytes)
+        except OSError as error:
+            fail(f"{output} cannot be written: {error.strerror}")
+    size = file.stat().st_size
+    print_json({"file": str(file), "bytes": size}) if as_json else out.print(f"{file}  {format_bytes(size)}, verified")
 
-    What is there of an earlier try (`<name>.part`) is kept if the service still has the same file. Raises ApiError
-    where the content is not what was promised.
+
+@contextmanager
+def progress_bar(name: str, *, enabled: bool) -> Iterator[OnBytes]:
+    """A bar with bytes, rate and time left while a download runs; nothing if it is not `enabled`."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=None),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=out, transient=True, expand=True, disable=not enabled) as progress:
+        task = progress.add_task(name, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)
+
+
+def download(api: Api, path: str, target: Path, *, format: str, on_bytes: OnBytes = lambda done, total: None) -> Path:
+    """Downloads a component into a file, or into a folder under the name that the service gives; returns the file.
+
+    An earlier partial download (`<name>.<etag>.part`) is resumed if the service still has the same file. Raises
+    ApiError if the content does not match its SHA-256, OSError if the file cannot be written.
     """
-    with api.stream(path, format=format, headers={"Range": "bytes=0-0"}) as answer:
-        etag = answer.headers["etag"]
-        name = answer.headers["content-disposition"].partition('filename="')[2].rstrip('"')
-        promised = base64.b64decode(answer.headers["repr-digest"].partition("=:")[2].rstrip(":"))
+    with api.stream(path, format=format, headers={"Range": "bytes=0-0"}) as response:
+        etag = response.headers["etag"]
+        name = response.headers["content-disposition"].partition('filename="')[2].rstrip('"')
+        expected = base64.b64decode(response.headers["repr-digest"].partition("=:")[2].rstrip(":"))
     if target.is_dir():
-        target = target / Path(name).name
+        if not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
+            raise ApiError(f"the service suggests {name!r}, which is not a plain file name: give a file with --output")
+        target = target / name
     part = target.with_name(f"{target.name}.{etag.strip(chr(34))[:16]}.part")
-    for old in target.parent.glob(f"{target.name}.*.part"):
-        if old != part:
-            old.unlink()
-    have = part.stat().st_size if part.exists() else 0
-    headers = {"Range": f"bytes={have}-", "If-Range": etag} if have else {}
+    for stale in target.parent.glob(f"{glob.escape(target.name)}.*.part"):
+        if stale != part:
+            stale.unlink()
+    done = part.stat().st_size if part.exists() else 0
+    headers = {"Range": f"bytes={done}-", "If-Range": etag} if done else {}
     try:
-        with api.stream(path, format=format, headers=headers) as answer, part.open("r+b" if have else "wb") as file:
-            if answer.status_code != 206:
+        with api.stream(path, format=format, headers=headers) as response, part.open("r+b" if done else "wb") as file:
+            if response.status_code != 206:
                 file.truncate(0)
-                have = 0
-            file.seek(have)
-            total = have + int(answer.headers["content-length"])
-            for block in answer.iter_bytes(1 << 20):
+                done = 0
+            file.seek(done)
+            total = done + int(response.headers["content-length"])
+            on_bytes(done, total)
+            for block in response.iter_bytes(BLOCK_BYTES):
                 file.write(block)
-                have += len(block)
-                on_bytes(have, total)
+                done += len(block)
+                on_bytes(done, total)
     except ApiError as error:
+        # 416: the partial download has all bytes already.
         if error.status != 416:
             raise
-    digest = hashlib.sha256()
     with part.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    if digest.digest() != promised:
+        digest = hashlib.file_digest(file, "sha256").digest()
+    if digest != expected:
         part.unlink()
-        raise ApiError(f"{target} arrived damaged (its SHA-256 differs): try again")
+        raise ApiError(f"{target} arrived damaged (its SHA-256 differs): download it again")
     os.replace(part, target)
     return target

@@ -1,4 +1,4 @@
-"""Commands that run the service and look after it."""
+"""Commands that run, upgrade and check the service."""
 
 from __future__ import annotations
 
@@ -10,96 +10,88 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
+from app.cli.arguments import AsJson
 from app.cli.client import Api, ApiError
-from app.cli.terminal import AsJson, connected, err, fail, out, print_json, settings
+from app.cli.terminal import connected, err, fail, out, print_json, settings
 from app.settings import Settings
 
-app = typer.Typer()
-db_app = typer.Typer(no_args_is_help=True, help="The database.")
-app.add_typer(db_app, name="db")
+# States in which a job has a process.
+ACTIVE_STATES = ["starting", "running", "pausing", "cancelling"]
 
 
-@app.command()
-def up(stop_jobs: Annotated[bool, typer.Option(help="On the way out, pause what still trains.")] = False) -> None:
-    """Run the service here: API and worker, until Ctrl-C. What trains goes on training."""
+def up(stop_jobs: Annotated[bool, typer.Option(help="Pause running jobs on exit.")] = False) -> None:
+    """Run the service (API and worker) until Ctrl-C. Running jobs continue without it."""
     from app.supervisor.up import CannotStart, running, wait_for_signal
 
     configured = settings()
     try:
-        with running(configured, say=lambda line: err.print(line, markup=False)) as parts:
-            out.print(f"MCN Fusion is up at {configured.api_url}  (docs at {configured.api_url}/docs)")
-            token = configured.data_dir / "admin-token"
-            out.print(f"Token: {token}, which `mcn` finds by itself. Ctrl-C ends the service.")
+        with running(configured, say=err.print) as parts:
+            out.print(f"MCN Fusion is running at {configured.api_url} (API docs: {configured.api_url}/docs).")
+            out.print(f"The admin token is in {configured.data_dir / 'admin-token'}; `mcn` reads it from there.")
+            out.print("Press Ctrl-C to stop the service.")
             wait_for_signal(parts)
             with connected() as api:
                 if stop_jobs:
-                    _pause_what_runs(api, configured)
-                _say_what_runs(api)
+                    _pause_jobs(api, configured)
+                _report_running_jobs(api)
     except CannotStart as error:
         fail(str(error))
-    except ApiError as error:
-        err.print(str(error), markup=False)
 
 
-ACTIVE = ("starting", "running", "pausing", "cancelling")
-
-
-def _pause_what_runs(api: Api, configured: Settings) -> None:
-    """Has every job write a checkpoint and end; nothing new is started in the place that becomes free."""
+def _pause_jobs(api: Api, configured: Settings) -> None:
+    """Pauses every job, waits until they have ended, and starts no other job on the devices that become free."""
     configured.no_new_starts.touch()
-    said: set[str] = set()
+    announced: set[str] = set()
     deadline = time.monotonic() + configured.grace_s + 30
-    while (jobs := _active(api)) and time.monotonic() < deadline:
+    while (jobs := _active_jobs(api)) and time.monotonic() < deadline:
         for job in jobs:
-            if job["id"] not in said:
-                said.add(job["id"])
-                out.print(f"Pausing {job['id']} ...", highlight=False)
-            # One that is just starting can be paused once it runs; one may have ended in the meantime.
+            if job["id"] not in announced:
+                announced.add(job["id"])
+                out.print(f"Pausing {job['id']} ...")
+            # A job that is starting can be paused once it runs; a running one may have ended since it was listed.
             if job["state"] == "running":
                 with suppress(ApiError):
                     api.post(f"/jobs/{job['id']}/pause")
         time.sleep(0.2)
-    if said:
-        out.print("`mcn up`, then `mcn resume` goes on with them.", highlight=False)
+    if announced:
+        out.print("To resume them: `mcn up`, then `mcn resume`.")
 
 
-def _say_what_runs(api: Api) -> None:
-    jobs = _active(api)
+def _report_running_jobs(api: Api) -> None:
+    jobs = _active_jobs(api)
     if not jobs:
-        out.print("Nothing trains. Bye.")
+        out.print("No jobs are running.")
         return
-    named = ", ".join(job["id"] for job in jobs)
-    what = "1 job goes" if len(jobs) == 1 else f"{len(jobs)} jobs go"
-    out.print(f"{what} on training without the service: {named}. `mcn up` finds them again.")
+    ids = ", ".join(job["id"] for job in jobs)
+    subject = "1 job continues" if len(jobs) == 1 else f"{len(jobs)} jobs continue"
+    out.print(f"{subject} to train without the service: {ids}. The next `mcn up` reconnects to them.")
 
 
-def _active(api: Api) -> list[dict[str, Any]]:
-    return list(api.get("/jobs", state=list(ACTIVE), limit=200)["items"])
+def _active_jobs(api: Api) -> list[dict[str, Any]]:
+    return list(api.get("/jobs", state=ACTIVE_STATES, limit=200)["items"])
 
 
-@app.command()
 def demo() -> None:
-    """Train four experts and their fusion on real digits, through the API, and show what came out."""
+    """Train four experts and their fusion on handwritten digits, with controls, and print the results."""
     from app.cli import demo as demonstration
     from app.supervisor.up import CannotStart, running, wait_for_signal
 
     configured = settings()
     try:
-        with running(configured, say=lambda line: err.print(line, markup=False)) as parts, connected() as api:
-            out.print(f"MCN Fusion is up at {configured.api_url}")
-            if not demonstration.run(api, configured, out):
+        with running(configured, say=err.print) as parts, connected() as api:
+            out.print(f"MCN Fusion is running at {configured.api_url}.")
+            if not demonstration.run(api, configured):
                 raise typer.Exit(1)
-            out.print(f"API and docs: {configured.api_url}/docs  (token: {configured.data_dir / 'admin-token'})")
-            if sys.stdout.isatty():
-                out.print(f"The service stays up until Ctrl-C; try `{sys.argv[0]} jobs` in another terminal.")
+            out.print(f"API docs: {configured.api_url}/docs (token: {configured.data_dir / 'admin-token'})")
+            if out.is_terminal:
+                out.print(f"Press Ctrl-C to stop the service. Try `{sys.argv[0]} jobs` in another terminal.")
                 wait_for_signal(parts)
     except CannotStart as error:
         fail(str(error))
 
 
-@db_app.command("upgrade")
-def db_upgrade() -> None:
-    """Bring the database to the newest version."""
+def upgrade_database() -> None:
+    """Upgrade the database to the latest schema."""
     from sqlalchemy.exc import SQLAlchemyError
 
     from app.db import upgrade
@@ -113,16 +105,15 @@ def db_upgrade() -> None:
     out.print("The database is up to date.")
 
 
-@app.command()
 def doctor(as_json: AsJson = False) -> None:
-    """Say what is installed, reachable and writable, and what to do about the rest."""
-    from app.cli.doctor import examine
+    """Check what is installed, reachable and writable, and suggest fixes. Exits with 1 if something is missing."""
+    from app.cli.doctor import run_checks
 
-    findings = list(examine(settings()))
+    checks = list(run_checks(settings()))
     if as_json:
-        print_json([finding.__dict__ for finding in findings])
+        print_json([check.to_json() for check in checks])
     else:
-        for finding in findings:
-            mark = ("ok", "green") if finding.well else ("no", "red") if finding.needed else ("--", "")
-            out.print(Text.assemble(mark, f"  {finding.what}: {finding.seen}"))
-    raise typer.Exit(0 if all(finding.well or not finding.needed for finding in findings) else 1)
+        for check in checks:
+            mark = ("ok", "green") if check.ok else ("no", "red") if check.required else ("--", "")
+            out.print(Text.assemble(mark, f"  {check.name}: {check.detail}"))
+    raise typer.Exit(0 if all(check.ok or not check.required for check in checks) else 1)

@@ -6,107 +6,105 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli import sweep_tables as show_sweeps
-from app.cli.jobs import Follow, SpecFile, body_of, read_file
-from app.cli.terminal import AsJson, an_id, connected, err, fail, out, print_json
+from app.cli import sweep_tables
+from app.cli.arguments import AsJson, Limit, SweepId
+from app.cli.spec_files import SpecFile, encode_spec, read_spec_file
+from app.cli.sweep_watch import follow_sweep, num_without_result, watch_sweep
+from app.cli.terminal import connected, err, fail, out, print_json, print_response
 from core.spec.load import apply_override
 
-app = typer.Typer()
-
-SweepId = Annotated[str, typer.Argument(metavar="ID", help="A sweep's id.", callback=an_id)]
-Metric = Annotated[str | None, typer.Option(help="What it is judged by. [default: test accuracy]")]
+Metric = Annotated[str | None, typer.Option(help="Metric that ranks the points. [default: test accuracy]")]
 Overrides = Annotated[
     list[str],
-    typer.Option("--set", metavar="PATH=VALUE", help="Override, e.g. base.training.epochs=3, grid.training.seed=[1,2]"),
+    typer.Option(
+        "--set", metavar="PATH=VALUE", help="Set a field: base.training.epochs=3, or grid.training.seed=[1,2]."
+    ),
 ]
 
 
-@app.command()
 def sweep(
     file: SpecFile,
     overrides: Overrides = [],  # noqa: B006
-    dry_run: Annotated[bool, typer.Option(help="Say what it would be; submit nothing.")] = False,
-    follow: Follow = False,
-    fresh: Annotated[bool, typer.Option(help="Train anew what has been trained before.")] = False,
+    dry_run: Annotated[bool, typer.Option(help="Validate, print points and cost, submit nothing.")] = False,
+    follow: Annotated[bool, typer.Option("-f", "--follow", help="Watch the sweep until it ends.")] = False,
+    fresh: Annotated[bool, typer.Option(help="Train every point, even if a job with the same result exists.")] = False,
     metric: Metric = None,
-    key: Annotated[str | None, typer.Option(help="Idempotency key: the same key makes one sweep.")] = None,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: a repeated key returns the same sweep.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a job for every point of a grid: a file with a base specification and a grid of its fields."""
-    body = read_file(file, overrides, _override)
-    if "kind" in body and "base" not in body:
-        fail(f"{file} is a job: `mcn submit` takes it; a sweep has a base, which is a job, and a grid", 2)
+    """Submit a sweep: one job for each point of a grid, from a file with `base` and `grid`."""
+    spec = read_spec_file(file, overrides, _apply_override)
+    if "kind" in spec and "base" not in spec:
+        fail(f"{file} is the specification of a job: submit it with `mcn submit`; a sweep has `base` and `grid`", 2)
     if fresh:
-        body["fresh"] = True
-    sent = body_of(body)
+        spec["fresh"] = True
+    body = encode_spec(spec)
     with connected() as api:
         if dry_run:
-            return _preview(api.post("/sweeps?dry_run=true", sent), as_json)
-        made = api.post("/sweeps", sent, headers={"Idempotency-Key": key} if key else {})
-        if as_json and not follow:
-            return print_json(made)
+            return _print_preview(api.post("/sweeps?dry_run=true", body), as_json=as_json)
+        created = api.post("/sweeps", body, headers={"Idempotency-Key": key} if key else {})
         if not as_json:
-            out.print(f"{made['id']}  {made['count']} points: {show_sweeps.line(made)}", highlight=False)
-        if follow and as_json:
-            print_json(ended := show_sweeps.follow(api, made["id"], err, metric))
-            good = show_sweeps.num_bad(ended) == 0
-        elif follow:
-            good = show_sweeps.watch(api, made["id"], out, err, metric)
-        if follow and not good:
+            out.print(f"{created['id']}  {created['count']} points: {sweep_tables.summary(created)}")
+        if not follow:
+            return print_json(created) if as_json else None
+        if as_json:
+            ended = follow_sweep(api, created["id"], err, metric)
+            print_json(ended)
+            complete = num_without_result(ended) == 0
+        else:
+            complete = watch_sweep(api, created["id"], metric)
+        if not complete:
             raise typer.Exit(1)
 
 
-def _override(body: dict[str, Any], override: str) -> None:
-    """One override; the keys of a grid are paths themselves."""
+def _apply_override(spec: dict[str, Any], override: str) -> None:
+    """Sets one field. The keys of a grid are paths themselves, so what follows `grid.` is one key."""
     path, equals, text = override.partition("=")
-    if equals and path.startswith("grid.") and isinstance(body.get("grid", {}), dict):
-        read: dict[str, Any] = {}
-        apply_override(read, f"values={text}")
-        body.setdefault("grid", {})[path.removeprefix("grid.")] = read["values"]
+    if equals and path.startswith("grid.") and isinstance(spec.get("grid", {}), dict):
+        parsed: dict[str, Any] = {}
+        apply_override(parsed, f"values={text}")
+        spec.setdefault("grid", {})[path.removeprefix("grid.")] = parsed["values"]
     else:
-        apply_override(body, override)
+        apply_override(spec, override)
 
 
-def _preview(preview: dict[str, Any], as_json: bool) -> None:
+def _print_preview(preview: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         return print_json(preview)
-    told = preview["estimate"]
-    hours = "not known yet" if told["gpu_hours"] is None else f"{told['gpu_hours']:.2f} device hours"
-    out.print(f"{preview['count']} points: {preview['new']} new, {preview['reused']} reused", highlight=False)
-    for point in preview["points"][: show_sweeps.TOP]:
-        out.print(f"  {point['name']}  {'reused' if point['reused'] else ''}", markup=False, highlight=False)
-    if preview["count"] > show_sweeps.TOP:
-        out.print(f"  and {preview['count'] - show_sweeps.TOP} more", highlight=False)
-    out.print(f"Cost: {hours} ({told['why']})", markup=False, highlight=False)
+    estimate = preview["estimate"]
+    cost = "unknown" if estimate["gpu_hours"] is None else f"{estimate['gpu_hours']:.2f} device hours"
+    out.print(f"{preview['count']} points: {preview['new']} new, {preview['reused']} reused")
+    for point in preview["points"][: sweep_tables.TOP_ROWS]:
+        out.print(f"  {point['name']}{'  reused' if point['reused'] else ''}")
+    if (hidden := preview["count"] - sweep_tables.TOP_ROWS) > 0:
+        out.print(f"  and {hidden} more")
+    out.print(f"Cost: {cost} ({estimate['why']})")
 
 
-@app.command("sweeps")
-def list_sweeps(limit: Annotated[int, typer.Option(help="At most.")] = 20, as_json: AsJson = False) -> None:
+def list_sweeps(limit: Limit = 20, as_json: AsJson = False) -> None:
     """List sweeps, newest first."""
     with connected() as api:
         page = api.get("/sweeps", limit=limit)
-    print_json(page) if as_json else out.print(show_sweeps.sweeps_table(page["items"]))
+    print_json(page) if as_json else out.print(sweep_tables.sweeps_table(page["items"]))
 
 
-@app.command()
 def leaderboard(
     sweep_id: SweepId,
     metric: Metric = None,
-    mode: Annotated[str | None, typer.Option(help="max or min. [default: by the metric]")] = None,
+    mode: Annotated[str | None, typer.Option(help="max or min. [default: depends on the metric]")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Show what is best in a sweep, over its seeds."""
-    asked: dict[str, Any] = {name: value for name, value in (("metric", metric), ("mode", mode)) if value is not None}
+    """Rank the points of a sweep, with mean and standard deviation over seeds."""
+    options: dict[str, Any] = {name: value for name, value in (("metric", metric), ("mode", mode)) if value is not None}
     with connected() as api:
         if as_csv:
-            with api.stream(f"/sweeps/{sweep_id}/leaderboard.csv", **asked) as answer:
-                for text in answer.iter_text():
-                    print(text, end="")
+            with api.stream(f"/sweeps/{sweep_id}/leaderboard.csv", **options) as response:
+                print_response(response)
             return
-        shown = api.get(f"/sweeps/{sweep_id}", **asked)
+        details = api.get(f"/sweeps/{sweep_id}", **options)
     if as_json:
-        return print_json({name: shown[name] for name in ("id", "metric", "mode", "leaderboard")})
-    if shown["counts"]["succeeded"] and not any(row["n"] for row in shown["leaderboard"]):
-        fail(f"no point has {shown['metric']}: `mcn show` of a job that has succeeded lists what there is")
-    out.print(show_sweeps.leaderboard_table(shown))
+        return print_json({name: details[name] for name in ("id", "metric", "mode", "leaderboard")})
+    if details["counts"]["succeeded"] and not any(row["n"] for row in details["leaderboard"]):
+        fail(f"no point has the metric {details['metric']}: `mcn show` lists the metrics of a job that succeeded")
+    out.print(sweep_tables.leaderboard_table(details))

@@ -1,23 +1,18 @@
-"""What the command line prints: tables, and jobs that are watched as they go."""
+"""Tables of jobs, attempts, components and tokens."""
 
 from __future__ import annotations
 
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
-from rich.console import Console
-from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.cli.client import TERMINAL_STATES, Api, ApiError
+from app.cli.formatting import BAR_WIDTH, format_accuracy, format_bytes, format_progress, format_status, shorten
 
-Found = TypeVar("Found")
-
-COLORS = {
+STATE_STYLES = {
     "succeeded": "green",
     "failed": "red",
     "cancelled": "yellow",
@@ -25,193 +20,103 @@ COLORS = {
     "starting": "cyan",
     "paused": "magenta",
 }
+# A terminal with fewer columns gets no bar and no status in the table of jobs: ids and states are never cut.
+WIDE_COLUMNS = 140
+# Columns of the narrow table of jobs without the name.
+NARROW_FIXED_COLUMNS = 76
 
 
-# In fewer columns of a terminal than these a table of jobs leaves things out.
-NARROW = 140
+def plain_table(*columns: str | Column) -> Table:
+    """An empty table without lines, whose cells stay on one line."""
+    named = (Column(column, no_wrap=True) if isinstance(column, str) else column for column in columns)
+    return Table(*named, box=None, pad_edge=False)
 
 
-def size(count: int) -> str:
-    """Bytes as a person says them."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000 or unit == "GB":
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    raise AssertionError
+def field_table(fields: Iterable[tuple[str, object]]) -> Table:
+    """A table of names and values; empty values are left out."""
+    table = Table.grid(padding=(0, 2))
+    for name, value in fields:
+        if value not in (None, "", []):
+            table.add_row(name, Text(", ".join(map(str, value)) if isinstance(value, list) else str(value)))
+    return table
 
 
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
-    """Jobs, one a row."""
-    # Where there is little room the name, the bar and the last column give way; a cut id or state is of no use.
+    """Jobs, one a row, for the width of the terminal."""
     columns = shutil.get_terminal_size((80 if sys.stdout.isatty() else 200, 24)).columns
-    narrow = columns < NARROW
-    names = ["id", "kind", "name", "state", "progress", "accuracy", *([] if narrow else [""])]
-    table = Table(*(Column(name, no_wrap=True) for name in names), box=None, pad_edge=False)
+    is_wide = columns >= WIDE_COLUMNS
+    name_length = 200 if is_wide else max(4, columns - NARROW_FIXED_COLUMNS)
+    table = plain_table("id", "kind", "name", "state", "progress", "accuracy", *(["status"] if is_wide else []))
     for job in jobs:
         row = [
             job["id"],
             job["kind"],
-            _cut(job["name"], max(4, columns - 80) if narrow else 200),
-            _state(job["state"]),
-            bar(job["progress"], 0 if narrow else 16),
-            accuracy(job["metrics"]),
+            shorten(job["name"], name_length),
+            Text(job["state"], style=STATE_STYLES.get(job["state"], "")),
+            format_progress(job["progress"], BAR_WIDTH if is_wide else 0),
+            format_accuracy(job["metrics"]),
         ]
-        table.add_row(*row, *([] if narrow else [pace(job)]))
+        table.add_row(*row, *([format_status(job)] if is_wide else []))
     return table
 
 
-def _cut(text: str, length: int) -> str:
-    return text if len(text) <= length else f"{text[: length - 1]}…"
+def job_details(job: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]] = ()) -> Table:
+    """One job field by field, with its attempts if there is more than one or if Slurm ran them."""
+    status = format_status(job) if job["state"] == "running" else ""
+    fields: list[tuple[str, object]] = [
+        *((name, job[name]) for name in ("id", "kind", "name", "tags", "state", "reason", "message")),
+        ("measures" if job["kind"] == "evaluate" else "trains", _describe_spec(job["spec"])),
+        *((name, job[name]) for name in ("owner", "created_at", "started_at", "finished_at")),
+        ("progress", f"{format_progress(job['progress'])}  {status}".rstrip()),
+        ("waits for", job["waits_for"]),
+    ]
+    fields += [
+        (f"attempt {attempt['number']}", _describe_attempt(attempt))
+        for attempt in attempts
+        if len(attempts) > 1 or attempt["slurm_job_id"]
+    ]
+    fields += [
+        (key, f"{value:.4f}")
+        for key, value in job["metrics"].items()
+        if key.startswith(("test/", "val/accuracy")) and value is not None
+    ]
+    return field_table(fields)
 
 
-def _state(state: str) -> Text:
-    return Text(state, style=COLORS.get(state, ""))
-
-
-def bar(progress: Mapping[str, Any], width: int = 16) -> str:
-    """How far, as a bar and in percent."""
-    done = round(progress["fraction"] * width)
-    return f"{'━' * done}{'╌' * (width - done)} {100 * progress['fraction']:3.0f} %".lstrip()
-
-
-def accuracy(metrics: Mapping[str, float | None]) -> str:
-    """The accuracy that says most: on test if it is there, of the fused path if there is one."""
-    for part in ("test", "val"):
-        for path in ("fused", "expert_0"):
-            value = metrics.get(f"{part}/accuracy_{path}")
-            if value is not None:
-                return f"{part} {value:.3f}"
-    return ""
-
-
-def pace(job: Mapping[str, Any]) -> str:
-    """Images a second and the time left, or why it is where it is."""
-    if job["state"] in ("running",):
-        speed, eta = job["progress"]["images_per_s"], job["progress"]["eta_s"]
-        parts = [f"{speed:,.0f} img/s" if speed else "", f"{duration(eta)} left" if eta else ""]
-        return "  ".join(part for part in parts if part)
-    if job["state"] == "waiting":
-        return "for 1 job" if len(job["waits_for"]) == 1 else f"for {len(job['waits_for'])} jobs"
-    if job["state"] == "paused":
-        return "`mcn resume` goes on with it"
-    if job["reason"] == "user" and not job["message"]:
-        return "on request"
-    said = (job["message"] or job["reason"] or "").partition("\n")[0]
-    return said if len(said) <= 60 else f"{said[:59]}…"
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them."""
-    whole = round(seconds)
-    if whole >= 3600:
-        return f"{whole // 3600}h {whole % 3600 // 60:02d}m"
-    return f"{whole // 60}m {whole % 60:02d}s" if whole >= 60 else f"{whole}s"
-
-
-def watch(api: Api, job_ids: list[str], console: Console) -> list[dict[str, Any]]:
-    """Shows jobs until all have ended: live on a terminal, a line a change elsewhere. Gives them as they ended."""
-    said: dict[str, str] = {}
-    with Live(console=console, refresh_per_second=8, transient=False) if console.is_terminal else _Nothing() as live:
-        while True:
-            jobs = patiently(lambda: [api.get(f"/jobs/{job_id}") for job_id in job_ids])
-            if isinstance(live, Live):
-                live.update(jobs_table(jobs))
-            else:
-                for job in jobs:
-                    _say_changes(job, said, console)
-            if all(job["state"] in TERMINAL_STATES for job in jobs):
-                return jobs
-            time.sleep(0.4)
-
-
-PATIENCE_S = 60.0
-
-
-def patiently(ask: Callable[[], Found]) -> Found:
-    """The answer of an API that may be away for a moment; raises ApiError once it has been away for a minute."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
-        try:
-            return ask()
-        except ApiError as error:
-            if error.status not in (0, 502, 503) or time.monotonic() > deadline:
-                raise
-        time.sleep(0.5)
-
-
-def _say_changes(job: Mapping[str, Any], said: dict[str, str], console: Console) -> None:
-    progress = job["progress"]
-    quarter = int(progress["fraction"] * 4)
-    line = f"{job['state']} {quarter}"
-    if said.get(job["id"]) != line:
-        said[job["id"]] = line
-        parts = [job["name"] or job["id"], job["state"]]
-        if job["state"] == "running" and progress["epochs"]:
-            parts.append(f"epoch {progress['epoch']}/{progress['epochs']}")
-        parts += [accuracy(job["metrics"]), pace(job)]
-        console.print("  ".join(part for part in parts if part), markup=False, highlight=False, soft_wrap=True)
-
-
-class _Nothing:
-    def __enter__(self) -> _Nothing:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
-
-
-def job_table(job: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]] = ()) -> Table:
-    """One job, field by field, with its attempts if they have something to tell."""
-    table = Table.grid(padding=(0, 2))
-
-    def add(name: str, value: object) -> None:
-        if value not in (None, "", []):
-            table.add_row(name, Text(", ".join(value) if isinstance(value, list) else str(value)))
-
-    for name in ("id", "kind", "name", "tags", "state", "reason", "message"):
-        add(name, job[name])
-    add("trains" if job["kind"] != "evaluate" else "measures", _what(job["spec"]))
-    for name in ("owner", "created_at", "started_at", "finished_at"):
-        add(name, job[name])
-    add("progress", f"{bar(job['progress'])}  {pace(job) if job['state'] == 'running' else ''}")
-    add("waits for", job["waits_for"])
-    for attempt in attempts:
-        if len(attempts) > 1 or attempt["slurm_job_id"]:
-            add(f"attempt {attempt['number']}", _told(attempt))
-    for key, value in job["metrics"].items():
-        if key.startswith(("test/", "val/accuracy")) and value is not None:
-            table.add_row(key, f"{value:.4f}")
-    return table
-
-
-def _what(spec: Mapping[str, Any]) -> str:
-    """A specification in a line."""
+def _describe_spec(spec: Mapping[str, Any]) -> str:
     experts = spec.get("experts") or [spec["expert"]]
-    named = [expert.get("arch") or "expert" for expert in experts]
-    counts = {name: named.count(name) for name in named}
-    parts = [" + ".join(name if count == 1 else f"{count} x {name}" for name, count in counts.items())]
+    architectures = [expert.get("arch") or "expert" for expert in experts]
+    counts = {arch: architectures.count(arch) for arch in architectures}
+    parts = [" + ".join(arch if count == 1 else f"{count} x {arch}" for arch, count in counts.items())]
     parts += [spec["fusion"]["type"]] if (spec.get("fusion") or {}).get("type") else []
     parts.append(f"on {spec['dataset']['name']}")
     if spec["kind"] != "evaluate":
-        parts += [f"{spec['training']['epochs']} epochs", f"batches of {spec['training']['batch_size']}"]
+        parts += [f"{spec['training']['epochs']} epochs", f"batch size {spec['training']['batch_size']}"]
     return ", ".join(parts)
 
 
-def _told(attempt: Mapping[str, Any]) -> str:
-    """An attempt in a line: where, from which step on, and how it ended."""
+def _describe_attempt(attempt: Mapping[str, Any]) -> str:
     slurm = f"Slurm job {attempt['slurm_job_id']}" if attempt["slurm_job_id"] else ""
     step = f"from step {attempt['resumed_from_step']}" if attempt["resumed_from_step"] else ""
-    said = (attempt["message"] or "").partition("\n")[0]
-    outcome = ": ".join(part for part in (attempt["reason"] or attempt["outcome"], said) if part)
+    message = (attempt["message"] or "").partition("\n")[0]
+    outcome = ": ".join(part for part in (attempt["reason"] or attempt["outcome"], message) if part)
     return ", ".join(part for part in (attempt["host"], slurm, step, outcome) if part)
 
 
 def components_table(items: Iterable[Mapping[str, Any]]) -> Table:
-    """Components, one a row."""
-    table = Table("name", "id", "epoch", "selected by", "size", "sha256", box=None, pad_edge=False)
+    """Components, one a row, with the metric that selected them."""
+    table = plain_table("name", "id", "epoch", "selected by", "size", "sha256")
     for item in items:
-        best = item["metrics"].get(item["selected_by"])
-        chosen = f"{item['selected_by']} {best:.3f}" if best is not None else item["selected_by"]
-        table.add_row(item["name"], item["id"], str(item["epoch"]), chosen, size(item["bytes"]), item["sha256"][:12])
+        value = item["metrics"].get(item["selected_by"])
+        selected_by = item["selected_by"] if value is None else f"{item['selected_by']} {value:.3f}"
+        size = format_bytes(item["bytes"])
+        table.add_row(item["name"], item["id"], str(item["epoch"]), selected_by, size, item["sha256"][:12])
+    return table
+
+
+def tokens_table(tokens: Iterable[Mapping[str, Any]]) -> Table:
+    """Tokens, one a row, without their secrets."""
+    table = plain_table("id", "name", "owner", "role", "expires")
+    for token in tokens:
+        table.add_row(token["id"], token["name"], token["owner"], token["role"], token["expires_at"] or "never")
     return table

@@ -1,51 +1,52 @@
-"""What every command shares: where it prints, how it fails, how it finds the API."""
+"""What every command shares: the consoles, errors and exit codes, the connection, JSON."""
 
 from __future__ import annotations
 
 import json
-import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing, contextmanager
-from typing import Annotated, Any, NoReturn
+from typing import Any, NoReturn
 
+import httpx
 import typer
 from pydantic import ValidationError
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 
 from app.cli.client import Api, ApiError
+from app.cli.sanitize import sanitize
 from app.settings import Settings
 
-# A file or a pipe has no width that a table must fit in.
-# Names and messages are anybody's: what looks like markup in them is not.
-_PLAIN: dict[str, Any] = {"soft_wrap": True, "markup": False, "emoji": False, "highlight": False}
-out = Console(width=None if sys.stdout.isatty() else 200, **_PLAIN)
-err = Console(stderr=True, **_PLAIN)
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+class SafeConsole(Console):
+    """A console that sanitizes every text it renders: names, messages and errors are written by other users.
+
+    Text is printed as it is: no rich markup, emoji codes or highlighting, and no line breaks of our own.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(soft_wrap=True, markup=False, emoji=False, highlight=False, **options)
+
+    def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+        for segment in super().render(renderable, options):
+            yield segment if segment.control else segment._replace(text=sanitize(segment.text))
 
 
-def an_id(value: str) -> str:
-    """A job's, sweep's or token's id, or a component's name; ends with exit 2 for what cannot be one."""
-    if not re.fullmatch(r"[A-Za-z0-9_]{1,64}", value):
-        fail(f"{value[:40]!r} is no id: ids look like job_01J.., names like expert_0; `mcn jobs` lists them", 2)
-    return value
-
-
-def ids(values: list[str]) -> list[str]:
-    """The same of several."""
-    return [an_id(value) for value in values]
+# Files and pipes have no width of their own.
+out = SafeConsole(width=None if sys.stdout.isatty() else 200)
+err = SafeConsole(stderr=True)
 
 
 def fail(message: str, code: int = 1) -> NoReturn:
-    """One line on standard error, and out."""
-    err.print(f"Error: {message}", markup=False)
+    """Prints one line on standard error and exits."""
+    err.print(f"Error: {message}")
     raise typer.Exit(code)
 
 
 @contextmanager
 def connected() -> Iterator[Api]:
-    """The API; what it refuses is one line and exit 1, or 2 where the request was wrong in itself."""
+    """A connection to the API. An ApiError ends the command with its message and exit code."""
     try:
         with closing(Api(settings())) as api:
             yield api
@@ -54,19 +55,38 @@ def connected() -> Iterator[Api]:
 
 
 def settings() -> Settings:
-    """The settings; raises with exit 2 where the environment has a wrong one."""
+    """The settings; ends the command with exit code 2 if a variable in the environment is invalid."""
     try:
         return Settings()
     except ValidationError as error:
-        said = "; ".join(f"MCN_{str(entry['loc'][0]).upper()}: {entry['msg']}" for entry in error.errors())
-        fail(said, 2)
+        problems = (f"MCN_{str(entry['loc'][0]).upper()}: {entry['msg']}" for entry in error.errors())
+        fail("; ".join(problems), 2)
 
 
-def on_a_terminal() -> bool:
-    """Whether a person can be asked."""
+def is_interactive() -> bool:
+    """Whether the user can answer a question."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def print_json(value: Any) -> None:
-    """JSON as it is, whatever the terminal."""
+    """Prints JSON in ASCII, which is safe on any terminal."""
     print(json.dumps(value, indent=1))
+
+
+def print_response(response: httpx.Response) -> bool:
+    """Prints a streamed text as it arrives: raw bytes into a file or pipe, sanitized lines on a terminal.
+
+    Returns whether there was any text.
+    """
+    has_text = False
+    if out.is_terminal:
+        for line in response.iter_lines():
+            has_text = True
+            # Before rich sees it: rich drops the bell character that ends a window title.
+            out.print(sanitize(line))
+        return has_text
+    for chunk in response.iter_bytes():
+        has_text = has_text or bool(chunk)
+        sys.stdout.buffer.write(chunk)
+        sys.stdout.buffer.flush()
+    return has_text

@@ -1,4 +1,4 @@
-"""Augmentation of whole batches on the device, each image with parameters of its own."""
+"""Augmentation of whole batches on the device, with parameters drawn per image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The augmentation of a whole batch, on the device that its images are on.
+"""Augmentation of a whole batch on the device of its images.
 
 B batch, C channels (classes in targets), H height, W width.
 """
@@ -15,7 +15,6 @@ from core.augment.erasing import draw_boxes, erase
 from core.augment.geometry import crop_and_flip
 from core.augment.mixing import apply_mix, draw_mix
 from core.augment.policies import (
-    JitterDraw,
     apply_jitter,
     apply_stage,
     draw_jitter,
@@ -27,7 +26,10 @@ from core.spec import Augmentation
 
 
 def normalize(images_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Grey levels 0 to 255 to float32 with mean 0 and deviation 1; `mean` and `std` by channel, of pixels in [0, 1]."""
+    """Converts pixel values from 0 to 255 to float32 with mean 0 and standard deviation 1.
+
+    `mean` and `std` are by channel, of pixels scaled to [0, 1].
+    """
     device = images_BCHW.device
     shape = (1, len(mean), 1, 1)
     scale = torch.tensor([1.0 / (255.0 * s) for s in std], dtype=torch.float32).reshape(shape)
@@ -36,7 +38,7 @@ def normalize(images_BCHW: Tensor, mean: Sequence[float], std: Sequence[float]) 
 
 
 class BatchAugment:
-    """Crop, flip, colour policy, normalisation, erasing and mixing by a recipe.
+    """Crop, flip, colour policy, normalisation, erasing and mixing according to a recipe.
 
     `mean` and `std` are by channel, of pixels scaled to [0, 1].
     """
@@ -55,15 +57,16 @@ class BatchAugment:
         rank: int = 0,
         world_size: int = 1,
     ) -> tuple[Tensor, Tensor]:
-        """uint8 images and int64 labels to float32 images and targets: (B,) class ids, or (B, C) shares where mixed.
+        """Maps uint8 images and int64 labels to float32 images and targets.
 
-        Everything random is drawn from `rng` on the host for the whole batch of all processes, of which these images
-        are the `rank`-th equal part, so that one draw gives the same images on any device and however many share it.
-        Only the partners for mixing are sought among this process's own images.
+        Targets are class ids (B,), or class probabilities (B, C) if the batch was mixed. Everything random is drawn
+        from `rng` on the host for the global batch, of which these images are the `rank`-th of `world_size` equal
+        parts: the result is the same on every device and for every number of processes. Only mixing is confined to
+        the images of one process.
         """
         recipe = self._recipe
-        own, (height, width) = len(images_BCHW), images_BCHW.shape[-2:]
-        batch, rows = own * world_size, slice(rank * own, (rank + 1) * own)
+        local_batch, (height, width) = len(images_BCHW), images_BCHW.shape[-2:]
+        batch, rows = local_batch * world_size, slice(rank * local_batch, (rank + 1) * local_batch)
         if recipe.crop_padding or recipe.flip:
             padding = recipe.crop_padding
             top, left = rng.integers(2 * padding + 1, size=(2, batch))
@@ -83,8 +86,7 @@ class BatchAugment:
         recipe = self._recipe
         height, width = images_BCHW.shape[-2:]
         if recipe.color == "ColorJitter":
-            draw = draw_jitter(recipe.jitter, batch, rng)
-            return apply_jitter(images_BCHW, JitterDraw(draw.order, draw.factors[:, rows]))
+            return apply_jitter(images_BCHW, draw_jitter(recipe.jitter, batch, rng).rows(rows))
         space = randaugment_space(height, width) if recipe.color == "RandAugment" else trivial_space(height, width)
         for stage in draw_stages(recipe.color, recipe.randaugment, batch, rng):
             images_BCHW = apply_stage(images_BCHW, stage.rows(rows), space)

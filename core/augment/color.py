@@ -1,7 +1,9 @@
-"""Changing pixels' values: images are float32 with whole grey levels from 0 to 255, and stay so.
+"""Colour operations on batches of images: float32 tensors that hold whole pixel values from 0 to 255.
 
-B batch, C channels, H height, W width. Factors are tensors (B, 1, 1, 1). Each operation is that of the Python imaging
-library on 8-bit images, the reference of AutoAugment (arXiv:1805.09501).
+Every operation returns whole values from 0 to 255 again, and has one parameter per image. They follow the operations
+of `torchvision.transforms.v2.functional` on uint8 tensors: exactly or, where a sum is truncated, to one value.
+
+B batch, C channels, H height, W width. Factors have the shape (B, 1, 1, 1).
 """
 
 from __future__ import annotations
@@ -14,45 +16,45 @@ _LUMA = (0.2989, 0.587, 0.114)
 
 
 def brightness(images: Tensor, factor: Tensor) -> Tensor:
-    """Multiplies grey levels."""
+    """Multiplies pixel values by the factor."""
     return (images * factor).clamp_(0, WHITE).floor_()
 
 
 def contrast(images: Tensor, factor: Tensor) -> Tensor:
-    """Moves each image away from its mean grey level, or towards it."""
+    """Blends each image with its mean grey level; factor 1 changes nothing, 0 gives uniform grey."""
     return _blend(images, grey(images).mean(dim=(1, 2, 3), keepdim=True), factor)
 
 
 def saturation(images: Tensor, factor: Tensor) -> Tensor:
-    """Moves each pixel away from its grey, or towards it; a one-channel image has no colour to change."""
+    """Blends each image with its greyscale version; one-channel images are returned unchanged."""
     return images if images.shape[1] == 1 else _blend(images, grey(images), factor)
 
 
 def sharpness(images: Tensor, factor: Tensor) -> Tensor:
-    """Moves each image away from a smoothed copy, or towards it; the outermost pixels are not smoothed."""
+    """Blends each image with a smoothed copy, whose border pixels are not smoothed."""
     if min(images.shape[-2:]) <= 2:
         return images
-    # The 3x3 sum is two sums of three, and the middle counts five times: 13 in all.
-    rows = images[:, :, :-2] + images[:, :, 1:-1] + images[:, :, 2:]
-    block = rows[..., :-2] + rows[..., 1:-1] + rows[..., 2:]
+    # The kernel has ones and a 5 in the centre: a 3x3 box sum plus four times the centre, divided by 13.
+    column_sums = images[:, :, :-2] + images[:, :, 1:-1] + images[:, :, 2:]
+    box_sums = column_sums[..., :-2] + column_sums[..., 1:-1] + column_sums[..., 2:]
     smooth = images.clone()
-    smooth[:, :, 1:-1, 1:-1] = ((block + 4.0 * images[:, :, 1:-1, 1:-1]) / 13.0).round_()
+    smooth[:, :, 1:-1, 1:-1] = ((box_sums + 4.0 * images[:, :, 1:-1, 1:-1]) / 13.0).round_()
     return _blend(images, smooth, factor)
 
 
 def posterize(images: Tensor, bits: Tensor) -> Tensor:
-    """Keeps the highest bits of every grey level."""
+    """Keeps the `bits` highest bits of every pixel value."""
     step = torch.exp2(8.0 - bits)
     return torch.floor(images / step) * step
 
 
 def solarize(images: Tensor, threshold: Tensor) -> Tensor:
-    """Inverts grey levels from the threshold (0 to 1 of white) up."""
+    """Inverts pixel values at or above the threshold, a fraction of 255."""
     return torch.where(images >= threshold * WHITE, WHITE - images, images)
 
 
 def autocontrast(images: Tensor) -> Tensor:
-    """Stretches every channel to the whole range; one of a single grey level stays."""
+    """Stretches every channel to the range 0 to 255; a constant channel is returned unchanged."""
     low, high = images.amin(dim=(2, 3), keepdim=True), images.amax(dim=(2, 3), keepdim=True)
     flat = low == high
     scale = torch.where(flat, torch.ones_like(low), (high - low) / WHITE)
@@ -60,7 +62,7 @@ def autocontrast(images: Tensor) -> Tensor:
 
 
 def equalize(images: Tensor) -> Tensor:
-    """Flattens the histogram of every channel."""
+    """Equalises the histogram of every channel."""
     batch, channels, height, width = images.shape
     levels = images.long().reshape(batch * channels, height * width)
     histogram = torch.zeros(len(levels), 256, device=images.device, dtype=torch.int64)
@@ -74,7 +76,7 @@ def equalize(images: Tensor) -> Tensor:
 
 
 def hue(images: Tensor, shift: Tensor) -> Tensor:
-    """Turns the colour circle by `shift` (-0.5 to 0.5 of it); a one-channel image has no colour to turn."""
+    """Rotates the hue by `shift`, -0.5 to 0.5 of the colour circle; one-channel images are returned unchanged."""
     if images.shape[1] == 1:
         return images
     red, green, blue = (images / WHITE).unbind(dim=1)
@@ -88,7 +90,7 @@ def hue(images: Tensor, shift: Tensor) -> Tensor:
         torch.where(high == green, 2.0 + (blue - red) / safe, 4.0 + (red - green) / safe),
     )
     angle = torch.where(flat, torch.zeros_like(angle), angle) + 6.0 * shift.flatten(1)[..., None]
-    # Each channel is a trapezoid along the circle, red's highest at 0, green's at 2, blue's at 4.
+    # As a function of the angle each channel is a trapezoid, with its peak at 0 for red, 2 for green and 4 for blue.
     channels = [
         high - spread * (torch.remainder(angle - peak + 3.0, 6.0).sub(3.0).abs() - 1.0).clamp(0.0, 1.0)
         for peak in (0.0, 2.0, 4.0)
@@ -97,7 +99,7 @@ def hue(images: Tensor, shift: Tensor) -> Tensor:
 
 
 def grey(images: Tensor) -> Tensor:
-    """The luma (B, 1, H, W) in whole grey levels."""
+    """Greyscale version (B, 1, H, W), in whole pixel values."""
     if images.shape[1] == 1:
         return images
     red, green, blue = images.split(1, dim=1)

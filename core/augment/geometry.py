@@ -1,6 +1,6 @@
-"""Moving pixels: crop and flip in one gather, shear, translation and rotation in another.
+"""Geometric operations on batches: crop and flip in one gather, affine transformations in another.
 
-B batch, C channels, H height, W width. Parameters are NumPy arrays, one value an image, drawn on the host.
+B batch, C channels, H height, W width. Parameters are NumPy arrays with one value per image, drawn on the host.
 """
 
 from __future__ import annotations
@@ -13,15 +13,21 @@ from torch import Tensor
 def crop_and_flip(
     images_BCHW: Tensor, padding: int, top_B: np.ndarray, left_B: np.ndarray, flip_B: np.ndarray
 ) -> Tensor:
-    """Crops each image padded by reflection back to its size, from (top, left), and mirrors it where `flip` says so."""
+    """Pads each image by reflection, crops it to its original size at (top, left), and mirrors it where `flip` is true.
+
+    Raises ValueError if the padding is not smaller than the image.
+    """
     height, width = images_BCHW.shape[-2:]
     if padding >= min(height, width):
-        raise ValueError(f"crop_padding {padding} reflects more than an image of {height} x {width} pixels has")
+        raise ValueError(
+            f"crop_padding is {padding}, but images of {height} x {width} px can be padded by at most "
+            f"{min(height, width) - 1} px"
+        )
     rows_BH = _reflect(top_B[:, None] + np.arange(height) - padding, height)
     columns_BW = _reflect(left_B[:, None] + np.arange(width) - padding, width)
     columns_BW = np.where(flip_B[:, None], columns_BW[:, ::-1], columns_BW)
-    places = rows_BH[:, :, None] * width + columns_BW[:, None, :]
-    return _pick(images_BCHW, torch.from_numpy(places).to(images_BCHW.device, non_blocking=True))
+    pixels = rows_BH[:, :, None] * width + columns_BW[:, None, :]
+    return _gather_pixels(images_BCHW, torch.from_numpy(pixels).to(images_BCHW.device, non_blocking=True))
 
 
 def _reflect(position: np.ndarray, size: int) -> np.ndarray:
@@ -29,18 +35,18 @@ def _reflect(position: np.ndarray, size: int) -> np.ndarray:
     return np.where(position >= size, 2 * (size - 1) - position, position)
 
 
-def _pick(images_BCHW: Tensor, places_BHW: Tensor) -> Tensor:
+def _gather_pixels(images_BCHW: Tensor, pixels_BHW: Tensor) -> Tensor:
     batch, channels, height, width = images_BCHW.shape
     flat = images_BCHW.reshape(batch, channels, height * width)
-    index = places_BHW.reshape(batch, 1, height * width).expand(-1, channels, -1)
+    index = pixels_BHW.reshape(batch, 1, height * width).expand(-1, channels, -1)
     return flat.gather(2, index).reshape(batch, channels, height, width)
 
 
 def affine_matrices(op: str, magnitude_B: np.ndarray, height: int, width: int) -> np.ndarray:
-    """For each image the matrix (2, 3) from a pixel's place to where it is taken from, both measured from the centre.
+    """Inverse affine matrices (B, 2, 3): from a pixel of the result to its source, relative to the image centre.
 
-    Shear is relative to the upper left corner, as in AutoAugment (arXiv:1805.09501); translation is in whole pixels and
-    rotation counter-clockwise in degrees.
+    Shear is relative to the upper left corner, as in AutoAugment (arXiv:1805.09501). Translation is in whole pixels,
+    rotation in degrees counter-clockwise.
     """
     matrices = np.zeros((len(magnitude_B), 2, 3))
     matrices[:, 0, 0] = matrices[:, 1, 1] = 1.0
@@ -63,7 +69,7 @@ def affine_matrices(op: str, magnitude_B: np.ndarray, height: int, width: int) -
 
 
 def warp(images_BCHW: Tensor, matrices_B23: np.ndarray) -> Tensor:
-    """Takes every pixel from its nearest neighbour under the matrices; black where that lies outside."""
+    """Applies inverse affine matrices with nearest-neighbour sampling; pixels from outside the image are black."""
     height, width = images_BCHW.shape[-2:]
     m = torch.from_numpy(matrices_B23).to(images_BCHW.device, torch.float32, non_blocking=True)[:, :, :, None, None]
     y = torch.arange(height, device=m.device, dtype=torch.float32).sub((height - 1) / 2)[:, None]
@@ -71,5 +77,5 @@ def warp(images_BCHW: Tensor, matrices_B23: np.ndarray) -> Tensor:
     from_x = (m[:, 0, 0] * x + m[:, 0, 1] * y + m[:, 0, 2] + (width - 1) / 2).round()
     from_y = (m[:, 1, 0] * x + m[:, 1, 1] * y + m[:, 1, 2] + (height - 1) / 2).round()
     inside = (from_x >= 0) & (from_x < width) & (from_y >= 0) & (from_y < height)
-    places = from_y.clamp(0, height - 1) * width + from_x.clamp(0, width - 1)
-    return _pick(images_BCHW, places.long()) * inside.unsqueeze(1)
+    pixels = from_y.clamp(0, height - 1) * width + from_x.clamp(0, width - 1)
+    return _gather_pixels(images_BCHW, pixels.long()) * inside.unsqueeze(1)

@@ -1,7 +1,7 @@
 """Colour policies: ColorJitter, RandAugment (arXiv:1909.13719), TrivialAugmentWide (arXiv:2103.10158).
 
-B batch. What is done to which image is drawn on the host, so that images of one operation are handled together without
-asking the device anything.
+B batch. The operations of all images are drawn on the host, so that the images with the same operation can be
+processed together without synchronising the device.
 """
 
 from __future__ import annotations
@@ -25,13 +25,20 @@ _FACTORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "Sharpness": color.sharpness,
 }
 _LEVELS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"Posterize": color.posterize, "Solarize": color.solarize}
-_PLAIN: dict[str, Callable[[Tensor], Tensor]] = {"AutoContrast": color.autocontrast, "Equalize": color.equalize}
-OPS = ("Identity", *_GEOMETRIC, *_FACTORS, *_LEVELS, *_PLAIN)
+_WITHOUT_PARAMETER: dict[str, Callable[[Tensor], Tensor]] = {
+    "AutoContrast": color.autocontrast,
+    "Equalize": color.equalize,
+}
+OPS = ("Identity", *_GEOMETRIC, *_FACTORS, *_LEVELS, *_WITHOUT_PARAMETER)
 
 
 @dataclass(frozen=True)
-class Space:
-    """The magnitudes of a policy: the largest of every signed operation, and the bits that posterizing takes away."""
+class MagnitudeSpace:
+    """Largest magnitude of every operation of a policy.
+
+    Shear is a slope, translation in pixels, rotation in degrees; `factor` is the largest deviation of a blending factor
+    from 1, and `posterize_bits` the largest number of bits that posterizing removes.
+    """
 
     shear: float
     translate_x: float
@@ -41,9 +48,9 @@ class Space:
     posterize_bits: int
 
     def magnitudes(self, op: str, bins: np.ndarray, signs: np.ndarray) -> np.ndarray:
-        """The magnitudes of one operation for bins 0 to 30 and signs -1 or 1."""
-        share: np.ndarray = bins / (NUM_BINS - 1)
-        signed: np.ndarray = share * signs
+        """Magnitudes of one operation for bins from 0 to 30 and signs -1 or 1, one per image."""
+        fraction: np.ndarray = bins / (NUM_BINS - 1)
+        signed: np.ndarray = fraction * signs
         match op:
             case "ShearX" | "ShearY":
                 return np.asarray(signed * self.shear)
@@ -56,49 +63,49 @@ class Space:
             case "Posterize":
                 return 8.0 - np.rint(bins / ((NUM_BINS - 1) / self.posterize_bits))
             case "Solarize":
-                return 1.0 - share
+                return 1.0 - fraction
             case _:
                 return np.asarray(1.0 + signed * self.factor)
 
 
-def randaugment_space(height: int, width: int) -> Space:
-    """RandAugment's magnitudes for images of this size; translations scale with it."""
-    return Space(0.3, 150.0 / 331.0 * width, 150.0 / 331.0 * height, 30.0, 0.9, 4)
+def randaugment_space(height: int, width: int) -> MagnitudeSpace:
+    """Magnitudes of RandAugment; translations scale with the image size."""
+    return MagnitudeSpace(0.3, 150.0 / 331.0 * width, 150.0 / 331.0 * height, 30.0, 0.9, 4)
 
 
-def trivial_space(height: int, width: int) -> Space:
-    """TrivialAugmentWide's magnitudes."""
-    return Space(0.99, 32.0, 32.0, 135.0, 0.99, 6)
+def trivial_space(height: int, width: int) -> MagnitudeSpace:
+    """Magnitudes of TrivialAugmentWide."""
+    return MagnitudeSpace(0.99, 32.0, 32.0, 135.0, 0.99, 6)
 
 
 @dataclass(frozen=True)
 class Stage:
-    """One operation an image: its index in `OPS`, bin and sign."""
+    """One operation per image (B,): its index in `OPS`, its bin and its sign."""
 
     ops: np.ndarray
     bins: np.ndarray
     signs: np.ndarray
 
     def rows(self, rows: slice) -> Stage:
-        """The choice for some of the images."""
+        """The same for some of the images."""
         return Stage(self.ops[rows], self.bins[rows], self.signs[rows])
 
 
 def draw_stages(policy: str, randaugment: tuple[int, int], batch: int, rng: np.random.Generator) -> list[Stage]:
-    """The operations of RandAugment (operations, magnitude) or of TrivialAugmentWide (one, of any magnitude)."""
-    num_ops, magnitude = randaugment if policy == "RandAugment" else (1, -1)
+    """Draws the stages of RandAugment (number of operations, bin), or the one of TrivialAugmentWide (any bin)."""
+    num_ops, fixed_bin = randaugment if policy == "RandAugment" else (1, -1)
     return [
         Stage(
             rng.integers(len(OPS), size=batch),
-            np.full(batch, magnitude) if magnitude >= 0 else rng.integers(NUM_BINS, size=batch),
+            np.full(batch, fixed_bin) if fixed_bin >= 0 else rng.integers(NUM_BINS, size=batch),
             rng.choice(np.array([-1.0, 1.0]), size=batch),
         )
         for _ in range(num_ops)
     ]
 
 
-def apply_stage(images: Tensor, stage: Stage, space: Space) -> Tensor:
-    """Does every image's operation; images are float32 grey levels (B, C, H, W)."""
+def apply_stage(images: Tensor, stage: Stage, space: MagnitudeSpace) -> Tensor:
+    """Applies one operation to every image; images (B, C, H, W) are float32 with pixel values from 0 to 255."""
     height, width = images.shape[-2:]
     result = images.clone()
     geometric_rows, matrices = [], []
@@ -106,22 +113,22 @@ def apply_stage(images: Tensor, stage: Stage, space: Space) -> Tensor:
         (rows,) = np.nonzero(stage.ops == index)
         if len(rows) == 0 or op == "Identity":
             continue
-        magnitude = space.magnitudes(op, stage.bins[rows], stage.signs[rows])
+        magnitudes = space.magnitudes(op, stage.bins[rows], stage.signs[rows])
         if op in _GEOMETRIC:
             geometric_rows.append(rows)
-            matrices.append(affine_matrices(op, magnitude, height, width))
+            matrices.append(affine_matrices(op, magnitudes, height, width))
             continue
-        places = _send(rows, images.device)
-        chosen = images[places]
-        if op in _PLAIN:
-            changed = _PLAIN[op](chosen)
+        rows_on_device = _to_device(rows, images.device)
+        chosen = images[rows_on_device]
+        if op in _WITHOUT_PARAMETER:
+            changed = _WITHOUT_PARAMETER[op](chosen)
         else:
-            amount = _send(magnitude.astype(np.float32), images.device).reshape(-1, 1, 1, 1)
-            changed = (_FACTORS | _LEVELS)[op](chosen, amount)
-        result[places] = changed
+            parameters = _to_device(magnitudes.astype(np.float32), images.device).reshape(-1, 1, 1, 1)
+            changed = (_FACTORS | _LEVELS)[op](chosen, parameters)
+        result[rows_on_device] = changed
     if geometric_rows:
-        places = _send(np.concatenate(geometric_rows), images.device)
-        result[places] = warp(images[places], np.concatenate(matrices))
+        rows_on_device = _to_device(np.concatenate(geometric_rows), images.device)
+        result[rows_on_device] = warp(images[rows_on_device], np.concatenate(matrices))
     return result
 
 
@@ -130,27 +137,38 @@ JITTER_OPS = (color.brightness, color.contrast, color.saturation, color.hue)
 
 @dataclass(frozen=True)
 class JitterDraw:
-    """The order of the four changes for the batch, and each image's factors (4, B); the last row shifts the hue."""
+    """ColorJitter of a batch: the order of the four operations (4, B), and their parameters (4, B).
+
+    Operations are indices into `JITTER_OPS`; `order[i]` is what each image gets as its i-th operation.
+    """
 
     order: np.ndarray
     factors: np.ndarray
 
+    def rows(self, rows: slice) -> JitterDraw:
+        """The same for some of the images."""
+        return JitterDraw(self.order[:, rows], self.factors[:, rows])
+
 
 def draw_jitter(jitter: tuple[float, float, float, float], batch: int, rng: np.random.Generator) -> JitterDraw:
-    """Factors from 1 - x to 1 + x (never below 0) for brightness, contrast and saturation; hue from -x to x."""
+    """Draws an order per image, and its factors: 1 - x to 1 + x (at least 0), for the hue a shift of -x to x."""
     center = np.array([1.0, 1.0, 1.0, 0.0])[:, None]
     factors = center + np.array(jitter)[:, None] * rng.uniform(-1.0, 1.0, size=(4, batch))
     factors[:3] = np.maximum(factors[:3], 0.0)
-    return JitterDraw(rng.permutation(4), factors)
+    order = rng.permuted(np.tile(np.arange(4)[:, None], batch), axis=0)
+    return JitterDraw(order, factors)
 
 
 def apply_jitter(images: Tensor, draw: JitterDraw) -> Tensor:
-    """Brightness, contrast, saturation and hue in the batch's order."""
-    factors = _send(draw.factors.astype(np.float32), images.device)
-    for which in draw.order:
-        images = JITTER_OPS[which](images, factors[which].reshape(-1, 1, 1, 1))
-    return images
+    """Applies brightness, contrast, saturation and hue to every image, in the order drawn for it."""
+    result = images.clone()
+    factors = _to_device(draw.factors.astype(np.float32), images.device)
+    for ops in draw.order:
+        for index, op in enumerate(JITTER_OPS):
+            rows = _to_device(np.nonzero(ops == index)[0], images.device)
+            result[rows] = op(result[rows], factors[index, rows].reshape(-1, 1, 1, 1))
+    return result
 
 
-def _send(values: np.ndarray, device: torch.device) -> Tensor:
+def _to_device(values: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(values)).to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""A small convolutional network for demonstrations and tests: 8x8 images and up, in seconds on a CPU."""
+"""A small convolutional network for demonstrations and tests: images of 8 px and more, seconds on a CPU."""
 
 from __future__ import annotations
 
@@ -8,21 +8,19 @@ from torch import Tensor, nn
 
 from core.experts.base import Expert, conv3x3
 
-DEFAULT_DIM = 64
-
 
 def _norm(kind: Literal["batch", "group"], channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels) if kind == "batch" else nn.GroupNorm(8, channels)
 
 
 class ConvNetSmall(Expert):
-    """Three 3x3 convolutions (16, 32, 48 channels), the means of four quarters, and a linear layer to D features.
+    """Three 3x3 convolutions (16, 32, 48 channels), average pooling to 2x2, and a linear layer to D features.
 
-    With GroupNorm a batch's images do not influence one another: any division of a batch gives the same numbers.
+    With GroupNorm the images of a batch do not influence one another: the result is the same however a batch is split.
     """
 
     def __init__(
-        self, num_classes: int, in_channels: int, feature_dim: int, *, norm: Literal["batch", "group"]
+        self, num_classes: int, in_channels: int, *, feature_dim: int, norm: Literal["batch", "group"]
     ) -> None:
         super().__init__()
         layers: list[nn.Module] = []
@@ -32,9 +30,9 @@ class ConvNetSmall(Expert):
             width = out
         self.body = nn.Sequential(*layers)
         self.project = nn.Linear(2 * 2 * width, feature_dim)
-        self.corners = nn.AdaptiveAvgPool2d(2)
+        self.pool = nn.AdaptiveAvgPool2d(2)
         self.finish_init(feature_dim, num_classes)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
-        features_BD: Tensor = self.project(self.corners(self.body(images_BCHW)).flatten(1))
+        features_BD: Tensor = self.project(self.pool(self.body(images_BCHW)).flatten(1))
         return features_BD

@@ -1,15 +1,15 @@
-"""ResNet-18 for small images: 3x3 stem, no max-pool (arXiv:1512.03385)."""
+"""ResNet-18 for small images: 3x3 stem, no max-pooling (arXiv:1512.03385)."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.experts.base import Expert, conv1x1, conv3x3, pool
+from core.experts.base import Expert, conv1x1, conv3x3, global_average_pool
 
 
 class BasicBlock(nn.Module):
-    """Two 3x3 convolutions and a shortcut."""
+    """Two 3x3 convolutions and a shortcut, projected by a 1x1 convolution where the shape changes."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
@@ -21,13 +21,13 @@ class BasicBlock(nn.Module):
         if stride != 1 or in_channels != out_channels:
             self.shortcut = nn.Sequential(conv1x1(in_channels, out_channels, stride), nn.BatchNorm2d(out_channels))
 
-    def forward(self, maps: Tensor) -> Tensor:
-        inner = F.relu(self.norm1(self.conv1(maps)), inplace=True)
-        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(maps), inplace=True)
+    def forward(self, maps_BCHW: Tensor) -> Tensor:
+        inner = F.relu(self.norm1(self.conv1(maps_BCHW)), inplace=True)
+        return F.relu(self.norm2(self.conv2(inner)) + self.shortcut(maps_BCHW), inplace=True)
 
 
 class ResNet18(Expert):
-    """Stages of 64, 128, 256 and 512 channels, two blocks each; D = 512."""
+    """Four stages of two blocks with 64, 128, 256 and 512 channels; D = 512."""
 
     def __init__(self, num_classes: int, in_channels: int) -> None:
         super().__init__()
@@ -41,4 +41,4 @@ class ResNet18(Expert):
         self.finish_init(width, num_classes)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
-        return pool(self.blocks(self.stem(images_BCHW)))
+        return global_average_pool(self.blocks(self.stem(images_BCHW)))

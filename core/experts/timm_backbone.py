@@ -10,15 +10,20 @@ import torch
 from torch import Tensor
 
 from core.experts.base import Expert
+from core.experts.meta import skip_random_init_on_meta
 
 
 class TimmExpert(Expert):
-    """A timm model without its classifier; D is found by a dummy forward."""
+    """A timm model without its classifier; its feature dimension is detected by a forward pass on the meta device.
+
+    Raises ValueError for a name that timm does not know, an image size that the model does not accept, and pretrained
+    weights that are not available.
+    """
 
     def __init__(self, name: str, num_classes: int, in_channels: int, image_size: int, *, pretrained: bool) -> None:
         super().__init__()
         self.backbone = _create(name, in_channels, image_size, pretrained=pretrained)
-        self.add_head(_width(name, in_channels, image_size), num_classes)
+        self.add_head(_feature_dim(name, in_channels, image_size), num_classes)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
         features_BD: Tensor = self.backbone(images_BCHW)
@@ -34,7 +39,7 @@ def _create(name: str, in_channels: int, image_size: int, *, pretrained: bool) -
         hint = f"; did you mean {', '.join(close)}?" if close else ""
         raise ValueError(f"timm has no model {name!r}{hint}")
     options: dict[str, Any] = {"in_chans": in_channels, "num_classes": 0, "pretrained": pretrained}
-    # Models with a fixed input size (vision transformers) are told theirs; the others take any.
+    # Vision transformers have a fixed input size, which has to be given; other models accept any size.
     entry = timm.model_entrypoint(name)
     try:
         if _has_fixed_size(name) and "kwargs" in inspect.signature(entry).parameters:
@@ -42,7 +47,7 @@ def _create(name: str, in_channels: int, image_size: int, *, pretrained: bool) -
         return timm.create_model(name, **options)
     except (RuntimeError, OSError, ValueError, AssertionError, TypeError) as error:
         what = "with its pretrained weights" if pretrained else f"for {image_size} px images"
-        raise ValueError(f"timm model {name!r} cannot be made {what}: {error}") from None
+        raise ValueError(f"timm model {name!r} cannot be created {what}: {error}") from None
 
 
 def _has_fixed_size(name: str) -> bool:
@@ -52,14 +57,17 @@ def _has_fixed_size(name: str) -> bool:
     return bool(config and config.fixed_input_size)
 
 
-def _width(name: str, in_channels: int, image_size: int) -> int:
-    with torch.device("meta"):
+def _feature_dim(name: str, in_channels: int, image_size: int) -> int:
+    with torch.device("meta"), skip_random_init_on_meta():
         probe = _create(name, in_channels, image_size, pretrained=False).eval()
         images = torch.empty(1, in_channels, image_size, image_size)
     try:
         features = probe(images)
     except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"timm model {name!r} does not take {image_size} px images: {error}") from None
+        raise ValueError(f"timm model {name!r} does not accept {image_size} px images: {error}") from None
     if features.ndim != 2:
-        raise ValueError(f"timm model {name!r} gives features of shape {tuple(features.shape)}; one vector is needed")
+        raise ValueError(
+            f"timm model {name!r} returns features of shape {tuple(features.shape)}; an expert needs one vector per "
+            "image: choose another model"
+        )
     return int(features.shape[1])

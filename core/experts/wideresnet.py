@@ -1,18 +1,22 @@
-"""Wide ResNet 28-10 (arXiv:1605.07146): pre-activation blocks, ten times as wide."""
+"""Wide ResNet 28-10 (arXiv:1605.07146): pre-activation blocks with ten times the channels."""
 
 from __future__ import annotations
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from core.experts.base import Expert, conv1x1, conv3x3, pool
+from core.experts.base import Expert, conv1x1, conv3x3, global_average_pool
 
 DEPTH = 28
-WIDEN = 10
+BLOCKS_PER_STAGE = (DEPTH - 4) // 6
+WIDEN_FACTOR = 10
 
 
 class WideBlock(nn.Module):
-    """Norm, ReLU, 3x3, norm, ReLU, dropout, 3x3; where the width changes the shortcut takes the activated input."""
+    """Norm, ReLU, 3x3, norm, ReLU, dropout, 3x3.
+
+    Where the width changes, the shortcut projects the activated input, as in the paper's own code.
+    """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, dropout: float) -> None:
         super().__init__()
@@ -23,27 +27,27 @@ class WideBlock(nn.Module):
         self.conv2 = conv3x3(out_channels, out_channels)
         self.shortcut = conv1x1(in_channels, out_channels, stride) if in_channels != out_channels else None
 
-    def forward(self, maps: Tensor) -> Tensor:
-        active = F.relu(self.norm1(maps), inplace=True)
-        inner: Tensor = self.conv2(self.dropout(F.relu(self.norm2(self.conv1(active)), inplace=True)))
-        kept: Tensor = maps if self.shortcut is None else self.shortcut(active)
-        return inner + kept
+    def forward(self, maps_BCHW: Tensor) -> Tensor:
+        activated = F.relu(self.norm1(maps_BCHW), inplace=True)
+        inner: Tensor = self.conv2(self.dropout(F.relu(self.norm2(self.conv1(activated)), inplace=True)))
+        shortcut: Tensor = maps_BCHW if self.shortcut is None else self.shortcut(activated)
+        return inner + shortcut
 
 
 class WideResNet28x10(Expert):
     """Three stages of four blocks with 160, 320 and 640 channels; D = 640."""
 
-    def __init__(self, num_classes: int, in_channels: int, dropout: float) -> None:
+    def __init__(self, num_classes: int, in_channels: int, *, dropout: float) -> None:
         super().__init__()
         width = 16
         layers: list[nn.Module] = [conv3x3(in_channels, width)]
         for stage, stride in enumerate((1, 2, 2)):
-            out = 16 * WIDEN * 2**stage
-            for index in range((DEPTH - 4) // 6):
+            out = 16 * WIDEN_FACTOR * 2**stage
+            for index in range(BLOCKS_PER_STAGE):
                 layers.append(WideBlock(width, out, stride if index == 0 else 1, dropout))
                 width = out
         self.body = nn.Sequential(*layers, nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         self.finish_init(width, num_classes)
 
     def features(self, images_BCHW: Tensor) -> Tensor:
-        return pool(self.body(images_BCHW))
+        return global_average_pool(self.body(images_BCHW))

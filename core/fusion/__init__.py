@@ -1,9 +1,9 @@
-"""Fusion modules: K experts' features to one."""
+"""Fusion modules: the features of K experts to one feature vector."""
 
 from __future__ import annotations
 
-from core.fusion.base import Combine, FusionOptions
+from core.fusion.base import Combine, FusionSizes
+from core.fusion.degeneracy import degeneracy_warning
 from core.fusion.module import FusionModule
-from core.fusion.table import FUSIONS
 
-__all__ = ["FUSIONS", "Combine", "FusionModule", "FusionOptions"]
+__all__ = ["Combine", "FusionModule", "FusionSizes", "degeneracy_warning"]

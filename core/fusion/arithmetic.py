@@ -1,38 +1,44 @@
-"""Products and weighted sums of features, in float32 whatever the autocast type.
+"""Products and sums of features, in float32 or better whatever the autocast type.
 
-B batch, K experts, D common feature dimension.
+B batch, K experts, D fused feature dimension.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import reduce
 from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def full_precision(device: torch.device) -> AbstractContextManager[Any]:
-    """Turns autocast off; the meta device, on which nothing is computed, has none."""
+def without_autocast(device: torch.device) -> AbstractContextManager[Any]:
+    """Switches autocast off; on the meta device there is none."""
     return nullcontext() if device.type == "meta" else torch.autocast(device.type, enabled=False)
 
 
-def product(features_KBD: list[Tensor]) -> Tensor:
-    """The element-wise product, by explicit multiplies.
+def at_least_float32(tensor: Tensor) -> Tensor:
+    """Casts half-precision tensors to float32 and leaves the others as they are."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
-    `Tensor.prod` along a dimension would divide by its input in the backward pass, and synchronise the device to look
-    for zeros first. In bfloat16 a product of eight normalised features keeps two digits.
+
+def product(features_KBD: Sequence[Tensor]) -> Tensor:
+    """Element-wise product over the experts, by explicit multiplications.
+
+    `Tensor.prod` along a dimension divides by its input in the backward pass and synchronises the device to look for
+    zeros first. In bfloat16 a product of eight normalised features would keep two digits.
     """
-    result_BD = features_KBD[0].float()
-    for features_BD in features_KBD[1:]:
-        result_BD = result_BD * features_BD.float()
-    return result_BD
+    return reduce(torch.mul, map(at_least_float32, features_KBD))
 
 
-def weighted_sum(features_KBD: list[Tensor], weights_K: Tensor) -> Tensor:
-    """The sum with weights softmax(w)."""
-    shares_K = torch.softmax(weights_K.float(), dim=0)
-    result_BD = features_KBD[0].float() * shares_K[0]
-    for features_BD, share in zip(features_KBD[1:], shares_K[1:], strict=True):
-        result_BD = result_BD + features_BD.float() * share
-    return result_BD
+def plain_sum(features_KBD: Sequence[Tensor]) -> Tensor:
+    """Element-wise sum over the experts."""
+    return reduce(torch.add, map(at_least_float32, features_KBD))
+
+
+def weighted_sum(features_KBD: Sequence[Tensor], weights_K: Tensor) -> Tensor:
+    """Element-wise sum over the experts, weighted by softmax(weights)."""
+    softmax_K = torch.softmax(at_least_float32(weights_K), dim=0)
+    return plain_sum([at_least_float32(f_BD) * w for f_BD, w in zip(features_KBD, softmax_K, strict=True)])

@@ -1,6 +1,6 @@
-"""What every fusion type is made of.
+"""The base class of all fusion types.
 
-B batch, K experts, D common feature dimension, H hidden dimension.
+B batch, K experts, D fused feature dimension, H hidden dimension.
 """
 
 from __future__ import annotations
@@ -10,18 +10,16 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from core.spec import FusionOptions
+
 
 @dataclass(frozen=True)
-class FusionOptions:
-    """The sizes and options that a fusion type is built from; `hidden_dim` is H, resolved."""
+class FusionSizes:
+    """Sizes of a fusion module: K experts, fused dimension D, hidden dimension H."""
 
-    input_dim: int
     num_experts: int
+    input_dim: int
     hidden_dim: int
-    dropout: float = 0.2
-    heads: int = 8
-    encoder: bool = False
-    mlp: bool = True
 
 
 def mlp(input_dim: int, hidden_dim: int, output_dim: int, dropout: float) -> nn.Sequential:
@@ -32,16 +30,17 @@ def mlp(input_dim: int, hidden_dim: int, output_dim: int, dropout: float) -> nn.
 
 
 class Combine(nn.Module, ABC):
-    """Makes one vector of K: a list of normalised features, each (B, D) in float32, to (B, D).
+    """Combines the normalised features of K experts, each (B, D), to one (B, D).
 
-    `has_own_mlp` is true where the type's multilayer perceptron is part of how it combines.
+    Subclasses read `sizes` and `options` in their constructor if they have weights of their own. `has_own_mlp` is true
+    for types whose MLP is part of how they combine; the others are followed by one.
     """
 
     has_own_mlp = False
 
-    def __init__(self, options: FusionOptions) -> None:
+    def __init__(self, sizes: FusionSizes, options: FusionOptions) -> None:
         super().__init__()
 
     @abstractmethod
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
-        """K features, each (B, D), to (B, D)."""
+        """Maps K features, each (B, D), to (B, D)."""

@@ -1,28 +1,29 @@
-"""Fusion by concatenation: a multilayer perceptron sees all features side by side."""
+"""Fusion by concatenation: an MLP on the features of all experts side by side."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from core.fusion.base import Combine, FusionOptions, mlp
+from core.fusion.base import Combine, FusionSizes, mlp
+from core.spec import FusionOptions
 
 
 class Concatenation(Combine):
-    """Linear(K*D, H) -> ReLU -> Dropout -> Linear(H, D) on [n_1 .. n_K]; without `mlp`, one Linear(K*D, D).
+    """Linear(K*D, H) -> ReLU -> Dropout -> Linear(H, D) on [n_1 .. n_K]; with `mlp: false`, one Linear(K*D, D).
 
-    The fused vector must be (B, D) for the head: something has to bring K*D down to D even without the perceptron.
+    The head expects (B, D), so the K*D features have to be projected to D even without the MLP.
     """
 
     has_own_mlp = True
 
-    def __init__(self, options: FusionOptions) -> None:
-        super().__init__(options)
-        width = options.num_experts * options.input_dim
+    def __init__(self, sizes: FusionSizes, options: FusionOptions) -> None:
+        super().__init__(sizes, options)
+        concatenated_dim = sizes.num_experts * sizes.input_dim
         self.project: nn.Module = (
-            mlp(width, options.hidden_dim, options.input_dim, options.dropout)
+            mlp(concatenated_dim, sizes.hidden_dim, sizes.input_dim, options.dropout)
             if options.mlp
-            else nn.Linear(width, options.input_dim)
+            else nn.Linear(concatenated_dim, sizes.input_dim)
         )
 
     def forward(self, features_KBD: list[Tensor]) -> Tensor:

@@ -1,27 +1,29 @@
-"""The fusion component: adapters, normalisation, one way to combine, a multilayer perceptron.
+"""The fusion component: adapters, normalisation, one way to combine features, an MLP.
 
-B batch, K experts, D common feature dimension, D_k an expert's own, H hidden dimension.
+B batch, K experts, D fused feature dimension, D_k feature dimension of expert k, H hidden dimension.
 """
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from core.fusion.arithmetic import full_precision
-from core.fusion.base import FusionOptions, mlp
-from core.fusion.table import FUSIONS
+from core.fusion.arithmetic import at_least_float32, without_autocast
+from core.fusion.base import Combine, FusionSizes, mlp
+from core.spec import FUSION_TYPES, FusionOptions
+from core.spec.models import check_fusion_options, unknown_name
 
 
 class FusionModule(nn.Module):
-    """f_1 .. f_K, each (B, D_k), to one (B, D).
+    """Maps the features f_1 .. f_K of the experts, each (B, D_k), to one (B, D).
 
-    D is `input_dim`, or the largest D_k; an expert of another dimension gets a Linear adapter, which is the fusion's
-    (an expert's own weights go with any fusion). Every expert has its own LayerNorm (eps 1e-5) unless `norm` is off.
-    H is `hidden_dim`, or D. Without `mlp` the combined vector itself is returned.
+    D is `input_dim`, or the largest D_k. An expert of another dimension gets a Linear adapter, which belongs to the
+    fusion module, so that the expert itself fits any fusion. Every expert has a LayerNorm of its own (eps 1e-5) unless
+    `norm` is off. H is `hidden_dim`, or D. Without `mlp` the combined vector itself is returned.
 
-    Raises ValueError for an unknown type, impossible sizes, and options that the type does not have.
+    Raises ValueError for an unknown type, sizes that are not positive, and options that the type does not have.
     """
 
     def __init__(
@@ -30,47 +32,43 @@ class FusionModule(nn.Module):
         feature_dims: Sequence[int],
         *,
         input_dim: int | None = None,
-        hidden_dim: int | None = None,
-        norm: bool = True,
-        mlp: bool = True,
-        encoder: bool = False,
-        heads: int = 8,
-        dropout: float = 0.2,
+        options: FusionOptions | None = None,
     ) -> None:
         super().__init__()
-        if fusion_type not in FUSIONS:
-            raise ValueError(f"there is no fusion type {fusion_type!r}: choose one of {', '.join(FUSIONS)}")
+        options = options or FusionOptions()
+        if fusion_type not in FUSION_TYPES:
+            raise ValueError(f"unknown fusion type {fusion_type!r}: {unknown_name(fusion_type, FUSION_TYPES)}")
         if not feature_dims:
-            raise ValueError("fusion needs at least one expert")
-        if encoder and fusion_type != "TransformerBase":
-            raise ValueError(f"encoder is an option of TransformerBase, not of {fusion_type}")
-        if hidden_dim is not None and hidden_dim < 1:
-            raise ValueError(f"hidden_dim is {hidden_dim}; it must be at least 1")
+            raise ValueError("a fusion module needs at least one expert")
+        check_fusion_options(fusion_type, options)
         self.feature_dims = tuple(feature_dims)
         self.num_experts = len(feature_dims)
         self.input_dim = input_dim or max(feature_dims)
-        self.hidden_dim = hidden_dim or self.input_dim
-        options = FusionOptions(self.input_dim, self.num_experts, self.hidden_dim, dropout, heads, encoder, mlp)
+        self.hidden_dim = options.hidden_dim or self.input_dim
+        sizes = FusionSizes(self.num_experts, self.input_dim, self.hidden_dim)
         dims = self.feature_dims
         self.adapters = nn.ModuleList(
             nn.Identity() if dim == self.input_dim else nn.Linear(dim, self.input_dim) for dim in dims
         )
-        self.norms = nn.ModuleList(nn.LayerNorm(self.input_dim, eps=1e-5) if norm else nn.Identity() for _ in dims)
-        self.combine = FUSIONS[fusion_type](options)
-        self.mlp = _mlp(options) if mlp and not self.combine.has_own_mlp else nn.Identity()
+        self.norms = nn.ModuleList(
+            nn.Identity() if options.norm is False else nn.LayerNorm(self.input_dim, eps=1e-5) for _ in dims
+        )
+        combine: Combine = pkgutil.resolve_name(FUSION_TYPES[fusion_type].implementation)(sizes, options)
+        self.combine = combine
+        self.mlp: nn.Module = nn.Identity()
+        if options.mlp and not combine.has_own_mlp:
+            self.mlp = mlp(self.input_dim, self.hidden_dim, self.input_dim, options.dropout)
 
     def forward(self, features_KBD: Sequence[Tensor]) -> Tensor:
-        """K features, each (B, D_k), to (B, D)."""
-        widths = tuple(features_BD.shape[-1] for features_BD in features_KBD)
-        if widths != self.feature_dims:
-            raise ValueError(f"this fusion takes features of dimensions {self.feature_dims}, given: {widths}")
+        """Maps K features, each (B, D_k), to (B, D); raises ValueError for features of other dimensions."""
+        dims = tuple(features_BD.shape[-1] for features_BD in features_KBD)
+        if dims != self.feature_dims:
+            raise ValueError(
+                f"this fusion module expects features of dimensions {self.feature_dims}; these have {dims}"
+            )
         adapted = [adapter(features_BD) for adapter, features_BD in zip(self.adapters, features_KBD, strict=True)]
-        # A product of normalised features loses its digits in bfloat16.
-        with full_precision(adapted[0].device):
-            normed = [norm(features_BD.float()) for norm, features_BD in zip(self.norms, adapted, strict=True)]
+        # In bfloat16 a product of normalised features would lose most of its digits.
+        with without_autocast(adapted[0].device):
+            normed = [norm(at_least_float32(f_BD)) for norm, f_BD in zip(self.norms, adapted, strict=True)]
         fused_BD: Tensor = self.mlp(self.combine(normed))
         return fused_BD
-
-
-def _mlp(options: FusionOptions) -> nn.Sequential:
-    return mlp(options.input_dim, options.hidden_dim, options.input_dim, options.dropout)

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from core.fusion.arithmetic import product, weighted_sum
-from core.fusion.base import Combine, FusionOptions
+from core.fusion.arithmetic import product
+from core.fusion.simple_addition import SimpleAddition
 
 
-class MultiplicativeAddition(Combine):
-    """prod_k n_k + sum_k softmax(w)_k n_k, with w (K,) learned from ones."""
-
-    def __init__(self, options: FusionOptions) -> None:
-        super().__init__(options)
-        self.weights = nn.Parameter(torch.ones(options.num_experts))
+class MultiplicativeAddition(SimpleAddition):
+    """prod_k n_k + sum_k softmax(w)_k n_k with learned w (K,); with `weights: none`, prod_k n_k + sum_k n_k."""
 
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
-        return product(features_KBD) + weighted_sum(features_KBD, self.weights)
+        return product(features_KBD) + super().forward(features_KBD)

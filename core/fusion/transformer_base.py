@@ -5,31 +5,31 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from core.fusion.base import Combine, FusionOptions
+from core.fusion.base import Combine, FusionSizes
+from core.spec import FusionOptions
 
 
 class TransformerBase(Combine):
     """Multi-head self-attention across the experts, then the mean over them.
 
-    With `encoder`, a two-layer encoder (feed-forward width D) instead of the attention alone. D must be a multiple of
-    the number of heads: ValueError otherwise, with the numbers that would do.
+    With `encoder`, a two-layer transformer encoder with feed-forward dimension D replaces the attention. Raises
+    ValueError where the number of heads does not divide D; the message lists the numbers that do.
     """
 
-    def __init__(self, options: FusionOptions) -> None:
-        super().__init__(options)
-        dim, heads = options.input_dim, options.heads
+    def __init__(self, sizes: FusionSizes, options: FusionOptions) -> None:
+        super().__init__(sizes, options)
+        dim, heads = sizes.input_dim, options.heads
         if dim % heads:
-            valid = ", ".join(str(count) for count in range(1, dim + 1) if dim % count == 0)
+            divisors = ", ".join(str(count) for count in range(1, dim + 1) if dim % count == 0)
             raise ValueError(
-                f"TransformerBase splits the fused dimension D = {dim} between its heads; {heads} does not divide it: "
-                f"choose fusion.heads from {valid}, or another input_dim"
+                f"TransformerBase splits the fused dimension D = {dim} among its heads, and {heads} does not divide "
+                f"it: choose fusion.heads from {divisors}, or another input_dim"
             )
         self.encoder: nn.TransformerEncoder | None = None
         self.attention: nn.MultiheadAttention | None = None
         if options.encoder:
-            layer = nn.TransformerEncoderLayer(
-                dim, heads, dim_feedforward=dim, dropout=options.dropout, batch_first=True
-            )
+            dropout = options.dropout if options.encoder_dropout is None else options.encoder_dropout
+            layer = nn.TransformerEncoderLayer(dim, heads, dim_feedforward=dim, dropout=dropout, batch_first=True)
             self.encoder = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
         else:
             self.attention = nn.MultiheadAttention(dim, heads, dropout=options.dropout, batch_first=True)

@@ -1,4 +1,4 @@
-"""The losses of joint training."""
+"""Loss functions of joint training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The loss of both paths: the fused prediction, every expert alone, and what experts learn from each other.
+"""Loss of both paths: the fused logits, the logits of every expert, and distillation between experts.
 
 B batch, K experts, C classes.
 """
@@ -16,7 +16,7 @@ from core.spec import Loss
 
 
 class LossParts(NamedTuple):
-    """Scalars: the total, and its parts before lambda and the distillation's weight."""
+    """Total loss and its terms, all scalars; the terms are not yet multiplied by their weights."""
 
     total: Tensor
     global_: Tensor
@@ -25,7 +25,7 @@ class LossParts(NamedTuple):
 
 
 class DualPathLoss:
-    """L = CE(fused, y) + lambda * reduce_k CE(z_k, y) + w * KD(z_1 .. z_K), in float32."""
+    """L = CE(fused, y) + lambda * reduce_k CE(z_k, y) + w * KD(z_1 .. z_K), computed in float32."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class DualPathLoss:
 
     @classmethod
     def from_spec(cls, loss: Loss) -> DualPathLoss:
-        """The loss of a resolved specification."""
+        """Builds the loss of a resolved specification."""
         assert loss.distillation_weight is not None
         assert loss.label_smoothing is not None
         return cls(
@@ -56,10 +56,11 @@ class DualPathLoss:
         )
 
     def __call__(self, fused_BC: Tensor | None, experts: list[Tensor], targets: Tensor) -> LossParts:
-        """Fused logits (B, C), K experts' logits (B, C), and targets: (B,) class ids or (B, C) shares of each class.
+        """Computes the loss of a batch.
 
-        Without a fused prediction one expert is trained alone, and the total is its cross-entropy; without experts
-        (they are frozen) the total is that of the fused prediction.
+        `fused_BC` are the fused logits, `experts` the K experts' logits (B, C), `targets` class ids (B,) or class
+        probabilities (B, C). With `fused_BC` None the total is the individual loss of an expert that is trained alone;
+        with no experts (they are frozen) it is the loss of the fused logits.
         """
         if not experts:
             assert fused_BC is not None
@@ -79,7 +80,7 @@ class DualPathLoss:
         return LossParts(total, global_, individual, distillation)
 
     def _individual(self, experts: list[Tensor], targets: Tensor) -> Tensor:
-        """All experts in one call: the mean over K * B rows, times K for the sum over experts."""
+        """One call for all experts: the mean over K * B rows, multiplied by K for the sum over experts."""
         repeats = (len(experts),) + (1,) * (targets.ndim - 1)
         mean = self._cross_entropy(torch.cat(experts), targets.repeat(repeats))
         return mean * len(experts) if self.individual_reduction == "sum" else mean

@@ -1,4 +1,4 @@
-"""From a specification and its named components to the model: what is new, what is loaded, and whether it fits."""
+"""Builds the model of a specification and loads the components that it names, if they fit."""
 
 from __future__ import annotations
 
@@ -11,104 +11,137 @@ from torch import nn
 
 from core.components import Component, load_component
 from core.data import DataShape
-from core.experts import Expert, build_expert
+from core.experts import Expert, build_expert, skip_random_init_on_meta
 from core.fusion import FusionModule
+from core.model.head import build_head
 from core.model.model import MultiExpertModel
-from core.spec import COMPONENT_NAMES, AssembledJob, ComponentRef, ExpertJob, ExpertSpec, FusionSpec, JobSpec, resolve
-
-_FUSION_OPTIONS = ("hidden_dim", "norm", "mlp", "encoder", "heads", "dropout")
+from core.spec import (
+    COMPONENT_NAMES,
+    AssembledJob,
+    ComponentRef,
+    ExpertJob,
+    ExpertSpec,
+    FusionOptions,
+    FusionSpec,
+    HeadOptions,
+    HeadSpec,
+    JobSpec,
+    resolve,
+)
+from core.spec.recipes import preset_dropout
+from core.spec.training import Preset
 
 
 class ComponentError(ValueError):
-    """A named component that does not fit where it is named; the message says both sides."""
+    """A named component that does not fit the specification; the message says what each side expects."""
 
 
+# The components that a specification names, by the path of the field that names them: `experts.0`, `fusion`, ..
 Sources = Mapping[str, Component]
 
 
 def load_sources(spec: JobSpec) -> dict[str, Component]:
-    """Reads and verifies the components that a specification names, by the path of the field that names them."""
-    return {field: _load_source(field, ref) for field, ref in _expanded(spec).sources().items()}
+    """Loads and verifies the components that a specification names, by field.
 
-
-def _expanded(spec: JobSpec) -> JobSpec:
-    return resolve(spec)
+    Raises ComponentError for a component that is not a file or has another role, ValueError for a file that is not a
+    component, and DamagedFileError.
+    """
+    return {field: _load_source(field, ref) for field, ref in resolve(spec).sources().items()}
 
 
 def _load_source(field: str, ref: ComponentRef) -> Component:
     if ref.path is None:
         raise ComponentError(
-            f"{field}: a component named by job or id needs the service; without it, give its file as {{path: ..}}"
+            f"{field}: only the service can look up a component by job or id; here, give its file as {{path: ..}}"
         )
     component = load_component(Path(ref.path))
     role, name = ("expert", field.replace("experts.", "expert_")) if field.startswith("expert") else (field, field)
     if component.role == "complete":
-        component = component.part("expert_0" if name == "expert" else name)
+        component = component.subcomponent("expert_0" if name == "expert" else name)
     if component.role != role:
-        raise ComponentError(f"{field}: {ref.path} holds a component of role {component.role}, role {role} is needed")
+        raise ComponentError(f"{field}: {ref.path} holds a component of role {component.role}; expected role {role}")
     return component
 
 
 def complete_spec(spec: JobSpec, sources: Sources) -> JobSpec:
-    """The resolved specification, with what it leaves to its components' files filled in; raises ComponentError."""
+    """Resolves a specification and fills in what it leaves to the component files; raises ComponentError."""
     spec = resolve(spec)
+    preset = spec.training.preset
     if isinstance(spec, ExpertJob):
-        expert = _filled_expert(spec.expert, sources.get("expert"), "expert")
+        expert = _fill_expert(spec.expert, sources.get("expert"), "expert", preset)
         return resolve(spec.model_copy(update={"expert": expert}))
     experts = tuple(
-        _filled_expert(expert, sources.get(f"experts.{k}"), f"experts.{k}") for k, expert in enumerate(spec.experts)
+        _fill_expert(expert, sources.get(f"experts.{k}"), f"experts.{k}", preset)
+        for k, expert in enumerate(spec.experts)
     )
-    update: dict[str, Any] = {"experts": experts}
+    update: dict[str, Any] = {"experts": experts, "head": _fill_head(spec.head, sources.get("head"))}
     if source := sources.get("fusion"):
-        update["fusion"] = _filled_fusion(spec.fusion, source)
-        saved_dim = source.config["input_dim"]
-        if spec.input_dim not in (None, saved_dim):
+        update["fusion"] = _fill_fusion(spec.fusion, source)
+        dim, num_experts = source.config["input_dim"], source.config["num_experts"]
+        if spec.input_dim not in (None, dim):
+            raise ComponentError(f"input_dim is {spec.input_dim}, but the fusion module in {source.path} has {dim}")
+        update["input_dim"] = dim
+        if num_experts != len(experts):
             raise ComponentError(
-                f"input_dim is {spec.input_dim}, but the fusion module in {source.path} has {saved_dim}"
-            )
-        update["input_dim"] = saved_dim
-        if source.config["num_experts"] != len(experts):
-            raise ComponentError(
-                f"the fusion module in {source.path} is for {source.config['num_experts']} experts, "
+                f"the fusion module in {source.path} expects {num_experts} experts; "
                 f"the specification has {len(experts)}"
             )
     return resolve(spec.model_copy(update=update))
 
 
-def _filled_expert(expert: ExpertSpec, source: Component | None, field: str) -> ExpertSpec:
+def _fill_expert(expert: ExpertSpec, source: Component | None, field: str, preset: Preset) -> ExpertSpec:
     if source is None:
         return expert
     saved = source.config
-    if expert.arch not in (None, saved["arch"]):
-        raise ComponentError(f"{field}: arch is {expert.arch}, but {source.path} holds a {saved['arch']}")
-    dropout = saved["dropout"] if expert.dropout is None else expert.dropout
+    _check_given(f"{field}.arch", expert.arch, saved["arch"], source)
+    dropout = expert.dropout
+    if dropout is None:
+        dropout = preset_dropout(preset, saved["arch"])
+    if dropout is None:
+        dropout = saved["dropout"]
     return expert.model_copy(
         update={"arch": saved["arch"], "dropout": dropout, "feature_dim": saved["options_feature_dim"]}
     )
 
 
-def _filled_fusion(fusion: FusionSpec, source: Component) -> FusionSpec:
-    saved = source.config
-    for field, given in (("type", fusion.type), ("hidden_dim", fusion.hidden_dim)):
-        if given not in (None, saved[field]):
-            raise ComponentError(f"fusion.{field} is {given}, but {source.path} holds {saved[field]}")
-    return fusion.model_copy(update={"type": saved["type"], **{name: saved[name] for name in _FUSION_OPTIONS}})
+def _fill_fusion(fusion: FusionSpec, source: Component) -> FusionSpec:
+    options = FusionOptions.from_config(source.config)
+    _check_given("fusion.type", fusion.type, source.config["type"], source)
+    for name in ("hidden_dim", "weights", "encoder_dropout"):
+        _check_given(f"fusion.{name}", getattr(fusion, name), getattr(options, name), source)
+    return fusion.model_copy(update={"type": source.config["type"], **options.options()})
+
+
+def _fill_head(head: HeadSpec, source: Component | None) -> HeadSpec:
+    if source is None:
+        return head
+    options = HeadOptions.from_config(source.config)
+    for name, saved in options.options().items():
+        _check_given(f"head.{name}", getattr(head, name), saved, source)
+    return head.model_copy(update=options.options())
+
+
+def _check_given(field: str, given: object, saved: object, source: Component) -> None:
+    if given not in (None, saved):
+        raise ComponentError(f"{field} is {given}, but {source.path} has {saved}: remove {field}, or change it")
 
 
 def build_model(spec: JobSpec, shape: DataShape) -> MultiExpertModel:
-    """The model of a complete specification, newly initialised from the global random state (or on the meta device)."""
-    if isinstance(spec, ExpertJob):
-        return MultiExpertModel([_expert(spec.expert, shape)])
-    experts = [_expert(expert, shape) for expert in spec.experts]
-    fusion = build_fusion(spec, [expert.feature_dim for expert in experts])
-    head = nn.Linear(fusion.input_dim, shape.num_classes)
-    nn.init.xavier_uniform_(head.weight)
-    nn.init.zeros_(head.bias)
+    """Builds the model of a complete specification, initialised from the global random state.
+
+    Under `torch.device("meta")` nothing is allocated and no random number is drawn.
+    """
+    with skip_random_init_on_meta():
+        if isinstance(spec, ExpertJob):
+            return MultiExpertModel([_build_expert(spec.expert, shape)])
+        experts = [_build_expert(expert, shape) for expert in spec.experts]
+        fusion = _build_fusion(spec, [expert.feature_dim for expert in experts])
+        head = build_head(fusion.input_dim, shape.num_classes, spec.head)
     frozen = [name for name in COMPONENT_NAMES if getattr(spec.training.components, name).frozen]
     return MultiExpertModel(experts, fusion, head, frozen=frozen)
 
 
-def _expert(expert: ExpertSpec, shape: DataShape) -> Expert:
+def _build_expert(expert: ExpertSpec, shape: DataShape) -> Expert:
     assert expert.arch is not None, "complete_spec fills in the architecture"
     pretrained = expert.pretrained and expert.source is None and torch.get_default_device().type != "meta"
     return build_expert(
@@ -122,45 +155,32 @@ def _expert(expert: ExpertSpec, shape: DataShape) -> Expert:
     )
 
 
-def build_fusion(spec: AssembledJob, feature_dims: list[int]) -> FusionModule:
-    """The fusion module of a complete specification for experts of these dimensions."""
-    fusion = spec.fusion
-    assert fusion.type is not None
-    assert fusion.norm is not None
-    return FusionModule(
-        fusion.type,
-        feature_dims,
-        input_dim=spec.input_dim,
-        hidden_dim=fusion.hidden_dim,
-        norm=fusion.norm,
-        mlp=fusion.mlp,
-        encoder=fusion.encoder,
-        heads=fusion.heads,
-        dropout=fusion.dropout,
-    )
+def _build_fusion(spec: AssembledJob, feature_dims: list[int]) -> FusionModule:
+    assert spec.fusion.type is not None, "complete_spec fills in the fusion type"
+    return FusionModule(spec.fusion.type, feature_dims, input_dim=spec.input_dim, options=spec.fusion)
 
 
 def expert_classes(
     spec: JobSpec, sources: Sources, classes: Sequence[int], *, keep_heads: bool
 ) -> list[tuple[int, ...]]:
-    """The data set's classes that each expert's own logits stand for: `classes`, or its component's own."""
+    """Class ids that each expert's logits stand for: those of its component with `keep_heads`, otherwise `classes`."""
     if isinstance(spec, ExpertJob):
         return [tuple(classes)]
-    named = [sources.get(f"experts.{k}") if keep_heads else None for k in range(len(spec.experts))]
-    return [tuple(component.config["classes"] if component else classes) for component in named]
+    kept = [sources.get(f"experts.{k}") if keep_heads else None for k in range(len(spec.experts))]
+    return [tuple(component.config["classes"] if component else classes) for component in kept]
 
 
 def load_weights(model: MultiExpertModel, sources: Sources, shape: DataShape, *, keep_heads: bool = False) -> None:
-    """Puts the named components' weights into a model; raises ComponentError where one does not fit.
+    """Loads the weights of named components into a model; raises ComponentError where one does not fit.
 
-    An expert whose own head is for other classes than the data set's keeps the new head (Linear(D_k, C)) that the model
-    was built with; with `keep_heads` it gets its old one back, of whatever classes.
+    An expert that was trained on other classes than the dataset's keeps the newly initialised head Linear(D_k, C) of
+    the model; with `keep_heads` it gets its own head back, whatever its classes.
     """
     for field, component in sources.items():
         config = component.config
         if field.startswith("expert"):
             expert = model.expert(0 if field == "expert" else int(field.removeprefix("experts.")))
-            _check(config, "in_channels", shape.channels, component, "image channels")
+            _check_fits(component, "in_channels", shape.channels, "image channels; this dataset has")
             state = dict(component.state_dict)
             if keep_heads:
                 expert.replace_head(config["num_classes"])
@@ -173,25 +193,26 @@ def load_weights(model: MultiExpertModel, sources: Sources, shape: DataShape, *,
             dims = model.feature_dims()
             if config["feature_dims"] != dims:
                 raise ComponentError(
-                    f"the fusion module in {component.path} takes features of dimensions {config['feature_dims']}, "
-                    f"the experts give {dims}"
+                    f"the fusion module in {component.path} expects features of dimensions {config['feature_dims']}; "
+                    f"these experts have {dims}"
                 )
             _load(model.fusion, component.state_dict, component)
         else:
             assert model.head is not None
-            _check(config, "input_dim", model.head.in_features, component, "fused dimension D")
-            _check(config, "num_classes", shape.num_classes, component, "classes")
+            _check_fits(component, "input_dim", model.head.in_features, "fused features; this fusion module has")
+            _check_fits(component, "num_classes", shape.num_classes, "classes; this dataset has")
             _load(model.head, component.state_dict, component)
 
 
-def _check(config: Mapping[str, Any], key: str, needed: int, component: Component, what: str) -> None:
-    if config[key] != needed:
-        raise ComponentError(f"{component.path} is for {what} {config[key]}, here it is {needed}")
+def _check_fits(component: Component, key: str, actual: int, what: str) -> None:
+    expected = component.config[key]
+    if expected != actual:
+        raise ComponentError(f"{component.path} expects {expected} {what} {actual}")
 
 
 def _load(module: nn.Module, state: Mapping[str, Any], component: Component) -> None:
     try:
         module.load_state_dict(state)
     except RuntimeError as error:
-        lines = " ".join(str(error).split())
-        raise ComponentError(f"{component.path} does not fit: {lines[:400]}") from None
+        details = " ".join(str(error).split())
+        raise ComponentError(f"{component.path} does not fit: {details[:400]}") from None

@@ -1,4 +1,4 @@
-"""The config of every component that a job will save."""
+"""Configs of all components that a job will save."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from core.data.job_data import JobData
-from core.experts import Expert
 from core.model.assemble import Sources
 from core.model.model import MultiExpertModel
 from core.model.modules import data_config, expert_config, fusion_config, head_config
@@ -14,38 +13,32 @@ from core.spec import ExpertJob, JobSpec
 
 
 def component_configs(
-    spec: JobSpec, model: MultiExpertModel, phase: JobData, sources: Sources, classes: Sequence[Sequence[int]]
+    spec: JobSpec, model: MultiExpertModel, data: JobData, sources: Sources, classes: Sequence[Sequence[int]]
 ) -> dict[str, dict[str, Any]]:
-    """By component name. `classes` are what each expert's logits stand for; `source` says where one started from."""
-    dataset = phase.dataset
-    names = [dataset.class_names[index] for index in phase.classes]
-    data = data_config(
+    """Configs by component name.
+
+    `classes` are the dataset's class ids that each expert's logits stand for. `source` in a config names the component
+    file that this one was started from, null if it was newly initialised.
+    """
+    dataset = data.dataset
+    own_data = data_config(
         dataset.name, channels=dataset.channels, image_size=dataset.image_size, mean=dataset.mean, std=dataset.std
     )
-    specs = [spec.expert] if isinstance(spec, ExpertJob) else list(spec.experts)
-    fields = ["expert"] if isinstance(spec, ExpertJob) else [f"experts.{k}" for k in range(len(specs))]
-    configs: dict[str, dict[str, Any]] = {}
-    for k, (field, expert_spec, expert) in enumerate(zip(fields, specs, model.experts, strict=True)):
-        assert isinstance(expert, Expert)
-        known = [dataset.class_names[index] for index in classes[k]]
-        own = expert_config(expert_spec, expert, classes=classes[k], class_names=known, data=data)
-        configs[f"expert_{k}"] = own | _source(sources, field)
+    experts: list[dict[str, Any]] = []
+    for k, expert_spec in enumerate([spec.expert] if isinstance(spec, ExpertJob) else spec.experts):
+        names = [dataset.class_names[index] for index in classes[k]]
+        config = expert_config(expert_spec, model.expert(k), classes=classes[k], class_names=names, data=own_data)
+        experts.append(config | _source(sources, "expert" if isinstance(spec, ExpertJob) else f"experts.{k}"))
+    configs = {f"expert_{k}": config for k, config in enumerate(experts)}
     if isinstance(spec, ExpertJob):
         return configs
     assert model.fusion is not None
     assert model.head is not None
-    experts = list(configs.values())
-    dims = [config["feature_dim"] for config in experts]
-    configs["fusion"] = fusion_config(spec, model.fusion, dims) | _source(sources, "fusion")
-    configs["head"] = head_config(model.head, names) | _source(sources, "head")
-    configs["complete"] = {
-        "role": "complete",
-        "experts": experts,
-        "fusion": configs["fusion"],
-        "head": configs["head"],
-        **data,
-    }
-    return configs
+    names = [dataset.class_names[index] for index in data.classes]
+    fusion = fusion_config(spec, model.fusion, model.feature_dims()) | _source(sources, "fusion")
+    head = head_config(spec, model.head, names) | _source(sources, "head")
+    complete = {"role": "complete", "experts": experts, "fusion": fusion, "head": head, **own_data}
+    return configs | {"fusion": fusion, "head": head, "complete": complete}
 
 
 def _source(sources: Sources, field: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The whole model: experts, their fusion and the global head.
+"""The whole model: experts, fusion module and global head.
 
 B batch, K experts, C classes, H height, W width.
 """
@@ -14,28 +14,29 @@ from torch import Tensor, nn
 
 from core.experts import Expert
 from core.fusion import FusionModule
+from core.model.head import GlobalHead
 from core.spec import ComponentName
 
 
 class Outputs(NamedTuple):
-    """Logits of the collaborative path (B, C), if there is one, and of every expert (B, C_k)."""
+    """Logits of the fused path (B, C), None without a fusion module, and of every expert, each (B, C_k)."""
 
     fused: Tensor | None
     experts: list[Tensor]
 
 
 class MultiExpertModel(nn.Module):
-    """K experts; with a fusion module and a global head, the dual-path model; without them, an expert alone.
+    """K experts with a fused path (fusion module and global head), or experts alone without them.
 
-    Components in `frozen` take no gradient and stay in evaluation mode, so that neither a weight nor a normalisation
-    statistic of theirs changes.
+    Components in `frozen` get no gradient and stay in evaluation mode, so that neither their weights nor their
+    normalisation statistics change.
     """
 
     def __init__(
         self,
         experts: Sequence[Expert],
         fusion: FusionModule | None = None,
-        head: nn.Linear | None = None,
+        head: GlobalHead | None = None,
         *,
         frozen: Collection[ComponentName] = (),
     ) -> None:
@@ -49,20 +50,20 @@ class MultiExpertModel(nn.Module):
             module.requires_grad_(name not in self.frozen)
 
     def components(self) -> dict[ComponentName, nn.Module]:
-        """The modules by component; the experts are one component with one policy."""
-        named: dict[ComponentName, nn.Module] = {"experts": self.experts}
+        """Modules by component name; all experts together are one component with one policy."""
+        modules: dict[ComponentName, nn.Module] = {"experts": self.experts}
         if self.fusion is not None and self.head is not None:
-            named |= {"fusion": self.fusion, "head": self.head}
-        return named
+            modules |= {"fusion": self.fusion, "head": self.head}
+        return modules
 
     def expert(self, index: int) -> Expert:
-        """One of the experts."""
+        """Expert by its index, counted from 0."""
         expert = self.experts[index]
         assert isinstance(expert, Expert)
         return expert
 
     def feature_dims(self) -> list[int]:
-        """Every expert's own feature dimension."""
+        """Feature dimension of every expert."""
         return [self.expert(k).feature_dim for k in range(len(self.experts))]
 
     def train(self, mode: bool = True) -> MultiExpertModel:
@@ -73,7 +74,7 @@ class MultiExpertModel(nn.Module):
         return self
 
     def forward(self, images_BCHW: Tensor) -> Outputs:
-        """Images, normalised, to the logits of both paths."""
+        """Maps normalised images to the logits of both paths."""
         features, logits = [], []
         with torch.no_grad() if "experts" in self.frozen else nullcontext():
             for expert in self.experts:

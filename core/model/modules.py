@@ -1,4 +1,4 @@
-"""The configs that components carry: all it takes to build their modules again."""
+"""The config that a component file carries, and the module that can be built from it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from torch import nn
 from core.components import Component
 from core.experts import Expert, build_expert
 from core.fusion import FusionModule
+from core.model.head import GlobalHead, build_head
 from core.model.model import MultiExpertModel
-from core.spec import AssembledJob, ExpertSpec
+from core.spec import AssembledJob, ExpertSpec, FusionOptions, HeadOptions
 
 
 def data_config(
     dataset: str, *, channels: int, image_size: int, mean: Sequence[float], std: Sequence[float]
 ) -> dict[str, Any]:
-    """What every component says of the data it was trained on; mean and deviation are of pixels scaled to [0, 1]."""
+    """Config of the training data; `mean` and `std` are by channel, of pixels scaled to [0, 1]."""
     return {
         "dataset": dataset,
         "in_channels": channels,
@@ -30,7 +31,7 @@ def data_config(
 def expert_config(
     spec: ExpertSpec, expert: Expert, *, classes: Sequence[int], class_names: Sequence[str], data: dict[str, Any]
 ) -> dict[str, Any]:
-    """An expert's config. `classes` are the data set's class ids in the order of the expert's logits."""
+    """Config of an expert; `classes` are the dataset's class ids in the order of the expert's logits."""
     return {
         "role": "expert",
         "arch": spec.arch,
@@ -45,59 +46,45 @@ def expert_config(
 
 
 def fusion_config(spec: AssembledJob, fusion: FusionModule, feature_dims: Sequence[int]) -> dict[str, Any]:
-    """A fusion module's config."""
+    """Config of a fusion module."""
     return {
         "role": "fusion",
         "type": spec.fusion.type,
         "num_experts": len(feature_dims),
         "feature_dims": list(feature_dims),
         "input_dim": fusion.input_dim,
-        "hidden_dim": spec.fusion.hidden_dim,
-        "norm": spec.fusion.norm,
-        "mlp": spec.fusion.mlp,
-        "encoder": spec.fusion.encoder,
-        "heads": spec.fusion.heads,
-        "dropout": spec.fusion.dropout,
+        **spec.fusion.options(),
     }
 
 
-def head_config(head: nn.Linear, class_names: Sequence[str]) -> dict[str, Any]:
-    """A global head's config."""
+def head_config(spec: AssembledJob, head: GlobalHead, class_names: Sequence[str]) -> dict[str, Any]:
+    """Config of a global head."""
     return {
         "role": "head",
         "input_dim": head.in_features,
         "num_classes": head.out_features,
         "class_names": list(class_names),
+        **spec.head.options(),
     }
 
 
 def build_module(component: Component) -> nn.Module:
-    """The module of a component with its weights, in evaluation mode: what runs alone.
+    """Builds the module of a component with its weights, in evaluation mode.
 
     An expert maps normalised images (B, C, H, W) to features and logits; a fusion module maps a list of K features
-    (B, D_k) to (B, D); a head maps (B, D) to logits; a complete model maps images to the logits of both paths.
+    (B, D_k) to (B, D); a head maps (B, D) to logits; a complete model maps images to the logits of both paths. Raises
+    ValueError for a role that this version does not know.
     """
-    module = _built(component.config)
+    config = component.config
+    builders = {"expert": _expert, "fusion": _fusion, "head": _head, "complete": _complete}
+    if config["role"] not in builders:
+        raise ValueError(
+            f"{component.path} holds a component of role {config['role']!r}; this version can build "
+            f"{', '.join(builders)}"
+        )
+    module: nn.Module = builders[config["role"]](config)
     module.load_state_dict(component.state_dict)
     return module.eval()
-
-
-def _built(config: dict[str, Any]) -> nn.Module:
-    match config["role"]:
-        case "expert":
-            return _expert(config)
-        case "fusion":
-            names = ("input_dim", "hidden_dim", "norm", "mlp", "encoder", "heads", "dropout")
-            return FusionModule(config["type"], config["feature_dims"], **{name: config[name] for name in names})
-        case "head":
-            return nn.Linear(config["input_dim"], config["num_classes"])
-        case "complete":
-            fusion, head = _built(config["fusion"]), _built(config["head"])
-            assert isinstance(fusion, FusionModule)
-            assert isinstance(head, nn.Linear)
-            return MultiExpertModel([_expert(expert) for expert in config["experts"]], fusion, head)
-        case role:
-            raise ValueError(f"a component of role {role!r} is not known to this version")
 
 
 def _expert(config: dict[str, Any]) -> Expert:
@@ -109,3 +96,17 @@ def _expert(config: dict[str, Any]) -> Expert:
         dropout=config["dropout"],
         feature_dim=config["options_feature_dim"],
     )
+
+
+def _fusion(config: dict[str, Any]) -> FusionModule:
+    options = FusionOptions.from_config(config)
+    return FusionModule(config["type"], config["feature_dims"], input_dim=config["input_dim"], options=options)
+
+
+def _head(config: dict[str, Any]) -> GlobalHead:
+    return build_head(config["input_dim"], config["num_classes"], HeadOptions.from_config(config))
+
+
+def _complete(config: dict[str, Any]) -> MultiExpertModel:
+    experts = [_expert(expert) for expert in config["experts"]]
+    return MultiExpertModel(experts, _fusion(config["fusion"]), _head(config["head"]))

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from core.data import DatasetInfo
 from core.spec import NO_AUGMENTATION, Augmentation, AugmentationOverride, EvaluateJob, ExpertJob, JobSpec
-from core.spec.recipes import FUSION_RECIPES, PRESETS, expert_recipe
+from core.spec.catalogue import FUSION_TYPES, expert_recipe
+from core.spec.recipes import PRESETS
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def _recipe(spec: JobSpec) -> Augmentation:
         return expert_recipe(spec.expert.arch).augmentation
     preset = PRESETS[spec.training.preset].augmentation
     assert spec.fusion.type is not None
-    return FUSION_RECIPES[spec.fusion.type].augmentation if preset is None else preset
+    return FUSION_TYPES[spec.fusion.type].recipe.augmentation if preset is None else preset
 
 
 def _fit(recipe: Augmentation, info: DatasetInfo) -> tuple[Augmentation, dict[str, str]]:

@@ -17,8 +17,7 @@ from core.model.model import MultiExpertModel
 from core.plan.augmentation import ResolvedAugmentation, resolve_augmentation
 from core.plan.data_size import DataSize, data_size
 from core.policies import Rate, describe_schedule, resolve_rates
-from core.spec import ComponentName, EvaluateJob, ExpertJob, JobSpec, Schedule
-from core.spec.recipes import FUSION_RECIPES
+from core.spec import FUSION_TYPES, ComponentName, EvaluateJob, ExpertJob, JobSpec, Schedule
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ class Plan:
         training = self.spec.training
         policies = {name: getattr(training.components, name) for name in self.rates}
         fused = not isinstance(self.spec, ExpertJob)
-        recipe = FUSION_RECIPES[self.spec.fusion.type] if fused and self.spec.fusion.type else None  # type: ignore[union-attr]
+        recipe = FUSION_TYPES[self.spec.fusion.type].recipe if fused and self.spec.fusion.type else None  # type: ignore[union-attr]
         return {
             "kind": self.spec.kind,
             "dataset": {

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.spec import COMPONENT_NAMES, ComponentName, ExpertJob, JobSpec
-from core.spec.recipes import FUSION_RECIPES, dimension_factors
+from core.spec import COMPONENT_NAMES, FUSION_TYPES, ComponentName, ExpertJob, JobSpec
+from core.spec.recipes import dimension_factors
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ def _rate(spec: JobSpec, name: ComponentName, input_dim: int) -> Rate:
         return Rate(given, "given, or the preset's")
     assert not isinstance(spec, ExpertJob), "an expert job's rate is resolved with its architecture"
     assert spec.fusion.type is not None, "the plan fills in the fusion type first"
-    recipe = FUSION_RECIPES[spec.fusion.type]
+    recipe = FUSION_TYPES[spec.fusion.type].recipe
     base = recipe.lr_experts if name == "experts" else recipe.lr_fusion
     factor = dimension_factors(input_dim)[0 if name == "experts" else 1]
     why = f"{base:g} for {spec.fusion.type}"

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from core.spec.augmentation import NO_AUGMENTATION, Augmentation, AugmentationOverride
+from core.spec.catalogue import ARCHITECTURES, FUSION_TYPES
 from core.spec.dataset import DatasetSpec, Split
 from core.spec.fields import ComponentRef
 from core.spec.jobs import KINDS, AssembledJob, EvaluateJob, ExpertJob, FusionJob, HeadJob, JobSpec
 from core.spec.load import FieldError, SpecError, parse_spec, parse_text, read_mapping
-from core.spec.models import ARCHITECTURES, ExpertSpec, FusionSpec, FusionType, HeadSpec, SoloExpertSpec
+from core.spec.models import (
+    ExpertSpec,
+    FusionOptions,
+    FusionSpec,
+    FusionType,
+    HeadOptions,
+    HeadSpec,
+    SoloExpertSpec,
+    fusion_options,
+)
 from core.spec.resolve import defaulted, resolve
 from core.spec.training import COMPONENT_NAMES, Checkpointing, ComponentName, ComponentPolicy, Loss, Schedule, Training
 
 __all__ = [
     "ARCHITECTURES",
     "COMPONENT_NAMES",
+    "FUSION_TYPES",
     "KINDS",
     "NO_AUGMENTATION",
     "AssembledJob",
@@ -29,9 +40,11 @@ __all__ = [
     "ExpertSpec",
     "FieldError",
     "FusionJob",
+    "FusionOptions",
     "FusionSpec",
     "FusionType",
     "HeadJob",
+    "HeadOptions",
     "HeadSpec",
     "JobSpec",
     "Loss",
@@ -41,6 +54,7 @@ __all__ = [
     "Split",
     "Training",
     "defaulted",
+    "fusion_options",
     "parse_spec",
     "parse_text",
     "read_mapping",

@@ -1,4 +1,4 @@
-"""What happens to a training batch, and the recipe of every fusion type and expert architecture."""
+"""Augmentation of training batches."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pydantic import Field
 from core.spec.fields import Fraction, NonNegative, SpecModel
 
 ColorPolicy = Literal["none", "ColorJitter", "RandAugment", "TrivialAugmentWide"]
-# Brightness, contrast, saturation, hue: each a largest relative change (hue: of the colour circle).
+# Largest relative change of brightness, contrast and saturation; largest hue shift as a fraction of the colour circle.
 Jitter = Annotated[tuple[Fraction, Fraction, Fraction, Annotated[float, Field(ge=0.0, le=0.5)]], Field(strict=False)]
-# Number of operations, and their magnitude out of 30.
+# Number of operations, and their magnitude from 0 to 30.
 RandAugment = Annotated[
     tuple[Annotated[int, Field(ge=1, le=10)], Annotated[int, Field(ge=0, le=30)]], Field(strict=False)
 ]
@@ -19,11 +19,12 @@ CropPadding = Annotated[int, Field(ge=0, le=64)]
 
 
 class Augmentation(SpecModel):
-    """Training-time augmentation; validation and test never see any. Order: crop, flip, colour policy, erasing, mixing.
+    """Augmentation of training images, never of validation or test images.
 
-    `crop_padding` is in pixels (reflect). `jitter` is (brightness, contrast, saturation, hue) and `randaugment` is
-    (operations, magnitude out of 30), each used by the policy of that name. `erasing` is a probability. MixUp
-    (arXiv:1710.09412) and CutMix (arXiv:1905.04899) alternate at random a batch where both alphas are above zero.
+    Applied in this order: crop, flip, colour policy, normalisation, erasing, mixing. `crop_padding` is in pixels
+    (reflected). `jitter` is (brightness, contrast, saturation, hue) and `randaugment` (operations, magnitude of 30);
+    each is used by the colour policy of that name. `erasing` is a probability per image. Where both alphas are above
+    zero, each batch is mixed by MixUp (arXiv:1710.09412) or CutMix (arXiv:1905.04899), chosen at random.
     """
 
     crop_padding: CropPadding = 4
@@ -37,7 +38,7 @@ class Augmentation(SpecModel):
 
 
 class AugmentationOverride(SpecModel):
-    """Single values that replace those of the recipe; what is not given keeps the recipe's value."""
+    """Values that replace those of the recipe; a null field keeps the recipe's value."""
 
     crop_padding: CropPadding | None = None
     flip: bool | None = None

@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from core.spec.catalogue import FUSION_TYPES, expert_recipe
 from core.spec.dataset import DatasetSpec
 from core.spec.jobs import AssembledJob, ExpertJob, HeadJob, JobSpec
-from core.spec.models import FusionSpec
-from core.spec.recipes import FUSION_RECIPES, PRESETS, ExpertRecipe, FusionRecipe, expert_recipe
+from core.spec.models import ExpertSpec, FusionSpec, HeadSpec
+from core.spec.recipes import HEAD_DROPOUT, PRESETS, ExpertRecipe, FusionRecipe, preset_dropout
 from core.spec.training import COMPONENT_NAMES, ComponentPolicy, Components, Schedule, Training
 
 HOLDOUT = 0.2
@@ -29,18 +30,19 @@ def resolve(spec: JobSpec) -> JobSpec:
     resolved: JobSpec
     if isinstance(spec, ExpertJob):
         resolved = _filled(spec, training=_expert_training(spec), dataset=_dataset(spec.dataset))
-        recipe = expert_recipe(spec.expert.arch) if spec.expert.arch else None
-        if recipe and recipe.dropout is not None and spec.expert.dropout is None:
-            resolved = _replaced(resolved, expert=_filled(spec.expert, dropout=recipe.dropout))
-        return resolved
+        expert = _expert(spec.expert, spec.training)
+        if expert.arch:
+            expert = _filled(expert, dropout=expert_recipe(expert.arch).dropout)
+        return _replaced(resolved, expert=expert)
     count = spec.num_experts or len(spec.experts)
     experts = spec.experts * count if len(spec.experts) == 1 else spec.experts
     fusion = _fusion(spec)
     return _replaced(
         spec,
-        experts=experts,
+        experts=tuple(_expert(expert, spec.training) for expert in experts),
         num_experts=count,
         fusion=fusion,
+        head=_head(spec),
         training=_joint_training(spec, fusion),
         dataset=_dataset(spec.dataset),
     )
@@ -66,18 +68,35 @@ def _dataset(dataset: DatasetSpec) -> DatasetSpec:
 
 
 def _fusion(spec: AssembledJob) -> FusionSpec:
-    fusion = spec.fusion
+    fusion, preset = spec.fusion, PRESETS[spec.training.preset]
     if fusion.type is None and fusion.source is None:
         fusion = _replaced(fusion, type="multiplicative")
     if fusion.type is None:
         return fusion
-    return _filled(fusion, norm=fusion.type not in PRESETS[spec.training.preset].without_norm)
+    defaults: dict[str, Any] = {"norm": fusion.type not in preset.without_norm}
+    if fusion.source is None:
+        if "weights" in FUSION_TYPES[fusion.type].options:
+            defaults["weights"] = preset.sum_weights
+        if fusion.encoder:
+            defaults["encoder_dropout"] = preset.encoder_dropout
+    return _filled(fusion, **defaults)
+
+
+def _head(spec: AssembledJob) -> HeadSpec:
+    if spec.head.source is not None:
+        return spec.head
+    head = _filled(spec.head, type=PRESETS[spec.training.preset].head_type)
+    return _filled(head, dropout=HEAD_DROPOUT) if head.type == "mlp" else head
+
+
+def _expert(expert: ExpertSpec, training: Training) -> ExpertSpec:
+    return _filled(expert, dropout=preset_dropout(training.preset, expert.arch))
 
 
 def _joint_training(spec: AssembledJob, fusion: FusionSpec) -> Training:
     training = spec.training
     preset = PRESETS[training.preset]
-    recipe: FusionRecipe | None = FUSION_RECIPES[fusion.type] if fusion.type else None
+    recipe: FusionRecipe | None = FUSION_TYPES[fusion.type].recipe if fusion.type else None
     frozen = ("experts", "fusion") if isinstance(spec, HeadJob) else ()
     weight_decay = preset.weight_decay if preset.weight_decay is not None else recipe and recipe.weight_decay
     policies = {}

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from core.spec.augmentation import AugmentationOverride
 from core.spec.fields import Count, Fraction, NonNegative, Positive, Seed, SpecModel
 
-Preset = Literal["readme", "as_run"]
+Preset = Literal["readme", "as_run", "as_run_non_iid"]
 Optimizer = Literal["adamw", "sgd"]
 ScheduleType = Literal["constant", "CosineAnnealingLR", "CosineAnnealingWarmRestarts"]
 ComponentName = Literal["experts", "fusion", "head"]

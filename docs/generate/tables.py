@@ -10,8 +10,7 @@ from app.http.errors import PROBLEMS
 from app.jobs.transitions import TRANSITIONS
 from app.models import TERMINAL_STATES, Reason, State
 from app.settings import Settings
-from core.spec.catalogue import ARCHITECTURE_FACTS, DATASET_FACTS
-from core.spec.recipes import FUSION_RECIPES
+from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS, FUSION_TYPES
 from docs.generate.explanations import EDGES, REASONS
 from docs.generate.markdown import code, codes, table
 
@@ -71,8 +70,7 @@ def reasons() -> str:
 def architectures() -> str:
     """Every architecture for 3-channel images of 32 px and 100 classes."""
     rows = [
-        [code(name), str(facts.feature_dim), f"{facts.parameters:,}", facts.about]
-        for name, facts in ARCHITECTURE_FACTS.items()
+        [code(name), str(info.feature_dim), f"{info.parameters:,}", info.about] for name, info in ARCHITECTURES.items()
     ]
     rows.append([code("timm:<name>"), "detected", "", "any timm backbone; option pretrained"])
     return table(["arch", "feature dimension", "parameters at 100 classes", "description"], rows)
@@ -80,17 +78,13 @@ def architectures() -> str:
 
 def fusion_types() -> str:
     """Every fusion type with the values that the preset `readme` gives it."""
-    return table(
-        ["type", "rate of experts", "rate of fusion and head", "colour policy", "label smoothing"],
-        [
-            [code(name), f"{recipe.lr_experts:g}", f"{recipe.lr_fusion:g}", *_augmentation(recipe)]
-            for name, recipe in FUSION_RECIPES.items()
-        ],
-    )
-
-
-def _augmentation(recipe: Any) -> list[str]:
-    return [recipe.augmentation.color, f"{recipe.label_smoothing:g}"]
+    rows = []
+    for name, info in FUSION_TYPES.items():
+        recipe = info.recipe
+        rates = [f"{recipe.lr_experts:g}", f"{recipe.lr_fusion:g}"]
+        rows.append([code(name), *rates, recipe.augmentation.color, f"{recipe.label_smoothing:g}", codes(info.options)])
+    header = ["type", "rate of experts", "rate of fusion and head", "colour policy", "label smoothing", "own options"]
+    return table(header, rows)
 
 
 def datasets() -> str:

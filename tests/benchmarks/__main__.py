@@ -35,12 +35,12 @@ def main() -> int:
     given = parser.parse_args()
     device = torch.device(given.device)
     comparisons = measure(device)
-    others = ("service", "store", "cuda")
+    others = ("starts", "service", "store", "cuda")
     unknown = sorted(set(given.only) - set(comparisons) - set(others))
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}; choose from {', '.join([*comparisons, *others])}")
     console.print(f"PyTorch {torch.__version__} on {_hardware(device)}, {torch.get_num_threads()} threads")
-    said = _service([name for name in ("service", "store") if not given.only or name in given.only])
+    said = _service([name for name in ("starts", "service", "store") if not given.only or name in given.only])
     rows = [row for name, compare in comparisons.items() if not given.only or name in given.only for row in compare()]
     table = Table("comparison (ours / the other)", "ours /s", "other /s", "ratio", "wanted", title="Training core")
     for row in rows:
@@ -54,10 +54,12 @@ def main() -> int:
 
 def _service(names: list[str]) -> bool:
     """Measures the service; whether something was missed."""
-    from tests.benchmarks import service, store
+    from tests.benchmarks import service, starts, store
 
     table = Table("measure", "value", "wanted", title="Service")
-    lines = [line for name in names for line in {"service": service.rows, "store": store.rows}[name]()]
+    lines = [
+        line for name in names for line in {"starts": starts.rows, "service": service.rows, "store": store.rows}[name]()
+    ]
     for line in lines:
         table.add_row(*line)
     if lines:

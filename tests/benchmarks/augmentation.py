@@ -10,8 +10,7 @@ from torch import Tensor
 from torchvision.transforms import v2
 
 from core.augment import BatchAugment
-from core.spec import Augmentation
-from core.spec.recipes import FUSION_RECIPES
+from core.spec import FUSION_TYPES, Augmentation
 from tests.benchmarks.sidebyside import Row, compare
 
 BATCH = 128
@@ -27,7 +26,7 @@ def recipes(device: torch.device) -> list[Row]:
     labels = torch.arange(BATCH) % 100
     here, there = images.to(device), labels.to(device)
     for fusion_type in ("multiplicative", "concatenation", "TransformerBase"):
-        recipe = FUSION_RECIPES[fusion_type].augmentation
+        recipe = FUSION_TYPES[fusion_type].recipe.augmentation
         augment = BatchAugment(recipe, mean=MEAN, std=STD, num_classes=100)
         rng = np.random.default_rng(0)
         what = f"augmentation of {fusion_type} ({recipe.color}) / torchvision"

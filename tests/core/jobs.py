@@ -57,6 +57,6 @@ def run_logged(spec: dict[str, Any], run_dir: Path, **options: Any) -> tuple[Res
 
 def component(run_dir: Path, name: str) -> Path:
     """The well-known file of a component."""
-    from core.components import place_of
+    from core.components import well_known_path
 
-    return run_dir / "components" / f"{place_of(name)}.pth"
+    return run_dir / "components" / f"{well_known_path(name)}.pth"

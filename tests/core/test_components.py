@@ -13,9 +13,9 @@ from core.components import (
     convert_component,
     link_component,
     load_component,
-    place_of,
     read_component_manifest,
     save_component,
+    well_known_path,
 )
 from core.run.durable import DamagedFileError
 
@@ -36,7 +36,7 @@ def save(folder: Path, name: str = "expert_0", epoch: int = 1, shift: float = 0.
 
 
 @pytest.mark.parametrize(
-    ("name", "place"),
+    ("name", "path"),
     [
         ("expert_3", "experts/expert_3_best"),
         ("fusion", "fusion/fusion_module_best"),
@@ -44,16 +44,16 @@ def save(folder: Path, name: str = "expert_0", epoch: int = 1, shift: float = 0.
         ("complete", "complete_fusion_best"),
     ],
 )
-def test_every_component_has_its_well_known_place(tmp_path: Path, name: str, place: str) -> None:
-    assert place_of(name) == place
+def test_every_component_has_its_well_known_path(tmp_path: Path, name: str, path: str) -> None:
+    assert well_known_path(name) == path
     save(tmp_path, name)
-    assert all((tmp_path / f"{place}.{ending}").is_file() for ending in FORMATS)
+    assert all((tmp_path / f"{path}.{suffix}").is_file() for suffix in FORMATS)
 
 
-@pytest.mark.parametrize("ending", FORMATS)
-def test_a_component_comes_back_as_it_was_saved(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_loaded_component_equals_the_saved_one(tmp_path: Path, suffix: str) -> None:
     save(tmp_path)
-    component = load_component(tmp_path / f"experts/expert_0_best.{ending}")
+    component = load_component(tmp_path / f"experts/expert_0_best.{suffix}")
     assert component.role == "expert"
     assert component.config["classes"] == [0, 1, 2, 3]
     assert all(torch.equal(component.state_dict[key], value) for key, value in STATE.items())
@@ -68,12 +68,12 @@ def test_the_files_are_plain_torch_and_safetensors(tmp_path: Path) -> None:
         assert "config" in (file.metadata() or {})
 
 
-def test_the_manifest_tells_size_digest_and_epoch(tmp_path: Path) -> None:
+def test_the_manifest_has_size_digest_and_epoch(tmp_path: Path) -> None:
     manifest = save(tmp_path, epoch=7)
     assert read_component_manifest(tmp_path, "expert_0") == manifest
     assert (manifest["epoch"], manifest["metrics"]["accuracy_expert_0"]) == (7, 0.5)
-    for ending, entry in manifest["files"].items():
-        assert entry["name"] == f"expert_0_best.{ending}"
+    for suffix, entry in manifest["files"].items():
+        assert entry["name"] == f"expert_0_best.{suffix}"
         assert (tmp_path / entry["file"]).stat().st_size == entry["bytes"]
 
 
@@ -85,53 +85,53 @@ def test_a_newer_version_replaces_the_older_one_and_its_files(tmp_path: Path) ->
     assert torch.equal(component.state_dict["head.weight"], STATE["head.weight"] + 1.0)
 
 
-def test_a_name_that_a_crash_left_at_the_old_file_is_mended(tmp_path: Path) -> None:
+def test_a_well_known_path_that_a_crash_left_stale_is_relinked(tmp_path: Path) -> None:
     save(tmp_path, epoch=1)
-    place = tmp_path / "experts/expert_0_best.pth"
-    stale = place.read_bytes()
+    path = tmp_path / "experts/expert_0_best.pth"
+    stale = path.read_bytes()
     manifest = save(tmp_path, epoch=2, shift=1.0)
-    place.unlink()
-    place.write_bytes(stale)
-    assert torch.equal(load_component(place).state_dict["head.weight"], STATE["head.weight"])
+    path.unlink()
+    path.write_bytes(stale)
+    assert torch.equal(load_component(path).state_dict["head.weight"], STATE["head.weight"])
     link_component(tmp_path, manifest)
-    assert torch.equal(load_component(place).state_dict["head.weight"], STATE["head.weight"] + 1.0)
+    assert torch.equal(load_component(path).state_dict["head.weight"], STATE["head.weight"] + 1.0)
 
 
-@pytest.mark.parametrize("ending", FORMATS)
-@pytest.mark.parametrize("alone", [False, True], ids=["in its run", "copied elsewhere"])
-def test_one_flipped_bit_is_never_loaded(tmp_path: Path, ending: str, alone: bool) -> None:
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("copied", [False, True], ids=["in its run", "copied elsewhere"])
+def test_one_flipped_bit_is_never_loaded(tmp_path: Path, suffix: str, copied: bool) -> None:
     seed = random.randrange(2**32)
     print("seed", seed)
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     save(tmp_path)
-    file = tmp_path / f"experts/expert_0_best.{ending}"
+    file = tmp_path / f"experts/expert_0_best.{suffix}"
     content = file.read_bytes()
-    if alone:
+    if copied:
         file = tmp_path / "elsewhere" / file.name
         file.parent.mkdir()
     for _ in range(60):
-        bit = chance.randrange(len(content) * 8)
+        bit = rng.randrange(len(content) * 8)
         damaged = bytearray(content)
         damaged[bit // 8] ^= 1 << bit % 8
         file.unlink(missing_ok=True)
         file.write_bytes(damaged)
         try:
             component = load_component(file)
-        except (DamagedFileError, ValueError) as refused:
-            message = str(refused)
+        except (DamagedFileError, ValueError) as error:
+            message = str(error)
         else:
             message = str(file)
-            # Away from its manifest, a bit in the archive's own bookkeeping can flip without touching the content.
-            assert alone, f"bit {bit}"
+            # Without a manifest beside it, a bit in the archive's metadata can flip without changing the content.
+            assert copied, f"bit {bit}"
             assert all(torch.equal(component.state_dict[key], value) for key, value in STATE.items())
             assert component.config["classes"] == [0, 1, 2, 3]
         assert str(file) in message
 
 
-@pytest.mark.parametrize("ending", FORMATS)
-def test_a_file_cut_short_is_never_loaded(tmp_path: Path, ending: str) -> None:
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_file_cut_short_is_never_loaded(tmp_path: Path, suffix: str) -> None:
     save(tmp_path)
-    file = tmp_path / f"experts/expert_0_best.{ending}"
+    file = tmp_path / f"experts/expert_0_best.{suffix}"
     content = file.read_bytes()
     for length in (0, 10, len(content) // 2, len(content) - 1):
         file.unlink()
@@ -140,7 +140,7 @@ def test_a_file_cut_short_is_never_loaded(tmp_path: Path, ending: str) -> None:
             load_component(file)
 
 
-def test_a_manifest_whose_file_is_gone_or_short_is_refused(tmp_path: Path) -> None:
+def test_a_manifest_with_a_missing_or_truncated_file_is_refused(tmp_path: Path) -> None:
     manifest = save(tmp_path)
     blob = tmp_path / manifest["files"]["pth"]["file"]
     blob.write_bytes(blob.read_bytes()[:-1])
@@ -153,9 +153,9 @@ def test_a_manifest_whose_file_is_gone_or_short_is_refused(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "x.pth", "x.safetensors"])
-def test_what_is_no_component_is_refused_by_name(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_not_a_component_is_refused_by_name(tmp_path: Path, name: str) -> None:
     file = tmp_path / name
-    with pytest.raises(ValueError, match="there is no component file"):
+    with pytest.raises(ValueError, match="does not exist"):
         load_component(file)
     torch.save({"other": 1}, file)
     with pytest.raises((ValueError, DamagedFileError), match=name):
@@ -184,7 +184,7 @@ def test_converting_keeps_content_and_digest(tmp_path: Path) -> None:
         convert_component(tmp_path / "out.safetensors", tmp_path / "out.bin")
 
 
-def test_a_complete_model_gives_its_parts(tmp_path: Path) -> None:
+def test_a_complete_model_has_subcomponents(tmp_path: Path) -> None:
     state = {
         "experts.0.w": torch.ones(2),
         "experts.1.w": torch.zeros(2),
@@ -199,7 +199,7 @@ def test_a_complete_model_gives_its_parts(tmp_path: Path) -> None:
     }
     save_component(tmp_path, "complete", state, config, epoch=1, step=1, metrics={"a": 1.0}, selected_by="a")
     component = load_component(tmp_path / "complete_fusion_best.pth")
-    assert component.part("expert_1").state_dict.keys() == {"w"}
-    assert component.part("fusion").role == "fusion"
-    with pytest.raises(ValueError, match="has 2 experts, so it has no expert_2"):
-        component.part("expert_2")
+    assert component.subcomponent("expert_1").state_dict.keys() == {"w"}
+    assert component.subcomponent("fusion").role == "fusion"
+    with pytest.raises(ValueError, match="has 2 experts: expert_2 does not exist"):
+        component.subcomponent("expert_2")

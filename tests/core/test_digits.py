@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.fusion import FUSIONS
-from core.spec import parse_text
+from core.spec import FUSION_TYPES, parse_text
 from core.train.finish import Result
 from tests.core.jobs import component, run
 
@@ -28,7 +27,7 @@ def test_no_expert_alone_knows_half_of_the_digits(experts: list[tuple[Path, Resu
     assert all(0.1 < accuracy < 0.5 for accuracy in accuracies)
 
 
-@pytest.mark.parametrize("fusion_type", FUSIONS)
+@pytest.mark.parametrize("fusion_type", FUSION_TYPES)
 def test_their_fusion_knows_them_all(fusion_type: str, experts: list[tuple[Path, Result]], tmp_path: Path) -> None:
     named = [f"experts.{k}.from.path={component(folder, 'expert_0')}" for k, (folder, _) in enumerate(experts)]
     text = (EXAMPLES / "fusion.yaml").read_text()

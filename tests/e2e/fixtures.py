@@ -10,7 +10,7 @@ from tests.e2e.running import Proof, Running
 
 @pytest.fixture(scope="session")
 def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """One running service for all tests of a process that leave it whole."""
+    """One service for all tests of a test process that leave it running."""
     service = Running(tmp_path_factory.mktemp("up") / "data")
     service.start()
     yield service
@@ -20,13 +20,13 @@ def up(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 class Undisturbed:
-    """What comes out of a job of each kind that nobody disturbs; each is trained when it is first asked for."""
+    """The proof of an undisturbed job of each kind, trained when a test first needs it."""
 
     def __init__(self, up: Running) -> None:
         self._up = up
         self._proofs: dict[str, Proof] = {}
         self.jobs: dict[str, str] = {}
-        # How long each took, from its submission to its end.
+        # From submission to end.
         self.seconds: dict[str, float] = {}
 
     def __getitem__(self, kind: str) -> Proof:
@@ -42,5 +42,5 @@ class Undisturbed:
 
 @pytest.fixture(scope="session")
 def undisturbed(up: Running) -> Undisturbed:
-    """The components and results of runs that nobody disturbs."""
+    """Components and results of undisturbed jobs, to compare with those of disturbed ones."""
     return Undisturbed(up)

@@ -1,9 +1,10 @@
-"""`mcn up` as a user starts it, in a folder of its own, and ways to hurt it."""
+"""A service started with `mcn up` in a folder of its own, and ways to kill its processes."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -37,7 +38,7 @@ def expert(**training: Any) -> dict[str, Any]:
 
 
 def fusion(**training: Any) -> dict[str, Any]:
-    """Two small experts with mixing, accumulation and restarts; a step takes some milliseconds."""
+    """Two small experts with MixUp, accumulation and warm restarts; a step takes some milliseconds."""
     return {
         "kind": "fusion",
         "experts": [{"arch": "convnet_small", "feature_dim": 16}],
@@ -53,27 +54,27 @@ def expert_of_many_steps() -> dict[str, Any]:
     return expert(epochs=20, batch_size=32) | {"checkpoint": {"every_steps": 3}}
 
 
-def _on(source: str, **more: Any) -> dict[str, Any]:
-    """A job on all components of a fusion job but its head."""
+def _from_components(source: str, **fields: Any) -> dict[str, Any]:
+    """A job on the experts and the fusion module of a fusion job."""
     return {
         "experts": [{"from": {"job": source, "component": f"expert_{k}"}} for k in range(2)],
         "fusion": {"from": {"job": source, "component": "fusion"}},
         "dataset": {"name": "digits", "split": SPLIT},
         "resources": {"cpus": 1},
-        **more,
+        **fields,
     }
 
 
 def head(source: str) -> dict[str, Any]:
     training = {"epochs": 40, "batch_size": 32}
-    return _on(source, kind="head", training=training, checkpoint={"every_steps": 3})
+    return _from_components(source, kind="head", training=training, checkpoint={"every_steps": 3})
 
 
 def evaluate(source: str) -> dict[str, Any]:
-    return _on(source, kind="evaluate", head={"from": {"job": source, "component": "head"}})
+    return _from_components(source, kind="evaluate", head={"from": {"job": source, "component": "head"}})
 
 
-# A specification of each kind, given a fusion job whose components it may name.
+# A specification of each kind, given a fusion job whose components it may use.
 KINDS: dict[str, Callable[[str], dict[str, Any]]] = {
     "fusion": lambda _source: fusion(),
     "expert": lambda _source: expert_of_many_steps(),
@@ -84,7 +85,7 @@ KINDS: dict[str, Callable[[str], dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Proof:
-    """What must be the same of two runs of one specification: every bit of the components, the steps, the results."""
+    """What two runs of one specification must have in common: component bits, logged steps and test results."""
 
     digests: dict[str, str]
     steps: list[int]
@@ -92,7 +93,7 @@ class Proof:
 
 
 class Running:
-    """One service on this machine."""
+    """One service on this machine. It restarts its API and worker when they die."""
 
     def __init__(self, data_dir: Path, **environment: str) -> None:
         port = free_port()
@@ -122,7 +123,7 @@ class Running:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        wait_until(self._ready, "the service's start", 60.0)
+        wait_until(self._ready, "start of the service", 60.0)
 
     def _ready(self) -> bool:
         assert self._process is not None
@@ -143,12 +144,26 @@ class Running:
             self._api.close()
             self._api = None
 
-    def cli(self, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "app.cli.main", *words]
+    def in_terminal(self, *arguments: str, columns: int) -> subprocess.CompletedProcess[str]:
+        """`mcn` in a pseudo-terminal of this width."""
+        command = shlex.join([sys.executable, "-m", "app.cli.main", *arguments])
+        return subprocess.run(
+            ["script", "-qec", f"stty cols {columns}; {command}", "/dev/null"],
+            # A width in the environment would take precedence over the terminal's.
+            env=self._environment | {"COLUMNS": str(columns), "TERM": "xterm-256color"},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+        )
+
+    def cli(self, *arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+        """`mcn` with its output in pipes."""
+        command = [sys.executable, "-m", "app.cli.main", *arguments]
         return subprocess.run(command, env=self._environment, cwd=ROOT, capture_output=True, text=True, input=stdin)
 
     def pid(self, part: str) -> int | None:
-        """The process of the API or the worker; None where it is just not there."""
+        """The process id of the API or the worker; None while it is not running."""
         assert self._process is not None
         mark = {"api": "app.main:create_app", "worker": "worker.app"}[part]
         for process in psutil.Process(self._process.pid).children():
@@ -158,13 +173,13 @@ class Running:
         return None
 
     def kill(self, part: str) -> None:
-        """SIGKILL to the API or the worker, if it is there."""
+        """Sends SIGKILL to the API or the worker if it is running."""
         pid = self.pid(part)
         if pid is not None:
             os.kill(pid, signal.SIGKILL)
 
     def kill_everything(self) -> None:
-        """SIGKILL to the service and to all that trains."""
+        """Sends SIGKILL to the service and to its training processes."""
         assert self._process is not None
         parts = psutil.Process(self._process.pid).children(recursive=True)
         self._close()
@@ -175,7 +190,7 @@ class Running:
         self._process.communicate()
 
     def training(self) -> list[psutil.Process]:
-        """Every training process of this service."""
+        """The training processes of this service."""
         return training_processes(self.settings.data_dir)
 
     def job(self, job_id: str) -> dict[str, Any]:
@@ -185,44 +200,46 @@ class Running:
         return str(self.api.post("/jobs", spec)["id"])
 
     def spec(self, kind: str) -> dict[str, Any]:
-        """A specification of a kind; what it names is trained first."""
+        """A specification of a kind; the components that it uses are trained first."""
         if self._source is None and kind in ("head", "evaluate"):
             self._source = self.submit(fusion(epochs=2))
             assert self.wait(self._source)["state"] == "succeeded"
         return KINDS[kind](self._source or "")
 
     def wait(self, job_id: str, *states: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
-        """Waits until a job is in one of these states (ended, if none is given)."""
+        """Waits until a job is in one of these states, by default in a terminal state."""
         deadline = time.monotonic() + limit_s
         job: dict[str, Any] = {"state": "unknown"}
         while True:
-            with contextlib.suppress(Exception):  # the API may be away for a moment
+            with contextlib.suppress(Exception):  # the API may be restarting
                 job = self.job(job_id)
             if job["state"] in (states or TERMINAL_STATES):
                 return job
             ended = job["state"] in TERMINAL_STATES
-            assert not ended, f"it has {job['state']}: {job['message']}"
-            assert time.monotonic() < deadline, f"it is {job['state']} for {limit_s} s: {job.get('message')}"
+            assert not ended, f"the job is {job['state']}: {job['message']}"
+            assert time.monotonic() < deadline, (
+                f"the job is still {job['state']} after {limit_s} s: {job.get('message')}"
+            )
             time.sleep(0.05)
 
     def wait_step(self, job_id: str, step: int) -> dict[str, Any]:
-        """Waits until a job has done a step, or ended."""
+        """Waits until a job has logged a step, or ended."""
 
-        def there() -> bool:
+        def is_there() -> bool:
             job = self.job(job_id)
             latest = self.api.get(f"/jobs/{job_id}/metrics")["latest"].get("train/loss_total", {"step": 0})
             return latest["step"] >= step or job["state"] in TERMINAL_STATES
 
-        wait_until(there, f"step {step}", LIMIT_S)
+        wait_until(is_there, f"step {step}", LIMIT_S)
         return self.job(job_id)
 
     def digests(self, job_id: str) -> dict[str, str]:
-        """What the components of a job are, bit for bit."""
+        """The SHA-256 of each component of a job."""
         items = self.api.get(f"/jobs/{job_id}/components")["items"]
         return {item["name"]: item["formats"]["safetensors"]["sha256"] for item in items}
 
     def proof(self, job_id: str) -> Proof:
-        """What another run of the same specification must have as well."""
+        """What another run of the same specification must reproduce."""
         job = self.job(job_id)
         keys = self.api.get(f"/jobs/{job_id}/metrics")["keys"]
         steps: list[int] = []
@@ -234,5 +251,5 @@ class Running:
 
 
 def once(check: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
-    """Waits for a condition."""
+    """Waits for a condition; fails after `limit_s` and names `what` did not happen."""
     wait_until(check, what, limit_s)

@@ -1,4 +1,4 @@
-"""What goes wrong for real: a full disk, more memory than there is, numbers that run away, data that is missing."""
+"""Real failures: a full disk, too little memory, a diverging loss, missing data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ FAILURES = {
     "loss_not_finite": (
         fusion(components={"experts": WILD, "fusion": WILD, "head": WILD}),
         "loss_not_finite",
-        "went bad first",
+        "not finite at step",
     ),
     "missing data": (
         expert() | {"dataset": {"name": "cifar100"}},
@@ -32,19 +32,19 @@ FAILURES = {
 }
 
 
-@pytest.mark.parametrize("what", FAILURES)
-def test_what_goes_wrong_is_told_apart_in_one_sentence(up: Running, what: str) -> None:
-    spec, reason, says = FAILURES[what]
+@pytest.mark.parametrize("failure", FAILURES)
+def test_each_failure_has_its_reason_and_one_sentence(up: Running, failure: str) -> None:
+    spec, reason, message = FAILURES[failure]
     job = up.wait(up.submit(spec), "failed")
     assert job["reason"] == reason
-    assert says in job["message"]
+    assert message in job["message"]
     assert "Traceback" not in job["message"]
     assert job["attempt"] == 1
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Running]:
-    """A service whose runs are on a file system of eight megabytes."""
+    """A service whose run directories are on a file system of eight megabytes."""
     service = Running(tmp_path / "data")
     runs = service.settings.runs_dir
     runs.mkdir(parents=True)
@@ -59,14 +59,14 @@ def small_disk(tmp_path: Path) -> Iterator[Running]:
         subprocess.run(["umount", "--lazy", str(runs)], check=True)
 
 
-def test_a_full_disk_fails_the_job_and_room_lets_it_go_on(small_disk: Running) -> None:
+def test_a_full_disk_fails_the_job_and_a_retry_succeeds_once_there_is_space(small_disk: Running) -> None:
     filler = small_disk.settings.runs_dir / "filler"
     filler.write_bytes(bytes(8_000_000))
     job_id = small_disk.submit(fusion(epochs=3))
     job = small_disk.wait(job_id, "failed")
     assert (job["reason"], job["attempt"]) == ("no_space", 1), job["message"]
     assert "no space left" in job["message"]
-    # With none left at all not even its process can be started.
+    # Without any space not even the process can be started.
     fill(filler)
     none = small_disk.wait(small_disk.submit(expert(epochs=1)), "failed")
     assert (none["reason"], none["attempt"]) == ("no_space", 1)
@@ -77,7 +77,7 @@ def test_a_full_disk_fails_the_job_and_room_lets_it_go_on(small_disk: Running) -
 
 
 def fill(file: Path) -> None:
-    """Writes to a file until nothing more fits."""
+    """Writes to a file until the disk is full."""
     with contextlib.suppress(OSError), file.open("ab", buffering=0) as out:
         while out.write(bytes(4096)) > 0:
             pass

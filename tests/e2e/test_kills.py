@@ -1,4 +1,4 @@
-"""SIGKILL of every part at random moments: no job lost, none run twice, the same bits at the end."""
+"""SIGKILL of every process at any moment: no job is lost or run twice, and the result has the same bits."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import contextlib
 import itertools
 import random
 import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterator
 
 import psutil
 import pytest
@@ -45,24 +43,26 @@ KILLS: dict[str, Callable[[Running], None]] = {
 
 
 def check(up: Running, job_id: str, expected: Proof) -> None:
-    """What must be true of a job however it was disturbed."""
+    """Checks that a disturbed job ended as an undisturbed one and that no two attempts overlapped."""
     job = up.wait(job_id)
     assert job["state"] == "succeeded", job["message"]
     assert up.proof(job_id) == expected
     assert expected.steps == sorted(set(expected.steps))
     attempts = up.api.get(f"/jobs/{job_id}/attempts")["items"]
     assert [attempt["number"] for attempt in attempts] == list(range(1, job["attempt"] + 1))
-    # No two ran at the same time.
     for before, after in itertools.pairwise(attempts):
         assert before["ended_at"] <= after["started_at"]
-    once(lambda: not any(job_id in " ".join(process.cmdline()) for process in up.training()), "the process's end")
+    once(
+        lambda: not any(job_id in " ".join(process.cmdline()) for process in up.training()),
+        "end of the training process",
+    )
     assert up.api.get("/cluster")["workers"][0]["devices"][0]["job"] != job_id
 
 
-@pytest.fixture
-def own(tmp_path: Path) -> Any:
-    """A service of its own, for tests that end it."""
-    service = Running(tmp_path / "data")
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """A second service, which the tests of this module may stop and start."""
+    service = Running(tmp_path_factory.mktemp("own") / "data")
     service.start()
     yield service
     service.stop()
@@ -70,7 +70,7 @@ def own(tmp_path: Path) -> Any:
 
 
 @pytest.mark.parametrize("part", ["api", "worker", "training"])
-def test_a_killed_part_costs_nothing(part: str, up: Running, undisturbed: Undisturbed) -> None:
+def test_a_killed_process_changes_no_result(part: str, up: Running, undisturbed: Undisturbed) -> None:
     expected = undisturbed["fusion"]
     job_id = up.submit(fusion())
     up.wait_step(job_id, 10)
@@ -78,26 +78,26 @@ def test_a_killed_part_costs_nothing(part: str, up: Running, undisturbed: Undist
     pid = up.pid(part) if part != "training" else None
     KILLS[part](up)
     if pid is not None:
-        once(lambda: up.pid(part) not in (None, pid), f"the return of the {part}")
+        once(lambda: up.pid(part) not in (None, pid), f"restart of the {part}")
     check(up, job_id, expected)
     attempts = up.job(job_id)["attempt"]
-    # Training goes on while the service is away; only its own death costs it an attempt.
+    # Training continues without the service; only the death of its own process starts a new attempt.
     assert attempts == (2 if part == "training" else 1)
     assert not psutil.pid_exists(before.pid) or before.status() == psutil.STATUS_ZOMBIE
 
 
 @pytest.mark.parametrize("kind", ["expert", "head", "evaluate"])
-def test_a_killed_job_of_any_kind_ends_with_the_same_bits(kind: str, up: Running, undisturbed: Undisturbed) -> None:
+def test_a_killed_job_of_each_kind_ends_with_the_same_bits(kind: str, up: Running, undisturbed: Undisturbed) -> None:
     expected = undisturbed[kind]
     job_id = up.submit(up.spec(kind))
-    # An evaluation is over in a moment: it is killed as soon as its process is there.
-    up.wait_step(job_id, 10) if expected.steps else once(lambda: bool(up.training()), "the start")
+    # An evaluation is short: it is killed as soon as its process exists.
+    up.wait_step(job_id, 10) if expected.steps else once(lambda: bool(up.training()), "start")
     kill_training(up)
     check(up, job_id, expected)
     assert up.job(job_id)["attempt"] == 2
 
 
-def test_everything_killed_at_once_goes_on_after_a_new_start(own: Running, undisturbed: Undisturbed) -> None:
+def test_jobs_continue_after_everything_was_killed_and_restarted(own: Running, undisturbed: Undisturbed) -> None:
     expected = undisturbed["fusion"]
     job_id, waiting = own.submit(fusion()), own.submit(fusion())
     own.wait_step(job_id, 10)
@@ -108,7 +108,7 @@ def test_everything_killed_at_once_goes_on_after_a_new_start(own: Running, undis
     assert own.proof(waiting) == expected
 
 
-def test_killed_before_the_first_step_it_starts_again(own: Running, undisturbed: Undisturbed) -> None:
+def test_a_job_killed_before_its_first_step_starts_again(own: Running, undisturbed: Undisturbed) -> None:
     expected = undisturbed["fusion"]
     job_id = own.submit(fusion())
     own.wait(job_id, "starting", "running")
@@ -116,44 +116,39 @@ def test_killed_before_the_first_step_it_starts_again(own: Running, undisturbed:
     check(own, job_id, expected)
 
 
-def test_ctrl_c_leaves_training_alone_and_says_so(own: Running, undisturbed: Undisturbed) -> None:
+def test_ctrl_c_stops_the_service_but_not_the_training(own: Running, undisturbed: Undisturbed) -> None:
     expected = undisturbed["fusion"]
     job_id = own.submit(fusion())
     own.wait_step(job_id, 10)
-    said = own.stop()
-    assert f"1 job goes on training without the service: {job_id}" in said
+    assert f"1 job continues to train without the service: {job_id}" in own.stop()
     assert len(own.training()) == 1
     own.start()
     check(own, job_id, expected)
     assert own.job(job_id)["attempt"] == 1
 
 
-def test_stop_jobs_pauses_what_trains_and_starts_nothing_else(tmp_path: Path, undisturbed: Undisturbed) -> None:
+def test_stop_jobs_pauses_running_jobs_and_starts_no_others(own: Running, undisturbed: Undisturbed) -> None:
     expected = undisturbed["fusion"]
-    service = Running(tmp_path / "data")
-    service.start("--stop-jobs")
-    job_id, queued = service.submit(fusion()), service.submit(expert())
-    service.wait_step(job_id, 10)
-    said = service.stop()
-    assert f"Pausing {job_id}" in said
-    assert queued not in said
-    assert "Nothing trains" in said
-    assert not service.training()
-    service.start()
-    try:
-        assert service.job(job_id)["state"] == "paused"
-        service.api.post(f"/jobs/{job_id}/resume")
-        check(service, job_id, expected)
-        assert service.wait(queued)["state"] == "succeeded"
-    finally:
-        service.stop()
-        kill_training(service)
+    own.stop()
+    own.start("--stop-jobs")
+    job_id, queued = own.submit(fusion()), own.submit(expert(epochs=1))
+    own.wait_step(job_id, 10)
+    printed = own.stop()
+    assert f"Pausing {job_id}" in printed
+    assert queued not in printed
+    assert "No jobs are running" in printed
+    assert not own.training()
+    own.start()
+    assert own.job(job_id)["state"] == "paused"
+    own.api.post(f"/jobs/{job_id}/resume")
+    check(own, job_id, expected)
+    assert own.wait(queued)["state"] == "succeeded"
 
 
-def test_a_job_that_dies_again_and_again_is_given_up(up: Running) -> None:
+def test_a_job_that_keeps_dying_fails_after_its_last_attempt(up: Running) -> None:
     job_id = up.submit(fusion(epochs=5000) | {"max_attempts": 2})
     for attempt in (1, 2):
-        once(lambda attempt=attempt: up.job(job_id)["attempt"] == attempt and bool(up.training()), "the start")  # type: ignore[misc]
+        once(lambda attempt=attempt: up.job(job_id)["attempt"] == attempt and bool(up.training()), "start")  # type: ignore[misc]
         up.wait(job_id, "running")
         kill_training(up)
     job = up.wait(job_id, "failed")
@@ -175,20 +170,20 @@ def test_fifty_random_kills(own: Running, undisturbed: Undisturbed) -> None:
         for _ in range(2):
             moment = chance.uniform(0.0, 0.7 * undisturbed.seconds[kind])
             began = time.monotonic()
-            once(lambda began=began, moment=moment: time.monotonic() - began > moment, "the moment")  # type: ignore[misc]
+            once(lambda began=began, moment=moment: time.monotonic() - began > moment, "the random moment")  # type: ignore[misc]
             KILLS[chance.choice(list(KILLS))](own)
-            goes_on(own, job_id)
+            continues(own, job_id)
         check(own, job_id, expected)
 
 
-def goes_on(up: Running, job_id: str) -> None:
-    """Soon after a kill a job trains again, or has ended."""
+def continues(up: Running, job_id: str) -> None:
+    """Waits until a job trains again after a kill, or has ended."""
 
-    def moves() -> bool:
-        with contextlib.suppress(Exception):  # the API may be away for a moment
+    def is_active() -> bool:
+        with contextlib.suppress(Exception):  # the API may be restarting
             return up.job(job_id)["state"] in TERMINAL_STATES or any(
                 job_id in " ".join(process.cmdline()) for process in up.training()
             )
         return False
 
-    once(moves, f"the restart of {job_id}", RESTART_LIMIT_S)
+    once(is_active, f"restart of {job_id}", RESTART_LIMIT_S)

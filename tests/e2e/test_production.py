@@ -9,7 +9,7 @@ from tests.e2e.fixtures import Undisturbed
 from tests.e2e.running import Running, expert, fusion, once
 
 
-def test_a_job_lives_on_postgresql_and_redis(
+def test_a_job_runs_on_postgresql_and_redis(
     postgres_url: str, redis_url: str, undisturbed: Undisturbed, tmp_path: Path
 ) -> None:
     url = postgres_url.replace("postgresql+psycopg://", "postgresql://")
@@ -17,7 +17,7 @@ def test_a_job_lives_on_postgresql_and_redis(
     up.start()
     try:
         job_id = up.submit(fusion())
-        waits = up.submit(expert() | {"priority": 3})
+        waits = up.submit(expert(epochs=1) | {"priority": 3})
         up.wait_step(job_id, 5)
         up.kill("worker")
         assert up.wait(job_id)["state"] == "succeeded"
@@ -31,14 +31,14 @@ def test_a_job_lives_on_postgresql_and_redis(
         up.stop()
 
 
-def test_without_its_broker_a_job_starts_a_little_later(tmp_path: Path) -> None:
+def test_without_a_broker_the_reconciler_starts_the_job(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         up = Running(tmp_path / "data", MCN_BROKER_URL=f"redis://127.0.0.1:{nobody.getsockname()[1]}/0")
         up.start()
         try:
             job_id = up.submit(expert(epochs=1))
-            once(lambda: up.job(job_id)["state"] != "queued", "the reconciler's round", 30)
+            once(lambda: up.job(job_id)["state"] != "queued", "start by the reconciler", 30)
             assert up.wait(job_id)["state"] == "succeeded"
         finally:
             up.stop()

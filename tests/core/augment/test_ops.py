@@ -1,4 +1,4 @@
-"""Every operation against torchvision's, on the same images with the same parameters."""
+"""Every operation compared with torchvision's, on the same images with the same parameters."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SIZES = [(1, 8), (3, 8), (1, 32), (3, 32)]
 def images(channels: int, size: int, batch: int = 6) -> Tensor:
     generator = torch.Generator().manual_seed(channels * 100 + size)
     pictures = torch.randint(0, 256, (batch, channels, size, size), generator=generator, dtype=torch.uint8)
-    # Flat, dark and two-valued images are where contrast and equalization go their own ways.
+    # Constant, dark and two-valued images are the edge cases of contrast and equalisation.
     pictures[0] = 90
     pictures[1] = pictures[1] // 4
     pictures[2] = (pictures[2] > 128) * 200
@@ -30,7 +30,7 @@ def factors(values: list[float]) -> Tensor:
     return torch.tensor(values).reshape(-1, 1, 1, 1)
 
 
-# Powers of two and sums of them: 1 - factor is then exact, and what is left is the order of adding.
+# Sums of powers of two, for which 1 - factor is exact: only the order of additions can differ.
 VALUES = [0.125, 0.5, 0.875, 1.0, 1.25, 1.875]
 
 
@@ -44,10 +44,10 @@ VALUES = [0.125, 0.5, 0.875, 1.0, 1.25, 1.875]
         (color.sharpness, TF.adjust_sharpness),
     ],
 )
-def test_factors_agree_to_one_grey_level(
+def test_blending_operations_agree_to_one_pixel_value(
     ours: Callable[[Tensor, Tensor], Tensor], theirs: Callable[[Tensor, float], Tensor], channels: int, size: int
 ) -> None:
-    """Rounding a sum that lies on a whole number can differ by one between two orders of adding."""
+    """Truncating a sum close to a whole number can differ by one between two orders of addition."""
     given = images(channels, size)
     changed = ours(given.float(), factors(VALUES))
     expected = torch.stack([theirs(image, value) for image, value in zip(given, VALUES, strict=True)]).float()
@@ -74,7 +74,7 @@ def test_posterize_solarize_autocontrast_and_equalize_agree(channels: int, size:
 
 
 @pytest.mark.parametrize(("channels", "size"), SIZES)
-def test_hue_agrees_to_one_grey_level(channels: int, size: int) -> None:
+def test_hue_agrees_to_one_pixel_value(channels: int, size: int) -> None:
     given = images(channels, size)
     shifts = [-0.5, -0.1, -0.03, 0.0, 0.1, 0.4]
     changed = color.hue(given.float(), factors(shifts))
@@ -98,7 +98,7 @@ GEOMETRY: dict[str, Callable[[Tensor, float], Tensor]] = {
 @pytest.mark.parametrize(("channels", "size"), SIZES)
 @pytest.mark.parametrize("op", GEOMETRY)
 def test_geometry_agrees_but_for_pixels_that_fall_between_two(op: str, channels: int, size: int) -> None:
-    """A place exactly between two pixels goes to either, by the last bit of a float."""
+    """A position halfway between two pixels is rounded to either, depending on the last bit of a float."""
     given = images(channels, size)
     scale = 30.0 if op == "Rotate" else size / 3 if op.startswith("Translate") else 0.9
     magnitude = np.array([-0.97, -0.53, -0.21, 0.13, 0.61, 0.99]) * scale
@@ -122,7 +122,24 @@ def test_crop_and_flip_agree_with_padding_and_cutting() -> None:
     assert torch.equal(crop_and_flip(given, 4, top, left, flip), expected)
 
 
-def test_padding_that_reflects_more_than_there_is_is_refused() -> None:
+def test_padding_as_large_as_the_image_is_refused() -> None:
     zeros = np.zeros(6, dtype=int)
-    with pytest.raises(ValueError, match="crop_padding 8 reflects more than an image of 8 x 8"):
+    with pytest.raises(ValueError, match="crop_padding is 8, but images of 8 x 8 px can be padded by at most 7 px"):
         crop_and_flip(images(1, 8), 8, zeros, zeros, zeros.astype(bool))
+
+
+@pytest.mark.parametrize(("channels", "size"), SIZES)
+def test_colour_operations_return_whole_pixel_values_from_0_to_255(channels: int, size: int) -> None:
+    given = images(channels, size).float()
+    for op in (color.brightness, color.contrast, color.saturation, color.sharpness):
+        changed = op(given, factors([0.0, 0.1, 0.7, 1.3, 1.9, 3.0]))
+        assert torch.equal(changed, changed.floor().clamp(0, 255)), op
+    for changed in (
+        color.posterize(given, factors([8.0, 7.0, 6.0, 5.0, 4.0, 2.0])),
+        color.solarize(given, factors([1.0, 0.9, 0.7, 0.5, 0.2, 0.0])),
+        color.autocontrast(given),
+        color.equalize(given),
+        color.hue(given, factors([-0.5, -0.1, -0.03, 0.0, 0.1, 0.4])),
+        color.grey(given),
+    ):
+        assert torch.equal(changed, changed.floor().clamp(0, 255))

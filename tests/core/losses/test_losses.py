@@ -21,7 +21,7 @@ SOFT = 0.3 * F.one_hot(LABELS, C).float() + 0.7 * F.one_hot(LABELS.roll(1), C).f
 
 
 def reference_kd(experts: list[torch.Tensor], temperature: float) -> float:
-    """The definition, written out over experts, images and classes."""
+    """The definition as a sum over experts, images and classes."""
     total = 0.0
     count = len(experts)
     for k in range(count):
@@ -39,18 +39,18 @@ def reference_kd(experts: list[torch.Tensor], temperature: float) -> float:
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("temperature", [1.0, 2.0, 5.0])
-def test_distillation_is_its_definition(count: int, temperature: float) -> None:
+def test_distillation_equals_its_definition(count: int, temperature: float) -> None:
     experts = logits(count)
     assert mutual_distillation(experts, temperature).item() == pytest.approx(
         reference_kd(experts, temperature), rel=1e-5
     )
 
 
-def test_one_expert_has_nobody_to_learn_from() -> None:
+def test_distillation_of_one_expert_is_zero() -> None:
     assert mutual_distillation(logits(1), 2.0).item() == 0.0
 
 
-def test_experts_that_agree_have_nothing_to_learn() -> None:
+def test_distillation_of_identical_experts_is_zero() -> None:
     (one,) = logits(1)
     assert mutual_distillation([one, one.clone(), one.clone()], 2.0).item() == pytest.approx(0.0, abs=1e-6)
 
@@ -67,7 +67,7 @@ def test_no_gradient_flows_into_the_teachers() -> None:
 @pytest.mark.parametrize("targets", [LABELS, SOFT], ids=["hard", "soft"])
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
-def test_the_loss_is_its_definition(targets: torch.Tensor, smoothing: float, reduction: str) -> None:
+def test_the_loss_equals_its_definition(targets: torch.Tensor, smoothing: float, reduction: str) -> None:
     fused, experts = logits(1, seed=9)[0], logits(3)
     loss = DualPathLoss(
         lambda_individual=2.5,
@@ -77,11 +77,11 @@ def test_the_loss_is_its_definition(targets: torch.Tensor, smoothing: float, red
         label_smoothing=smoothing,
     )
     parts = loss(fused, experts, targets)
-    shares = F.one_hot(targets, C).float() if targets.ndim == 1 else targets
-    shares = shares * (1 - smoothing) + smoothing / C
+    probabilities = F.one_hot(targets, C).float() if targets.ndim == 1 else targets
+    probabilities = probabilities * (1 - smoothing) + smoothing / C
 
     def cross_entropy(z: torch.Tensor) -> torch.Tensor:
-        return -(shares * z.log_softmax(1)).sum(1).mean()
+        return -(probabilities * z.log_softmax(1)).sum(1).mean()
 
     each = torch.stack([cross_entropy(z) for z in experts])
     individual = each.sum() if reduction == "sum" else each.mean()
@@ -99,19 +99,19 @@ def test_both_paths_reach_the_experts() -> None:
     assert all(z.grad is not None and z.grad.abs().sum() > 0 for z in (fused, *experts))
 
 
-def test_an_expert_alone_has_its_cross_entropy_and_no_lambda() -> None:
+def test_the_loss_of_a_single_expert_is_its_cross_entropy_without_lambda() -> None:
     (expert,) = logits(1)
     parts = DualPathLoss(lambda_individual=7.0)(None, [expert], LABELS)
     assert parts.total.item() == pytest.approx(F.cross_entropy(expert, LABELS).item())
     assert parts.global_.item() == 0.0
 
 
-def test_without_weight_distillation_is_not_computed() -> None:
+def test_distillation_with_weight_zero_is_not_computed() -> None:
     fused, experts = logits(1, seed=9)[0], logits(2)
     parts = DualPathLoss(distillation_weight=0.0)(fused, experts, LABELS)
     assert parts.distillation.item() == 0.0
 
 
-def test_losses_are_float32_whatever_the_logits_are() -> None:
+def test_losses_are_float32_for_bfloat16_logits() -> None:
     fused, experts = logits(1, seed=9)[0].bfloat16(), [z.bfloat16() for z in logits(2)]
     assert DualPathLoss()(fused, experts, LABELS).total.dtype == torch.float32

@@ -3,7 +3,9 @@ from __future__ import annotations
 import pytest
 
 from core.spec import (
+    ARCHITECTURES,
     COMPONENT_NAMES,
+    FUSION_TYPES,
     ExpertJob,
     FusionJob,
     HeadJob,
@@ -13,7 +15,6 @@ from core.spec import (
     parse_spec,
     resolve,
 )
-from core.spec.recipes import EXPERT_RECIPES, FUSION_RECIPES
 
 FUSION = {"kind": "fusion", "experts": [{"arch": "convnet_small"}], "num_experts": 4}
 REF = {"job": "job_01J00000000000000000000000", "component": "expert_0"}
@@ -68,7 +69,7 @@ def test_simple_addition_has_layer_norms_unless_as_run() -> None:
     assert fusion(fusion={"type": "additive", "norm": True}, training={"preset": "as_run"}).fusion.norm is True
 
 
-@pytest.mark.parametrize("name", FUSION_RECIPES)
+@pytest.mark.parametrize("name", FUSION_TYPES)
 def test_label_smoothing_is_the_fusion_types(name: str) -> None:
     expected = {"TransformerBase": 0.05, "multiplicativeAddition": 0.08, "concatenation": 0.08}.get(name, 0.1)
     assert fusion(fusion={"type": name}).training.loss.label_smoothing == expected
@@ -85,11 +86,11 @@ def test_what_was_given_is_kept() -> None:
     assert training.components.experts.schedule == Schedule(type="constant")
 
 
-@pytest.mark.parametrize("arch", EXPERT_RECIPES)
+@pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_an_expert_alone_trains_by_its_architectures_recipe(arch: str) -> None:
     spec = resolve(parse_spec({"kind": "expert", "expert": {"arch": arch}}))
     assert isinstance(spec, ExpertJob)
-    recipe, policy = EXPERT_RECIPES[arch], spec.training.components.experts
+    recipe, policy = ARCHITECTURES[arch].recipe, spec.training.components.experts
     assert (policy.optimizer, policy.lr, policy.weight_decay) == (recipe.optimizer, recipe.lr, recipe.weight_decay)
     assert (spec.training.epochs, spec.training.batch_size) == (recipe.epochs, recipe.batch_size)
     assert spec.expert.dropout == recipe.dropout

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from core.components import load_component, read_component_manifest
 from core.model.assemble import ComponentError
-from core.spec.recipes import FUSION_RECIPES
+from core.spec import FUSION_TYPES
 from core.train.checkpoint import load_newest
 from core.train.meter import NonFiniteLossError
 from tests.core.jobs import component, expert, fusion, run, run_logged
@@ -218,7 +218,7 @@ def test_the_as_run_preset_trains(tmp_path: Path) -> None:
     assert all(v["train/loss_distillation"] == 0.0 for v in rates)
 
 
-@pytest.mark.parametrize("fusion_type", FUSION_RECIPES)
+@pytest.mark.parametrize("fusion_type", FUSION_TYPES)
 def test_every_fusion_type_trains(fusion_type: str, tmp_path: Path) -> None:
     assert run(fusion(epochs=1, fusion={"type": fusion_type}), tmp_path).state == "succeeded"
 
@@ -254,25 +254,28 @@ def test_a_component_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Pa
     run(fusion(count=2, epochs=1) | {"experts": [{"arch": "convnet_small", "feature_dim": 24}]}, tmp_path / "wide")
     two = {"from": {"path": str(component(tmp_path / "two", "fusion"))}}
     cases: list[tuple[dict[str, Any], str]] = [
-        (fusion(count=3, fusion=two), "is for 2 experts, the specification has 3"),
+        (fusion(count=3, fusion=two), "expects 2 experts; the specification has 3"),
         (
             fusion(count=2, fusion=two) | {"experts": [{"arch": "convnet_small", "feature_dim": 24}]},
             r"\[16, 16\].*\[24, 24\]",
         ),
         (
             fusion(count=2, fusion={**two, "type": "concatenation"}),
-            "fusion.type is concatenation, but .* holds multiplicative",
+            "fusion.type is concatenation, but .* has multiplicative",
         ),
-        (fusion(count=2) | {"experts": [two]}, "role fusion, role expert is needed"),
+        (fusion(count=2) | {"experts": [two]}, "role fusion; expected role expert"),
         (
             fusion(count=2) | {"head": {"from": {"path": str(component(tmp_path / "wide", "head"))}}},
-            "D 24, here it is 16",
+            "expects 24 fused features; this fusion module has 16",
         ),
-        (fusion(count=2) | {"head": {"from": {"path": str(tmp_path / "none.pth")}}}, "there is no component file"),
+        (
+            fusion(count=2) | {"head": {"from": {"path": str(tmp_path / "none.pth")}}},
+            "does not exist",
+        ),
         (
             fusion(count=2)
             | {"experts": [{"from": {"job": "job_01J00000000000000000000000", "component": "expert_0"}}]},
-            "needs the service",
+            "only the service can look up",
         ),
     ]
     for number, (spec, says) in enumerate(cases):

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -28,9 +29,9 @@ SPEC = {
 }
 
 
-def attempt_in(folder: Path, name: str) -> AttemptDir:
+def attempt_in(folder: Path, name: str, changes: dict[str, Any] | None = None) -> AttemptDir:
     attempt = RunDir(folder / name).attempt(1)
-    spec = resolve(parse_spec(SPEC)).model_dump(mode="json", by_alias=True)
+    spec = resolve(parse_spec(SPEC | (changes or {}))).model_dump(mode="json", by_alias=True)
     Task(job_id=name, attempt=1, spec=spec, data_roots=[], device="cpu").write(attempt)
     return attempt
 
@@ -90,7 +91,12 @@ def test_a_forked_process_trains_to_the_same_bits_in_a_session_of_its_own(warm: 
     assert weights(forked) == weights(cold)
     # Neither stays behind as a zombie.
     wait_until(lambda: not psutil.pid_exists(pid), "the end of the forked process", LIMIT_S)
-    wait_until(lambda: (starter.reap(), not starter._children)[1], "the end of the cold process", LIMIT_S)
+
+    def is_reaped() -> bool:
+        starter.reap()
+        return not starter._children
+
+    wait_until(is_reaped, "the end of the cold process", LIMIT_S)
 
 
 def test_a_stop_signal_reaches_a_forked_process(warm: WarmStarter, tmp_path: Path) -> None:

@@ -1,0 +1,94 @@
+"""Commands that submit or plan a job."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from app.cli.arguments import AsJson
+from app.cli.spec_files import Overrides, SpecFile, encode_spec, read_spec_file, with_overrides
+from app.cli.terminal import connected, fail, out, print_json, settings
+from app.cli.watch import watch_to_the_end
+
+Follow = Annotated[bool, typer.Option("-f", "--follow", help="Watch the job until it ends.")]
+
+
+def submit(
+    file: SpecFile,
+    overrides: Overrides = [],  # noqa: B006
+    follow: Follow = False,
+    key: Annotated[str | None, typer.Option(help="Idempotency key: a repeated key returns the same job.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Validate, print the resolved job, submit nothing.")] = False,
+    quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only the id.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a job from a specification."""
+    spec = read_spec_file(file, overrides)
+    if "base" in spec and "kind" not in spec:
+        fail(f"{file} is the specification of a sweep: submit it with `mcn sweep`", 2)
+    if dry_run:
+        with connected() as api:
+            print_json(api.post("/jobs?dry_run=true", encode_spec(spec)))
+        return
+    _submit(spec, follow=follow, key=key, as_json=as_json, quiet=quiet)
+
+
+def train(
+    fusion_type: Annotated[
+        str, typer.Option(help="Fusion type: multiplicative, TransformerBase, concatenation, ..")
+    ] = "multiplicative",
+    num_experts: Annotated[int, typer.Option(help="Number of experts.")] = 4,
+    epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 100,
+    batch_size: Annotated[int, typer.Option(help="Batch size.")] = 128,
+    input_dim: Annotated[
+        int | None, typer.Option(help="Common feature dimension. [default: the largest of the experts]")
+    ] = None,
+    hidden_dim: Annotated[
+        int | None, typer.Option(help="Hidden dimension of the fusion module. [default: the input dimension]")
+    ] = None,
+    dataset: Annotated[
+        str, typer.Option(help="digits, cifar10, cifar100, imagefolder:<path> or npz:<path>.")
+    ] = "cifar100",
+    arch: Annotated[str, typer.Option(help="Architecture of the experts.")] = "resnet18",
+    executor: Annotated[str, typer.Option(help="Where the job runs: local or slurm.")] = "local",
+    name: Annotated[str, typer.Option(help="Name of the job.")] = "",
+    overrides: Overrides = [],  # noqa: B006
+    follow: Follow = False,
+    as_json: AsJson = False,
+) -> None:
+    """Submit a fusion job from flags."""
+    spec: dict[str, Any] = {
+        "kind": "fusion",
+        "name": name,
+        "experts": [{"arch": arch}],
+        "num_experts": num_experts,
+        "fusion": {"type": fusion_type, "hidden_dim": hidden_dim},
+        "input_dim": input_dim,
+        "dataset": {"name": dataset},
+        "training": {"epochs": epochs, "batch_size": batch_size},
+        "resources": {"executor": executor},
+    }
+    _submit(with_overrides(spec, overrides), follow=follow, key=None, as_json=as_json)
+
+
+def _submit(spec: dict[str, Any], *, follow: bool, key: str | None, as_json: bool, quiet: bool = False) -> None:
+    with connected() as api:
+        headers = {"Idempotency-Key": key} if key else {}
+        job = api.post("/jobs", encode_spec(spec), headers=headers)
+        if as_json:
+            print_json(job)
+        else:
+            out.print(job["id"] if quiet else f"{job['id']}  {job['state']}")
+        if follow:
+            watch_to_the_end(api, [job["id"]])
+
+
+def plan(file: SpecFile, overrides: Overrides = [], as_json: AsJson = False) -> None:  # noqa: B006
+    """Show dimensions, parameters, learning rates and steps of a job. Needs no service."""
+    options = [option for override in overrides for option in ("--set", override)]
+    options += [option for root in settings().roots for option in ("--data-root", str(root))]
+    command = [sys.executable, "-m", "core", "plan", file, *options, *(["--json"] if as_json else [])]
+    raise typer.Exit(subprocess.run(command).returncode)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from typer.testing import CliRunner, Result
+
+from app.cli.client import Api
+from app.cli.main import app as mcn
+from app.settings import Settings
+from tests.app.api import Service
+
+Cli = Callable[..., Result]
+Handler = Callable[[httpx.Request], httpx.Response]
+
+
+@pytest.fixture
+def cli(service: Service, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs `mcn` against the application in this process."""
+    service.http.headers["Authorization"] = f"Bearer {service.tokens['admin']}"
+    monkeypatch.setattr(httpx, "Client", lambda **_: service.http)
+    monkeypatch.setattr(Api, "close", lambda _: None)
+
+    def run(*arguments: str, stdin: str | None = None) -> Result:
+        return CliRunner().invoke(mcn, list(arguments), input=stdin)
+
+    return run
+
+
+@pytest.fixture
+def fake_api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[Handler], Api]:
+    """An API connection whose requests are answered by a function, with no delay before a repeated request."""
+    monkeypatch.setattr("app.cli.client.RETRY_DELAY_S", 0.0)
+
+    def connect(handler: Handler) -> Api:
+        api = Api(Settings(data_dir=tmp_path, token="mcn_test", url="http://service"))
+        api._http = httpx.Client(base_url=api.url, transport=httpx.MockTransport(handler))
+        return api
+
+    return connect

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import pytest
+
+from app.models import State
+from tests.app.api import Service
+from tests.app.cli.conftest import Cli
+
+
+def test_a_refused_job_does_not_stop_the_others(cli: Cli, service: Service) -> None:
+    ended, running, last = (service.submit() for _ in range(3))
+    service.transition(ended, State.cancelled)
+    for job_id in (running, last):
+        service.transition(job_id, State.starting, State.running)
+    result = cli("pause", ended, running, last)
+    assert result.exit_code == 1
+    assert ended in result.stderr
+    assert "cancelled" in result.stderr
+    assert [service.get(f"/jobs/{job_id}").json()["state"] for job_id in (running, last)] == ["pausing", "pausing"]
+    assert cli("cancel", "job_none", running).exit_code == 2
+    assert service.get(f"/jobs/{running}").json()["state"] == "cancelling"
+    assert cli("cancel", last).exit_code == 0
+
+
+def test_resources_can_be_changed_by_resume_and_retry(cli: Cli, service: Service) -> None:
+    paused, failed = service.submit(), service.submit()
+    service.transition(paused, State.starting, State.running, State.pausing, State.paused)
+    service.transition(failed, State.failed)
+    assert cli("resume", paused, "--set", "resources.cpus=1").exit_code == 0
+    assert cli("retry", failed, "--set", "resources.memory_gb=3", "--set", "resources.cpus=1").exit_code == 0
+    resources = [service.get(f"/jobs/{job_id}").json()["spec"]["resources"] for job_id in (paused, failed)]
+    assert [(fields["cpus"], fields["memory_gb"]) for fields in resources] == [(1, None), (1, 3)]
+    result = cli("retry", failed, "--set", "training.epochs=3")
+    assert (result.exit_code, "training" in result.stderr) == (2, True), result.stderr
+
+
+def test_resources_of_a_sweep_cannot_be_changed(cli: Cli) -> None:
+    result = cli("retry", "swp_01", "--set", "resources.cpus=1")
+    assert (result.exit_code, "--set changes jobs only" in result.stderr) == (2, True)
+
+
+def test_delete_asks_for_confirmation_on_a_terminal(
+    cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, deleted = service.submit(), service.submit()
+    for job_id in (kept, deleted):
+        service.transition(job_id, State.cancelled)
+    monkeypatch.setattr("app.cli.changes.is_interactive", lambda: True)
+    result = cli("delete", kept, stdin="n\n")
+    assert (result.exit_code, f"Delete {kept} with metrics" in result.stdout) == (1, True)
+    assert cli("delete", deleted, stdin="y\n").exit_code == 0
+    assert cli("delete", deleted, "--yes").exit_code == 2
+    assert [service.get(f"/jobs/{job_id}").status_code for job_id in (kept, deleted)] == [200, 404]

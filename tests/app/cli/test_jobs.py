@@ -1,0 +1,31 @@
+from __future__ import annotations
+
+import json
+
+from tests.app.api import EXPERT, FUSION, Service
+from tests.app.cli.attempts import submit_with_two_attempts
+from tests.app.cli.conftest import Cli
+
+
+def test_quiet_prints_only_the_id(cli: Cli, service: Service) -> None:
+    job_id = cli("submit", "-", "--quiet", stdin=json.dumps(EXPERT)).stdout.strip()
+    assert service.get(f"/jobs/{job_id}").json()["state"] == "queued"
+
+
+def test_show_describes_the_specification_and_every_attempt(cli: Cli, service: Service) -> None:
+    stdout = cli("show", submit_with_two_attempts(service, FUSION)).stdout
+    assert "2 x convnet_small, multiplicative, on digits" in stdout
+    assert "here, from step 7, lost: killed" in stdout
+    assert "attempt 2" in stdout
+
+
+def test_jobs_lists_ids_states_and_names(cli: Cli, service: Service) -> None:
+    job_id = service.submit()
+    stdout = cli("jobs").stdout
+    assert [word in stdout for word in (job_id, "queued", "one", "status")] == [True] * 4
+    assert json.loads(cli("jobs", "--json").stdout)["items"][0]["id"] == job_id
+
+
+def test_an_unknown_job_is_wrong_usage(cli: Cli) -> None:
+    result = cli("show", "job_none")
+    assert (result.exit_code, "job_none" in result.stderr) == (2, True)
