@@ -1,16 +1,16 @@
-# `make help` lists what there is. Everything runs from .venv, which `make setup` builds from requirements.lock.
+# `make help` lists the targets. Everything runs from .venv, which `make setup` builds from requirements.lock.
 PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
-# Test processes side by side; each trains small models on one thread.
+# Number of test processes; each trains small models on one thread.
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test lint bench soak lock clean
+.PHONY: help setup demo up test test-fast coverage lint format docs bench soak lock clean
 
-help:  ## this list
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 10
+help:  ## list the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
 
 setup: $(READY)  ## build .venv from requirements.lock
 
@@ -24,31 +24,49 @@ $(READY): requirements.lock pyproject.toml
 	@touch $(READY)
 	@echo "Ready."
 
-demo: $(READY)  ## four experts and their fusion, trained through the API
+demo: $(READY)  ## train experts and their fusion through the API, and print what fusion brought
 	@$(BIN)/mcn demo
 
-up: $(READY)  ## the service, nothing submitted
+up: $(READY)  ## start the service, with nothing submitted
 	@$(BIN)/mcn up
 
-test: $(READY)  ## every test
+test: $(READY)  ## run every test
 	@$(BIN)/python -m tests.machine
 	@$(BIN)/python -m pytest -n $(JOBS)
 
-lint: $(READY)  ## ruff, mypy --strict, import contracts
+test-fast: $(READY)  ## run the tests that start no process (under 90 s)
+	@$(BIN)/python -m pytest -n $(JOBS) -m "not processes and not slow and not soak and not gpu"
+
+coverage: $(READY)  ## run every test and measure coverage, in child processes too
+	@$(BIN)/python -m tests.machine
+	@$(BIN)/coverage erase
+	@$(BIN)/coverage run -m pytest -n $(JOBS)
+	@$(BIN)/coverage combine --quiet
+	@$(BIN)/coverage report
+
+lint: $(READY)  ## check style, types, import rules and generated pages
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/python -m docs.generate --check
 
-bench: $(READY)  ## the benchmarks, as tables of ratios measured side by side
+format: $(READY)  ## format the code and fix what ruff can fix
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+docs: $(READY)  ## write the parts of the documentation that come from the code
+	@$(BIN)/python -m docs.generate
+
+bench: $(READY)  ## run the benchmarks; each prints ratios measured side by side
 	@$(BIN)/python -m tests.benchmarks
 
-soak: $(READY)  ## the long repetitions that `make test` runs a few of
+soak: $(READY)  ## run the long repetitions of which `make test` runs a few
 	@$(BIN)/python -m pytest -n $(JOBS) -m soak
 	@MCN_SOAK=1 $(BIN)/python -m pytest tests/app/test_schema.py
 
-lock: $(READY)  ## compile requirements.lock anew from pyproject.toml
+lock: $(READY)  ## compile requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
 
 clean:  ## remove .venv and caches
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache *.egg-info
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.* *.egg-info

@@ -14,7 +14,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 
 class Settings(BaseSettings):
-    """The configuration of the service and the command line; field descriptions are the README's table of settings."""
+    """Settings of service and command line; the descriptions of the fields are a table in the documentation."""
 
     model_config = SettingsConfigDict(env_prefix="MCN_", frozen=True, extra="ignore")
 

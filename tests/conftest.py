@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
+from tests import selection
 from tests.machine import missing
 
 pytest_plugins = ["tests.parts", "tests.slurm.fixtures", "tests.app.fixtures", "tests.e2e.fixtures"]
@@ -24,9 +25,25 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneCluster:
     return OneCluster(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    selection.mark(items)
+
+
+@pytest.fixture(autouse=True)
+def _no_child_processes(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Keeps the marker `processes` true: a test without it cannot start a process."""
+    if request.node.get_closest_marker(selection.MARKER):
+        yield
+        return
+    with selection.forbidden() as refused:
+        yield
+    assert refused == [], f"mark this test with @pytest.mark.{selection.MARKER}"
+
+
 @pytest.fixture(autouse=True)
 def _one_thread(request: pytest.FixtureRequest) -> None:
-    """Two test processes share two cores; more threads each would only wait for one another."""
+    """Two test processes share two cores; more threads would only wait for one another."""
     if "tests/core" in str(request.path):
         import torch
 
@@ -48,6 +65,6 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Where everything has to be there, what is missing is a failure."""
+    """In continuous integration, a missing part is a failure."""
     if os.environ.get("CI") == "true" and missing():
         session.exitstatus = 1

@@ -31,7 +31,7 @@ from tests.training_processes import training_processes
 ROOT = Path(__file__).parents[1]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
-PRODUCTION = (ROOT / "README.md").read_text().split("## Production\n")[1].split("\n## ")[0]
+PRODUCTION = (ROOT / "docs/production.md").read_text()
 PARTS = ["api", "worker"]
 LIMIT_S = 60.0
 
@@ -73,7 +73,7 @@ def test_its_variables_are_settings(part: str) -> None:
     assert given <= {f"MCN_{name.upper()}" for name in Settings.model_fields}
 
 
-def test_the_readme_names_all_that_can_be_set() -> None:
+def test_the_documentation_names_all_that_can_be_set() -> None:
     passed_on = {name for name, value in SERVICES["worker"]["environment"].items() if value is None}
     used = passed_on | set(re.findall(r"\$\{(\w+)", COMPOSE))
     assert set(re.findall(r"^\| `(\w+)`", PRODUCTION, re.MULTILINE)) == used
@@ -298,8 +298,8 @@ def composed(image: Path, postgres_url: str, redis_url: str) -> Iterator[Compose
     services.end()
 
 
-def readme_commands(name: str) -> list[list[str]]:
-    """What the README has run in the container of a service."""
+def documented_commands(name: str) -> list[list[str]]:
+    """The commands that docs/production.md runs in the container of a service."""
     return [shlex.split(line, comments=True) for line in re.findall(rf"compose exec {name} (.*)", PRODUCTION)]
 
 
@@ -308,12 +308,12 @@ def test_what_it_starts_trains_stops_and_goes_on(composed: Composed) -> None:
     composed.start("api")
     composed.wait_healthy()
     composed.start("worker")
-    [[_, token_file]] = [words for words in readme_commands("api") if words[0] == "cat"]
+    [[_, token_file]] = [words for words in documented_commands("api") if words[0] == "cat"]
     token = Path(composed.here(token_file)).read_text().strip()
     api = Api(Settings(url=composed.here("http://api:8000"), token=token))
     try:
         for name in PARTS:
-            for program, *words in readme_commands(name):
+            for program, *words in documented_commands(name):
                 if program == "mcn":
                     quick = ["--set", "training.epochs=1"] if words[0] == "submit" else []
                     composed.exec(name, *words, *quick)

@@ -1,0 +1,84 @@
+"""What `make test-fast` leaves out, and a guard that stops every other test from starting a child process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from multiprocessing.process import BaseProcess
+from unittest.mock import patch
+
+import pytest
+
+MARKER = "processes"
+# Fixtures that start processes; a test that uses one of them carries the marker by itself.
+FIXTURES = {"up", "postgres_server", "redis_url", "slurm_cluster"}
+# Folders and files whose tests start processes throughout.
+PROCESS_PATHS = (
+    "tests/benchmarks/",
+    "tests/core/reporting/test_wandb.py",
+    "tests/core/test_distributed.py",
+    "tests/core/test_kill.py",
+    "tests/core/test_streaming.py",
+    "tests/e2e/",
+    "tests/slurm/",
+    "tests/test_compose.py",
+    "tests/worker/executors/test_starters.py",
+)
+# Files whose tests train for many seconds, or try thousands of requests.
+SLOW_PATHS = ("tests/app/test_schema.py", "tests/core/test_digits.py")
+_EVENTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system"}
+
+
+class ProcessStarted(AssertionError):  # noqa: N818
+    """A test without the marker started a child process."""
+
+
+class _Guard:
+    """Refuses the start of child processes of this process while it is armed, and remembers them."""
+
+    def __init__(self) -> None:
+        self.armed_in: int | None = None
+        self.refused: list[str] = []
+        # An audit hook sees every way to start a process; it cannot be removed again.
+        sys.addaudithook(self._audit)
+
+    def _audit(self, event: str, arguments: tuple[object, ...]) -> None:
+        if event in _EVENTS and self.armed_in == os.getpid():
+            self.refuse(f"{event}{arguments[:2]!r}")
+
+    def refuse(self, what: str) -> None:
+        """Notes the start and raises; code that catches the error does not hide it."""
+        self.refused.append(what[:200])
+        raise ProcessStarted(f"this test starts a process ({what[:200]}): mark it with @pytest.mark.{MARKER}")
+
+
+_guard = _Guard()
+
+
+@contextmanager
+def forbidden() -> Iterator[list[str]]:
+    """While this is active, no child process can be started; gives the list of those that were refused."""
+
+    def start(process: BaseProcess) -> None:
+        _guard.refuse(f"multiprocessing {process.name}")
+
+    _guard.armed_in, _guard.refused = os.getpid(), []
+    try:
+        # Spawned processes of multiprocessing raise no audit event.
+        with patch.object(BaseProcess, "start", start):
+            yield _guard.refused
+    finally:
+        _guard.armed_in = None
+
+
+def mark(items: Sequence[pytest.Item]) -> None:
+    """Gives the markers `processes` and `slow` to tests by their paths and fixtures."""
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        # Parametrised fixtures that start PostgreSQL say so in the test's name.
+        if item.nodeid.startswith(PROCESS_PATHS) or FIXTURES & fixtures or "[postgresql" in item.name:
+            item.add_marker(MARKER)
+        if item.nodeid.startswith(SLOW_PATHS):
+            item.add_marker("slow")
