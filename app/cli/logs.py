@@ -19,7 +19,7 @@ def logs(
     job_id: JobId,
     follow: Annotated[bool, typer.Option("-f", "--follow", help="Print new lines until the job ends.")] = False,
     tail: Annotated[int, typer.Option(help="Number of lines from the end.", min=0, max=100_000)] = 200,
-    attempt: Annotated[int | None, typer.Option(help="Attempt number. [default: the latest]", min=1)] = None,
+    attempt: Annotated[int | None, typer.Option(help="Attempt number.", show_default="the latest", min=1)] = None,
 ) -> None:
     """Print the log of a job."""
     selected: dict[str, Any] = {} if attempt is None else {"attempt": attempt}

@@ -44,10 +44,10 @@ def train(
     epochs: Annotated[int, typer.Option(help="Number of epochs.")] = 100,
     batch_size: Annotated[int, typer.Option(help="Batch size.")] = 128,
     input_dim: Annotated[
-        int | None, typer.Option(help="Common feature dimension. [default: the largest of the experts]")
+        int | None, typer.Option(help="Common feature dimension.", show_default="the largest of the experts")
     ] = None,
     hidden_dim: Annotated[
-        int | None, typer.Option(help="Hidden dimension of the fusion module. [default: the input dimension]")
+        int | None, typer.Option(help="Hidden dimension of the fusion module.", show_default="the input dimension")
     ] = None,
     dataset: Annotated[
         str, typer.Option(help="digits, cifar10, cifar100, imagefolder:<path> or npz:<path>.")

@@ -13,7 +13,7 @@ from app.cli.sweep_watch import follow_sweep, num_without_result, watch_sweep
 from app.cli.terminal import connected, err, fail, out, print_json, print_response
 from core.spec.load import apply_override
 
-Metric = Annotated[str | None, typer.Option(help="Metric that ranks the points. [default: test accuracy]")]
+Metric = Annotated[str | None, typer.Option(help="Metric that ranks the points.", show_default="test accuracy")]
 Overrides = Annotated[
     list[str],
     typer.Option(
@@ -91,7 +91,7 @@ def list_sweeps(limit: Limit = 20, as_json: AsJson = False) -> None:
 def leaderboard(
     sweep_id: SweepId,
     metric: Metric = None,
-    mode: Annotated[str | None, typer.Option(help="max or min. [default: depends on the metric]")] = None,
+    mode: Annotated[str | None, typer.Option(help="max or min.", show_default="depends on the metric")] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.cli.formatting import BAR_WIDTH, format_accuracy, format_bytes, format_progress, format_status, shorten
+from app.cli.formatting import format_accuracy, format_bytes, format_progress, format_status, shorten
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -20,10 +20,10 @@ STATE_STYLES = {
     "starting": "cyan",
     "paused": "magenta",
 }
-# A terminal with fewer columns gets no bar and no status in the table of jobs: ids and states are never cut.
+# A narrower terminal gets tables with fewer columns, so that no id or state is cut.
 WIDE_COLUMNS = 140
 # Columns of the narrow table of jobs without the name.
-NARROW_FIXED_COLUMNS = 76
+NARROW_FIXED_COLUMNS = 64
 
 
 def plain_table(*columns: str | Column) -> Table:
@@ -43,21 +43,27 @@ def field_table(fields: Iterable[tuple[str, object]]) -> Table:
 
 def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
     """Jobs, one a row, for the width of the terminal."""
-    columns = shutil.get_terminal_size((80 if sys.stdout.isatty() else 200, 24)).columns
-    is_wide = columns >= WIDE_COLUMNS
-    name_length = 200 if is_wide else max(4, columns - NARROW_FIXED_COLUMNS)
-    table = plain_table("id", "kind", "name", "state", "progress", "accuracy", *(["status"] if is_wide else []))
+    width = _terminal_width()
+    if width < WIDE_COLUMNS:
+        table = plain_table("id", "name", "state", "done", "accuracy")
+        name_length = max(4, width - NARROW_FIXED_COLUMNS)
+        for job in jobs:
+            progress, accuracy = format_progress(job["progress"], bar_width=0), format_accuracy(job["metrics"])
+            table.add_row(job["id"], shorten(job["name"], name_length), _state(job), progress, accuracy)
+        return table
+    table = plain_table("id", "kind", "name", "state", "progress", "accuracy", "status")
     for job in jobs:
-        row = [
-            job["id"],
-            job["kind"],
-            shorten(job["name"], name_length),
-            Text(job["state"], style=STATE_STYLES.get(job["state"], "")),
-            format_progress(job["progress"], BAR_WIDTH if is_wide else 0),
-            format_accuracy(job["metrics"]),
-        ]
-        table.add_row(*row, *([format_status(job)] if is_wide else []))
+        progress, accuracy = format_progress(job["progress"]), format_accuracy(job["metrics"])
+        table.add_row(job["id"], job["kind"], job["name"], _state(job), progress, accuracy, format_status(job))
     return table
+
+
+def _terminal_width() -> int:
+    return shutil.get_terminal_size((80 if sys.stdout.isatty() else 200, 24)).columns
+
+
+def _state(job: Mapping[str, Any]) -> Text:
+    return Text(job["state"], style=STATE_STYLES.get(job["state"], ""))
 
 
 def job_details(job: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]] = ()) -> Table:
@@ -104,13 +110,14 @@ def _describe_attempt(attempt: Mapping[str, Any]) -> str:
 
 
 def components_table(items: Iterable[Mapping[str, Any]]) -> Table:
-    """Components, one a row, with the metric that selected them."""
-    table = plain_table("name", "id", "epoch", "selected by", "size", "sha256")
+    """Components, one a row, with the metric that selected them, for the width of the terminal."""
+    is_wide = _terminal_width() >= WIDE_COLUMNS
+    table = plain_table("name", "id", "epoch", "selected by", "size", *(["value", "sha256"] if is_wide else []))
     for item in items:
         value = item["metrics"].get(item["selected_by"])
-        selected_by = item["selected_by"] if value is None else f"{item['selected_by']} {value:.3f}"
+        wide = ("" if value is None else f"{value:.4f}", item["sha256"][:12]) if is_wide else ()
         size = format_bytes(item["bytes"])
-        table.add_row(item["name"], item["id"], str(item["epoch"]), selected_by, size, item["sha256"][:12])
+        table.add_row(item["name"], item["id"], str(item["epoch"]), item["selected_by"], size, *wide)
     return table
 
 

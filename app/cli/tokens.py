@@ -14,7 +14,7 @@ from app.cli.terminal import connected, out, print_json
 def create_token(
     name: Annotated[str, typer.Argument(help="What the token is for, for example laptop.")],
     role: Annotated[str, typer.Option(help="viewer, member or admin.")] = "member",
-    owner: Annotated[str | None, typer.Option(help="User whom the token stands for. [default: you]")] = None,
+    owner: Annotated[str | None, typer.Option(help="User whom the token stands for.", show_default="you")] = None,
     expires_at: Annotated[str | None, typer.Option(help="Time of expiry, for example 2030-01-31T00:00:00Z.")] = None,
     as_json: AsJson = False,
 ) -> None:

@@ -16,17 +16,24 @@ Cli = Callable[..., Result]
 Handler = Callable[[httpx.Request], httpx.Response]
 
 
+def run_mcn(*arguments: str, stdin: str | None = None) -> Result:
+    return CliRunner().invoke(mcn, list(arguments), input=stdin)
+
+
+@pytest.fixture
+def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs `mcn` without a service, for commands that never send a request."""
+    monkeypatch.setenv("MCN_DATA_DIR", str(tmp_path))
+    return run_mcn
+
+
 @pytest.fixture
 def cli(service: Service, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs `mcn` against the application in this process."""
     service.http.headers["Authorization"] = f"Bearer {service.tokens['admin']}"
     monkeypatch.setattr(httpx, "Client", lambda **_: service.http)
     monkeypatch.setattr(Api, "close", lambda _: None)
-
-    def run(*arguments: str, stdin: str | None = None) -> Result:
-        return CliRunner().invoke(mcn, list(arguments), input=stdin)
-
-    return run
+    return run_mcn
 
 
 @pytest.fixture

@@ -13,26 +13,26 @@ from tests.app.cli.conftest import Cli
 
 @pytest.mark.parametrize("invalid", ["", "../me", "#", "job_1?x=1"])
 @pytest.mark.parametrize("command", ["show", "delete", "cancel", "logs", "components", "watch", "retry"])
-def test_an_invalid_id_is_refused(cli: Cli, command: str, invalid: str) -> None:
-    result = cli(command, invalid)
+def test_an_invalid_id_is_refused(offline: Cli, command: str, invalid: str) -> None:
+    result = offline(command, invalid)
     assert (result.exit_code, "is not a valid id" in result.stderr) == (2, True), result.stderr
 
 
 @pytest.mark.parametrize("command", ["pause", "resume", "delete", "logs", "components"])
-def test_a_sweep_is_refused_where_a_job_is_needed(cli: Cli, command: str) -> None:
-    result = cli(command, "swp_01")
+def test_a_sweep_is_refused_where_a_job_is_needed(offline: Cli, command: str) -> None:
+    result = offline(command, "swp_01")
     assert (result.exit_code, "is a sweep, but this command needs a job" in result.stderr) == (2, True), result.stderr
 
 
-def test_a_job_is_refused_where_a_sweep_is_needed(cli: Cli) -> None:
-    result = cli("leaderboard", "job_01")
+def test_a_job_is_refused_where_a_sweep_is_needed(offline: Cli) -> None:
+    result = offline("leaderboard", "job_01")
     assert (result.exit_code, "is not a sweep" in result.stderr) == (2, True), result.stderr
 
 
-def test_a_file_of_the_other_kind_is_recognised(cli: Cli) -> None:
-    result = cli("submit", "-", stdin=json.dumps({"base": EXPERT, "grid": {"training.seed": [1]}}))
+def test_a_file_of_the_other_kind_is_recognised(offline: Cli) -> None:
+    result = offline("submit", "-", stdin=json.dumps({"base": EXPERT, "grid": {"training.seed": [1]}}))
     assert (result.exit_code, "submit it with `mcn sweep`" in result.stderr) == (2, True)
-    result = cli("sweep", "-", stdin=json.dumps(EXPERT))
+    result = offline("sweep", "-", stdin=json.dumps(EXPERT))
     assert (result.exit_code, "submit it with `mcn submit`" in result.stderr) == (2, True)
 
 
@@ -41,15 +41,25 @@ def test_a_file_of_the_other_kind_is_recognised(cli: Cli) -> None:
     [(None, "cannot be read"), ("{", "neither JSON nor YAML"), ("- 1", "must be an object"), ("a: .nan", "plain JSON")],
 )
 def test_a_file_that_is_no_specification_is_refused(
-    cli: Cli, tmp_path: Path, content: str | None, message: str
+    offline: Cli, tmp_path: Path, content: str | None, message: str
 ) -> None:
     file = tmp_path / "spec.yaml"
     if content is not None:
         file.write_text(content)
-    result = cli("submit", str(file))
+    result = offline("submit", str(file))
     assert (result.exit_code, message in result.stderr) == (2, True), result.stderr
 
 
-def test_an_invalid_override_is_refused(cli: Cli) -> None:
-    result = cli("submit", "-", "--set", "training.epochs", stdin=json.dumps(EXPERT))
+def test_an_invalid_override_is_refused(offline: Cli) -> None:
+    result = offline("submit", "-", "--set", "training.epochs", stdin=json.dumps(EXPERT))
     assert (result.exit_code, "give it as path=value" in result.stderr) == (2, True), result.stderr
+
+
+def test_help_shows_every_default(offline: Cli) -> None:
+    assert "the largest of the experts" in " ".join(offline("train", "--help").stdout.replace("│", " ").split())
+
+
+def test_help_lists_every_command_in_a_panel(offline: Cli) -> None:
+    lines = offline("--help").stdout
+    for panel in ("Service", "Submit", "Watch", "Change", "Results", "Administration"):
+        assert f"─ {panel} ─" in lines

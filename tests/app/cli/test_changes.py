@@ -34,8 +34,8 @@ def test_resources_can_be_changed_by_resume_and_retry(cli: Cli, service: Service
     assert (result.exit_code, "training" in result.stderr) == (2, True), result.stderr
 
 
-def test_resources_of_a_sweep_cannot_be_changed(cli: Cli) -> None:
-    result = cli("retry", "swp_01", "--set", "resources.cpus=1")
+def test_resources_of_a_sweep_cannot_be_changed(offline: Cli) -> None:
+    result = offline("retry", "swp_01", "--set", "resources.cpus=1")
     assert (result.exit_code, "--set changes jobs only" in result.stderr) == (2, True)
 
 

@@ -1,0 +1,90 @@
+"""Tables on narrow and wide terminals."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import Any
+
+import pytest
+from rich.table import Table
+
+from app.cli.formatting import format_bytes, format_duration, format_status
+from app.cli.sweep_tables import leaderboard_table
+from app.cli.tables import components_table, jobs_table, tokens_table
+from app.cli.terminal import SafeConsole
+from tests.app.cli.streams import make_job
+
+JOB_ID = "job_01M87F5VA6DDRR9MKNWACAVRQK"
+STATES = ("waiting", "queued", "starting", "running", "pausing", "paused", "cancelling", "cancelled", "succeeded")
+
+
+def render(monkeypatch: pytest.MonkeyPatch, width: int, make: Any) -> str:
+    monkeypatch.setenv("COLUMNS", str(width))
+    table: Table = make()
+    console = SafeConsole(file=StringIO(), width=width)
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined,no-any-return]
+
+
+@pytest.mark.parametrize("width", [80, 100, 140, 200])
+def test_ids_and_states_are_never_cut(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    metrics = {"test/accuracy_fused": 0.5}
+    jobs = [make_job(JOB_ID, state, name="a name that is rather long", metrics=metrics) for state in STATES]
+    lines = render(monkeypatch, width, lambda: jobs_table(jobs)).splitlines()[1:]
+    assert len(lines) == len(STATES)
+    for state, line in zip(STATES, lines, strict=True):
+        assert [word in line for word in (JOB_ID, state, "test 0.500", "25 %")] == [True] * 4, line
+        assert len(line) <= width
+
+
+@pytest.mark.parametrize("width", [80, 200])
+def test_components_and_tokens_fit(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    metrics = {"accuracy_expert_12": 0.5}
+    component = {"name": "expert_12", "id": "cmp_01M87FA14Q1ETEW15708341234", "epoch": 14, "bytes": 135_100}
+    component |= {"selected_by": "accuracy_expert_12", "metrics": metrics, "sha256": "3282a436" * 8}
+    shown = render(monkeypatch, width, lambda: components_table([component]))
+    assert [str(word) in shown for word in (component["id"], "accuracy_expert_12", "135.1 kB")] == [True] * 3, shown
+    token = {"id": "tok_01M87F5TBGPKHK35NBF1DGYYWS", "name": "laptop", "owner": "admin", "role": "viewer"}
+    shown = render(monkeypatch, width, lambda: tokens_table([token | {"expires_at": None}]))
+    assert [word in shown for word in (token["id"], "viewer", "never")] == [True] * 3, shown
+
+
+def test_markup_and_emoji_codes_in_names_are_printed_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "x [/b] :x: [red]"
+    assert name in render(monkeypatch, 200, lambda: jobs_table([make_job(JOB_ID, name=name)]))
+
+
+def test_a_leaderboard_names_each_path_by_its_last_part_where_that_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = {"fusion.type": "sum", "training.components.experts.lr": 0.1, "training.components.fusion.lr": 1.0}
+    row = {"values": values, "n": 2, "mean": 0.5, "std": 0.1, "stopped_early": 0, "best": JOB_ID}
+    sweep = {"metric": "test/accuracy_fused", "leaderboard": [row]}
+    header, line = render(monkeypatch, 200, lambda: leaderboard_table(sweep)).splitlines()
+    assert header.split()[:4] == ["type", "training.components.experts.lr", "training.components.fusion.lr", "n"]
+    assert line.split() == ["1", "sum", "0.1", "1.0", "2", "0.5000", "±", "0.1000", JOB_ID]
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (2_500_000, "2.5 MB"), (3e12, "3000.0 GB")]
+)
+def test_bytes_have_a_unit(count: int, text: str) -> None:
+    assert format_bytes(count) == text
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0s"), (65, "1m 05s"), (3700, "1h 01m")])
+def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
+    assert format_duration(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"state": "waiting", "waits_for": ["a"]}, "for 1 job"),
+        ({"state": "waiting", "waits_for": ["a", "b"]}, "for 2 jobs"),
+        ({"state": "paused"}, "`mcn resume` resumes it"),
+        ({"state": "cancelled", "reason": "user"}, "by a user"),
+        ({"state": "failed", "reason": "lost", "message": "killed\nmore"}, "killed"),
+        ({"state": "queued", "message": "x" * 99}, "x" * 59 + "…"),
+    ],
+)
+def test_the_status_explains_the_state(fields: dict[str, Any], text: str) -> None:
+    assert format_status(make_job(JOB_ID, **fields)) == text
