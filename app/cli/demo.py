@@ -90,4 +90,4 @@ def _print_report(frozen: Job, control: Job, joint: Job) -> None:
         num_images=joint["plan"]["dataset"]["test"],
     )
     out.print(report.table())
-    out.print(report.summary())
+    out.print(report.summary(), soft_wrap=not out.is_terminal)

@@ -13,8 +13,8 @@ Metrics = Mapping[str, float | None]
 FUSED = "test/accuracy_fused"
 # Row of the table -> metric.
 ENSEMBLES = {
-    "ensemble of the experts (mean probabilities)": "test/accuracy_ensemble_probabilities",
-    "ensemble of the experts (mean logits)": "test/accuracy_ensemble_logits",
+    "ensemble (mean probabilities)": "test/accuracy_ensemble_probabilities",
+    "ensemble (mean logits)": "test/accuracy_ensemble_logits",
 }
 # Two-sided 95 % quantile of the normal distribution.
 Z_95 = 1.96
@@ -50,7 +50,7 @@ class Report:
 
     @property
     def _control_name(self) -> str:
-        return f"expert {self.control_expert} with an MLP of its own"
+        return f"expert {self.control_expert} with its own MLP"
 
     def summary(self) -> str:
         """What fusion brought with frozen experts and after joint training, each against its best control."""

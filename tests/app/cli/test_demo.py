@@ -58,7 +58,7 @@ def test_the_summary_compares_each_phase_with_its_best_control() -> None:
     said = report(0.949, 0.899, 0.978, ensembles=(0.675, 0.978)).summary()
     assert said == (
         "With frozen experts, the fused model reached 0.949; the best expert alone 0.310, the ensemble 0.675 and "
-        "expert 1 with an MLP of its own 0.899: fusion brought +0.050 over expert 1 with an MLP of its own. "
+        "expert 1 with its own MLP 0.899: fusion brought +0.050 over expert 1 with its own MLP. "
         "After joint training, the fused model reached 0.978; the best expert alone 0.970 and the ensemble 0.978: "
         "fusion brought nothing measurable (difference +0.000 to the ensemble, within ±0.021 of noise, n = 360 images)."
     )
@@ -79,7 +79,7 @@ def test_an_ensemble_that_was_not_measured_is_not_compared() -> None:
 
 
 def test_the_table_has_every_expert_both_phases_and_both_controls() -> None:
-    console = SafeConsole(file=StringIO(), width=120)
+    console = SafeConsole(file=StringIO(), width=80)
     console.print(report(0.949, 0.899, 0.978, ensembles=(0.675, 0.977)).table())
     rows = [
         [cell.strip() for cell in line.strip("│").split("│")]
@@ -87,8 +87,8 @@ def test_the_table_has_every_expert_both_phases_and_both_controls() -> None:
         if line.startswith("│")
     ]
     assert ["expert 1", "0.200", "0.310", "0.970"] in rows
-    assert ["ensemble of the experts (mean probabilities)", "", "0.675", "0.977"] in rows
-    assert ["expert 1 with an MLP of its own", "", "0.899", ""] in rows
+    assert ["ensemble (mean probabilities)", "", "0.675", "0.977"] in rows
+    assert ["expert 1 with its own MLP", "", "0.899", ""] in rows
     assert rows[-1] == ["fused", "", "0.949", "0.978"]
 
 
