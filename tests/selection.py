@@ -25,6 +25,7 @@ PROCESS_PATHS = (
     "tests/slurm/",
     "tests/test_compose.py",
     "tests/worker/executors/test_starters.py",
+    "tests/worker/training/test_slurm_task.py",
 )
 # Files whose tests train for many seconds, or try thousands of requests.
 SLOW_PATHS = ("tests/app/test_schema.py", "tests/core/test_digits.py")

@@ -25,6 +25,8 @@ from core.spec.fields import in_words
 log = logging.getLogger(__name__)
 # The server is unreachable or busy; no connection of the pool became free in time.
 DATABASE_ERRORS = (OperationalError, PoolTimeoutError)
+# Errors listed in one response.
+MAX_ERRORS = 50
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -38,7 +40,11 @@ def install(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     def _validation(_request: Request, error: RequestValidationError) -> Response:
         # FastAPI's own handler repeats the input, which may contain secrets or values that JSON cannot express.
-        return errors.Invalid.of([_field_error(entry) for entry in error.errors()]).response()
+        entries = error.errors()
+        listed = [_field_error(entry) for entry in entries[:MAX_ERRORS]]
+        if len(entries) > MAX_ERRORS:
+            listed.append({"loc": [], "msg": f"there are {len(entries) - MAX_ERRORS:,} more errors"})
+        return errors.Invalid.of(listed).response()
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:

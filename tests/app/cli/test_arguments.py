@@ -52,7 +52,7 @@ def test_a_file_that_is_no_specification_is_refused(
 
 def test_an_invalid_override_is_refused(offline: Cli) -> None:
     result = offline("submit", "-", "--set", "training.epochs", stdin=json.dumps(EXPERT))
-    assert (result.exit_code, "give it as path=value" in result.stderr) == (2, True), result.stderr
+    assert (result.exit_code, "write path=value" in result.stderr) == (2, True), result.stderr
 
 
 def test_help_shows_every_default(offline: Cli) -> None:

@@ -85,6 +85,7 @@ def is_failed(service: Service, job_id: str) -> bool:
     return bool(service.get(f"/jobs/{job_id}").json()["state"] == "failed")
 
 
+@pytest.mark.processes
 def test_a_worker_acts_on_a_submission_long_before_its_next_reconciliation(service: Service) -> None:
     environment = {key: value for key, value in os.environ.items() if not key.startswith("MCN_")}
     environment |= {"MCN_DATA_DIR": str(service.settings.data_dir), "MCN_RECONCILE_S": "86400", "MCN_DEVICES": "cpu"}

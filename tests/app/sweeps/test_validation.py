@@ -26,7 +26,7 @@ def grid(**more: Any) -> dict[str, Any]:
 MISTAKES: dict[str, tuple[Any, list[Any], str]] = {
     "no field": (grid(training__nothing=[1]), ["grid", "training.nothing"], "there is no such field"),
     "no field on the way": (grid(nothing__seed=[1]), ["grid", "nothing.seed"], "there is no such field"),
-    "below a number": (grid(training__epochs__x=[1]), ["grid", "training.epochs.x"], "there is nothing at"),
+    "below a number": (grid(training__epochs__x=[1]), ["grid", "training.epochs.x"], "'x' is not a field of an object"),
     "no such expert": (grid(experts__7__arch=["resnet18"]), ["grid", "experts.7.arch"], "there is nothing at '7'"),
     "a wrong value": (grid(training__seed=[1, -1]), ["grid", "training.seed", 1], "(at training.seed=-1)"),
     "a wrong word": (
