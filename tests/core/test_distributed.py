@@ -1,12 +1,9 @@
-"""Two processes on one batch: the numbers of one process."""
+"""Two processes that share every batch give the numbers of one process."""
 
 from __future__ import annotations
 
 import json
-import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +11,10 @@ import pytest
 
 from core.reporting.event_log import read_events
 from tests.core.jobs import fusion, run_logged
+from tests.core.processes import start_core
 from tests.core.train.test_fit import weights
+
+DEADLINE_S = 300.0
 
 
 def free_port() -> int:
@@ -27,20 +27,14 @@ def train_with(processes: int, spec: dict[str, Any], run_dir: Path) -> None:
     run_dir.mkdir()
     (run_dir / "given.json").write_text(json.dumps(spec))
     port = str(free_port())
-    command = [sys.executable, "-m", "core", "train", str(run_dir / "given.json"), "--run-dir", str(run_dir)]
+    words = ["train", str(run_dir / "given.json"), "--run-dir", str(run_dir), "--device", "cpu"]
+    group = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     started = [
-        subprocess.Popen(
-            [*command, "--device", "cpu"],
-            env=os.environ
-            | {"RANK": str(rank), "WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
-        for rank in range(processes)
+        start_core(words, run_dir / f"errors-{rank}.txt", group | {"RANK": str(rank)}) for rank in range(processes)
     ]
-    for process in started:
-        _, errors = process.communicate(timeout=180)
-        assert process.returncode == 0, errors.decode()
+    for rank, process in enumerate(started):
+        process.join(DEADLINE_S)
+        assert process.exitcode == 0, (run_dir / f"errors-{rank}.txt").read_text()
 
 
 def losses(run_dir: Path) -> list[float]:

@@ -1,4 +1,4 @@
-"""SIGKILL at random moments: the run goes on and ends with the bits of one that was left alone."""
+"""SIGKILL at random moments: the run resumes and ends with the bits of an uninterrupted one."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 from core.reporting.event_log import read_events
 from core.train.result import read_result
 from tests.core.jobs import component, expert, fusion, run
+from tests.core.processes import start_core
 from tests.core.train.test_fit import components, same, weights
 
 MIXED = {"mixup_alpha": 0.2, "cutmix_alpha": 1.0}
@@ -23,7 +25,7 @@ DEADLINE_S = 120.0
 
 
 def head(folder: Path) -> dict[str, Any]:
-    """A head job on the experts and the fusion of a short run."""
+    """A head job on the experts and the fusion module of a short run."""
     run(fusion(count=2, epochs=1), folder)
     named = {"experts": [{"from": {"path": str(component(folder, f"expert_{k}"))}} for k in (0, 1)]}
     return {
@@ -31,24 +33,28 @@ def head(folder: Path) -> dict[str, Any]:
         **named,
         "fusion": {"from": {"path": str(component(folder, "fusion"))}},
         "dataset": fusion()["dataset"],
-        "training": {"epochs": 60, "batch_size": 32},
+        "training": {"epochs": 15, "batch_size": 32},
         "resources": {"cpus": 1},
     }
 
 
 SPECS: dict[str, Any] = {
-    "expert": lambda folder: expert(epochs=20, augmentation=MIXED),
-    "fusion": lambda folder: fusion(count=2, epochs=40, components={"experts": {"accumulation_steps": 2}}),
+    "expert": lambda folder: expert(epochs=10, augmentation=MIXED),
+    "fusion": lambda folder: fusion(count=2, epochs=12, components={"experts": {"accumulation_steps": 2}}),
     "head": head,
 }
 
 
-def start(spec: dict[str, Any], run_dir: Path) -> subprocess.Popen[bytes]:
+def words(spec: dict[str, Any], run_dir: Path) -> list[str]:
+    """The words after `python -m core`."""
     run_dir.mkdir(parents=True, exist_ok=True)
     file = run_dir / "given.json"
     file.write_text(json.dumps(spec))
-    command = [sys.executable, "-m", "core", "train", str(file), "--run-dir", str(run_dir), "--device", "cpu"]
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    return ["train", str(file), "--run-dir", str(run_dir), "--device", "cpu"]
+
+
+def start(spec: dict[str, Any], run_dir: Path) -> BaseProcess:
+    return start_core(words(spec, run_dir), run_dir / "errors.txt")
 
 
 def step_of(run_dir: Path) -> int:
@@ -71,18 +77,18 @@ def test_killed_at_random_steps_a_run_ends_with_the_same_bits(kind: str, when: s
         before = step_of(killed)
         goal = before + chance.randrange(1, max(2, (straight.step - before) // 3))
         deadline = time.monotonic() + DEADLINE_S
-        while process.poll() is None and step_of(killed) < goal:
-            assert time.monotonic() < deadline, "the run does not move"
+        while process.is_alive() and step_of(killed) < goal:
+            assert time.monotonic() < deadline, "the run makes no progress"
             time.sleep(0.005)
-        if process.poll() is None:
-            # Not only between steps: somewhere in what follows, a write of a checkpoint included.
+        if process.is_alive():
+            # Not only between steps: at any later moment, such as while a checkpoint is written.
             time.sleep(chance.random() * 0.05)
             kills += 1
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+        process.kill()
+        process.join()
     process = start(spec, killed)
-    _, errors = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 0, errors.decode()
+    process.join(DEADLINE_S)
+    assert process.exitcode == 0, (killed / "errors.txt").read_text()
     assert kills >= 1
     assert same(weights(tmp_path / "straight"), weights(killed))
     assert components(tmp_path / "straight") == components(killed)
@@ -94,9 +100,9 @@ def test_killed_at_random_steps_a_run_ends_with_the_same_bits(kind: str, when: s
             assert series.setdefault(event["data"]["step"], value) == value
 
 
-def test_sigterm_checkpoints_and_the_same_command_goes_on(tmp_path: Path) -> None:
-    spec = fusion(count=2, epochs=40)
-    process = start(spec, tmp_path / "run")
+def test_sigterm_checkpoints_and_the_same_command_resumes(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "core", *words(fusion(count=2, epochs=40), tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     deadline = time.monotonic() + DEADLINE_S
     while step_of(tmp_path / "run") < 5:
         assert time.monotonic() < deadline
@@ -105,9 +111,10 @@ def test_sigterm_checkpoints_and_the_same_command_goes_on(tmp_path: Path) -> Non
     process.terminate()
     _, errors = process.communicate(timeout=DEADLINE_S)
     assert process.returncode == 128 + signal.SIGTERM
-    assert b"The same command goes on from there" in errors
+    assert b"The same command resumes from there" in errors
     assert weights(tmp_path / "run")
-    process = start(spec, tmp_path / "run")
-    _, errors = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 0, errors.decode()
-    assert b"going on from step" in errors
+    errors_file = tmp_path / "errors.txt"
+    resumed = start_core(command[3:], errors_file)
+    resumed.join(DEADLINE_S)
+    assert resumed.exitcode == 0, errors_file.read_text()
+    assert "resuming from step" in errors_file.read_text()
