@@ -98,7 +98,7 @@ def test_evaluate_measures_components_of_any_run(trained: Path, tmp_path: Path) 
     )
     code, _, said = call("evaluate", write(tmp_path, fusion()), "--run-dir", tmp_path / "other")
     assert code == 2
-    assert "kind is fusion; this command takes a specification of kind evaluate" in said
+    assert "kind is fusion; evaluate needs a specification of kind evaluate" in said
 
 
 BAD: list[tuple[Any, str]] = [

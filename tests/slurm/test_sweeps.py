@@ -81,7 +81,7 @@ def test_a_point_that_is_cancelled_before_it_began_stays_so(lab: Running, slurm:
     once(lambda: all("pending in Slurm" in told(job_id) for job_id in (first, second, third)), "the array")
     slurm.run("scancel", lab.api.get(f"/jobs/{third}/attempts")["items"][0]["slurm_job_id"])
     assert lab.wait(third, limit_s=15)["state"] == "cancelled"
-    assert "by scancel" in told(third)
+    assert "with scancel" in told(third)
     lab.api.post(f"/jobs/{second}/cancel")
     assert lab.wait(second, limit_s=15)["state"] == "cancelled"
     assert lab.job(first)["state"] == "starting"
