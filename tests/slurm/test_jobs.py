@@ -149,11 +149,11 @@ def test_the_doctor_looks_at_slurm_from_a_node(lab: Running, slurm: Cluster) -> 
         "ok  Slurm: slurm",
         "ok  Slurm partitions: ",
         "ok  Slurm accounting",
-        "ok  Slurm preemption: a preempted job is warned",
+        "ok  Slurm preemption: preempted jobs are signalled",
         "ok  data f",
     ):
         assert line in said, said
-    assert "is seen there" in said
+    assert "is visible there" in said
     slurm.stop_controller()
     assert "--  Slurm: slurm" in lab.cli("doctor").stdout
 
