@@ -16,7 +16,9 @@ MARKER = "processes"
 FIXTURES = {"up", "postgres_server", "redis_url", "slurm_cluster"}
 # Folders and files whose tests start processes throughout.
 PROCESS_PATHS = (
+    "tests/app/jobs/test_dispatch.py",
     "tests/benchmarks/",
+    "tests/core/model/test_meta.py",
     "tests/core/reporting/test_wandb.py",
     "tests/core/test_distributed.py",
     "tests/core/test_kill.py",

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from app.http.errors import PROBLEMS
-from app.jobs.transitions import TRANSITIONS
+from app.jobs.transitions import EDGES
 from app.models import TERMINAL_STATES, Reason, State
 from app.settings import Settings
 from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS, FUSION_TYPES
-from docs.generate.explanations import EDGES, REASONS
+from docs.generate.explanations import REASONS
 from docs.generate.markdown import code, codes, table
 
 
@@ -43,15 +43,10 @@ def routes() -> str:
     return table(["route", "what it does"], rows)
 
 
-def moves() -> list[tuple[State, State]]:
-    """Every edge of the state graph, in its order."""
-    return [(state, to) for state, targets in TRANSITIONS.items() for to in targets]
-
-
 def state_graph() -> str:
     """The graph of states for Mermaid."""
     first = [("[*]", State.waiting.value), ("[*]", State.queued.value)]
-    inner = [(state.value, to.value) for state, to in moves()]
+    inner = [(state.value, to.value) for state, to in EDGES]
     last = [(state.value, "[*]") for state in TERMINAL_STATES]
     lines = "".join(f"    {state} --> {to}\n" for state, to in (*first, *inner, *last))
     return f"```mermaid\nstateDiagram-v2\n{lines}```"
@@ -59,7 +54,7 @@ def state_graph() -> str:
 
 def edges() -> str:
     """Every edge of the state graph with the sentence that explains it."""
-    return table(["from", "to", "when"], [[code(state), code(to), EDGES[state, to]] for state, to in moves()])
+    return table(["from", "to", "when"], [[code(state), code(to), why] for (state, to), why in EDGES.items()])
 
 
 def reasons() -> str:
