@@ -29,11 +29,12 @@ PROCESS_PATHS = (
     "tests/worker/executors/test_starters.py",
     "tests/worker/training/test_slurm_task.py",
 )
-# Files whose tests train for many seconds, try thousands of requests, or wait for slow clients.
+# Paths whose tests train for long, compute large models, try thousands of requests, or wait for slow clients.
 SLOW_PATHS = (
     "tests/app/http/test_guarded_protocol.py",
     "tests/app/http/test_unread_bodies.py",
     "tests/app/test_schema.py",
+    "tests/core/references/",
     "tests/core/test_digits.py",
 )
 _EVENTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system"}
