@@ -50,25 +50,25 @@ def test_a_component_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Pa
     run(fusion(count=2, epochs=1) | {"experts": [{"arch": "convnet_small", "feature_dim": 24}]}, tmp_path / "wide")
     two = {"from": {"path": str(component(tmp_path / "two", "fusion"))}}
     cases: list[tuple[dict[str, Any], str]] = [
-        (fusion(count=3, fusion=two), "is for 2 experts, the specification has 3"),
+        (fusion(count=3, fusion=two), "expects 2 experts; the specification has 3"),
         (
             fusion(count=2, fusion=two) | {"experts": [{"arch": "convnet_small", "feature_dim": 24}]},
             r"\[16, 16\].*\[24, 24\]",
         ),
         (
             fusion(count=2, fusion={**two, "type": "concatenation"}),
-            "fusion.type is concatenation, but .* holds multiplicative",
+            "fusion.type is concatenation, but .* has multiplicative",
         ),
-        (fusion(count=2) | {"experts": [two]}, "role fusion, role expert is needed"),
+        (fusion(count=2) | {"experts": [two]}, "role fusion; expected role expert"),
         (
             fusion(count=2) | {"head": {"from": {"path": str(component(tmp_path / "wide", "head"))}}},
-            "D 24, here it is 16",
+            "expects 24 fused features; this fusion module has 16",
         ),
-        (fusion(count=2) | {"head": {"from": {"path": str(tmp_path / "none.pth")}}}, "there is no component file"),
+        (fusion(count=2) | {"head": {"from": {"path": str(tmp_path / "none.pth")}}}, "does not exist"),
         (
             fusion(count=2)
             | {"experts": [{"from": {"job": "job_01J00000000000000000000000", "component": "expert_0"}}]},
-            "needs the service",
+            "only the service can look up",
         ),
     ]
     for number, (spec, says) in enumerate(cases):
