@@ -50,7 +50,7 @@ def test_two_processes_give_the_numbers_of_one(optimizer: str, tmp_path: Path) -
     experts, rest = (0.01, 0.01) if optimizer == "sgd" else (1e-4, 5e-4)
     spec = fusion(
         count=2,
-        epochs=2,
+        epochs=1,
         precision="float32",
         fusion={"dropout": 0.0},
         augmentation={"mixup_alpha": 0, "cutmix_alpha": 0},
@@ -67,7 +67,9 @@ def test_two_processes_give_the_numbers_of_one(optimizer: str, tmp_path: Path) -
     # Adam divides a gradient by its own size, so that where it is zero but for rounding, the rounding decides a whole
     # step. What both processes computed shows in the loss, and under plain SGD in the weights themselves.
     if optimizer == "sgd":
-        assert max((ours[key] - theirs[key]).abs().max().item() for key in ours) < 1e-5
+        difference = max((ours[key] - theirs[key]).abs().max().item() for key in ours)
+        print(f"largest difference of a weight: {difference:.1e}")
+        assert difference < 1e-5
     assert len(losses(tmp_path / "one")) >= 4
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), abs=1e-5 if optimizer == "sgd" else 1e-4)
     two = json.loads((tmp_path / "two/result.json").read_text())
