@@ -24,6 +24,9 @@ from worker.executors.processes import ProcessHandle
 from worker.reconcile import monitor_local, start_all
 
 
+SLURM = {"version": "22.05", "reachable": True, "max_array_size": 1001, "partitions": []}
+
+
 class FakeHandle(ProcessHandle):
     """A process that is in the executor's list, or not."""
 
@@ -241,7 +244,7 @@ def test_a_fault_on_one_of_several_nodes_is_that_nodes_alone(service: Service, e
     pid = started(service, job_id)
     with transaction(service.app.state.engine) as session:
         session.execute(update(Attempt).values(executor="slurm", host="n1,n2"))
-        session.add(Worker(host="login", devices=[], cpus=2, memory_gb=8, seen_at=now(), slurm={"version": "22.05"}))
+        session.add(Worker(host="login", devices=[], cpus=2, memory_gb=8, seen_at=now(), slurm=SLURM))
     two = {row["node"]: row["attempts"] for row in service.get("/cluster").json()["slurm"]["nodes"]}
     assert two == {"n1": 1, "n2": 1}
     with reading(service.app.state.engine) as session:
