@@ -23,7 +23,6 @@ from worker.executors.local import START_LIMIT_S, LocalExecutor
 from worker.executors.processes import ProcessHandle
 from worker.reconcile import monitor_local, start_all
 
-
 SLURM = {"version": "22.05", "reachable": True, "max_array_size": 1001, "partitions": []}
 
 
