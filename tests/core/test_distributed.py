@@ -50,7 +50,8 @@ def test_two_processes_give_the_numbers_of_one(optimizer: str, tmp_path: Path) -
     experts, rest = (0.01, 0.01) if optimizer == "sgd" else (1e-4, 5e-4)
     spec = fusion(
         count=2,
-        epochs=1,
+        epochs=2,
+        seed=7,
         precision="float32",
         fusion={"dropout": 0.0},
         augmentation={"mixup_alpha": 0, "cutmix_alpha": 0},
