@@ -8,7 +8,7 @@ from typing import Any
 
 from core.model.assemble import Sources
 from core.run.durable import DamagedFileError, read_json, write_durably
-from core.spec import JobSpec, SpecError, parse_stored
+from core.spec import JobSpec, SpecError, parse_stored, resolve
 from core.spec.neutral import resume_fields
 from core.train.checkpoint import has_checkpoint
 from core.train.result import has_result
@@ -60,7 +60,8 @@ def _stored_spec(run_dir: Path) -> JobSpec:
     path = run_dir / "spec.json"
     content = read_json(path)
     try:
-        return parse_stored(content)
+        # Fields that did not exist when it was stored get their defaults, as in the specification it is compared with.
+        return resolve(parse_stored(content))
     except SpecError as error:
         raise DamagedFileError(path, f"is not a specification of this version ({error})") from None
 

@@ -82,3 +82,16 @@ def test_a_specification_that_nothing_began_with_is_replaced(tmp_path: Path) -> 
     for epochs in (1, 2):
         keep_spec(resolve(parse_spec(fusion(epochs=epochs))), {}, tmp_path)
     assert json.loads((tmp_path / "spec.json").read_text())["training"]["epochs"] == 2
+
+
+def test_a_run_that_began_before_an_option_existed_resumes(tmp_path: Path) -> None:
+    """Its specification lacks the options of fusion and head, whose defaults the preset fills in."""
+    run(fusion(epochs=2), tmp_path, should_stop=lambda: True)
+    stored = json.loads((tmp_path / "spec.json").read_text())
+    for section in ("fusion", "head"):
+        for option in ("weights", "encoder_dropout", "type", "hidden_dim", "dropout"):
+            if (section, option) not in {("fusion", "type"), ("fusion", "hidden_dim"), ("fusion", "dropout")}:
+                stored[section].pop(option, None)
+    assert "type" not in stored["head"]
+    (tmp_path / "spec.json").write_text(json.dumps(stored))
+    assert run(fusion(epochs=2), tmp_path).state == "succeeded"
