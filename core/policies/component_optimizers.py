@@ -8,8 +8,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 
+from core.policies.optimizers import SGD, AdamW
 from core.policies.rates import Rate
 from core.policies.schedules import rate_at
 from core.spec import ComponentPolicy, GroupName, Schedule
