@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import signal
 import traceback
@@ -15,22 +14,6 @@ from worker.training.main import STOP_SIGNALS, run_attempt
 
 class ThreadsError(RuntimeError):
     """This process has threads, whose locks a forked process could wait for for ever."""
-
-
-def preload() -> None:
-    """Imports everything that training needs, without starting a thread or initialising CUDA."""
-    # NumPy's OpenBLAS would start its threads when it is imported. Training does not use it.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    import rich.console  # noqa: F401
-
-    import core.reporting.console
-    import core.reporting.event_log
-    import core.train.evaluate_job
-    import core.train.fit  # noqa: F401
-
-    # Objects that exist now stay shared between the processes: the collector no longer writes to them.
-    gc.collect()
-    gc.freeze()
 
 
 def fork_attempt(

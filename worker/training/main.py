@@ -19,6 +19,7 @@ from core.run.lock import InUseError, run_lock
 from core.run.protocol import Claim, Outcome, OutcomeKind, Task
 from core.run.rundir import AttemptDir, RunDir
 from worker.training.failures import classify_error, host_name
+from worker.training.preload import preload
 from worker.training.ranks import RankInfo, follow, lead, rank_info
 
 LOCK_WAIT_S = 120.0
@@ -135,6 +136,7 @@ def _redirect_output(log: Path) -> None:
 def _train(attempt: AttemptDir, task: Task, stop: StopRequest) -> Outcome:
     if stop:
         return Outcome(OutcomeKind.stopped)
+    preload()
     from rich.console import Console
 
     from core.reporting.console import ConsoleReporter

@@ -16,8 +16,9 @@ from pathlib import Path
 
 from core.run.protocol import Outcome
 from core.run.rundir import AttemptDir, RunDir
-from worker.training.fork import fork_attempt, preload
+from worker.training.fork import fork_attempt
 from worker.training.main import run_attempt
+from worker.training.preload import preload
 
 
 def main() -> int:

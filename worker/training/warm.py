@@ -17,7 +17,8 @@ import time
 from pathlib import Path
 
 from core.run.rundir import RunDir
-from worker.training.fork import ThreadsError, fork_attempt, preload
+from worker.training.fork import ThreadsError, fork_attempt
+from worker.training.preload import preload
 
 IDLE_LIMIT_S = 600.0
 REQUEST_LIMIT_S = 5.0
