@@ -396,7 +396,10 @@ signal.sigwait([signal.SIGUSR1])
 
 def test_a_command_that_does_not_stop_is_killed_and_what_it_leaves_is_told_to_stop(tmp_path: Path) -> None:
     assert SERVICES["worker"]["entrypoint"] == ["python", "-m", "app.supervisor.container"]
-    first = "import sys; from app import up; up.STOP_LIMIT_S = 0.1; sys.exit(up.contained(sys.argv[1:]))"
+    first = (
+        "import sys; from app.supervisor import container; container.STOP_LIMIT_S = 0.1; "
+        "sys.exit(container.contained(sys.argv[1:]))"
+    )
     command = [sys.executable, "-c", LEAVES_IT, LEFT, str(tmp_path / "told")]
     process = subprocess.Popen([sys.executable, "-c", first, *command], cwd=ROOT, stdout=subprocess.PIPE)
     with process:

@@ -131,11 +131,11 @@ BAD: list[tuple[Any, str]] = [
         "11 shards of 10 classes",
     ),
     (expert(dataset={"name": "digits", "split": {"regime": "iid", "num_shards": 4, "holdout": 0.0}}), "holdout 0"),
-    (fusion() | {"experts": [{"from": {"path": "nowhere.pth"}}]}, "there is no component file nowhere.pth"),
+    (fusion() | {"experts": [{"from": {"path": "nowhere.pth"}}]}, "component file nowhere.pth does not exist"),
     (fusion() | {"experts": [{"from": {"job": "job_1"}}]}, "name a component as"),
     (
         fusion() | {"experts": [{"from": {"job": "job_" + "0" * 26, "component": "expert_0"}}]},
-        "a component named by job or id needs the service",
+        "only the service can look up a component by job or id",
     ),
     (fusion() | {"resources": {"slurm": {"partition": "a b; rm -rf"}}}, "resources.slurm.partition"),
     (expert() | {"expert": {"arch": "timm:resnet_nothing"}}, "timm has no model"),
@@ -236,7 +236,7 @@ def test_a_damaged_component_is_named(trained: Path, tmp_path: Path) -> None:
     spec = fusion() | {"fusion": {"from": {"path": str(tmp_path / "bad.safetensors")}}}
     code, _, said = call("train", write(tmp_path, spec), "--run-dir", tmp_path / "run")
     assert code == 2
-    assert "bad.safetensors: has been changed since it was written" in said
+    assert "bad.safetensors: was changed after it was written" in said
 
 
 def test_numbers_that_explode_end_with_exit_1_and_one_line(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_components_that_do_not_fit_are_refused_with_both_numbers(up: Running) -
     assert job["reason"] == "invalid_component"
     assert "[16, 16]" in job["message"]
     assert "[24, 24]" in job["message"]
-    with pytest.raises(Exception, match="dimension 24, the fusion module takes 16"):
+    with pytest.raises(Exception, match="expects feature dimension 16; this expert has 24"):
         up.submit(spec)
 
 

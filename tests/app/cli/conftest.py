@@ -29,7 +29,8 @@ def offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
 
 @pytest.fixture
 def cli(service: Service, monkeypatch: pytest.MonkeyPatch) -> Cli:
-    """Runs `mcn` against the application in this process."""
+    """Runs `mcn` against the application in this process, with the width of a pipe."""
+    monkeypatch.delenv("COLUMNS", raising=False)
     service.http.headers["Authorization"] = f"Bearer {service.tokens['admin']}"
     monkeypatch.setattr(httpx, "Client", lambda **_: service.http)
     monkeypatch.setattr(Api, "close", lambda _: None)
