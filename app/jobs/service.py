@@ -12,7 +12,7 @@ from sqlmodel import Session
 from ulid import ULID
 
 from app.auth.principals import Principal, require_owner
-from app.db import after_commit
+from app.db import after_commit, serialize_events
 from app.http import idempotency
 from app.http.errors import Conflict, InvalidSpec
 from app.jobs import queries, references
@@ -195,6 +195,8 @@ def requeue(session: Session, job: Job, changes: dict[str, Any] | None = None) -
 
 
 def _changeable(session: Session, principal: Principal, job_id: str) -> Job:
+    """A job whose state does not change until the commit; raises NotFound, or Forbidden for another owner's job."""
+    serialize_events(session)
     job = queries.get_job(session, job_id)
     require_owner(principal, job.owner)
     return job

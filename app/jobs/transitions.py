@@ -78,11 +78,11 @@ def transition(
     statement = update(Job).where(col(Job.id) == job_id, col(Job.state).in_(allowed))
     if expected_attempt is not None:
         statement = statement.where(col(Job.attempt) == expected_attempt)
+    serialize_events(session)
     # Loaded objects are not refreshed: with thousands of them, that would take longer than the updates.
     statement = statement.values(**values).execution_options(synchronize_session=False)
     if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
         return False
-    serialize_events(session)
     data = {"state": to.value, "reason": reason, "message": message}
     session.add(Event(job_id=job_id, time=at, type="state", data=data))
     return True

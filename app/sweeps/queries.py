@@ -23,10 +23,9 @@ def stopped_early(state: str | None, message: str | None) -> bool:
     return state in (State.cancelling, State.cancelled) and (message or "").startswith(STOPPED_EARLY)
 
 
-def get_sweep(session: Session, sweep_id: str, *, lock: bool = False) -> Sweep:
-    """A sweep, with `lock` locked until the transaction ends; raises NotFound."""
-    valid = sweep_id.isascii() and "\0" not in sweep_id
-    sweep = session.get(Sweep, sweep_id, with_for_update=True if lock else None) if valid else None
+def get_sweep(session: Session, sweep_id: str) -> Sweep:
+    """A sweep; raises NotFound."""
+    sweep = session.get(Sweep, sweep_id) if sweep_id.isascii() and "\0" not in sweep_id else None
     if sweep is None:
         raise NotFound(f"there is no sweep {sweep_id[:80]!r}: `GET /sweeps` lists the existing ones")
     return sweep
@@ -114,11 +113,11 @@ def unsuccessful_points(session: Session, sweep_id: str) -> Sequence[tuple[Sweep
 
 
 def active_jobs(session: Session, sweep_id: str) -> list[tuple[str, State]]:
-    """The jobs that a sweep created and that can still be cancelled, locked until the transaction ends."""
+    """The jobs that a sweep created and that can still be cancelled."""
     query = select(Job.id, Job.state).where(
         Job.sweep == sweep_id, col(Job.state).not_in((*TERMINAL_STATES, State.cancelling))
     )
-    return [(job_id, State(state)) for job_id, state in session.exec(query.order_by(Job.id).with_for_update())]
+    return [(job_id, State(state)) for job_id, state in session.exec(query.order_by(Job.id))]
 
 
 def reusable_jobs(session: Session, digests: Sequence[str]) -> dict[str, str]:
