@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import func, insert, literal, update
 from sqlmodel import Session, SQLModel, col, select
 
 from app.http import paging
@@ -86,7 +86,8 @@ def list_points(
     summary = (Series.last, Series.min, Series.max)
     of_point = (col(Series.job_id) == col(SweepPoint.job_id)) & (col(Series.key) == metric)
     query = select(*columns, *summary).outerjoin(Job, col(Job.id) == col(SweepPoint.job_id)).outerjoin(Series, of_point)  # type: ignore[call-overload]
-    query = query.where(SweepPoint.sweep_id == sweep_id, col(SweepPoint.number) > after)
+    # A literal has the type of its value: PostgreSQL cannot cast a cursor beyond 32 bits to the type of the column.
+    query = query.where(SweepPoint.sweep_id == sweep_id, col(SweepPoint.number) > literal(after))
     return (PointRow(*row) for row in session.exec(query.order_by(col(SweepPoint.number)).limit(limit)))
 
 

@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.db import now, transaction
+from app.http import paging
 from app.jobs.transitions import transition
 from app.main import create_app
 from app.models import Attempt, State
@@ -377,6 +378,7 @@ def test_a_sweep_works_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
         assert service.post(f"/sweeps/{one['id']}/cancel").json()["counts"]["cancelled"] == 5
         assert service.call("DELETE", f"/jobs/{ids[1]}").status_code == 200
         assert [row["missing"] for row in service.get("/sweeps").json()["items"]] == [0, 1]
+        assert service.get(f"/sweeps/{one['id']}/points?cursor={paging.encode(2**40)}").json()["items"] == []
         assert service.post(f"/sweeps/{one['id']}/retry").json()["counts"]["queued"] == 5
         assert len(service.get(f"/sweeps/{one['id']}/leaderboard.csv").text.splitlines()) == 3
 
