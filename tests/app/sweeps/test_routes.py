@@ -112,6 +112,17 @@ def test_the_estimate_extrapolates_from_the_time_per_epoch_of_similar_jobs(servi
     assert (estimate["gpu_hours"], "1 of 1 new points" in estimate["why"]) == (None, True)
 
 
+def test_jobs_on_slurm_are_no_basis_of_an_estimate(service: Service) -> None:
+    job_id = service.submit(FUSION)
+    service.transition(job_id, *SUCCEEDED)
+    with transaction(service.app.state.engine) as session:
+        columns: Any = {"executor": "slurm", "host": "node1", "devices": []}
+        began, ended = now() - timedelta(hours=1), now()
+        session.add(Attempt(job_id=job_id, number=1, started_at=began, ended_at=ended, **columns))
+    estimate = service.post("/sweeps?dry_run=true", sweep({"training.epochs": [10]})).json()["estimate"]
+    assert estimate["gpu_hours"] is None
+
+
 def test_the_leaderboard_groups_seeds_and_puts_the_best_first(service: Service) -> None:
     grid = {"fusion.type": ["multiplicative", "concatenation", "simpleAddition"], "training.seed": [1, 2]}
     grid |= {"dataset.split.seed": [7, 8]}
