@@ -122,7 +122,8 @@ class Settings(BaseSettings):
     @property
     def api_url(self) -> str:
         """The address at which a client on this machine reaches the API, without a trailing slash."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        host = f"[{host}]" if ":" in host else host
         return (self.url or f"http://{host}:{self.port}").rstrip("/")
 
     def make_folders(self) -> None:
