@@ -66,7 +66,7 @@ class Restarts:
         self._failures = 0
 
     def plan(self, at: float) -> float:
-        """Record that the process ended at this time; gives the delay in seconds before its restart."""
+        """Record that the process ended at this time; returns the delay in seconds before its restart."""
         self._failures = self._failures + 1 if at - self._started_at < self.SHORT_RUN_S else 0
         excess = self._failures - self.IMMEDIATE
         delay_s = 0.0 if excess < 0 else min(2.0**excess, self.MAX_DELAY_S)
