@@ -8,9 +8,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.auth.principals import Member, Principal, Viewer
-from app.db import transaction
+from app.db import reading, transaction
 from app.http.idempotency import IdempotencyKey
 from app.http.paging import Cursor, Limit
+from app.http.responses import json_response
 from app.http.session import Configured, Reading, Writing
 from app.jobs import queries, schemas, service
 from app.jobs.examples import JOB_BODY
@@ -47,17 +48,11 @@ def _post(
 ) -> Response:
     spec = parse_job(settings, parse_body(body))
     if dry_run:
-        with request.app.state.reading() as session:
-            return _json(service.preview(session, spec))
+        with reading(request.app.state.engine) as session:
+            return json_response(service.preview(session, spec))
     with transaction(request.app.state.engine) as session:
         job, is_new = service.submit(session, settings, principal, spec, key=key, body=body)
-    return _json(job, 201 if is_new else 200, {"Location": f"/jobs/{job.id}"})
-
-
-def _json(
-    content: schemas.JobView | schemas.DryRun, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(content.model_dump_json(), status, headers, media_type="application/json")
+    return json_response(job, 201 if is_new else 200, {"Location": f"/jobs/{job.id}"})
 
 
 @router.get("")
