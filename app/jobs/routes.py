@@ -76,7 +76,7 @@ def get_jobs(
 
 @router.get("/{job_id}")
 def get_job(job_id: JobId, _principal: Viewer, session: Reading) -> schemas.JobView:
-    """A job."""
+    """Show a job."""
     return queries.views(session, [queries.get_job(session, job_id)])[0]
 
 
@@ -94,7 +94,7 @@ def cancel(job_id: JobId, principal: Member, session: Writing, settings: Configu
 
 @router.post("/{job_id}/pause", status_code=202)
 def pause(job_id: JobId, principal: Member, session: Writing, settings: Configured) -> schemas.JobView:
-    """Write a checkpoint and free the device."""
+    """Pause a job: it writes a checkpoint and frees the device."""
     return queries.views(session, [service.pause(session, settings, principal, job_id)])[0]
 
 
@@ -118,12 +118,13 @@ def retry(
 
 @router.get("/{job_id}/progress")
 def get_progress(job_id: JobId, _principal: Viewer, session: Reading) -> schemas.Progress:
-    """How far a job is, how fast it trains, and how long it will take."""
+    """Show how far a job is, how fast it trains, and how long it will take."""
     return schemas.progress_of(queries.get_job(session, job_id))
 
 
 @router.get("/{job_id}/attempts")
 def get_attempts(job_id: JobId, _principal: Viewer, session: Reading) -> schemas.AttemptPage:
-    """The attempts of a job: where and when each ran, and how it ended."""
+    """List the attempts of a job: where and when each ran, and how it ended."""
     queries.get_job(session, job_id)
-    return schemas.AttemptPage(items=[schemas.attempt_view(row) for row in queries.list_attempts(session, job_id)])
+    attempts = queries.list_attempts(session, job_id)
+    return schemas.AttemptPage(items=[schemas.AttemptView.model_validate(attempt) for attempt in attempts])

@@ -72,7 +72,7 @@ def get_sweeps(_principal: Viewer, session: Reading, limit: Limit = 50, cursor: 
 def get_sweep(
     sweep_id: SweepId, _principal: Viewer, session: Reading, metric: Metric = None, mode: Mode | None = None
 ) -> schemas.SweepView:
-    """A sweep: how many of its points are in which state, and its leaderboard by a metric."""
+    """Show a sweep: how many of its points are in which state, and its leaderboard by a metric."""
     return sweep_view(session, queries.get_sweep(session, sweep_id), metric, mode)
 
 
@@ -84,7 +84,7 @@ def get_sweep(
 def get_leaderboard(
     sweep_id: SweepId, _principal: Viewer, session: Reading, metric: Metric = None, mode: Mode | None = None
 ) -> Response:
-    """The leaderboard of a sweep as CSV, with one column per swept field."""
+    """Download the leaderboard of a sweep as CSV, with one column per swept field."""
     view = sweep_view(session, queries.get_sweep(session, sweep_id), metric, mode)
     headers = {"Content-Disposition": f'attachment; filename="{view.id}.csv"'}
     return Response(ranking.as_csv(view.leaderboard, view.grid), media_type="text/csv", headers=headers)
@@ -100,7 +100,7 @@ def get_points(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> schemas.PointPage:
-    """The points of a sweep with their jobs, in the order of the grid."""
+    """List the points of a sweep with their jobs, in the order of the grid."""
     sweep = queries.get_sweep(session, sweep_id)
     return point_page(session, sweep, metric=metric, mode=mode, limit=limit, cursor=cursor)
 
