@@ -12,6 +12,9 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+# The host of an IPv6 address is in brackets.
+_URL = r"https?://([^/\s@]+@)?(\[[0-9A-Fa-f:.]+\]|[^/\s@:\[\]]+)(:\d{1,5})?(/\S*)?"
+
 
 class Settings(BaseSettings):
     """Settings of service and command line; the descriptions of the fields are a table in the documentation."""
@@ -82,7 +85,7 @@ class Settings(BaseSettings):
     @field_validator("url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
+        if value is not None and not re.fullmatch(_URL, value):
             raise ValueError("give an address such as http://127.0.0.1:8000")
         return value
 

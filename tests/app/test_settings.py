@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from app.settings import Settings
 from app.supervisor.up import CannotStart, running
@@ -74,3 +76,19 @@ def test_a_port_in_use_is_refused_on_ipv6_too(tmp_path: Path) -> None:
         settings = Settings(data_dir=tmp_path / "data", host="::1", port=listener.getsockname()[1])
         with pytest.raises(CannotStart, match="Address already in use"), running(settings, say=print):
             pass
+
+
+@pytest.mark.parametrize(
+    ("url", "valid"),
+    [
+        ("http://localhost:8000", True),
+        ("https://user:secret@mcn.example/api", True),
+        ("http://[::1]:8000", True),
+        ("http://::1:8000", False),
+        ("http://localhost:port", False),
+        ("localhost:8000", False),
+    ],
+)
+def test_an_address_that_no_client_can_use_is_refused(url: str, valid: bool) -> None:
+    with nullcontext() if valid else pytest.raises(ValidationError, match="give an address"):
+        Settings(url=url)
