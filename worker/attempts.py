@@ -1,4 +1,4 @@
-"""One attempt: monitored while it runs, and ended as it really ended."""
+"""One attempt: monitored while it runs, and ended with its real outcome."""
 
 from __future__ import annotations
 
@@ -31,10 +31,11 @@ def start_failure(error: OSError) -> Outcome:
     return Outcome(OutcomeKind.failed, reason, f"{problem}: {error}")
 
 
-def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt, observation: Observation) -> None:
+def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt, observation: Observation) -> bool:
     """Ingests what an attempt has reported, passes stop requests on, and ends it once its process has ended.
 
     The observation must have been made before this call: a process that had ended then has written its last event.
+    Returns whether the attempt has ended.
     """
     attempt = tracked.attempt
     _record(context, tracked, observation)
@@ -43,20 +44,21 @@ def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt,
         with reading(context.engine) as session:
             refreshed = session.get(Attempt, tracked.key)
             if refreshed is None:
-                return
+                return True
             session.expunge(refreshed)
             attempt = refreshed
     if observation.state is ProcessState.unknown:
-        return
+        return False
     if observation.state is not ProcessState.ended:
         _pass_on_stop_requests(context, executor, tracked, observation)
-        return
+        return False
     outcome = Outcome.read(tracked.dir) or Outcome(OutcomeKind.lost)
     if outcome.kind is OutcomeKind.succeeded and not tracked.dir.run.result.exists():
         message = "reported success without a result"
         outcome = Outcome(OutcomeKind.failed, Reason.code_error, message)
     context.stop_requests.pop(tracked.key, None)
     end(context, executor, attempt, tracked.dir, outcome, observation)
+    return True
 
 
 def _record(context: WorkerContext, tracked: TrackedAttempt, observation: Observation) -> None:
