@@ -1,4 +1,4 @@
-"""From queued to started. No other worker can claim the same job, and a start that fails loses nothing."""
+"""From queued to started. No two workers claim the same job, and a job whose start fails is not lost."""
 
 from __future__ import annotations
 
@@ -47,6 +47,7 @@ def start_next(context: WorkerContext, name: str) -> bool:
         for attempt in claimed.attempts:
             session.refresh(attempt)
             session.expunge(attempt)
+    context.active.add(name)
     try:
         for attempt_dir, task in to_write:
             task.write(attempt_dir)
@@ -104,7 +105,7 @@ def _end_all(context: WorkerContext, executor: Executor, claimed: ClaimedBatch, 
 
 
 def _undo(context: WorkerContext, claimed: ClaimedBatch, message: str) -> None:
-    """Queues jobs again as if they had not been claimed: an attempt that never existed is none."""
+    """Queues jobs again as if they had not been claimed, and removes their attempts."""
     with transaction(context.engine) as session:
         for attempt in claimed.attempts:
             before = attempt.number - 1

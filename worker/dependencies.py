@@ -23,7 +23,7 @@ def settle_waiting(session: Session, depends_on: Sequence[str] | None = None) ->
     for job_id, states in queries.dependency_states(session, depends_on).items():
         unsuccessful = [other for other, state in states.items() if state in (State.failed, State.cancelled)]
         if unsuccessful:
-            message = f"{unsuccessful[0]}, whose components this job needs, did not succeed: retry that job, then this"
+            message = f"{unsuccessful[0]}, on which this job depends, did not succeed: retry that job, then this one"
             moved += transition(session, job_id, State.failed, reason=Reason.dependency_failed, message=message)
             failed.append(job_id)
         else:

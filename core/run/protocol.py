@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -95,14 +96,19 @@ class Claim(_Message):
     def try_claim(self, attempt: AttemptDir) -> bool:
         """Creates the claim file, whole from its first moment; False if another process was first."""
         attempt.path.mkdir(parents=True, exist_ok=True)
-        draft = attempt.path / f".claim.{os.getpid()}"
-        draft.write_text(self._to_json())
+        # Processes of several machines, which may have the same pid, write to one folder.
+        draft = attempt.path / f".claim.{socket.gethostname()}.{os.getpid()}"
         try:
+            with draft.open("w") as file:
+                file.write(self._to_json())
+                file.flush()
+                # Without this, a power cut could leave a claim without content.
+                os.fsync(file.fileno())
             os.link(draft, attempt.claim)
         except FileExistsError:
             return False
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         return True
 
 

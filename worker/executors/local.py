@@ -46,7 +46,10 @@ class LocalExecutor:
         return None
 
     def next_batch(self, session: Session) -> Batch | None:
-        """The first queued job that fits on this machine, once enough devices are free; it does not overtake."""
+        """The first queued job that fits on this machine, once enough devices are free: no later job overtakes it.
+
+        Fails jobs that fit on no machine.
+        """
         free = queries.free_devices(session, self._host, self._capacity.devices)
         if not free:
             return None
@@ -59,7 +62,6 @@ class LocalExecutor:
             if not any(machine.fits(resources) for machine in others):
                 message = shortfall(resources, [self._capacity, *others])
                 transition(session, job.id, State.failed, reason=Reason.code_error, message=message)
-                return None
         return None
 
     def _batch(self, job: Job, devices: Sequence[str]) -> Batch:
@@ -107,6 +109,9 @@ class LocalExecutor:
         if handle is None:
             return Observation(ProcessState.ended if _never_started(tracked) else ProcessState.pending)
         if not handle.is_alive():
+            # A warm process that is late may still fork a second process: after this it finds the attempt claimed.
+            if not Claim.abandoned().try_claim(tracked.dir) and self._handle(tracked) != handle:
+                return Observation(ProcessState.pending)
             late = self._past_time_limit(tracked) and Outcome.read(tracked.dir) is None
             return Observation(ProcessState.ended, handle, reason=Reason.time_limit if late else None)
         self._keep_time_limit(tracked, handle)

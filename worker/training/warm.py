@@ -23,7 +23,7 @@ from worker.training.preload import preload
 IDLE_LIMIT_S = 600.0
 REQUEST_LIMIT_S = 5.0
 MAX_REQUEST_BYTES = 1 << 20
-# Tells the starter to exit; processes that it has forked go on.
+# Tells the starter to exit; processes that it has forked keep running.
 EXIT_REQUEST = "exit"
 
 
@@ -71,7 +71,7 @@ class WarmStarter:
         return 0
 
     def _listen(self) -> None:
-        """Takes over the address: the name moves in one step, so that clients find one starter or the other."""
+        """Takes over the address by one rename, so that clients always reach a starter: the old one or this one."""
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         self._server.bind(str(temporary))
         self._server.listen(16)

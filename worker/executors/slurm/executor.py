@@ -152,9 +152,9 @@ class SlurmExecutor:
 
     def _observe(self, tracked: TrackedAttempt, rows: list[Row], *, is_shared: bool) -> Observation:
         self._missing_since.pop(tracked.key, None)
-        row = self._chosen(tracked, rows)
+        row = self._choose(tracked, rows)
         for duplicate in rows:
-            # Submitted twice in spite of all care; the claim has kept it from running twice.
+            # A submission in doubt was repeated; the claim keeps the attempt from running twice.
             if duplicate is not row and duplicate.state not in commands.TERMINAL:
                 self._signals.cancel(duplicate.id)
         is_pending = row.state in commands.PENDING
@@ -182,7 +182,7 @@ class SlurmExecutor:
             return Observation(ProcessState.pending, handle, message=message)
         return None
 
-    def _chosen(self, tracked: TrackedAttempt, rows: list[Row]) -> Row:
+    def _choose(self, tracked: TrackedAttempt, rows: list[Row]) -> Row:
         """Of several Slurm jobs with one name, the one that has claimed the attempt, or else will."""
         if len(rows) == 1:
             return rows[0]
@@ -198,7 +198,7 @@ class SlurmExecutor:
         self._ended_since.pop(tracked.key, None)
         host, message = row.nodes or None, None
         if Claim.read(tracked.dir) is None:
-            # Whatever may still come of this job must not start any more.
+            # If Slurm starts this job after all, it finds the attempt claimed.
             Claim.abandoned().try_claim(tracked.dir)
             if self._task_has_run(tracked):
                 message = "its Slurm task ended before its turn"
@@ -289,5 +289,5 @@ def _running_message(tracked: TrackedAttempt, row: Row) -> str | None:
 
 
 def _may_report(tracked: TrackedAttempt, row: Row) -> bool:
-    """Whether the outcome may still be on its way: the process had started, and nothing kept it from ending well."""
+    """Whether the outcome may still be on its way: the process had started, and ended by itself."""
     return row.state in ("COMPLETED", "FAILED") and Claim.read(tracked.dir) is not None
