@@ -181,6 +181,7 @@ def fit(
 
             # The end of an epoch: validation, best components, checkpoint.
             detector.check()
+            runtime.broadcast_buffers(model)
             measured = evaluate(
                 model,
                 selection.epoch(0),
