@@ -163,19 +163,43 @@ def _build_fusion(spec: AssembledJob, feature_dims: list[int]) -> FusionModule:
 def expert_classes(
     spec: JobSpec, sources: Sources, classes: Sequence[int], *, keep_heads: bool
 ) -> list[tuple[int, ...]]:
-    """Class ids that each expert's logits stand for: those of its component with `keep_heads`, otherwise `classes`."""
+    """Class ids that each expert's logits stand for: those of its component with `keep_heads`, otherwise `classes`.
+
+    `classes` are those of the job. Raises ComponentError for an expert that would keep a head for other classes.
+    """
     if isinstance(spec, ExpertJob):
         return [tuple(classes)]
     kept = [sources.get(f"experts.{k}") if keep_heads else None for k in range(len(spec.experts))]
+    for k, component in enumerate(kept):
+        if component and not set(component.config["classes"]) <= set(classes):
+            raise ComponentError(
+                f"experts.{k}: {component.path} has class {max(component.config['classes'])}, but this dataset has "
+                f"{len(classes)} classes, numbered from 0: use an expert that was trained on these classes"
+            )
     return [tuple(component.config["classes"] if component else classes) for component in kept]
 
 
-def load_weights(model: MultiExpertModel, sources: Sources, shape: DataShape, *, keep_heads: bool = False) -> None:
+def needs_new_head(expert: Component, classes: Sequence[int]) -> bool:
+    """Whether an expert's own head is for other classes, or for the same ones in another order."""
+    return list(expert.config["classes"]) != list(classes)
+
+
+def load_weights(
+    model: MultiExpertModel,
+    sources: Sources,
+    shape: DataShape,
+    *,
+    classes: Sequence[int] | None = None,
+    keep_heads: bool = False,
+) -> None:
     """Loads the weights of named components into a model; raises ComponentError where one does not fit.
 
-    An expert that was trained on other classes than the dataset's keeps the newly initialised head Linear(D_k, C) of
-    the model; with `keep_heads` it gets its own head back, whatever its classes.
+    `classes` are the class ids that the job's logits stand for (None: 0 to C - 1). An expert that was trained on others
+    keeps the newly initialised head Linear(D_k, C) of the model; with `keep_heads` it gets its own head back, whatever
+    its classes.
     """
+    if classes is None:
+        classes = range(shape.num_classes)
     for field, component in sources.items():
         config = component.config
         if field.startswith("expert"):
@@ -184,7 +208,7 @@ def load_weights(model: MultiExpertModel, sources: Sources, shape: DataShape, *,
             state = dict(component.state_dict)
             if keep_heads:
                 expert.replace_head(config["num_classes"])
-            elif config["classes"] != list(range(shape.num_classes)):
+            elif needs_new_head(component, classes):
                 state = {key: value for key, value in state.items() if not key.startswith("head.")}
                 state |= {f"head.{key}": value for key, value in expert.head.state_dict().items()}
             _load(expert, state, component)

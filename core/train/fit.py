@@ -82,7 +82,7 @@ def fit(
         model = build_model(spec, shape)
         # Frozen experts keep their own heads: a new one would never learn.
         frozen = "experts" in model.frozen
-        load_weights(model, sources, shape, keep_heads=frozen)
+        load_weights(model, sources, shape, classes=data.classes, keep_heads=frozen)
         classes = expert_classes(spec, sources, data.classes, keep_heads=frozen)
         model.to(runtime.device).to(memory_format=torch.channels_last)
         compiled = training.compile if training.compile is not None else runtime.device.type == "cuda"
