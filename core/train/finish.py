@@ -15,6 +15,7 @@ from core.model.assemble import Sources, build_model, load_weights
 from core.model.model import MultiExpertModel
 from core.reporting.protocol import Reporter
 from core.run.durable import DamagedFileError
+from core.run.rundir import RunDir
 from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
 from core.train.evaluate import evaluate
@@ -39,7 +40,7 @@ def finish(
     All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job.
     """
     dataset = data.dataset
-    folder = run_dir / "components"
+    folder = RunDir(run_dir).components
     alone = isinstance(spec, ExpertJob)
     best = read_component_manifest(folder, "expert_0" if alone else "complete")
     if best is None:
