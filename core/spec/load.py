@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -98,10 +99,10 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({key for key in keys if isinstance(key, str) and keys.count(key) > 1})
-        if twice:
-            raise yaml.YAMLError(f"{', '.join(twice)} is given twice")
+        counts = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+        repeated = sorted(key for key, count in counts.items() if count > 1)
+        if repeated:
+            raise yaml.YAMLError(f"{', '.join(repeated)} is given twice")
         return super().construct_mapping(node, deep)
 
 
