@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.data.dataset import Dataset, DatasetInfo, DatasetRequest, Images, hold_out_test, pixel_statistics
-from core.spec.places import open_data_file
+from core.spec.data_paths import open_data_file
 
 DEFAULT_SIZE = 224
 

@@ -55,9 +55,10 @@ def _load_source(field: str, ref: ComponentRef) -> Component:
             f"{field}: only the service can look up a component by job or id; here, give its file as {{path: ..}}"
         )
     component = load_component(Path(ref.path))
-    role, name = ("expert", field.replace("experts.", "expert_")) if field.startswith("expert") else (field, field)
+    role = "expert" if field.startswith("expert") else field
     if component.role == "complete":
-        component = component.subcomponent("expert_0" if name == "expert" else name)
+        name = "expert_0" if field == "expert" else field.replace("experts.", "expert_")
+        component = component.subcomponent(name)
     if component.role != role:
         raise ComponentError(f"{field}: {ref.path} holds a component of role {component.role}; expected role {role}")
     return component
@@ -93,7 +94,7 @@ def _fill_expert(expert: ExpertSpec, source: Component | None, field: str, prese
     if source is None:
         return expert
     saved = source.config
-    _check_given(f"{field}.arch", expert.arch, saved["arch"], source)
+    _check_matches(f"{field}.arch", expert.arch, saved["arch"], source)
     dropout = expert.dropout
     if dropout is None:
         dropout = preset_dropout(preset, saved["arch"])
@@ -106,9 +107,9 @@ def _fill_expert(expert: ExpertSpec, source: Component | None, field: str, prese
 
 def _fill_fusion(fusion: FusionSpec, source: Component) -> FusionSpec:
     options = FusionOptions.from_config(source.config)
-    _check_given("fusion.type", fusion.type, source.config["type"], source)
+    _check_matches("fusion.type", fusion.type, source.config["type"], source)
     for name in ("hidden_dim", "weights", "encoder_dropout"):
-        _check_given(f"fusion.{name}", getattr(fusion, name), getattr(options, name), source)
+        _check_matches(f"fusion.{name}", getattr(fusion, name), getattr(options, name), source)
     return fusion.model_copy(update={"type": source.config["type"], **options.options()})
 
 
@@ -117,13 +118,13 @@ def _fill_head(head: HeadSpec, source: Component | None) -> HeadSpec:
         return head
     options = HeadOptions.from_config(source.config)
     for name, saved in options.options().items():
-        _check_given(f"head.{name}", getattr(head, name), saved, source)
+        _check_matches(f"head.{name}", getattr(head, name), saved, source)
     return head.model_copy(update=options.options())
 
 
-def _check_given(field: str, given: object, saved: object, source: Component) -> None:
-    if given not in (None, saved):
-        raise ComponentError(f"{field} is {given}, but {source.path} has {saved}: remove {field}, or change it")
+def _check_matches(field: str, requested: object, saved: object, source: Component) -> None:
+    if requested not in (None, saved):
+        raise ComponentError(f"{field} is {requested}, but {source.path} has {saved}: remove {field}, or change it")
 
 
 def build_model(spec: JobSpec, shape: DataShape) -> MultiExpertModel:

@@ -67,7 +67,7 @@ class Task(_Message):
 
     @classmethod
     def read(cls, attempt: AttemptDir) -> Self | None:
-        """The task of an attempt; None if there is none."""
+        """Reads the task of an attempt; None if it has not been written yet."""
         return cls.from_file(attempt.task)
 
 

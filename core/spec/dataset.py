@@ -81,7 +81,7 @@ class DatasetSpec(SpecModel):
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _check_name(cls, name: str) -> str:
         kind, colon, path = name.partition(":")
         if name in NAMED_DATASETS or (kind in PATH_DATASETS and colon and path):
             return name

@@ -101,14 +101,14 @@ def _joint_training(spec: AssembledJob, fusion: FusionSpec) -> Training:
     weight_decay = preset.weight_decay if preset.weight_decay is not None else recipe and recipe.weight_decay
     policies = {}
     for name in COMPONENT_NAMES:
-        given: ComponentPolicy = getattr(training.components, name)
+        requested: ComponentPolicy = getattr(training.components, name)
         default = preset.components[name]
         policy = _filled(
-            given,
+            requested,
             lr=default.lr,
             clip_norm=default.clip_norm,
             accumulation_steps=default.accumulation_steps,
-            schedule=default.schedule if given.schedule is None else given.schedule,
+            schedule=default.schedule if requested.schedule is None else requested.schedule,
             weight_decay=weight_decay,
             optimizer="adamw",
         )
@@ -124,13 +124,13 @@ def _joint_training(spec: AssembledJob, fusion: FusionSpec) -> Training:
 
 def _expert_heads(training: Training, experts: ComponentPolicy) -> ComponentPolicy | None:
     """The given policy of new heads, completed by that of the experts; its learning rate follows the head's later."""
-    given = training.components.expert_heads
-    if given is None:
+    requested = training.components.expert_heads
+    if requested is None:
         return None
     defaults = experts.model_dump(exclude={"lr", "frozen", "schedule"}) | {
-        "schedule": given.schedule or experts.schedule
+        "schedule": requested.schedule or experts.schedule
     }
-    return _with_schedule(_filled(given, **defaults))
+    return _with_schedule(_filled(requested, **defaults))
 
 
 def _expert_training(spec: ExpertJob) -> Training:

@@ -82,7 +82,7 @@ def fit(
         # The model.
         torch.manual_seed(training.seed)
         model = build_model(spec, shape)
-        # Frozen experts keep their own heads: a new one would never learn.
+        # Frozen experts keep their own heads: new ones would never be trained.
         frozen = "experts" in model.frozen
         load_weights(model, sources, shape, classes=data.classes, keep_heads=frozen)
         classes = expert_classes(spec, sources, data.classes, keep_heads=frozen)

@@ -16,7 +16,7 @@ from core.train.result import has_result
 
 
 def with_split_of_run(spec: JobSpec, run_dir: Path) -> JobSpec:
-    """The specification with the split version of the run that began here, unless it gives one itself."""
+    """The specification with the split version of the run that began in this directory, if it has none itself."""
     if spec.dataset.split.version is not None or not _has_begun(run_dir):
         return spec
     version = _stored_spec(run_dir).dataset.split.version

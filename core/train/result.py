@@ -16,7 +16,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Result:
-    """How an attempt ended. `metrics` are what was measured, `absent` what was not and why."""
+    """How an attempt ended, after how many steps and epochs.
+
+    `metrics` and `per_class` (accuracies by path and class) are those measured on the test set; `absent` has the reason
+    of every metric that is not there. `components` are the epoch, files and SHA-256 of each saved component.
+    """
 
     state: Literal["succeeded", "stopped"]
     step: int
