@@ -60,6 +60,11 @@ class Split(SpecModel):
     version: SplitVersion | None = None
 
 
+def default_holdout(regime: Regime) -> float:
+    """The fraction of the training set that is held out for the fusion phase unless a split says otherwise."""
+    return 0.0 if regime == "full" else 0.2
+
+
 # In JSON schema, what DatasetSpec's validator checks.
 _NAME_SCHEMA: dict[str, JsonValue] = {
     "pattern": rf"^({'|'.join(NAMED_DATASETS)}|({'|'.join(PATH_DATASETS)}):[^\x00-\x1f\x7f]+)$"

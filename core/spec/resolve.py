@@ -7,13 +7,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from core.spec.catalogue import FUSION_TYPES, expert_recipe
-from core.spec.dataset import SPLIT_VERSION, DatasetSpec
+from core.spec.dataset import SPLIT_VERSION, DatasetSpec, default_holdout
 from core.spec.jobs import AssembledJob, ExpertJob, HeadJob, JobSpec
 from core.spec.models import ExpertSpec, FusionSpec, HeadSpec
 from core.spec.recipes import HEAD_DROPOUT, PRESETS, ExpertRecipe, FusionRecipe, preset_dropout
 from core.spec.training import COMPONENT_NAMES, ComponentPolicy, Components, Schedule, Training
 
-HOLDOUT = 0.2
 EPOCHS = 100
 BATCH_SIZE = 128
 
@@ -62,9 +61,8 @@ def _is_unset(value: object) -> bool:
 
 
 def _dataset(dataset: DatasetSpec) -> DatasetSpec:
-    split = dataset.split
-    holdout = 0.0 if split.regime == "full" else HOLDOUT
-    return _replaced(dataset, split=_filled(split, holdout=holdout, version=SPLIT_VERSION))
+    split = _filled(dataset.split, holdout=default_holdout(dataset.split.regime), version=SPLIT_VERSION)
+    return _replaced(dataset, split=split)
 
 
 def _fusion(spec: AssembledJob) -> FusionSpec:
