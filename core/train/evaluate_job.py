@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.augment import normalize
 from core.data.job_data import load_job_data, test_batches
-from core.model.assemble import build_model, complete_spec, load_sources, load_weights
+from core.model.assemble import build_model, complete_spec, expert_classes, load_sources, load_weights
 from core.plan.data_size import count_images
 from core.plan.plan import make_plan
 from core.plan.precision import with_measured_precision
@@ -42,6 +42,7 @@ def evaluate_job(
             keep_spec(plan.spec, sources, run_dir)
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": 0})
+        classes = expert_classes(plan.spec, sources, data.classes, keep_heads=True)
         model = build_model(plan.spec, data.shape)
         load_weights(model, sources, data.shape, keep_heads=True)
         model.to(runtime.device)
@@ -52,7 +53,7 @@ def evaluate_job(
             lambda images: normalize(images, first["mean"], first["std"]),
             runtime,
             num_classes=data.shape.num_classes,
-            classes=[sources[f"experts.{k}"].config["classes"] for k in range(len(model.experts))],
+            classes=classes,
         )
         result = Result(
             "succeeded",
