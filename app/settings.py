@@ -79,21 +79,21 @@ class Settings(BaseSettings):
     @classmethod
     def _check_database_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("postgresql://", "postgresql+psycopg://", "sqlite:///")):
-            raise ValueError("give postgresql://user@host/name or sqlite:///file")
+            raise ValueError("use postgresql://user@host/name or sqlite:///file")
         return value
 
     @field_validator("url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(_URL, value):
-            raise ValueError("give an address such as http://127.0.0.1:8000")
+            raise ValueError("use an address such as http://127.0.0.1:8000")
         return value
 
     @field_validator("devices")
     @classmethod
     def _check_devices(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"(\d+|cpu(:\d+)?)(,(\d+|cpu(:\d+)?))*", value.replace(" ", "")):
-            raise ValueError("give GPU numbers or CPU slots, such as 0,1 or cpu:0,cpu:1")
+            raise ValueError("use GPU numbers or CPU slots, such as 0,1 or cpu:0,cpu:1")
         return value
 
     @property

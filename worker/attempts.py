@@ -16,7 +16,7 @@ from core.run.rundir import AttemptDir, log_tail
 from worker import queries
 from worker.classify_exit import Exit, ExitDecision, classify_exit, with_log
 from worker.context import WorkerContext
-from worker.dependencies import settle_waiting
+from worker.dependencies import resolve_waiting_jobs
 from worker.executors.base import Executor, Handle, Observation, ProcessState, TrackedAttempt
 from worker.ingest import ingest, prune
 from worker.queries import AttemptKey
@@ -57,7 +57,7 @@ def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt,
         message = "reported success without a result"
         outcome = Outcome(OutcomeKind.failed, Reason.code_error, message)
     context.stop_requests.pop(tracked.key, None)
-    end(context, executor, attempt, tracked.dir, outcome, observation)
+    end_attempt(context, executor, attempt, tracked.dir, outcome, observation)
     return True
 
 
@@ -99,7 +99,7 @@ def _pass_on_stop_requests(
         observation.handle.kill()
 
 
-def end(
+def end_attempt(
     context: WorkerContext,
     executor: Executor,
     attempt: Attempt,
@@ -170,4 +170,4 @@ def _move_job(session: Session, job: Job, attempt: Attempt, decision: ExitDecisi
     if state is State.cancelled and job.state not in (State.cancelling, State.queued):
         transition(session, job.id, State.cancelling, **current)  # type: ignore[arg-type]
     if transition(session, job.id, state, **current, **columns):  # type: ignore[arg-type]
-        settle_waiting(session, [job.id])
+        resolve_waiting_jobs(session, [job.id])

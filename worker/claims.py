@@ -13,10 +13,10 @@ from app.models import Attempt, Lease, Reason, State
 from core.run.protocol import Outcome, OutcomeKind
 from core.run.rundir import AttemptDir
 from worker import queries
-from worker.attempts import end, handle_columns, start_failure
+from worker.attempts import end_attempt, handle_columns, start_failure
 from worker.context import WorkerContext
 from worker.executors.base import Batch, BusyError, Executor, Handle, Observation, ProcessState, RefusedError
-from worker.tasks import TaskBuilder
+from worker.task_builder import TaskBuilder
 
 
 @dataclass
@@ -101,7 +101,7 @@ def _claim(session: Session, context: WorkerContext, name: str, batch: Batch) ->
 
 def _end_all(context: WorkerContext, executor: Executor, claimed: ClaimedBatch, outcome: Outcome) -> None:
     for attempt, attempt_dir in zip(claimed.attempts, claimed.dirs, strict=True):
-        end(context, executor, attempt, attempt_dir, outcome, Observation(ProcessState.ended))
+        end_attempt(context, executor, attempt, attempt_dir, outcome, Observation(ProcessState.ended))
 
 
 def _undo(context: WorkerContext, claimed: ClaimedBatch, message: str) -> None:

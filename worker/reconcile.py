@@ -12,7 +12,7 @@ from app.db import now, reading, transaction
 from app.models import State, Worker
 from worker import attempts, claims, queries
 from worker.context import WorkerContext
-from worker.dependencies import settle_waiting
+from worker.dependencies import resolve_waiting_jobs
 from worker.early_stopping import apply_early_stopping
 from worker.executors.base import Executor, TrackedAttempt
 
@@ -78,7 +78,7 @@ def _monitor(context: WorkerContext, name: str) -> int:
     with reading(context.engine) as session:
         if not executor.is_responsible(session):
             return 0
-        rows = queries.unended_attempts(session, name, context.host if executor.is_local else None)
+        rows = queries.unfinished_attempts(session, name, context.host if executor.is_local else None)
         strays_possible = bool(rows) or (
             not executor.is_local and queries.attempt_ended_since(session, name, STRAYS_FOR)
         )
@@ -163,10 +163,10 @@ def reconcile_local(context: WorkerContext) -> int:
     heartbeat(context)
     # A read transaction first: it holds up no writer.
     with reading(context.engine) as session:
-        is_settled = session.exec(queries.settleable_jobs().limit(1)).first() is None
+        is_settled = session.exec(queries.resolvable_jobs().limit(1)).first() is None
     if not is_settled:
         with transaction(context.engine) as session:
-            settle_waiting(session)
+            resolve_waiting_jobs(session)
     ended = monitor_local(context)
     apply_early_stopping(context.engine)
     start_local(context)

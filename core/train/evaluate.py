@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.model.model import MultiExpertModel, Outputs
 from core.runtime import Runtime
-from core.train.evaluation import ECE_BINS, Evaluation, evaluation_of
+from core.train.evaluation_metrics import ECE_BINS, Evaluation, evaluation_of
 
 
 class Tally:

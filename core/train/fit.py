@@ -32,10 +32,10 @@ from core.train.checkpoint import load_newest, save_checkpoint
 from core.train.component_precision import record_precision
 from core.train.evaluate import evaluate
 from core.train.finish import finish
-from core.train.identity import keep_spec, with_split_of_run
 from core.train.meter import Meter
 from core.train.non_finite import NonFiniteDetector, NonFiniteLossError
 from core.train.result import Result, has_result, read_result
+from core.train.run_identity import with_split_of_run, write_or_check_spec
 from core.train.step_metrics import step_metrics, validation_metrics, values_to_check
 from core.train.throughput import Throughput
 from core.train.writer import Writer
@@ -66,13 +66,13 @@ def fit(
         sources = load_sources(spec)
         spec = complete_spec(with_split_of_run(spec, run_dir), sources)
         if has_result(run_dir):
-            keep_spec(spec, sources, run_dir)
+            write_or_check_spec(spec, sources, run_dir)
             return read_result(run_dir)
         data = load_job_data(spec, data_roots)
         plan = make_plan(spec, count_images(data), sources, activations=False)
         training, epochs = spec.training, spec.training.epochs or 0
         if runtime.is_main:
-            keep_spec(spec, sources, run_dir)
+            write_or_check_spec(spec, sources, run_dir)
             keep_splits(data.splits, run.splits)
         runtime.barrier()
         train, selection = train_batches(data, spec, runtime), selection_batches(data, spec, runtime)

@@ -90,5 +90,5 @@ def test_a_port_in_use_is_refused_on_ipv6_too(tmp_path: Path) -> None:
     ],
 )
 def test_an_address_that_no_client_can_use_is_refused(url: str, valid: bool) -> None:
-    with nullcontext() if valid else pytest.raises(ValidationError, match="give an address"):
+    with nullcontext() if valid else pytest.raises(ValidationError, match="use an address"):
         Settings(url=url)

@@ -17,7 +17,8 @@ from core.spec.resolve import resolve
 from tests.slurm.cluster import Cluster
 from tests.slurm.service import on_slurm, quick
 from worker.executors.base import BusyError, RefusedError, Submission
-from worker.executors.slurm import commands, submission
+from worker.executors.slurm import queue_commands as commands
+from worker.executors.slurm import submission
 from worker.executors.slurm.pending_reasons import explain
 from worker.executors.slurm.submission import _FixedCommandExecutor, parameters
 

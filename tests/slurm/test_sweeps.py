@@ -20,7 +20,7 @@ from tests.e2e.running import Running, once
 from tests.slurm.cluster import Cluster
 from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion, slurm_of
 from worker.context import make_context
-from worker.executors.slurm import commands
+from worker.executors.slurm import queue_commands as commands
 from worker.reconcile import reconcile, start_all
 
 POINTS = 30

@@ -16,7 +16,7 @@ from app.models import WORKER_TIMEOUT, Attempt, Job, Lease, State, Worker
 from core.run.protocol import Claim, Outcome, OutcomeKind, Task
 from core.run.rundir import AttemptDir
 from tests.app.api import EXPERT, Service
-from worker.attempts import end
+from worker.attempts import end_attempt
 from worker.capacity import Capacity
 from worker.executors.base import BusyError, Observation, ProcessState, Submission, TrackedAttempt
 from worker.executors.local import START_LIMIT_S, LocalExecutor
@@ -255,7 +255,7 @@ def test_a_fault_on_one_of_several_nodes_is_recorded_for_that_node_alone(
         attempt = session.get_one(Attempt, (job_id, 1))
     outcome = Outcome(OutcomeKind.failed, "hardware_fault", "the device failed", host="n2")
     attempt_dir = service.context.attempt((job_id, 1))
-    end(service.context, executor, attempt, attempt_dir, outcome, Observation(ProcessState.ended))
+    end_attempt(service.context, executor, attempt, attempt_dir, outcome, Observation(ProcessState.ended))
     del executor.living[pid]
     [row] = service.get("/cluster").json()["slurm"]["nodes"]
     assert (row["node"], row["hardware_faults"]) == ("n2", 1)

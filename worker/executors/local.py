@@ -107,7 +107,7 @@ class LocalExecutor:
     def _observe(self, tracked: TrackedAttempt) -> Observation:
         handle = self._handle(tracked)
         if handle is None:
-            return Observation(ProcessState.ended if _never_started(tracked) else ProcessState.pending)
+            return Observation(ProcessState.ended if _give_up_start(tracked) else ProcessState.pending)
         if not handle.is_alive():
             # A warm process that is late may still fork a second process: after this it finds the attempt claimed.
             if not Claim.abandoned().try_claim(tracked.dir) and self._handle(tracked) != handle:
@@ -162,7 +162,7 @@ class LocalExecutor:
         self._starter.close()
 
 
-def _never_started(tracked: TrackedAttempt) -> bool:
+def _give_up_start(tracked: TrackedAttempt) -> bool:
     """Whether to give up on an attempt without a known process: the worker may have died while starting it."""
     if (now() - tracked.attempt.started_at).total_seconds() < START_LIMIT_S:
         return False

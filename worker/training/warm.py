@@ -27,7 +27,7 @@ MAX_REQUEST_BYTES = 1 << 20
 EXIT_REQUEST = "exit"
 
 
-class WarmStarter:
+class ForkServer:
     """Serves one request per connection: a JSON line with run directory, attempt and environment.
 
     The answer is a JSON line with the pid of the forked process, or with an error.
@@ -132,7 +132,7 @@ def _reap() -> None:
 def main() -> int:
     """Serves on the socket that the command line names."""
     idle_limit_s = float(os.environ.get("WARM_IDLE_LIMIT_S", IDLE_LIMIT_S))
-    return WarmStarter(Path(sys.argv[1]), idle_limit_s).run()
+    return ForkServer(Path(sys.argv[1]), idle_limit_s).run()
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 from core.model.model import Outputs
 from core.runtime import Runtime
 from core.train.evaluate import Tally
-from core.train.evaluation import Evaluation
+from core.train.evaluation_metrics import Evaluation
 
 N, K, C = 203, 3, 7
 CPU = Runtime(torch.device("cpu"), torch.float32)

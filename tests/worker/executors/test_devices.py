@@ -27,5 +27,5 @@ def test_the_setting_names_the_devices(setting: str, devices: list[str], tmp_pat
 
 @pytest.mark.parametrize("setting", ["", "gpu", "0,", "cuda:0", "0;1", "-1", "cpu:"])
 def test_an_invalid_device_is_refused_at_the_start(setting: str, tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="give GPU numbers or CPU slots"):
+    with pytest.raises(ValidationError, match="use GPU numbers or CPU slots"):
         Settings(data_dir=tmp_path, devices=setting)

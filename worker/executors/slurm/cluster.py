@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.executors.slurm.commands import UnreachableError, run
+from worker.executors.slurm.queue_commands import UnreachableError, run
 
 log = logging.getLogger(__name__)
 REFRESH_INTERVAL_S = 30.0

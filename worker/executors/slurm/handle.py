@@ -8,7 +8,7 @@ from typing import Any
 
 from core.run.protocol import Claim
 from core.run.rundir import AttemptDir
-from worker.executors.slurm import commands
+from worker.executors.slurm import queue_commands as commands
 
 STOP_SIGNAL = "USR2"
 

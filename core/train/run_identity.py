@@ -10,7 +10,7 @@ from core.model.assemble import Sources
 from core.run.durable import DamagedFileError, read_json, write_durably
 from core.run.rundir import RunDir
 from core.spec import JobSpec, SpecError, parse_stored, resolve
-from core.spec.neutral import resume_fields
+from core.spec.result_neutral_fields import resume_fields
 from core.train.checkpoint import has_checkpoint
 from core.train.result import has_result
 
@@ -24,7 +24,7 @@ def with_split_of_run(spec: JobSpec, run_dir: Path) -> JobSpec:
     return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"split": split})})
 
 
-def keep_spec(spec: JobSpec, sources: Sources, run_dir: Path) -> None:
+def write_or_check_spec(spec: JobSpec, sources: Sources, run_dir: Path) -> None:
     """Writes the complete specification and the digests of its components into a run directory.
 
     Raises ValueError if a run with another specification, or with other components, has begun there.
