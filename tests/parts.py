@@ -48,7 +48,7 @@ def _folder() -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def wait_until(ready: object, what: str, limit_s: float = 30.0) -> None:
+def wait_until(ready: object, what: str, limit_s: float = 120.0) -> None:
     """Waits for a condition, with a deadline."""
     assert callable(ready)
     deadline = time.monotonic() + limit_s

@@ -33,7 +33,7 @@ COMPOSE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 PRODUCTION = (ROOT / "docs/production.md").read_text()
 PARTS = ["api", "worker"]
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 
 
 class NotSet(Exception):  # noqa: N818

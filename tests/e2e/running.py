@@ -23,7 +23,7 @@ from tests.parts import free_port, wait_until
 from tests.training_processes import training_processes
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 120.0
+LIMIT_S = 300.0
 SPLIT = {"regime": "iid", "num_shards": 4, "holdout": 0.1, "seed": 1}
 
 
@@ -123,7 +123,7 @@ class Running:
             stderr=subprocess.STDOUT,
             text=True,
         )
-        wait_until(self._ready, "start of the service", 60.0)
+        wait_until(self._ready, "start of the service", 240.0)
 
     def _ready(self) -> bool:
         assert self._process is not None
@@ -250,6 +250,6 @@ class Running:
         return Proof(self.digests(job_id), steps, results)
 
 
-def once(check: Callable[[], bool], what: str, limit_s: float = 30.0) -> None:
+def once(check: Callable[[], bool], what: str, limit_s: float = 120.0) -> None:
     """Waits for a condition; fails after `limit_s` and names `what` did not happen."""
     wait_until(check, what, limit_s)

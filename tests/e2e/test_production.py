@@ -38,7 +38,7 @@ def test_without_a_broker_the_reconciler_starts_the_job(tmp_path: Path) -> None:
         up.start()
         try:
             job_id = up.submit(expert(epochs=1))
-            once(lambda: up.job(job_id)["state"] != "queued", "start by the reconciler", 30)
+            once(lambda: up.job(job_id)["state"] != "queued", "start by the reconciler", 120)
             assert up.wait(job_id)["state"] == "succeeded"
         finally:
             up.stop()

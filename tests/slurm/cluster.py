@@ -20,7 +20,7 @@ import psutil
 from tests.machine import find
 from tests.parts import free_port, wait_until
 
-LIMIT_S = 60.0
+LIMIT_S = 240.0
 
 # A node's jobs are requeued when it is silent for SlurmdTimeout and does not answer for MessageTimeout. cred_expire is
 # how long a requeued job waits before it may start again, two minutes unless told otherwise. MinJobAge is how long
