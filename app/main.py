@@ -8,12 +8,13 @@ from functools import partial
 from typing import Literal
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
 from app.auth.middleware import Authentication
 from app.auth.routes import router as tokens
 from app.auth.service import ensure_admin
+from app.auth.sessions import cookie_name
 from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
 from app.components.routes import router as components
@@ -32,6 +33,8 @@ from app.settings import Settings
 from app.streams.hub import Hub
 from app.streams.routes import router as streams
 from app.sweeps.routes import router as sweeps
+from app.web import site
+from app.web.session import login_response
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -70,7 +73,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.reading = partial(reading, engine)
     # The one that is added last sees a request first.
     app.add_middleware(RequestBodies)
-    app.add_middleware(Authentication, engine=engine)
+    cookie = cookie_name(secure=settings.has_https)
+    app.add_middleware(Authentication, engine=engine, cookie=cookie, login_response=login_response)
     app.add_middleware(DuplicateHeaders)
     app.add_middleware(UnreadBodies)
     app.add_middleware(SecurityHeaders)
@@ -78,6 +82,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (jobs, streams, metrics, components, sweeps, tokens, catalogue, cluster):
         app.include_router(router)
     _add_service_routes(app)
+    site.install(app)
     return app
 
 
@@ -110,10 +115,6 @@ def _add_service_routes(app: FastAPI) -> None:
         if not current:
             raise Unavailable("the database is unreachable" if current is None else "run `mcn db upgrade`")
         return Readiness()
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs_page() -> HTMLResponse:

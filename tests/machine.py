@@ -13,6 +13,7 @@ PARTS = {
     "PostgreSQL": ("initdb", "postgresql"),
     "Redis": ("redis-server", "redis-server"),
     "curl": ("curl", "curl"),
+    "Chromium": ("chromium", "chromium"),
     "Slurm": ("slurmctld slurmd slurmdbd munged mariadbd srun", "slurm-wlm slurmdbd munge mariadb-server"),
 }
 

@@ -1,0 +1,7 @@
+"""The pages of the dashboard, one module each."""
+
+from __future__ import annotations
+
+from app.web.pages import about, login, tokens
+
+ROUTERS = [login.router, tokens.router, about.router]
