@@ -97,7 +97,11 @@ def after_commit(session: Session, hook: Callable[[], object]) -> None:
 
 
 def serialize_events(session: Session) -> None:
-    """Make event ids increase in commit order on PostgreSQL, by an advisory lock; SQLite has one writer anyway."""
+    """Wait for other transactions that change states or add events; on SQLite the write lock does the same.
+
+    Event ids then increase in commit order, and a state that is read afterwards does not change until the commit. Call
+    it before any row of a job is locked: two transactions that take their locks in opposite orders would deadlock.
+    """
     if session.get_bind().dialect.name == "postgresql":
         session.execute(text("SELECT pg_advisory_xact_lock(4242)"))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from functools import partial
 from typing import Literal
 
 from fastapi import Depends, FastAPI, Request
@@ -18,7 +17,7 @@ from app.auth.sessions import cookie_name
 from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
 from app.components.routes import router as components
-from app.db import is_current, make_engine, reading, transaction, upgrade
+from app.db import is_current, make_engine, transaction, upgrade
 from app.http import docs, error_handlers
 from app.http.duplicate_headers import DuplicateHeaders
 from app.http.errors import Unavailable
@@ -70,8 +69,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
-    app.state.reading = partial(reading, engine)
-    # The one that is added last sees a request first.
+    # The middleware that is added last sees a request first.
     app.add_middleware(RequestBodies)
     cookie = cookie_name(secure=settings.has_https)
     app.add_middleware(Authentication, engine=engine, cookie=cookie, login_response=login_response)

@@ -12,6 +12,9 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+# The host of an IPv6 address is in brackets.
+_URL = r"https?://([^/\s@]+@)?(\[[0-9A-Fa-f:.]+\]|[^/\s@:\[\]]+)(:\d{1,5})?(/\S*)?"
+
 
 class Settings(BaseSettings):
     """Settings of service and command line; the descriptions of the fields are a table in the documentation."""
@@ -81,21 +84,21 @@ class Settings(BaseSettings):
     @classmethod
     def _check_database_url(cls, value: str | None) -> str | None:
         if value is not None and not value.startswith(("postgresql://", "postgresql+psycopg://", "sqlite:///")):
-            raise ValueError("give postgresql://user@host/name or sqlite:///file")
+            raise ValueError("use postgresql://user@host/name or sqlite:///file")
         return value
 
     @field_validator("url", "public_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
-        if value is not None and not re.fullmatch(r"https?://[^/\s]+(/\S*)?", value):
-            raise ValueError("give an address such as http://127.0.0.1:8000")
+        if value is not None and not re.fullmatch(_URL, value):
+            raise ValueError("use an address such as http://127.0.0.1:8000")
         return value
 
     @field_validator("devices")
     @classmethod
     def _check_devices(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(r"(\d+|cpu(:\d+)?)(,(\d+|cpu(:\d+)?))*", value.replace(" ", "")):
-            raise ValueError("give GPU numbers or CPU slots, such as 0,1 or cpu:0,cpu:1")
+            raise ValueError("use GPU numbers or CPU slots, such as 0,1 or cpu:0,cpu:1")
         return value
 
     @property
@@ -127,7 +130,8 @@ class Settings(BaseSettings):
     @property
     def api_url(self) -> str:
         """The address at which a client on this machine reaches the API, without a trailing slash."""
-        host = "127.0.0.1" if self.host in ("0.0.0.0", "::") else self.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
+        host = f"[{host}]" if ":" in host else host
         return (self.url or f"http://{host}:{self.port}").rstrip("/")
 
     @property

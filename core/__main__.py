@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 from rich.console import Console
 
+from core.run.rundir import RunDir
 from core.spec import EvaluateJob, JobSpec, SpecError, parse_text
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=__doc__)
@@ -65,7 +66,7 @@ def train(
         print(json.dumps(result.__dict__, indent=1))
     elif _main_process() and result.state == "succeeded":
         _show(result)
-        out.print(f"Components: {run_dir / 'components'}", soft_wrap=True)
+        out.print(f"Components: {RunDir(run_dir).components}", soft_wrap=True)
 
 
 @app.command()
@@ -110,14 +111,12 @@ def export(
             raise ValueError(f"{output} ends in .{ending}, but the format is {format}: change one of them")
         if output and not output.parent.is_dir():
             raise ValueError(f"the folder {output.parent} does not exist: create it first")
-        folder = run_dir / "components"
+        folder = RunDir(run_dir).components
         names = sorted(file.stem for file in folder.glob("*.json"))
         manifest = read_component_manifest(folder, name) if name in names else None
         if manifest is None:
             raise ValueError(f"{run_dir} has no component {name}; it has {', '.join(names) or 'none yet'}")
         target = output or Path(manifest["files"][format]["name"])
-        if target.suffix != f".{format}":
-            target = target.with_name(f"{target.name}.{format}") if output is None else target
         convert_component(folder / manifest["files"]["safetensors"]["file"], target)
     print(target)
 
@@ -154,7 +153,7 @@ def _run_locked(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str
 
     reporter: Any = NullReporter()
     if _main_process():
-        reporters: list[Any] = [EventLog(run_dir / "events.jsonl"), ConsoleReporter(err)]
+        reporters: list[Any] = [EventLog(RunDir(run_dir).events), ConsoleReporter(err)]
         if job.tracking.wandb.mode != "disabled":
             from core.reporting.wandb import WandbReporter
 

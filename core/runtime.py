@@ -44,7 +44,7 @@ class Runtime:
     def prepare(self, model: nn.Module, *, compiled: bool) -> nn.Module:
         """Wraps a model on the device for training: synchronised between processes, and compiled if requested."""
         if self.world_size > 1:
-            # On CPU every process has BatchNorm statistics of its own, and those of rank 0 are saved.
+            # On CPU every process normalises by its own batches; rank 0's running statistics are used and saved.
             if self.device.type == "cuda":
                 model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
             model = nn.parallel.DistributedDataParallel(
@@ -55,6 +55,12 @@ class Runtime:
         if compiled:
             return torch.compile(model)  # type: ignore[return-value]
         return model
+
+    def broadcast_buffers(self, model: nn.Module) -> None:
+        """Gives every process the buffers of rank 0, such as BatchNorm's running statistics; these are saved."""
+        if self.world_size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, src=0)
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes."""

@@ -25,11 +25,11 @@ with engine.connect() as connection:
         target_metadata=SQLModel.metadata,
         render_as_batch=True,
         compare_type=True,
-        transaction_per_migration=True,
     )
     with context.begin_transaction():
         if engine.dialect.name == "postgresql":
-            # Services that start at the same time migrate one after another.
+            # Services that start at the same time migrate one after another: all migrations are one transaction,
+            # and the lock is held until it ends.
             connection.exec_driver_sql("SELECT pg_advisory_xact_lock(4241)")
         context.run_migrations()
 engine.dispose()

@@ -1,4 +1,4 @@
-"""One attempt: monitored while it runs, and ended as it really ended."""
+"""One attempt: monitored while it runs, and ended with its real outcome."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlmodel import Session
 
-from app.db import now, reading, transaction
+from app.db import now, reading, serialize_events, transaction
 from app.jobs.transitions import transition
 from app.models import Attempt, Job, Reason, State
 from core.run.protocol import Outcome, OutcomeKind, Task
@@ -16,7 +16,7 @@ from core.run.rundir import AttemptDir, log_tail
 from worker import queries
 from worker.classify_exit import Exit, ExitDecision, classify_exit, with_log
 from worker.context import WorkerContext
-from worker.dependencies import settle_waiting
+from worker.dependencies import resolve_waiting_jobs
 from worker.executors.base import Executor, Handle, Observation, ProcessState, TrackedAttempt
 from worker.ingest import ingest, prune
 from worker.queries import AttemptKey
@@ -31,10 +31,11 @@ def start_failure(error: OSError) -> Outcome:
     return Outcome(OutcomeKind.failed, reason, f"{problem}: {error}")
 
 
-def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt, observation: Observation) -> None:
+def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt, observation: Observation) -> bool:
     """Ingests what an attempt has reported, passes stop requests on, and ends it once its process has ended.
 
     The observation must have been made before this call: a process that had ended then has written its last event.
+    Returns whether the attempt has ended.
     """
     attempt = tracked.attempt
     _record(context, tracked, observation)
@@ -43,20 +44,21 @@ def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt,
         with reading(context.engine) as session:
             refreshed = session.get(Attempt, tracked.key)
             if refreshed is None:
-                return
+                return True
             session.expunge(refreshed)
             attempt = refreshed
     if observation.state is ProcessState.unknown:
-        return
+        return False
     if observation.state is not ProcessState.ended:
         _pass_on_stop_requests(context, executor, tracked, observation)
-        return
+        return False
     outcome = Outcome.read(tracked.dir) or Outcome(OutcomeKind.lost)
     if outcome.kind is OutcomeKind.succeeded and not tracked.dir.run.result.exists():
         message = "reported success without a result"
         outcome = Outcome(OutcomeKind.failed, Reason.code_error, message)
     context.stop_requests.pop(tracked.key, None)
-    end(context, executor, attempt, tracked.dir, outcome, observation)
+    end_attempt(context, executor, attempt, tracked.dir, outcome, observation)
+    return True
 
 
 def _record(context: WorkerContext, tracked: TrackedAttempt, observation: Observation) -> None:
@@ -97,7 +99,7 @@ def _pass_on_stop_requests(
         observation.handle.kill()
 
 
-def end(
+def end_attempt(
     context: WorkerContext,
     executor: Executor,
     attempt: Attempt,
@@ -110,6 +112,9 @@ def end(
     task = Task.read(attempt_dir)
     log = log_tail(attempt_dir.log) if outcome.kind in (OutcomeKind.failed, OutcomeKind.lost) else ""
     with transaction(context.engine) as session:
+        # From here to the commit nobody else changes the job's state: a cancellation that came between the decision and
+        # its transition would otherwise be left without an attempt that carries it out.
+        serialize_events(session)
         job = session.get(Job, attempt.job_id)
         if job is None:
             return
@@ -165,4 +170,4 @@ def _move_job(session: Session, job: Job, attempt: Attempt, decision: ExitDecisi
     if state is State.cancelled and job.state not in (State.cancelling, State.queued):
         transition(session, job.id, State.cancelling, **current)  # type: ignore[arg-type]
     if transition(session, job.id, state, **current, **columns):  # type: ignore[arg-type]
-        settle_waiting(session, [job.id])
+        resolve_waiting_jobs(session, [job.id])

@@ -45,7 +45,12 @@ def shortfall(resources: Mapping[str, Any], machines: Sequence[Capacity]) -> str
     limits = (
         ("gpus", "GPU" if gpus == 1 else "GPUs", gpus, max(machine.gpus for machine in machines)),
         ("cpus", "threads", resources["cpus"], max(machine.threads for machine in machines)),
-        ("memory_gb", "GiB of memory", resources["memory_gb"] or 0, max(round(m.memory_gib) for m in machines)),
+        (
+            "memory_gb",
+            "GiB of memory",
+            resources["memory_gb"] or 0,
+            int(max(machine.memory_gib for machine in machines)),
+        ),
     )
     for field, unit, requested, available in limits:
         if requested > available:

@@ -1,4 +1,4 @@
-"""From queued to started. No other worker can claim the same job, and a start that fails loses nothing."""
+"""From queued to started. No two workers claim the same job, and a job whose start fails is not lost."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from app.models import Attempt, Lease, Reason, State
 from core.run.protocol import Outcome, OutcomeKind
 from core.run.rundir import AttemptDir
 from worker import queries
-from worker.attempts import end, handle_columns, start_failure
+from worker.attempts import end_attempt, handle_columns, start_failure
 from worker.context import WorkerContext
 from worker.executors.base import Batch, BusyError, Executor, Handle, Observation, ProcessState, RefusedError
-from worker.tasks import TaskBuilder
+from worker.task_builder import TaskBuilder
 
 
 @dataclass
@@ -47,6 +47,7 @@ def start_next(context: WorkerContext, name: str) -> bool:
         for attempt in claimed.attempts:
             session.refresh(attempt)
             session.expunge(attempt)
+    context.active.add(name)
     try:
         for attempt_dir, task in to_write:
             task.write(attempt_dir)
@@ -100,11 +101,11 @@ def _claim(session: Session, context: WorkerContext, name: str, batch: Batch) ->
 
 def _end_all(context: WorkerContext, executor: Executor, claimed: ClaimedBatch, outcome: Outcome) -> None:
     for attempt, attempt_dir in zip(claimed.attempts, claimed.dirs, strict=True):
-        end(context, executor, attempt, attempt_dir, outcome, Observation(ProcessState.ended))
+        end_attempt(context, executor, attempt, attempt_dir, outcome, Observation(ProcessState.ended))
 
 
 def _undo(context: WorkerContext, claimed: ClaimedBatch, message: str) -> None:
-    """Queues jobs again as if they had not been claimed: an attempt that never existed is none."""
+    """Queues jobs again as if they had not been claimed, and removes their attempts."""
     with transaction(context.engine) as session:
         for attempt in claimed.attempts:
             before = attempt.number - 1

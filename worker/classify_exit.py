@@ -30,7 +30,7 @@ class Exit:
 
 @dataclass(frozen=True)
 class ExitDecision:
-    """The state a job moves to, the reason code, what its user is told, and whether it counts as a failure.
+    """The state a job moves to, the reason code, the message for its user, and whether this counts as a failure.
 
     A failure that leads back to `queued` uses up one of the job's `max_attempts`.
     """

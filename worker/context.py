@@ -30,6 +30,8 @@ class WorkerContext:
     host: str
     capacity: Capacity
     executors: dict[str, Executor]
+    # The executors that had attempts when they were last checked, or have started some since.
+    active: set[str] = field(default_factory=set)
     # By attempt, the stop request that was passed on to its process, and when the process is killed if it ignores it.
     stop_requests: dict[AttemptKey, tuple[State, float]] = field(default_factory=dict)
 

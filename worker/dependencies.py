@@ -11,7 +11,7 @@ from app.models import Reason, State
 from worker import queries
 
 
-def settle_waiting(session: Session, depends_on: Sequence[str] | None = None) -> int:
+def resolve_waiting_jobs(session: Session, depends_on: Sequence[str] | None = None) -> int:
     """Queues waiting jobs whose dependencies have all succeeded, and fails those of which one did not.
 
     Looks at the jobs that depend on `depends_on`, or at all; returns how many were moved. A failure travels on to the
@@ -23,9 +23,9 @@ def settle_waiting(session: Session, depends_on: Sequence[str] | None = None) ->
     for job_id, states in queries.dependency_states(session, depends_on).items():
         unsuccessful = [other for other, state in states.items() if state in (State.failed, State.cancelled)]
         if unsuccessful:
-            message = f"{unsuccessful[0]}, whose components this job needs, did not succeed: retry that job, then this"
+            message = f"{unsuccessful[0]}, on which this job depends, did not succeed: retry that job, then this one"
             moved += transition(session, job_id, State.failed, reason=Reason.dependency_failed, message=message)
             failed.append(job_id)
         else:
             moved += transition(session, job_id, State.queued)
-    return moved + (settle_waiting(session, failed) if failed else 0)
+    return moved + (resolve_waiting_jobs(session, failed) if failed else 0)

@@ -36,8 +36,8 @@ class _Due(NamedTuple):
 def apply_early_stopping(engine: Engine) -> list[str]:
     """Decides on jobs that have reached their next rungs, and stops those that are not among the best there.
 
-    There is one decision for each job and rung, recorded as an event `rung`, and none once the job is to stop. Returns
-    the ids of the jobs that are to stop.
+    There is one decision for each job and rung, recorded as an event `rung`, and none after the one that stops the job.
+    Returns the ids of the jobs that are to stop.
     """
     with reading(engine) as session:
         if not _find_due(session):
@@ -62,7 +62,7 @@ def rungs_reached(epochs_done: int, epochs: int, min_epochs: int, reduction_fact
     return reached
 
 
-# Rungs of running jobs that this process knows to be decided. It saves queries; the events are the truth.
+# Rungs of running jobs that are known to be decided: a cache of the events.
 _decided: dict[str, set[int]] = {}
 
 
@@ -97,7 +97,7 @@ def _steps_per_epoch(progress: Mapping[str, Any] | None) -> int | None:
 
 
 def _survives_rung(session: Session, due: _Due) -> bool:
-    """Compares a job with all jobs of its sweep that have reached its rung, whatever became of them later."""
+    """Compares a job with all jobs of its sweep that have reached its rung, whether or not they are still running."""
     settings = due.early_stopping
     metric, mode = ranking.choose(due.kind, settings["metric"], settings["mode"], part="val")
     values = _values_at(session, due.sweep_id, due.rung, metric, mode)

@@ -1,8 +1,9 @@
-"""From a run's event log to the database: each event once, whatever crashes on either side."""
+"""From a run's event log to the database: each event once, whichever side crashes."""
 
 from __future__ import annotations
 
 import json
+import logging
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -17,50 +18,62 @@ from app.jobs.transitions import transition
 from app.metrics import store
 from app.models import Attempt, Component, Event, Job, State
 
+log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
-# Of what the metrics store has anyway a job keeps this many events for those who follow it late.
+# Events whose content is in the metrics store too. A job keeps only the newest of them.
+FREQUENT_EVENTS = ("metrics", "progress")
 KEPT_EVENTS = 500
-OFTEN = ("metrics", "progress")
 
 
 def ingest(engine: Engine, attempt: Attempt, file: Path) -> int:
-    """Takes the next block of an attempt's event log, in one transaction with how far it was read; gives the bytes."""
+    """Stores the next block of an attempt's event log and the new offset in one transaction; returns its bytes."""
     try:
-        with file.open("rb") as log:
-            log.seek(attempt.offset)
-            block = log.read(BLOCK_BYTES)
+        with file.open("rb") as source:
+            source.seek(attempt.offset)
+            block = source.read(BLOCK_BYTES)
     except FileNotFoundError:
         return 0
     block = block[: block.rfind(b"\n") + 1]
     if not block:
         return 0
-    events = [json.loads(line) for line in block.splitlines()]
+    events = _parse(block, file)
     with transaction(engine) as session:
-        # Whoever else read this block first has moved the offset: then there is nothing to do.
+        serialize_events(session)
+        # If another worker has stored this block already, it has moved the offset, and there is nothing to do.
         guarded = update(Attempt).where(
             col(Attempt.job_id) == attempt.job_id,
             col(Attempt.number) == attempt.number,
             col(Attempt.offset) == attempt.offset,
         )
-        values = {"offset": attempt.offset + len(block), "seq": events[-1]["seq"]}
+        values = {"offset": attempt.offset + len(block), "seq": events[-1]["seq"] if events else attempt.seq}
         if session.execute(guarded.values(**values)).rowcount == 1:  # type: ignore[attr-defined]
             _apply(session, attempt, [event for event in events if event["seq"] > attempt.seq])
     return len(block)
+
+
+def _parse(block: bytes, file: Path) -> list[dict[str, Any]]:
+    """The events of a block. A damaged line, which a full disk or a power cut may leave, must not hold up the rest."""
+    events: list[dict[str, Any]] = []
+    for line in block.splitlines():
+        try:
+            events.append(json.loads(line))
+        except ValueError:
+            log.warning("%s: skipped a damaged line of %d bytes", file, len(line))
+    return events
 
 
 def _apply(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> None:
     job = session.get(Job, attempt.job_id)
     if job is None or job.attempt != attempt.number:
         return
-    serialize_events(session)
-    points = _Points()
-    said: list[dict[str, Any]] = []
+    points = _PointBuffer()
+    rows: list[dict[str, Any]] = []
     for event in events:
         kind, data, at = event["kind"], event["data"], datetime.fromisoformat(event["time"])
         if kind == "metrics":
             points.add(data["step"], data["values"], at.timestamp())
         elif kind == "state" and data["state"] == "running":
-            store.append(session, job.id, points.taken())
+            store.append(session, job.id, points.drain())
             store.truncate(session, job.id, data["step"])
             _begin(session, attempt, data["step"])
         elif kind == "progress":
@@ -71,18 +84,18 @@ def _apply(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> 
             _keep_component(session, job.id, data)
         if kind == "component":
             data = {name: data[name] for name in ("name", "role", "epoch", "metrics", "selected_by")}
-        if kind in ("metrics", "progress", "log", "component"):
-            said.append({"job_id": job.id, "time": at, "type": kind, "data": data})
-    store.append(session, job.id, points.taken())
-    # What a long block says often is in the metrics store: nobody follows it event by event.
-    dropped = set([k for k, row in enumerate(said) if row["type"] in OFTEN][:-KEPT_EVENTS])
-    rows = [row for k, row in enumerate(said) if k not in dropped]
+        if kind in (*FREQUENT_EVENTS, "log", "component"):
+            rows.append({"job_id": job.id, "time": at, "type": kind, "data": data})
+    store.append(session, job.id, points.drain())
+    # A long block is read after an interruption: nobody needs each of its frequent events.
+    dropped = set([k for k, row in enumerate(rows) if row["type"] in FREQUENT_EVENTS][:-KEPT_EVENTS])
+    rows = [row for k, row in enumerate(rows) if k not in dropped]
     if rows:
         session.execute(insert(Event), rows)
 
 
-class _Points:
-    """Gathers values line by line; lines with the same keys become one array."""
+class _PointBuffer:
+    """Collects the points of events; events with the same keys become one array."""
 
     def __init__(self) -> None:
         self._lines: dict[tuple[str, ...], tuple[list[int], list[float], list[list[float | None]]]] = {}
@@ -93,8 +106,8 @@ class _Points:
         times.append(time)
         rows.append(list(values.values()))
 
-    def taken(self) -> dict[str, store.Block]:
-        """A block a key in the order of steps, and a fresh start. A step that was done again counts as done last."""
+    def drain(self) -> dict[str, store.Block]:
+        """Empties the buffer; returns a block for each key, by step. Of a repeated step, the last value counts."""
         blocks: dict[str, store.Block] = {}
         for keys, (steps, times, rows) in self._lines.items():
             # null, which stands for a number that is not finite, becomes NaN here.
@@ -114,7 +127,7 @@ def _in_order(block: store.Block) -> store.Block:
 
 
 def _begin(session: Session, attempt: Attempt, step: int) -> None:
-    """The first step is about to be done: the job runs."""
+    """Records that the first step is about to be done: the job is running."""
     where = update(Attempt).where(col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number)
     session.execute(where.values(resumed_from_step=step))
     transition(session, attempt.job_id, State.running, expected_attempt=attempt.number, from_state=State.starting)
@@ -127,16 +140,16 @@ def _keep_component(session: Session, job_id: str, manifest: dict[str, Any]) -> 
     values = {name: manifest[name] for name in names} | {"created_at": datetime.fromisoformat(manifest["created_at"])}
     if row is None:
         session.add(Component(id=f"cmp_{ULID()}", job_id=job_id, name=manifest["name"], **values))
-        # What follows in this block may be the same component, better.
+        # A better version of the same component may follow in this block.
         session.flush()
     else:
         row.sqlmodel_update(values)
 
 
 def prune(session: Session, job_id: str) -> None:
-    """Drops all but the newest of a job's events that say what the metrics store has."""
-    often = col(Event.type).in_(OFTEN)
-    kept = select(Event.id).where(Event.job_id == job_id, often).order_by(col(Event.id).desc())
+    """Deletes all but the newest `KEPT_EVENTS` of a job's frequent events."""
+    is_frequent = col(Event.type).in_(FREQUENT_EVENTS)
+    kept = select(Event.id).where(Event.job_id == job_id, is_frequent).order_by(col(Event.id).desc())
     oldest = session.exec(kept.offset(KEPT_EVENTS).limit(1)).first()
     if oldest is not None:
-        session.execute(delete(Event).where(col(Event.job_id) == job_id, often, col(Event.id) <= oldest))
+        session.execute(delete(Event).where(col(Event.job_id) == job_id, is_frequent, col(Event.id) <= oldest))

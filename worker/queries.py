@@ -14,7 +14,6 @@ from sqlmodel.sql.expression import SelectOfScalar
 from app.db import now
 from app.models import (
     TERMINAL_STATES,
-    WORKER_TIMEOUT,
     Attempt,
     Component,
     Dependency,
@@ -24,6 +23,7 @@ from app.models import (
     State,
     Sweep,
     Worker,
+    offline_before,
 )
 from worker.capacity import Capacity
 
@@ -73,13 +73,13 @@ def free_devices(session: Session, host: str, devices: Sequence[str]) -> list[st
 
 def other_machines(session: Session, host: str) -> list[Capacity]:
     """The capacities of the other machines whose workers are alive."""
-    alive = select(Worker).where(Worker.host != host, col(Worker.seen_at) > now() - WORKER_TIMEOUT)
+    alive = select(Worker).where(Worker.host != host, col(Worker.seen_at) > offline_before())
     return [Capacity(worker.devices, worker.cpus, worker.memory_gb) for worker in session.exec(alive)]
 
 
 def slurm_hosts(session: Session) -> list[str]:
     """The machines whose workers are alive and reach Slurm."""
-    alive = select(Worker.host).where(col(Worker.slurm).is_not(None), col(Worker.seen_at) > now() - WORKER_TIMEOUT)
+    alive = select(Worker.host).where(col(Worker.slurm).is_not(None), col(Worker.seen_at) > offline_before())
     return list(session.exec(alive))
 
 
@@ -94,7 +94,7 @@ def faulty_nodes(session: Session, job_ids: Sequence[str]) -> dict[str, set[str]
     return nodes
 
 
-def unended_attempts(session: Session, executor: str, host: str | None) -> Sequence[tuple[Attempt, str, str | None]]:
+def unfinished_attempts(session: Session, executor: str, host: str | None) -> Sequence[tuple[Attempt, str, str | None]]:
     """An executor's attempts that have not ended, with state and message of their jobs; of one host, or of all."""
     query = select(Attempt, Job.state, Job.message).join(Job, col(Job.id) == col(Attempt.job_id))
     query = query.where(Attempt.executor == executor, col(Attempt.ended_at).is_(None))
@@ -151,25 +151,25 @@ def component_of(session: Session, job_id: str | None, component: str) -> Compon
     return session.exec(query).first()
 
 
-def settleable_jobs() -> SelectOfScalar[Job]:
+def resolvable_jobs() -> SelectOfScalar[Job]:
     """Waiting jobs that need not wait any longer: all they depend on has succeeded, or some of it never will."""
     other = aliased(Job)
     dependencies = select(Dependency.job_id).join(other, col(other.id) == col(Dependency.depends_on))
     unfinished = dependencies.where(col(other.state).not_in(TERMINAL_STATES))
     unsuccessful = dependencies.where(col(other.state).in_((State.failed, State.cancelled)))
-    settleable = col(Job.id).in_(unsuccessful) | col(Job.id).not_in(unfinished)
-    return select(Job).where(Job.state == State.waiting, settleable)
+    resolvable = col(Job.id).in_(unsuccessful) | col(Job.id).not_in(unfinished)
+    return select(Job).where(Job.state == State.waiting, resolvable)
 
 
 def dependency_states(session: Session, depends_on: Sequence[str] | None) -> dict[str, dict[str, str]]:
-    """By settleable job, the states of the jobs it depends on; of the jobs that depend on some of these, or of all."""
-    settleable = settleable_jobs().with_only_columns(col(Job.id))
+    """By resolvable job, the states of the jobs it depends on; of the jobs that depend on some of these, or of all."""
+    resolvable = resolvable_jobs().with_only_columns(col(Job.id))
     if depends_on is not None:
         dependents = select(Dependency.job_id).where(col(Dependency.depends_on).in_(depends_on))
-        settleable = settleable.where(col(Job.id).in_(dependents))
+        resolvable = resolvable.where(col(Job.id).in_(dependents))
     other = aliased(Job)
     query = select(Job.id, other.id, other.state).outerjoin(Dependency, col(Dependency.job_id) == col(Job.id))
-    query = query.outerjoin(other, col(other.id) == col(Dependency.depends_on)).where(col(Job.id).in_(settleable))
+    query = query.outerjoin(other, col(other.id) == col(Dependency.depends_on)).where(col(Job.id).in_(resolvable))
     states: dict[str, dict[str, str]] = {}
     for job_id, other_id, state in session.exec(query):
         states.setdefault(job_id, {})[other_id] = state

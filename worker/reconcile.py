@@ -1,4 +1,4 @@
-"""Compares what should be with what is. These rounds make every message to a worker a mere nudge."""
+"""Compares the database with what really runs, and acts on the difference, whether or not a message arrived."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.db import now, reading, transaction
 from app.models import State, Worker
 from worker import attempts, claims, queries
 from worker.context import WorkerContext
-from worker.dependencies import settle_waiting
+from worker.dependencies import resolve_waiting_jobs
 from worker.early_stopping import apply_early_stopping
 from worker.executors.base import Executor, TrackedAttempt
 
@@ -26,23 +26,51 @@ SUBMISSION_FOLDER_AGE_S = 3600.0
 
 def start_all(context: WorkerContext) -> None:
     """Starts queued jobs until there is no room or no job left."""
-    for name in context.executors:
+    start_local(context)
+    start_remote(context)
+
+
+def start_local(context: WorkerContext) -> None:
+    """Starts queued jobs on this machine."""
+    _start(context, _local(context))
+
+
+def start_remote(context: WorkerContext) -> None:
+    """Starts queued jobs of the other executors."""
+    _start(context, _remote(context))
+
+
+def _start(context: WorkerContext, names: Sequence[str]) -> None:
+    for name in names:
         while not context.settings.no_new_starts.exists() and claims.start_next(context, name):
             pass
 
 
+def _local(context: WorkerContext) -> list[str]:
+    return [name for name, executor in context.executors.items() if executor.is_local]
+
+
+def _remote(context: WorkerContext) -> list[str]:
+    return [name for name, executor in context.executors.items() if not executor.is_local]
+
+
+def has_local_attempts(context: WorkerContext) -> bool:
+    """Whether attempts may be running on this machine, as far as is known without a query."""
+    return not context.active.isdisjoint(_local(context))
+
+
 def monitor_local(context: WorkerContext) -> int:
-    """Monitors every attempt on this machine; returns how many there are."""
-    count = sum(_monitor(context, name) for name, executor in context.executors.items() if executor.is_local)
-    if count:
+    """Monitors every attempt on this machine; returns how many have ended."""
+    ended = sum(_monitor(context, name) for name in _local(context))
+    if has_local_attempts(context):
         # An epoch may be shorter than the time between two rounds.
         apply_early_stopping(context.engine)
-    return count
+    return ended
 
 
 def monitor_remote(context: WorkerContext) -> int:
-    """Monitors the attempts of the other executors that this worker is responsible for; returns how many there are."""
-    return sum(_monitor(context, name) for name, executor in context.executors.items() if not executor.is_local)
+    """Monitors the attempts of the other executors that this worker is responsible for; returns how many ended."""
+    return sum(_monitor(context, name) for name in _remote(context))
 
 
 def _monitor(context: WorkerContext, name: str) -> int:
@@ -50,11 +78,12 @@ def _monitor(context: WorkerContext, name: str) -> int:
     with reading(context.engine) as session:
         if not executor.is_responsible(session):
             return 0
-        rows = queries.unended_attempts(session, name, context.host if executor.is_local else None)
+        rows = queries.unfinished_attempts(session, name, context.host if executor.is_local else None)
         strays_possible = bool(rows) or (
             not executor.is_local and queries.attempt_ended_since(session, name, STRAYS_FOR)
         )
         session.expunge_all()
+    (context.active.add if rows else context.active.discard)(name)
     if not strays_possible:
         return 0
     tracked = [
@@ -62,14 +91,15 @@ def _monitor(context: WorkerContext, name: str) -> int:
         for attempt, state, message in rows
     ]
     observed = executor.poll(tracked)
+    ended = 0
     for one in tracked:
         try:
-            attempts.monitor(context, executor, one, observed[one.key])
-        except Exception:  # one job's trouble must not stop the others
+            ended += attempts.monitor(context, executor, one, observed[one.key])
+        except Exception:  # an error with one job must not keep the others from being monitored
             log.exception("job %s, attempt %s could not be monitored; will try again", *one.key)
     _cancel_strays(context, executor, tracked)
     executor.flush()
-    return len(tracked)
+    return ended
 
 
 def _cancel_strays(context: WorkerContext, executor: Executor, tracked: Sequence[TrackedAttempt]) -> None:
@@ -124,14 +154,27 @@ def delete_unused_submissions(context: WorkerContext) -> int:
 
 def reconcile(context: WorkerContext) -> None:
     """One round over everything."""
+    reconcile_local(context)
+    reconcile_remote(context)
+
+
+def reconcile_local(context: WorkerContext) -> int:
+    """One round over this machine, waiting jobs and sweeps; returns how many attempts have ended."""
     heartbeat(context)
-    # Looked for without holding up whoever writes.
+    # A read transaction first: it holds up no writer.
     with reading(context.engine) as session:
-        is_settled = session.exec(queries.settleable_jobs().limit(1)).first() is None
+        is_settled = session.exec(queries.resolvable_jobs().limit(1)).first() is None
     if not is_settled:
         with transaction(context.engine) as session:
-            settle_waiting(session)
-    monitor_local(context)
-    monitor_remote(context)
+            resolve_waiting_jobs(session)
+    ended = monitor_local(context)
     apply_early_stopping(context.engine)
-    start_all(context)
+    start_local(context)
+    return ended
+
+
+def reconcile_remote(context: WorkerContext) -> int:
+    """One round over the other executors, whose commands may be slow; returns how many attempts have ended."""
+    ended = monitor_remote(context)
+    start_remote(context)
+    return ended

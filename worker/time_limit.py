@@ -7,7 +7,7 @@ from typing import Any
 
 from core.run.protocol import Outcome, OutcomeKind
 
-# Before a checkpoint was ever measured, the stop signal comes this long before the time limit.
+# Used until the time that a checkpoint takes has been measured.
 DEFAULT_LEAD_S = 60
 MIN_LEAD_S = 15
 
@@ -15,8 +15,8 @@ MIN_LEAD_S = 15
 def lead_s(progress: dict[str, Any] | None, time_limit_min: int | None) -> int:
     """How many seconds before the time limit to send the stop signal.
 
-    It is time for the step under way and two checkpoints, because one may just be on its way to the disk; and never
-    more than a third of the time limit. 0 without a limit.
+    That is enough for the step under way and two checkpoints, because one may be half written at the time; at most a
+    third of the time limit. 0 without a limit.
     """
     if time_limit_min is None:
         return 0

@@ -22,18 +22,18 @@ class Principal:
 
 
 def require_role(role: Role) -> Callable[[Request], Awaitable[Principal]]:
-    """A dependency that gives the principal; Forbidden if its role is below this one.
+    """A dependency that returns the principal of a request; Forbidden if its role is below this one.
 
     The `Authentication` middleware has identified it.
     """
 
-    async def principal(request: Request) -> Principal:
-        found: Principal = request.state.principal
-        if not found.role.includes(role):
-            raise Forbidden(f"this needs the role {role.value}; your token has the role {found.role.value}")
-        return found
+    async def get_principal(request: Request) -> Principal:
+        principal: Principal = request.state.principal
+        if not principal.role.includes(role):
+            raise Forbidden(f"this needs the role {role.value}; your token has the role {principal.role.value}")
+        return principal
 
-    return principal
+    return get_principal
 
 
 Viewer = Annotated[Principal, Depends(require_role(Role.viewer))]

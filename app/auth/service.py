@@ -30,7 +30,7 @@ def new_token(
     expires_at: datetime | None = None,
     parent_id: str | None = None,
 ) -> tuple[Token, str]:
-    """Store a token; gives its row and its secret, which cannot be recovered later."""
+    """Store a token; returns its row and its secret, which cannot be recovered later."""
     secret = TOKEN_PREFIX + secrets.token_urlsafe(32)
     row = Token(
         id=f"tok_{ULID()}",
@@ -61,7 +61,7 @@ def ensure_admin(session: Session, file: Path) -> None:
 def create_token(
     session: Session, principal: Principal, *, name: str, owner: str | None, role: Role, expires_at: datetime | None
 ) -> tuple[Token, str]:
-    """Create a token on behalf of another one, its parent, which bounds its expiry; gives its row and secret.
+    """Create a token on behalf of another one, its parent, which bounds its expiry; returns its row and secret.
 
     Forbidden for an owner or role beyond the principal's, Invalid for an expiry in the past or after the parent's,
     Conflict if the owner has `MAX_TOKENS_PER_OWNER` already.

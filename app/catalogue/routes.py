@@ -64,9 +64,9 @@ def _factors(input_dim: int) -> dict[str, float]:
 def _dataset(name: str, settings: Settings) -> DatasetView:
     facts = DATASET_FACTS[name]
     view = DatasetView(available=True, classes=facts.classes, train=facts.train, test=facts.test)
-    if facts.place is None or facts.archive is None:
+    if facts.folder is None or facts.archive is None:
         return view
-    if any((root / file).exists() for root in settings.roots for file in (facts.place, facts.archive)):
+    if any((root / file).exists() for root in settings.roots for file in (facts.folder, facts.archive)):
         return view
     roots = " or ".join(str(root) for root in settings.roots)
     put = f"{facts.archive} into {roots} (it is downloaded if the network permits)"

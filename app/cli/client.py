@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -140,11 +140,11 @@ def retry(request: Callable[[], T]) -> T:
 
 
 def _api_error(response: httpx.Response) -> ApiError:
-    try:
+    message = f"{response.status_code} {response.reason_phrase}"
+    # A proxy in front of the service has errors of its own.
+    with suppress(ValueError, AttributeError):
         problem = response.json()
-        message = str(problem.get("detail") or problem.get("title"))
-    except (ValueError, AttributeError):
-        message = f"{response.status_code} {response.reason_phrase}"
+        message = str(problem.get("detail") or problem.get("title") or message)
     if response.status_code == 401:
         message += " (MCN_TOKEN, or the file admin-token in MCN_DATA_DIR)"
     return ApiError(message, status=response.status_code)

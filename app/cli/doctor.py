@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -73,7 +74,7 @@ def _check_data_dir(settings: Settings) -> Check:
         settings.make_folders()
         free_gb = shutil.disk_usage(folder).free / 1e9
     except OSError as error:
-        return Check(name, False, f"{folder} cannot be created ({error.strerror}): set MCN_DATA_DIR")
+        return Check(name, False, f"{folder} is not usable ({error.strerror}): set MCN_DATA_DIR")
     if not os.access(folder, os.W_OK):
         return Check(name, False, f"{folder} is not writable: set MCN_DATA_DIR")
     advice = "" if free_gb > MIN_FREE_GB else ": delete old jobs, or set MCN_DATA_DIR to a larger disk"
@@ -93,10 +94,11 @@ def _check_database(settings: Settings) -> Check:
 def _check_broker(settings: Settings) -> Check:
     if settings.broker_url is None:
         return Check("broker", True, "embedded, in the data folder")
-    address = settings.broker_url.rpartition("@")[2].removeprefix("redis://").partition("/")[0]
-    host, _, port = address.partition(":")
+    # Without scheme, user, password and database number.
+    address = settings.broker_url.rpartition("://")[2].rpartition("@")[2].partition("/")[0]
     try:
-        socket.create_connection((host, int(port or REDIS_PORT)), timeout=3).close()
+        url = urlsplit(f"//{address}")
+        socket.create_connection((url.hostname or "localhost", url.port or REDIS_PORT), timeout=3).close()
     except (OSError, ValueError) as error:
         return Check("broker", False, f"{address} is not reachable ({error}): jobs still start, some seconds later")
     return Check("broker", True, address)

@@ -52,9 +52,12 @@ def _check_data_dir(data_dir: Path) -> Row:
     if not re.fullmatch(r"/[A-Za-z0-9_./+@=-]*", str(data_dir)):
         return name, False, f"{data_dir} contains characters that Slurm scripts do not allow: set MCN_DATA_DIR"
     marker = data_dir / f".doctor-{os.getpid()}"
-    marker.touch()
     options = ["--ntasks=1", "--time=1", "--mem=50", f"--immediate={NODE_LIMIT_S}", "--job-name=mcn-doctor", "--quiet"]
     command = ["srun", *options, "test", "-f", str(marker)]
+    try:
+        marker.touch()
+    except OSError as error:
+        return name, False, f"{data_dir} is not writable here ({error.strerror}): set MCN_DATA_DIR"
     try:
         probe = subprocess.run(command, capture_output=True, text=True, timeout=NODE_LIMIT_S + 20)
     except (OSError, subprocess.TimeoutExpired):

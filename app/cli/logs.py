@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+import time
 from typing import Annotated, Any
 
 import typer
 
 from app.cli.arguments import JobId
-from app.cli.client import TERMINAL_STATES, Api, ApiError, retry
+from app.cli.client import RETRY_DELAY_S, Api, ApiError, retry
 from app.cli.terminal import connected, err, print_response
 
 # Lines of context after a connection that broke.
@@ -44,9 +44,15 @@ def _explain_empty_log(attempt: int) -> str:
 
 
 def _reconnect(api: Api, job_id: str, selected: dict[str, Any]) -> None:
-    """Follows the log again after each broken connection, until the job ends."""
-    while retry(lambda: api.get(f"/jobs/{job_id}"))["state"] not in TERMINAL_STATES:
+    """Follows the log again after each broken connection. A stream that ends without an error is complete."""
+    while True:
+        retry(lambda: api.get(f"/jobs/{job_id}"))
         err.print(f"The connection was lost. Continuing with the last {RECONNECT_TAIL} lines:")
-        path = f"/jobs/{job_id}/logs"
-        with suppress(ApiError), api.stream(path, tail=RECONNECT_TAIL, follow=True, **selected) as response:
-            print_response(response)
+        try:
+            with api.stream(f"/jobs/{job_id}/logs", tail=RECONNECT_TAIL, follow=True, **selected) as response:
+                print_response(response)
+            return
+        except ApiError as error:
+            if not error.is_temporary:
+                raise
+        time.sleep(RETRY_DELAY_S)

@@ -39,7 +39,7 @@ def up(stop_jobs: Annotated[bool, typer.Option(help="Pause running jobs on exit.
 
 
 def _pause_jobs(api: Api, configured: Settings) -> None:
-    """Pauses every job, waits until they have ended, and starts no other job on the devices that become free."""
+    """Pauses every active job, waits until their processes have ended, and starts no job on the free devices."""
     configured.no_new_starts.touch()
     announced: set[str] = set()
     deadline = time.monotonic() + configured.grace_s + 30
@@ -48,8 +48,8 @@ def _pause_jobs(api: Api, configured: Settings) -> None:
             if job["id"] not in announced:
                 announced.add(job["id"])
                 out.print(f"Pausing {job['id']} ...")
-            # A job that is starting can be paused once it runs; a running one may have ended since it was listed.
-            if job["state"] == "running":
+            # The job may have ended since it was listed.
+            if job["state"] in ("starting", "running"):
                 with suppress(ApiError):
                     api.post(f"/jobs/{job['id']}/pause")
         time.sleep(0.2)

@@ -10,8 +10,8 @@ import typer
 
 from app.cli.arguments import AsJson
 from app.cli.spec_files import Overrides, SpecFile, encode_spec, read_spec_file, with_overrides
-from app.cli.terminal import connected, fail, out, print_json, settings
-from app.cli.watch import watch_to_the_end
+from app.cli.terminal import connected, err, fail, out, print_json, settings
+from app.cli.watch import exit_unless_succeeded, watch_jobs, watch_to_the_end
 
 Follow = Annotated[bool, typer.Option("-f", "--follow", help="Watch the job until it ends.")]
 
@@ -78,12 +78,14 @@ def _submit(spec: dict[str, Any], *, follow: bool, key: str | None, as_json: boo
     with connected() as api:
         headers = {"Idempotency-Key": key} if key else {}
         job = api.post("/jobs", encode_spec(spec), headers=headers)
-        if as_json:
-            print_json(job)
-        else:
+        if not as_json:
             out.print(job["id"] if quiet else f"{job['id']}  {job['state']}")
-        if follow:
-            watch_to_the_end(api, [job["id"]])
+            if follow:
+                watch_to_the_end(api, [job["id"]])
+            return
+        ended = watch_jobs(api, [job["id"]], err) if follow else []
+        print_json(ended[0] if ended else job)
+        exit_unless_succeeded(ended)
 
 
 def plan(file: SpecFile, overrides: Overrides = [], as_json: AsJson = False) -> None:  # noqa: B006

@@ -30,7 +30,7 @@ def num_without_result(sweep: Mapping[str, Any]) -> int:
 
 
 def follow_sweep(api: Api, sweep_id: str, console: Console, metric: str | None = None) -> dict[str, Any]:
-    """Shows a sweep until it has ended: live on a terminal, otherwise a line for each change. Returns it at its end."""
+    """Shows a sweep until it has ended: live on a terminal, otherwise one line per change. Returns the ended sweep."""
     sweep: dict[str, Any] = {}
     if console.is_terminal:
         with Live(console=console, refresh_per_second=4, transient=True) as live:

@@ -17,7 +17,7 @@ from app.cli.tables import jobs_table
 from app.cli.terminal import err, out
 
 Job = dict[str, Any]
-# A job's event; None asks for the job to be read again; an exception ended the thread that read the stream.
+# A job's event; None if the job is to be read again; or the exception that ended the thread.
 Update = tuple[str, dict[str, Any] | Exception | None]
 
 # Jobs beyond this number, and jobs whose stream the service refuses, are polled.
@@ -105,7 +105,7 @@ def _apply(job: Job, event: dict[str, Any]) -> None:
 
 
 def watch_jobs(api: Api, job_ids: Sequence[str], console: Console) -> list[Job]:
-    """Shows jobs until they end: a live table on a terminal, otherwise a line for each change. Returns their ends."""
+    """Shows jobs until they end: a live table on a terminal, otherwise one line per change. Returns the ended jobs."""
     jobs: list[Job] = []
     if console.is_terminal:
         with Live(console=console, refresh_per_second=8) as live:
@@ -133,7 +133,12 @@ def _describe(job: Job) -> str:
 
 def watch_to_the_end(api: Api, job_ids: Sequence[str]) -> None:
     """Watches jobs, then reports each one that did not succeed; exits with 1 if there is one."""
-    unsuccessful = [job for job in watch_jobs(api, job_ids, out) if job["state"] != "succeeded"]
+    exit_unless_succeeded(watch_jobs(api, job_ids, out))
+
+
+def exit_unless_succeeded(jobs: Sequence[Job]) -> None:
+    """Reports each of these jobs that did not succeed; exits with 1 if there is one."""
+    unsuccessful = [job for job in jobs if job["state"] != "succeeded"]
     for job in unsuccessful:
         err.print(describe_end(job))
     if unsuccessful:

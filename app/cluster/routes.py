@@ -8,9 +8,9 @@ from sqlmodel import Session
 from app.auth.principals import Viewer
 from app.cluster import queries
 from app.cluster.schemas import ClusterView, DeviceView, NodeRecord, PendingJob, SlurmView, WorkerView
-from app.db import iso, now
+from app.db import iso
 from app.http.session import Reading
-from app.models import WORKER_TIMEOUT, State
+from app.models import State, offline_before
 
 router = APIRouter()
 
@@ -35,7 +35,7 @@ def _workers(session: Session) -> list[WorkerView]:
             seen_at=iso(worker.seen_at) or "",
             cpus=worker.cpus,
             memory_gb=round(worker.memory_gb, 1),
-            alive=now() - worker.seen_at < WORKER_TIMEOUT,
+            alive=worker.seen_at > offline_before(),
             devices=[DeviceView(device=device, job=jobs.get((worker.host, device))) for device in worker.devices],
         )
         for worker in queries.list_workers(session)

@@ -41,6 +41,8 @@ def component_response(folder: Path, file: dict[str, Any], if_none_match: str) -
         return Response(status_code=304, headers=headers)
     # The name of the file comes from the training process, never from the request.
     path = folder / file["file"]
-    if not path.is_file():
-        raise NotFound("a better version has just replaced this component: request it again")
-    return _FileResponse(path, media_type="application/octet-stream", headers=headers, stat_result=path.stat())
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        raise NotFound("a better version has just replaced this component: request it again") from None
+    return _FileResponse(path, media_type="application/octet-stream", headers=headers, stat_result=status)

@@ -6,13 +6,6 @@ from __future__ import annotations
 FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
-def safe_cell(value: object) -> str:
-    """A value as the text of a CSV cell, to be passed to `csv.writer`; None is empty, floats keep every digit.
-
-    Text that a spreadsheet would take for a formula gets an apostrophe in front. Numbers are left as they are.
-    """
-    if value is None:
-        return ""
-    if isinstance(value, str) and value.startswith(FORMULA_STARTS):
-        return f"'{value}"
-    return str(value)
+def safe_cell(text: str) -> str:
+    """Text for a CSV cell, with an apostrophe in front if a spreadsheet would take it for a formula."""
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text

@@ -11,12 +11,12 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
-FILES = "/static/docs"
+STATIC_PATH = "/static/docs"
 
 
 def mount_files(app: FastAPI) -> None:
-    """Serve Swagger UI's script and style sheet below `FILES`."""
-    app.mount(FILES, StaticFiles(packages=[("fastapi_offline", "static")]))
+    """Serve Swagger UI's script and style sheet below `STATIC_PATH`."""
+    app.mount(STATIC_PATH, StaticFiles(packages=[("fastapi_offline", "static")]))
 
 
 def docs_page() -> HTMLResponse:
@@ -24,9 +24,9 @@ def docs_page() -> HTMLResponse:
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",
         title="MCN Fusion API",
-        swagger_js_url=f"{FILES}/swagger-ui-bundle.js",
-        swagger_css_url=f"{FILES}/swagger-ui.css",
-        swagger_favicon_url=f"{FILES}/favicon.png",
+        swagger_js_url=f"{STATIC_PATH}/swagger-ui-bundle.js",
+        swagger_css_url=f"{STATIC_PATH}/swagger-ui.css",
+        swagger_favicon_url=f"{STATIC_PATH}/favicon.png",
     )
     scripts = re.findall(rb"<script>(.*?)</script>", bytes(page.body), re.DOTALL)
     hashes = " ".join(f"'sha256-{base64.b64encode(hashlib.sha256(script).digest()).decode()}'" for script in scripts)

@@ -69,7 +69,7 @@ def install(app: FastAPI) -> None:
 
 
 def database_unavailable(error: Exception) -> Problem:
-    """Log why the database failed; gives a problem that asks the client to try again."""
+    """Log why the database failed; returns a problem that tells the client to try again."""
     log.error("the database is not available: %s", error)
     detail = "the database is not available at the moment; nothing was changed, try again"
     return errors.Unavailable(detail, headers={"Retry-After": "2"})

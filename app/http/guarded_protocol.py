@@ -19,10 +19,10 @@ from app.http.security_headers import SECURITY_HEADERS
 RESERVED_FILES = 256
 
 
-def connection_limit(most: int) -> int:
-    """As many connections as `most`, or as the limit on open files permits."""
+def connection_limit(maximum: int) -> int:
+    """At most `maximum` connections, or as many as the limit on open files permits."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return most if soft == resource.RLIM_INFINITY else max(16, min(most, soft - RESERVED_FILES))
+    return maximum if soft == resource.RLIM_INFINITY else max(16, min(maximum, soft - RESERVED_FILES))
 
 
 class GuardedProtocol(HttpToolsProtocol):
@@ -39,7 +39,7 @@ class GuardedProtocol(HttpToolsProtocol):
     head_timeout_s = 10.0
     body_timeout_s = 30.0
     write_timeout_s = 60.0
-    # httptools parses all that it is given, so what it is given at once is bounded too.
+    # httptools parses all the data of a call, so large reads are split.
     piece_bytes = 16 << 10
 
     _deadline: float | None = None

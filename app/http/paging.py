@@ -10,13 +10,16 @@ from typing import Annotated, Any, Generic, TypedDict, TypeVar
 
 from fastapi import Query
 
-from app.http.errors import Invalid
+from app.http.errors import Invalid, encodable
 
 T = TypeVar("T")
 
 Limit = Annotated[int, Query(ge=1, le=200, description="maximum number of items")]
+# Enough for a name of 200 characters of four bytes and an id.
+MAX_CURSOR = 1500
 Cursor = Annotated[
-    str | None, Query(max_length=1000, pattern="^[A-Za-z0-9_-]+$", description="`next_cursor` of the previous page")
+    str | None,
+    Query(max_length=MAX_CURSOR, pattern="^[A-Za-z0-9_-]+$", description="`next_cursor` of the previous page"),
 ]
 
 
@@ -29,7 +32,7 @@ class Page(TypedDict, Generic[T]):
 
 def encode(*key: Any) -> str:
     """A cursor for a sort key, which consists of strings and integers."""
-    return base64.urlsafe_b64encode(json.dumps(key).encode()).decode().rstrip("=")
+    return base64.urlsafe_b64encode(json.dumps(key, ensure_ascii=False).encode()).decode().rstrip("=")
 
 
 def decode(cursor: str, types: Sequence[type]) -> list[Any]:
@@ -42,7 +45,7 @@ def decode(cursor: str, types: Sequence[type]) -> list[Any]:
         not isinstance(key, list)
         or len(key) != len(types)
         or not all(type(value) is expected for value, expected in zip(key, types, strict=True))
-        or any(isinstance(value, str) and ("\0" in value or not value.isprintable()) for value in key)
+        or any(isinstance(value, str) and ("\0" in value or encodable(value) != value) for value in key)
         or any(isinstance(value, int) and abs(value) >= 2**62 for value in key)
     ):
         raise Invalid("cursor: not a valid cursor; take `next_cursor` of the previous page, with the same sort")

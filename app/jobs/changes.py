@@ -12,7 +12,7 @@ from app.jobs.digest import digest
 from app.jobs.validation import parse_job
 from app.models import Job
 from app.settings import Settings
-from core.spec.neutral import decisive_fields
+from core.spec.result_neutral_fields import result_fields
 
 
 def with_resources(session: Session, settings: Settings, job: Job, resources: dict[str, Any]) -> dict[str, Any]:
@@ -35,7 +35,7 @@ def _digest(job: Job, spec: dict[str, Any]) -> str | None:
     """The digest of a changed job: null if attempts with other decisive resources contribute to the result."""
     if job.attempt == 0:
         return digest(spec)
-    return job.digest if decisive_fields(spec) == decisive_fields(job.spec) else None
+    return job.digest if result_fields(spec) == result_fields(job.spec) else None
 
 
 def _merge(current: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Any
 
-from core.spec.neutral import decisive_fields
+from core.spec.result_neutral_fields import result_fields
 
 
 def digest(spec: dict[str, Any]) -> str:
@@ -14,5 +14,5 @@ def digest(spec: dict[str, Any]) -> str:
 
     Components of other jobs are identified by their reference: job and name, or component id.
     """
-    canonical = json.dumps(decisive_fields(spec), sort_keys=True, separators=(",", ":"))
+    canonical = json.dumps(result_fields(spec), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(canonical.encode()).hexdigest()

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.auth.principals import Member, Principal, Viewer
-from app.db import transaction
+from app.db import reading, transaction
 from app.http.idempotency import IdempotencyKey
 from app.http.paging import Cursor, Limit
+from app.http.responses import json_response
 from app.http.session import Configured, Reading, Writing
 from app.jobs import queries, schemas, service
 from app.jobs.examples import JOB_BODY
@@ -47,17 +48,11 @@ def _post(
 ) -> Response:
     spec = parse_job(settings, parse_body(body))
     if dry_run:
-        with request.app.state.reading() as session:
-            return _json(service.preview(session, spec))
+        with reading(request.app.state.engine) as session:
+            return json_response(service.preview(session, spec))
     with transaction(request.app.state.engine) as session:
         job, is_new = service.submit(session, settings, principal, spec, key=key, body=body)
-    return _json(job, 201 if is_new else 200, {"Location": f"/jobs/{job.id}"})
-
-
-def _json(
-    content: schemas.JobView | schemas.DryRun, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(content.model_dump_json(), status, headers, media_type="application/json")
+    return json_response(job, 201 if is_new else 200, {"Location": f"/jobs/{job.id}"})
 
 
 @router.get("")
@@ -81,7 +76,7 @@ def get_jobs(
 
 @router.get("/{job_id}")
 def get_job(job_id: JobId, _principal: Viewer, session: Reading) -> schemas.JobView:
-    """A job."""
+    """Show a job."""
     return queries.views(session, [queries.get_job(session, job_id)])[0]
 
 
@@ -99,7 +94,7 @@ def cancel(job_id: JobId, principal: Member, session: Writing, settings: Configu
 
 @router.post("/{job_id}/pause", status_code=202)
 def pause(job_id: JobId, principal: Member, session: Writing, settings: Configured) -> schemas.JobView:
-    """Write a checkpoint and free the device."""
+    """Pause a job: it writes a checkpoint and frees the device."""
     return queries.views(session, [service.pause(session, settings, principal, job_id)])[0]
 
 
@@ -123,12 +118,13 @@ def retry(
 
 @router.get("/{job_id}/progress")
 def get_progress(job_id: JobId, _principal: Viewer, session: Reading) -> schemas.Progress:
-    """How far a job is, how fast it trains, and how long it will take."""
+    """Show how far a job is, how fast it trains, and how long it will take."""
     return schemas.progress_of(queries.get_job(session, job_id))
 
 
 @router.get("/{job_id}/attempts")
 def get_attempts(job_id: JobId, _principal: Viewer, session: Reading) -> schemas.AttemptPage:
-    """The attempts of a job: where and when each ran, and how it ended."""
+    """List the attempts of a job: where and when each ran, and how it ended."""
     queries.get_job(session, job_id)
-    return schemas.AttemptPage(items=[schemas.attempt_view(row) for row in queries.list_attempts(session, job_id)])
+    attempts = queries.list_attempts(session, job_id)
+    return schemas.AttemptPage(items=[schemas.AttemptView.model_validate(attempt) for attempt in attempts])

@@ -9,7 +9,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
 
 from app.db import iso, now
-from app.models import Attempt, Event, Job, State
+from app.models import Event, Job, State
 from core.spec.resources import Resources
 
 Kind = Literal["expert", "fusion", "head", "evaluate"]
@@ -179,10 +179,5 @@ def progress_of(job: Job) -> Progress:
 
 
 def event_view(event: Event) -> EventView:
-    """A stored event."""
+    """An event as the API shows it."""
     return {"id": event.id or 0, "time": iso(event.time) or "", "type": event.type, "data": event.data}
-
-
-def attempt_view(attempt: Attempt) -> AttemptView:
-    """A stored attempt."""
-    return AttemptView.model_validate(attempt)

@@ -12,7 +12,7 @@ from sqlmodel import Session
 from ulid import ULID
 
 from app.auth.principals import Principal, require_owner
-from app.db import after_commit
+from app.db import after_commit, serialize_events
 from app.http import idempotency
 from app.http.errors import Conflict, InvalidSpec
 from app.jobs import queries, references
@@ -98,12 +98,12 @@ def insert_jobs(session: Session, drafts: Sequence[Draft]) -> None:
 
 def cancel(session: Session, settings: Settings, principal: Principal, job_id: str) -> Job:
     """Cancels a job; if it is running, its process is stopped first."""
-    return _move(session, settings, principal, job_id, "cancelled", (State.cancelled, State.cancelling))
+    return _move(session, settings, principal, job_id, "be cancelled", (State.cancelled, State.cancelling))
 
 
 def pause(session: Session, settings: Settings, principal: Principal, job_id: str) -> Job:
     """Makes a job write a checkpoint and free its device."""
-    return _move(session, settings, principal, job_id, "paused", (State.pausing,))
+    return _move(session, settings, principal, job_id, "be paused", (State.pausing,))
 
 
 def _move(
@@ -111,7 +111,7 @@ def _move(
     settings: Settings,
     principal: Principal,
     job_id: str,
-    participle: str,
+    verb: str,
     targets: tuple[State, ...],
 ) -> Job:
     job = _changeable(session, principal, job_id)
@@ -122,10 +122,10 @@ def _move(
             session.refresh(job)
             return job
     sources = [state.value for state, reachable in TRANSITIONS.items() if set(targets) & set(reachable)]
-    raise _refused(job, f"be {participle}", f"only {_either(sources)} jobs can")
+    raise _refused(job, verb, f"only {_join_with_or(sources)} jobs can")
 
 
-def _either(words: list[str]) -> str:
+def _join_with_or(words: list[str]) -> str:
     return " or ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 
@@ -195,6 +195,8 @@ def requeue(session: Session, job: Job, changes: dict[str, Any] | None = None) -
 
 
 def _changeable(session: Session, principal: Principal, job_id: str) -> Job:
+    """A job whose state does not change until the commit; raises NotFound, or Forbidden for another owner's job."""
+    serialize_events(session)
     job = queries.get_job(session, job_id)
     require_owner(principal, job.owner)
     return job

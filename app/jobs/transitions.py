@@ -11,7 +11,7 @@ from app.db import now, serialize_events
 from app.models import TERMINAL_STATES, Event, Job, Reason, State
 
 _S = State
-# docs/architecture.md and the README's diagram are generated from this table.
+# The diagram and the table in docs/architecture.md are generated from this table.
 EDGES: dict[tuple[State, State], str] = {
     (_S.waiting, _S.queued): "All jobs that it depends on have succeeded.",
     (_S.waiting, _S.failed): "A job that it depends on failed or was cancelled (`dependency_failed`).",
@@ -80,9 +80,10 @@ def transition(
         statement = statement.where(col(Job.attempt) == expected_attempt)
     # Loaded objects are not refreshed: with thousands of them, that would take longer than the updates.
     statement = statement.values(**values).execution_options(synchronize_session=False)
+    # Before the row is locked: two transactions that took the two locks in different orders would deadlock.
+    serialize_events(session)
     if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
         return False
-    serialize_events(session)
     data = {"state": to.value, "reason": reason, "message": message}
     session.add(Event(job_id=job_id, time=at, type="state", data=data))
     return True

@@ -7,7 +7,7 @@ import json
 from app.http.errors import InvalidSpec
 from app.settings import Settings
 from core.spec import JobSpec, SpecError, parse_spec
-from core.spec.places import find_path
+from core.spec.data_paths import find_path
 
 
 def parse_job(settings: Settings, data: object) -> JobSpec:

@@ -20,7 +20,7 @@ from app.jobs import queries
 from app.jobs.routes import JobId
 from app.metrics import store
 from app.metrics.queries import find_series
-from app.metrics.schemas import Latest, Metrics, SeriesList, SeriesView
+from app.metrics.schemas import Metrics, SeriesList
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["metrics"])
 Key = Annotated[str, Query(max_length=200)]
@@ -31,7 +31,7 @@ Step = Annotated[int | None, Query(ge=0, lt=2**62)]
 def get_metrics(job_id: JobId, _principal: Viewer, session: Reading) -> Metrics:
     """List the metrics of a job with the latest and the best value of each."""
     queries.get_job(session, job_id)
-    latest = {key: Latest.model_validate(summary) for key, summary in store.latest(session, job_id).items()}
+    latest = store.latest(session, job_id)
     return Metrics(keys=list(latest), latest=latest)
 
 
@@ -47,12 +47,12 @@ def get_series(
 ) -> SeriesList:
     """Get metrics for a chart, in at most `points` buckets each, which keep their extremes."""
     queries.get_job(session, job_id)
-    found = find_series(session, job_id, key)
-    missing = [name for name in key if name not in found]
+    series = find_series(session, job_id, key)
+    missing = [name for name in key if name not in series]
     if missing:
         raise NotFound(f"{job_id} has no metric {missing[0]!r}: `GET /jobs/{job_id}/metrics` lists its metrics")
-    charts = [store.chart(session, found[name], points, from_step, to_step) for name in dict.fromkeys(key)]
-    return SeriesList(series=[SeriesView.model_validate(chart) for chart in charts])
+    charts = [store.chart(session, series[name], points, from_step, to_step) for name in dict.fromkeys(key)]
+    return SeriesList(series=charts)
 
 
 @router.get(

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 
 class Latest(BaseModel):
-    """The summary of one metric: its latest step and value, its extremes, the step of its best value."""
+    """The latest step and value of a metric, and its extremes. `best_step` is where its minimum or maximum was."""
 
     step: int
     value: float | None

@@ -7,44 +7,18 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from sqlalchemy import delete, tuple_
 from sqlmodel import Session, col, select
-from typing_extensions import TypedDict
 
 from app.metrics.blocks import Block, extremes_of, finite_list, finite_or_none
 from app.metrics.directions import direction
+from app.metrics.schemas import Latest, SeriesView
 from app.models import Chunk, ChunkData, Series
 
-__all__ = ["CHUNK", "Block", "Chart", "LatestValue", "append", "chart", "csv_rows", "extremes", "latest", "truncate"]
+__all__ = ["CHUNK", "Block", "append", "chart", "csv_rows", "extremes", "latest", "truncate"]
 
 # Points in a full chunk.
 CHUNK = 1_024
 # Jobs in one statement.
 _BATCH = 1_000
-
-
-class LatestValue(TypedDict):
-    """The summary of a series: `best_step` is that of the minimum where lower values are better."""
-
-    step: int
-    value: float | None
-    min: float | None
-    max: float | None
-    best_step: int | None
-    count: int
-
-
-class Buckets(TypedDict):
-    """Points of a chart: the last step and value of each bucket, and its minimum and maximum."""
-
-    steps: list[int]
-    values: list[float | None]
-    min: list[float | None]
-    max: list[float | None]
-
-
-class Chart(Buckets):
-    """A metric over steps."""
-
-    key: str
 
 
 def append(session: Session, job_id: str, blocks: Mapping[str, Block]) -> None:
@@ -154,22 +128,22 @@ def _read_chunks(session: Session, series_id: int, numbers: list[int]) -> Block:
     return Block(steps, values, times)
 
 
-def latest(session: Session, job_id: str) -> dict[str, LatestValue]:
+def latest(session: Session, job_id: str) -> dict[str, Latest]:
     """The summary of every metric of a job, by key."""
     return {
-        row.key: {
-            "step": row.last_step,
-            "value": row.last,
-            "min": row.min,
-            "max": row.max,
-            "best_step": row.min_step if direction(row.key) == "min" else row.max_step,
-            "count": row.count,
-        }
+        row.key: Latest(
+            step=row.last_step,
+            value=row.last,
+            min=row.min,
+            max=row.max,
+            best_step=row.min_step if direction(row.key) == "min" else row.max_step,
+            count=row.count,
+        )
         for row in session.exec(select(Series).where(Series.job_id == job_id).order_by(Series.key))
     }
 
 
-def chart(session: Session, series: Series, points: int, first: int | None, last: int | None) -> Chart:
+def chart(session: Session, series: Series, points: int, first: int | None, last: int | None) -> SeriesView:
     """A metric between two steps (inclusive) in at most `points` buckets, which keep the minimum and the maximum."""
     where = [col(Chunk.series_id) == series.id]
     if first is not None:
@@ -196,7 +170,7 @@ def chart(session: Session, series: Series, points: int, first: int | None, last
                 strict=True,
             )
         ]
-    return {"key": series.key, **_buckets(*arrays, points=points)}
+    return _buckets(series.key, *arrays, points=points)
 
 
 def extremes(session: Session, key: str, until: Mapping[str, int]) -> dict[str, tuple[float | None, float | None]]:
@@ -243,20 +217,23 @@ def _between(block: Block, first: int | None, last: int | None) -> Block:
     return block.rows(inside)
 
 
-def _buckets(steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, points: int) -> Buckets:
+def _buckets(
+    key: str, steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, points: int
+) -> SeriesView:
     count = len(steps)
     if count == 0:
-        return {"steps": [], "values": [], "min": [], "max": []}
+        return SeriesView(key=key, steps=[], values=[], min=[], max=[])
     starts = np.unique(np.linspace(0, count, min(points, count), endpoint=False).astype(int))
     ends = np.append(starts[1:], count) - 1
     # fmin and fmax ignore NaN wherever there is a number.
     minima, maxima = np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
-    return {
-        "steps": steps[ends].astype(np.int64).tolist(),
-        "values": finite_list(values[ends]),
-        "min": finite_list(minima),
-        "max": finite_list(maxima),
-    }
+    return SeriesView(
+        key=key,
+        steps=steps[ends].astype(np.int64).tolist(),
+        values=finite_list(values[ends]),
+        min=finite_list(minima),
+        max=finite_list(maxima),
+    )
 
 
 def csv_rows(session: Session, job_id: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:

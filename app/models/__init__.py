@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.models.attempts import WORKER_TIMEOUT, Attempt, Component, Lease, Worker
+from app.models.attempts import WORKER_TIMEOUT, Attempt, Component, Lease, Worker, offline_before
 from app.models.jobs import Dependency, Event, Job, Tag
 from app.models.metrics import Chunk, ChunkData, Series
 from app.models.roles import Role
@@ -33,4 +33,5 @@ __all__ = [
     "Tag",
     "Token",
     "Worker",
+    "offline_before",
 ]

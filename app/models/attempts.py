@@ -15,6 +15,11 @@ from app.models.columns import BIG, JSON
 WORKER_TIMEOUT = timedelta(seconds=30)
 
 
+def offline_before() -> datetime:
+    """Workers whose last heartbeat (`seen_at`) was before this time count as offline."""
+    return now() - WORKER_TIMEOUT
+
+
 class Attempt(SQLModel, table=True):
     """One run of a job on one executor.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
@@ -17,8 +17,6 @@ from app.streams.queries import StreamedEvent
 log = logging.getLogger(__name__)
 POLL_S = 0.2
 BATCH = 5_000
-# New subscribers have read up to this many of the latest events themselves; they skip what they have seen.
-OVERLAP = 100
 # A subscriber that falls this far behind is disconnected; its client reconnects with the last event id that it has.
 MAX_BEHIND = 2_000
 
@@ -32,7 +30,8 @@ class Hub:
         self.engine = engine
         self._queues: dict[str, set[Queue]] = {}
         self._task: asyncio.Task[None] | None = None
-        self._last_id = 0
+        # The last event that has been distributed; None while nobody is subscribed.
+        self._last_id: int | None = None
 
     async def start(self) -> None:
         """Start polling."""
@@ -48,12 +47,19 @@ class Hub:
             for queue in queues:
                 queue.put_nowait(None)
 
-    @contextlib.contextmanager
-    def subscribed(self, job_id: str) -> Iterator[Queue]:
-        """A queue of a job's events from now on; None in it ends the stream."""
+    @contextlib.asynccontextmanager
+    async def subscribed(self, job_id: str) -> AsyncIterator[Queue]:
+        """A queue of a job's events; None in it ends the stream.
+
+        An event is stored when the context is entered, or it comes through the queue; it may be both.
+        """
         queue: Queue = asyncio.Queue()
         self._queues.setdefault(job_id, set()).add(queue)
         try:
+            if self._last_id is None:
+                latest_id = await run_in_threadpool(self._latest_id)
+                # Another subscriber may have been faster.
+                self._last_id = latest_id if self._last_id is None else self._last_id
             yield queue
         finally:
             self._queues[job_id].discard(queue)
@@ -64,18 +70,16 @@ class Hub:
         while True:
             try:
                 if not self._queues:
-                    self._last_id = 0
-                elif self._last_id == 0:
-                    self._last_id = await run_in_threadpool(self._start_id)
-                else:
+                    self._last_id = None
+                elif self._last_id is not None:
                     self._distribute(await run_in_threadpool(self._new_events, self._last_id))
             except Exception as error:  # the database may be available again at the next poll
                 log.warning("new events are not available at the moment: %s", error)
             await asyncio.sleep(POLL_S)
 
-    def _start_id(self) -> int:
+    def _latest_id(self) -> int:
         with reading(self.engine) as session:
-            return max(1, queries.latest_event_id(session) - OVERLAP)
+            return queries.latest_event_id(session)
 
     def _new_events(self, last_id: int) -> list[StreamedEvent]:
         with reading(self.engine) as session:

@@ -40,11 +40,11 @@ def _tail(file: Path, lines: int) -> tuple[bytes, int]:
     try:
         with file.open("rb") as source:
             end = source.seek(0, 2)
-            start, text = end, b""
-            while start > 0 and text.count(b"\n") <= lines and len(text) < MAX_TAIL_BYTES:
-                start = max(0, start - TAIL_BLOCK_BYTES)
-                source.seek(start)
-                text = source.read(end - start)
+            size, text = 0, b""
+            while size < end and text.count(b"\n") <= lines and size < MAX_TAIL_BYTES:
+                size = min(end, 2 * size or TAIL_BLOCK_BYTES)
+                source.seek(end - size)
+                text = source.read(size)
             kept = text.splitlines(keepends=True)[-lines:] if lines else []
             return b"".join(kept), end
     except FileNotFoundError:

@@ -26,7 +26,7 @@ def sse(hub: Hub, job_id: str, after: int) -> StreamingResponse:
 
 
 async def _frames(hub: Hub, job_id: str, after: int) -> AsyncIterator[bytes]:
-    with hub.subscribed(job_id) as queue:
+    async with hub.subscribed(job_id) as queue:
         yield b"retry: 1000\n\n"
         last_id = after
         while True:

@@ -17,7 +17,7 @@ PR_SET_CHILD_SUBREAPER = 36
 
 
 def contained(command: list[str]) -> int:
-    """Run a command as the first process of a container; gives its exit code, 128 + n after signal n.
+    """Run a command as the first process of a container; returns its exit code, 128 + n after signal n.
 
     A container is killed when its first process ends, while training processes outlive their worker. Here they become
     children of this process, which sends them SIGTERM after the command has ended and waits while they write their

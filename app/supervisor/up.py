@@ -66,7 +66,7 @@ class Restarts:
         self._failures = 0
 
     def plan(self, at: float) -> float:
-        """Record that the process ended at this time; gives the delay in seconds before its restart."""
+        """Record that the process ended at this time; returns the delay in seconds before its restart."""
         self._failures = self._failures + 1 if at - self._started_at < self.SHORT_RUN_S else 0
         excess = self._failures - self.IMMEDIATE
         delay_s = 0.0 if excess < 0 else min(2.0**excess, self.MAX_DELAY_S)
@@ -208,7 +208,7 @@ def _instance_lock(settings: Settings) -> Iterator[IO[str]]:
 
 
 def _check_port(settings: Settings) -> None:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))

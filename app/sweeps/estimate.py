@@ -19,8 +19,8 @@ NUM_RECENT_JOBS = 200
 def estimate(session: Session, specs: list[dict[str, Any]]) -> Estimate:
     """Device hours of jobs with these resolved specifications, from the time per epoch of similar jobs.
 
-    Similar jobs have the same kind, experts and data set. Without a similar job for each specification the estimate is
-    null.
+    Similar jobs have the same kind, experts and data set, and ran on the service's own machines. Without a similar job
+    for each specification the estimate is null.
     """
     if not specs:
         return Estimate(gpu_hours=0.0, based_on=0, why="no new jobs: every point has a job already")
@@ -28,8 +28,8 @@ def estimate(session: Session, specs: list[dict[str, Any]]) -> Estimate:
     unknown = sum(_cost_key(spec) not in hours for spec in specs)
     if unknown:
         why = (
-            "no job of the same kind with the same experts and data set has succeeded here yet "
-            f"for {unknown} of {len(specs)} new points: train one of them first"
+            "no job of the same kind with the same experts and data set has succeeded on the service's own machines "
+            f"yet for {unknown} of {len(specs)} new points: train one of them there first"
         )
         return Estimate(gpu_hours=None, based_on=0, why=why)
     means = {key: statistics.fmean(known) for key, known in hours.items()}
@@ -49,13 +49,16 @@ def _cost_key(spec: Mapping[str, Any]) -> str:
 
 
 def _hours_per_epoch(session: Session, keys: Collection[str]) -> tuple[dict[str, list[float]], list[str]]:
-    """Device hours per epoch of recent jobs, by cost key, and the devices that they used."""
+    """Device hours per epoch of recent jobs on leased devices, by cost key, and the devices that they used."""
     recent = queries.newest_succeeded(session, NUM_RECENT_JOBS)
     specs = {job_id: spec for job_id, spec in recent if _cost_key(spec) in keys}
+    attempts = queries.attempts_of(session, specs)
+    # The service leases no devices for Slurm jobs, and their time includes the wait in Slurm's queue.
+    on_slurm = {attempt.job_id for attempt in attempts if not attempt.devices}
     seconds: dict[str, float] = {}
     devices: set[str] = set()
-    for attempt in queries.attempts_of(session, specs):
-        if attempt.ended_at is not None:
+    for attempt in attempts:
+        if attempt.ended_at is not None and attempt.job_id not in on_slurm:
             device_s = (attempt.ended_at - attempt.started_at).total_seconds() * len(attempt.devices)
             seconds[attempt.job_id] = seconds.get(attempt.job_id, 0.0) + device_s
             devices.update(attempt.devices)

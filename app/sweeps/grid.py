@@ -104,7 +104,7 @@ def point_specs(
 def _point_data(base_json: str, name: str, values: PointValues) -> dict[str, Any]:
     data: dict[str, Any] = json.loads(base_json)
     for path, value in values.items():
-        set_value(data, path, value, given_in="grid")
+        set_value(data, path, value, origin="grid")
     prefix = data.get("name") or name
     if isinstance(prefix, str):
         data["name"] = f"{prefix} {_suffix(values)}"[: max(MAX_NAME_LENGTH, len(prefix))].strip()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import func, insert, update
+from sqlalchemy import func, insert, literal, update
 from sqlmodel import Session, SQLModel, col, select
 
 from app.http import paging
@@ -23,10 +23,9 @@ def stopped_early(state: str | None, message: str | None) -> bool:
     return state in (State.cancelling, State.cancelled) and (message or "").startswith(STOPPED_EARLY)
 
 
-def get_sweep(session: Session, sweep_id: str, *, lock: bool = False) -> Sweep:
-    """A sweep, with `lock` locked until the transaction ends; raises NotFound."""
-    valid = sweep_id.isascii() and "\0" not in sweep_id
-    sweep = session.get(Sweep, sweep_id, with_for_update=True if lock else None) if valid else None
+def get_sweep(session: Session, sweep_id: str) -> Sweep:
+    """A sweep; raises NotFound."""
+    sweep = session.get(Sweep, sweep_id) if sweep_id.isascii() and "\0" not in sweep_id else None
     if sweep is None:
         raise NotFound(f"there is no sweep {sweep_id[:80]!r}: `GET /sweeps` lists the existing ones")
     return sweep
@@ -87,7 +86,8 @@ def list_points(
     summary = (Series.last, Series.min, Series.max)
     of_point = (col(Series.job_id) == col(SweepPoint.job_id)) & (col(Series.key) == metric)
     query = select(*columns, *summary).outerjoin(Job, col(Job.id) == col(SweepPoint.job_id)).outerjoin(Series, of_point)  # type: ignore[call-overload]
-    query = query.where(SweepPoint.sweep_id == sweep_id, col(SweepPoint.number) > after)
+    # A literal has the type of its value: PostgreSQL cannot cast a cursor beyond 32 bits to the type of the column.
+    query = query.where(SweepPoint.sweep_id == sweep_id, col(SweepPoint.number) > literal(after))
     return (PointRow(*row) for row in session.exec(query.order_by(col(SweepPoint.number)).limit(limit)))
 
 
@@ -114,11 +114,11 @@ def unsuccessful_points(session: Session, sweep_id: str) -> Sequence[tuple[Sweep
 
 
 def active_jobs(session: Session, sweep_id: str) -> list[tuple[str, State]]:
-    """The jobs that a sweep created and that can still be cancelled, locked until the transaction ends."""
+    """The jobs that a sweep created and that can still be cancelled."""
     query = select(Job.id, Job.state).where(
         Job.sweep == sweep_id, col(Job.state).not_in((*TERMINAL_STATES, State.cancelling))
     )
-    return [(job_id, State(state)) for job_id, state in session.exec(query.order_by(Job.id).with_for_update())]
+    return [(job_id, State(state)) for job_id, state in session.exec(query.order_by(Job.id))]
 
 
 def reusable_jobs(session: Session, digests: Sequence[str]) -> dict[str, str]:

@@ -8,9 +8,10 @@ from fastapi import APIRouter, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.auth.principals import Member, Principal, Viewer
-from app.db import transaction
+from app.db import reading, transaction
 from app.http.idempotency import IdempotencyKey
 from app.http.paging import Cursor, Limit
+from app.http.responses import json_response
 from app.http.session import Configured, Reading, Writing
 from app.jobs.validation import parse_body
 from app.metrics.directions import Mode
@@ -53,18 +54,12 @@ def _post(
     # Before the transaction, for which every other writer has to wait.
     planned = plan(settings, new_sweep.name, new_sweep.base, new_sweep.grid, list(grid.points(new_sweep.grid)))
     if dry_run:
-        with request.app.state.reading() as session:
-            return _json(service.preview(session, new_sweep, planned))
+        with reading(request.app.state.engine) as session:
+            return json_response(service.preview(session, new_sweep, planned))
     with transaction(request.app.state.engine) as session:
         sweep, is_new = service.create(session, settings, principal, new_sweep, planned, key=key, body=body)
         view = sweep_view(session, sweep)
-    return _json(view, 201 if is_new else 200, {"Location": f"/sweeps/{view.id}"})
-
-
-def _json(
-    content: schemas.SweepView | schemas.SweepDryRun, status: int = 200, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(content.model_dump_json(), status, headers, media_type="application/json")
+    return json_response(view, 201 if is_new else 200, {"Location": f"/sweeps/{view.id}"})
 
 
 @router.get("")
@@ -77,7 +72,7 @@ def get_sweeps(_principal: Viewer, session: Reading, limit: Limit = 50, cursor: 
 def get_sweep(
     sweep_id: SweepId, _principal: Viewer, session: Reading, metric: Metric = None, mode: Mode | None = None
 ) -> schemas.SweepView:
-    """A sweep: how many of its points are in which state, and its leaderboard by a metric."""
+    """Show a sweep: how many of its points are in which state, and its leaderboard by a metric."""
     return sweep_view(session, queries.get_sweep(session, sweep_id), metric, mode)
 
 
@@ -89,7 +84,7 @@ def get_sweep(
 def get_leaderboard(
     sweep_id: SweepId, _principal: Viewer, session: Reading, metric: Metric = None, mode: Mode | None = None
 ) -> Response:
-    """The leaderboard of a sweep as CSV, with one column per swept field."""
+    """Download the leaderboard of a sweep as CSV, with one column per swept field."""
     view = sweep_view(session, queries.get_sweep(session, sweep_id), metric, mode)
     headers = {"Content-Disposition": f'attachment; filename="{view.id}.csv"'}
     return Response(ranking.as_csv(view.leaderboard, view.grid), media_type="text/csv", headers=headers)
@@ -105,7 +100,7 @@ def get_points(
     limit: Limit = 50,
     cursor: Cursor = None,
 ) -> schemas.PointPage:
-    """The points of a sweep with their jobs, in the order of the grid."""
+    """List the points of a sweep with their jobs, in the order of the grid."""
     sweep = queries.get_sweep(session, sweep_id)
     return point_page(session, sweep, metric=metric, mode=mode, limit=limit, cursor=cursor)
 

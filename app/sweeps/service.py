@@ -6,6 +6,7 @@ from sqlmodel import Session
 from ulid import ULID
 
 from app.auth.principals import Principal, require_owner
+from app.db import serialize_events
 from app.http import idempotency
 from app.jobs import service as jobs
 from app.jobs.dispatch import nudge
@@ -120,7 +121,8 @@ def retry(session: Session, settings: Settings, principal: Principal, sweep_id: 
 
 
 def _changeable(session: Session, principal: Principal, sweep_id: str) -> Sweep:
-    """A sweep, locked until the transaction ends; raises NotFound, or Forbidden if the principal may not change it."""
-    sweep = queries.get_sweep(session, sweep_id, lock=True)
+    """A sweep whose jobs keep their states until the commit; raises NotFound, or Forbidden for one of another owner."""
+    serialize_events(session)
+    sweep = queries.get_sweep(session, sweep_id)
     require_owner(principal, sweep.owner)
     return sweep

@@ -10,6 +10,14 @@ import torch
 from torch import Tensor
 
 
+def check_crop_padding(padding: int, image_size: int) -> None:
+    """Raises ValueError if images with this shorter side, in pixels, cannot be padded so far by reflection."""
+    if padding >= image_size:
+        raise ValueError(
+            f"crop_padding is {padding} px, but images of {image_size} px can be padded by at most {image_size - 1} px"
+        )
+
+
 def crop_and_flip(
     images_BCHW: Tensor, padding: int, top_B: np.ndarray, left_B: np.ndarray, flip_B: np.ndarray
 ) -> Tensor:
@@ -18,11 +26,7 @@ def crop_and_flip(
     Raises ValueError if the padding is not smaller than the image.
     """
     height, width = images_BCHW.shape[-2:]
-    if padding >= min(height, width):
-        raise ValueError(
-            f"crop_padding is {padding}, but images of {height} x {width} px can be padded by at most "
-            f"{min(height, width) - 1} px"
-        )
+    check_crop_padding(padding, min(height, width))
     rows_BH = _reflect(top_B[:, None] + np.arange(height) - padding, height)
     columns_BW = _reflect(left_B[:, None] + np.arange(width) - padding, width)
     columns_BW = np.where(flip_B[:, None], columns_BW[:, ::-1], columns_BW)

@@ -9,8 +9,8 @@ from typing import Protocol, cast
 
 from core.data.dataset import Dataset, DatasetInfo, DatasetRequest
 from core.spec import DatasetSpec
+from core.spec.data_paths import find_path
 from core.spec.dataset import DATASET_KINDS
-from core.spec.places import find_path
 
 
 class DatasetModule(Protocol):

@@ -8,15 +8,14 @@ from typing import Any
 import numpy as np
 
 from core.data.dataset import Dataset, DatasetInfo, DatasetMissingError, DatasetRequest, Images, pixel_statistics
-
-_CLASSES = {"cifar10": 10, "cifar100": 100}
-_ARCHIVES = {"cifar10": "cifar-10-python.tar.gz", "cifar100": "cifar-100-python.tar.gz"}
+from core.spec.catalogue import DATASET_FACTS
 
 
 def describe(request: DatasetRequest) -> DatasetInfo:
     """Needs no file; classes are named by their number."""
-    names = tuple(str(index) for index in range(_CLASSES[request.name]))
-    return DatasetInfo(request.name, names, 3, 32, True, 50_000, 10_000)
+    facts = DATASET_FACTS[request.name]
+    names = tuple(str(index) for index in range(facts.classes))
+    return DatasetInfo(request.name, names, 3, 32, True, facts.train, facts.test)
 
 
 def load(request: DatasetRequest) -> Dataset:
@@ -36,35 +35,37 @@ def load(request: DatasetRequest) -> Dataset:
     )
 
 
-def _reader(name: str) -> Any:
-    from torchvision import datasets
-
-    return datasets.CIFAR10 if name == "cifar10" else datasets.CIFAR100
-
-
 def _locate(request: DatasetRequest) -> tuple[Path, bool]:
     """The data root to read from, and whether torchvision must download or unpack first."""
-    reader = _reader(request.name)
+    facts = DATASET_FACTS[request.name]
+    assert facts.folder is not None
+    assert facts.archive is not None
     for root in request.data_roots:
-        if (root / reader.base_folder).is_dir() or (root / _ARCHIVES[request.name]).is_file():
-            return root, not (root / reader.base_folder).is_dir()
+        if (root / facts.folder).is_dir():
+            return root, False
+        if (root / facts.archive).is_file():
+            return root, True
     if not request.download or not request.data_roots:
         raise _missing(request, "no data root has it")
     return request.data_roots[0], True
 
 
 def _read(request: DatasetRequest, root: Path, *, train: bool, download: bool) -> Any:
+    from torchvision import datasets
+
+    reader = datasets.CIFAR10 if request.name == "cifar10" else datasets.CIFAR100
     try:
         # If the archive is already there, torchvision only unpacks it.
-        return _reader(request.name)(root, train=train, download=download)
+        return reader(root, train=train, download=download)
     except Exception as error:  # a failing download raises many types of errors
         raise _missing(request, f"{type(error).__name__}: {error}") from None
 
 
 def _missing(request: DatasetRequest, reason: str) -> DatasetMissingError:
     roots = ", ".join(str(root) for root in request.data_roots) or "a data root (none is configured)"
+    archive = DATASET_FACTS[request.name].archive
     return DatasetMissingError(
-        f"{request.name} is not available ({reason}). Put {_ARCHIVES[request.name]} from its authors' page into {roots}"
+        f"{request.name} is not available ({reason}). Put {archive} from its authors' page into {roots}"
     )
 
 

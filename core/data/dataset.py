@@ -99,6 +99,21 @@ class DatasetRequest:
     download: bool
 
 
+TEST_FRACTION = 0.2
+
+
+def hold_out_test(num_images: int, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Indices for training and for the test of a dataset without a test set: a fifth, the same at every call.
+
+    Raises ValueError that names `path` for too few images.
+    """
+    order = np.random.default_rng(0).permutation(num_images)
+    num_test = round(num_images * TEST_FRACTION)
+    if num_test < 1:
+        raise ValueError(f"{path}: {num_images} images are too few to hold out a fifth for the test")
+    return order[:-num_test], order[-num_test:]
+
+
 _STATISTICS_SAMPLE = 2_000
 
 

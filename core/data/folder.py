@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from core.data.dataset import Dataset, DatasetInfo, DatasetRequest, Images, pixel_statistics
-from core.spec.places import open_data_file
+from core.data.dataset import Dataset, DatasetInfo, DatasetRequest, Images, hold_out_test, pixel_statistics
+from core.spec.data_paths import open_data_file
 
 DEFAULT_SIZE = 224
-TEST_FRACTION = 0.2
 
 Samples = list[tuple[str, int]]
 
@@ -47,12 +46,10 @@ def _scan(request: DatasetRequest) -> tuple[Samples, Samples, tuple[str, ...], i
             )
         return train.samples, test.samples, tuple(train.classes), size
     whole = _image_folder(request.path)
-    order = np.random.default_rng(0).permutation(len(whole.samples))
-    num_test = round(len(order) * TEST_FRACTION)
-    if num_test < 1:
-        raise ValueError(f"{request.path}: {len(order)} images are too few to hold out a fifth for the test")
-    chosen, held_out = np.sort(order[:-num_test]), np.sort(order[-num_test:])
-    return [whole.samples[i] for i in chosen], [whole.samples[i] for i in held_out], tuple(whole.classes), size
+    training_set, test_set = (
+        [whole.samples[i] for i in np.sort(indices)] for indices in hold_out_test(len(whole.samples), request.path)
+    )
+    return training_set, test_set, tuple(whole.classes), size
 
 
 def _image_folder(folder: Path) -> Any:

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.dataset import Dataset, DatasetInfo, DatasetRequest, Images, pixel_statistics
+from core.data.dataset import Dataset, DatasetInfo, DatasetRequest, Images, hold_out_test, pixel_statistics
 from core.data.npz_reader import read_arrays
 
-TEST_FRACTION = 0.2
 MAX_CLASSES = 1_000_000
 ARRAYS = ("images", "labels", "test_images", "test_labels", "class_names")
 
@@ -32,11 +31,7 @@ def load(request: DatasetRequest) -> Dataset:
         if test_images.shape[1:] != images.shape[1:]:
             raise _error(request.path, f"test_images has shape {test_images.shape}, images has {images.shape}")
     else:
-        order = np.random.default_rng(0).permutation(len(images))
-        num_test = round(len(order) * TEST_FRACTION)
-        if num_test < 1:
-            raise _error(request.path, f"{len(order)} images are too few to hold out a fifth for the test")
-        test, train = order[-num_test:], order[:-num_test]
+        train, test = hold_out_test(len(images), request.path)
         test_images, test_labels, images, labels = images[test], labels[test], images[train], labels[train]
     num_classes = int(max(labels.max(), test_labels.max())) + 1
     training_set = Images(labels, images)

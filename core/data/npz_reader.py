@@ -11,7 +11,7 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.lib import format as npy
 
-from core.spec.places import open_data_file
+from core.spec.data_paths import open_data_file
 
 # Of all arrays of a file together, uncompressed.
 MAX_BYTES = 4 << 30

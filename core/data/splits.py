@@ -9,6 +9,7 @@ import numpy as np
 
 from core.data.split_indices import SplitIndices, Splits
 from core.spec import Split
+from core.spec.dataset import default_holdout
 
 Rng = np.random.Generator
 
@@ -19,7 +20,7 @@ def make_splits(labels: np.ndarray, num_classes: int, split: Split) -> Splits:
     Raises ValueError for impossible splits: more shards than classes, or a shard or hold-out without training images.
     """
     total = len(labels)
-    holdout = split.holdout if split.holdout is not None else (0.0 if split.regime == "full" else 0.2)
+    holdout = default_holdout(split.regime) if split.holdout is None else split.holdout
     held_out = round(total * holdout)
     if held_out == 0 and split.regime != "full":
         raise ValueError(

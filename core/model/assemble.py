@@ -55,9 +55,10 @@ def _load_source(field: str, ref: ComponentRef) -> Component:
             f"{field}: only the service can look up a component by job or id; here, give its file as {{path: ..}}"
         )
     component = load_component(Path(ref.path))
-    role, name = ("expert", field.replace("experts.", "expert_")) if field.startswith("expert") else (field, field)
+    role = "expert" if field.startswith("expert") else field
     if component.role == "complete":
-        component = component.subcomponent("expert_0" if name == "expert" else name)
+        name = "expert_0" if field == "expert" else field.replace("experts.", "expert_")
+        component = component.subcomponent(name)
     if component.role != role:
         raise ComponentError(f"{field}: {ref.path} holds a component of role {component.role}; expected role {role}")
     return component
@@ -93,7 +94,7 @@ def _fill_expert(expert: ExpertSpec, source: Component | None, field: str, prese
     if source is None:
         return expert
     saved = source.config
-    _check_given(f"{field}.arch", expert.arch, saved["arch"], source)
+    _check_matches(f"{field}.arch", expert.arch, saved["arch"], source)
     dropout = expert.dropout
     if dropout is None:
         dropout = preset_dropout(preset, saved["arch"])
@@ -106,9 +107,9 @@ def _fill_expert(expert: ExpertSpec, source: Component | None, field: str, prese
 
 def _fill_fusion(fusion: FusionSpec, source: Component) -> FusionSpec:
     options = FusionOptions.from_config(source.config)
-    _check_given("fusion.type", fusion.type, source.config["type"], source)
+    _check_matches("fusion.type", fusion.type, source.config["type"], source)
     for name in ("hidden_dim", "weights", "encoder_dropout"):
-        _check_given(f"fusion.{name}", getattr(fusion, name), getattr(options, name), source)
+        _check_matches(f"fusion.{name}", getattr(fusion, name), getattr(options, name), source)
     return fusion.model_copy(update={"type": source.config["type"], **options.options()})
 
 
@@ -117,13 +118,13 @@ def _fill_head(head: HeadSpec, source: Component | None) -> HeadSpec:
         return head
     options = HeadOptions.from_config(source.config)
     for name, saved in options.options().items():
-        _check_given(f"head.{name}", getattr(head, name), saved, source)
+        _check_matches(f"head.{name}", getattr(head, name), saved, source)
     return head.model_copy(update=options.options())
 
 
-def _check_given(field: str, given: object, saved: object, source: Component) -> None:
-    if given not in (None, saved):
-        raise ComponentError(f"{field} is {given}, but {source.path} has {saved}: remove {field}, or change it")
+def _check_matches(field: str, requested: object, saved: object, source: Component) -> None:
+    if requested not in (None, saved):
+        raise ComponentError(f"{field} is {requested}, but {source.path} has {saved}: remove {field}, or change it")
 
 
 def build_model(spec: JobSpec, shape: DataShape) -> MultiExpertModel:
@@ -163,19 +164,43 @@ def _build_fusion(spec: AssembledJob, feature_dims: list[int]) -> FusionModule:
 def expert_classes(
     spec: JobSpec, sources: Sources, classes: Sequence[int], *, keep_heads: bool
 ) -> list[tuple[int, ...]]:
-    """Class ids that each expert's logits stand for: those of its component with `keep_heads`, otherwise `classes`."""
+    """Class ids that each expert's logits stand for: those of its component with `keep_heads`, otherwise `classes`.
+
+    `classes` are those of the job. Raises ComponentError for an expert that would keep a head for other classes.
+    """
     if isinstance(spec, ExpertJob):
         return [tuple(classes)]
     kept = [sources.get(f"experts.{k}") if keep_heads else None for k in range(len(spec.experts))]
+    for k, component in enumerate(kept):
+        if component and not set(component.config["classes"]) <= set(classes):
+            raise ComponentError(
+                f"experts.{k}: {component.path} has class {max(component.config['classes'])}, but this dataset has "
+                f"{len(classes)} classes, numbered from 0: use an expert that was trained on these classes"
+            )
     return [tuple(component.config["classes"] if component else classes) for component in kept]
 
 
-def load_weights(model: MultiExpertModel, sources: Sources, shape: DataShape, *, keep_heads: bool = False) -> None:
+def needs_new_head(expert: Component, classes: Sequence[int]) -> bool:
+    """Whether an expert's own head is for other classes, or for the same ones in another order."""
+    return list(expert.config["classes"]) != list(classes)
+
+
+def load_weights(
+    model: MultiExpertModel,
+    sources: Sources,
+    shape: DataShape,
+    *,
+    classes: Sequence[int] | None = None,
+    keep_heads: bool = False,
+) -> None:
     """Loads the weights of named components into a model; raises ComponentError where one does not fit.
 
-    An expert that was trained on other classes than the dataset's keeps the newly initialised head Linear(D_k, C) of
-    the model; with `keep_heads` it gets its own head back, whatever its classes.
+    `classes` are the class ids that the job's logits stand for (None: 0 to C - 1). An expert that was trained on others
+    keeps the newly initialised head Linear(D_k, C) of the model; with `keep_heads` it gets its own head back, whatever
+    its classes.
     """
+    if classes is None:
+        classes = range(shape.num_classes)
     for field, component in sources.items():
         config = component.config
         if field.startswith("expert"):
@@ -184,7 +209,7 @@ def load_weights(model: MultiExpertModel, sources: Sources, shape: DataShape, *,
             state = dict(component.state_dict)
             if keep_heads:
                 expert.replace_head(config["num_classes"])
-            elif config["classes"] != list(range(shape.num_classes)):
+            elif needs_new_head(component, classes):
                 state = {key: value for key, value in state.items() if not key.startswith("head.")}
                 state |= {f"head.{key}": value for key, value in expert.head.state_dict().items()}
             _load(expert, state, component)

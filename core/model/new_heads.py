@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from core.model.assemble import Sources
+from core.model.assemble import Sources, needs_new_head
 from core.spec import EvaluateJob, ExpertJob, JobSpec
 
 
@@ -14,6 +14,5 @@ def experts_with_new_heads(spec: JobSpec, sources: Sources, num_classes: int) ->
     """
     if isinstance(spec, ExpertJob | EvaluateJob) or spec.training.components.experts.frozen:
         return ()
-    components = {k: sources.get(f"experts.{k}") for k in range(len(spec.experts))}
-    classes = list(range(num_classes))
-    return tuple(k for k, component in components.items() if component and component.config["classes"] != classes)
+    experts = {k: sources.get(f"experts.{k}") for k in range(len(spec.experts))}
+    return tuple(k for k, expert in experts.items() if expert and needs_new_head(expert, range(num_classes)))

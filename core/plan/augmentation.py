@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.augment.geometry import check_crop_padding
 from core.data import DatasetInfo
 from core.spec import NO_AUGMENTATION, Augmentation, AugmentationOverride, EvaluateJob, ExpertJob, JobSpec
 from core.spec.catalogue import FUSION_TYPES, expert_recipe
@@ -22,7 +23,8 @@ def resolve_augmentation(spec: JobSpec, info: DatasetInfo) -> ResolvedAugmentati
     """The augmentation of a complete specification on a dataset.
 
     Images that are not colour photographs (digits) get no colour policy and no flip (a mirrored 2 is not a 2); small
-    images get a smaller crop padding. Values that the specification gives itself are used unchanged.
+    images get a smaller crop padding. Values of the specification itself are used unchanged; raises ValueError for a
+    crop padding that is not smaller than the images.
     """
     requested = spec.training.augmentation
     if requested == "none" or isinstance(spec, EvaluateJob):
@@ -32,6 +34,7 @@ def resolve_augmentation(spec: JobSpec, info: DatasetInfo) -> ResolvedAugmentati
         values = requested.model_dump(exclude_none=True)
         recipe = Augmentation.model_validate({**recipe.model_dump(), **values})
         left_out = {name: why for name, why in left_out.items() if name not in values}
+    check_crop_padding(recipe.crop_padding, info.image_size)
     return ResolvedAugmentation(recipe, tuple(left_out.values()))
 
 

@@ -59,8 +59,9 @@ def _estimate(spec: JobSpec, info: DatasetInfo) -> DataSize:
         }
         size = round((info.num_train - held_out) * fractions[split.regime])
         if split.regime == "class_shards":
-            first, last = (spec.expert.shard + i for i in (0, 1))
-            num_classes = last * num_classes // split.num_shards - first * num_classes // split.num_shards
+            start = spec.expert.shard * num_classes // split.num_shards
+            end = (spec.expert.shard + 1) * num_classes // split.num_shards
+            num_classes = end - start
     else:
         size = held_out or info.num_train
     val = max(1, round(size * split.val))

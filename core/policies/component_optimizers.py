@@ -69,13 +69,8 @@ class ComponentOptimizers:
             assert isinstance(policy.schedule, Schedule)
             self._groups[name] = _Group(policy, trained, optimizer, policy.schedule, rates[name].value)
 
-    @property
-    def names(self) -> tuple[GroupName, ...]:
-        """The groups that are trained."""
-        return tuple(self._groups)
-
     def rates(self) -> dict[GroupName, float]:
-        """The current learning rates."""
+        """The current learning rates of the groups that are trained."""
         return {name: float(group.optimizer.param_groups[0]["lr"]) for name, group in self._groups.items()}
 
     def step(self, *, last: bool = False) -> dict[GroupName, StepReport]:

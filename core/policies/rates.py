@@ -51,9 +51,9 @@ def _components(spec: JobSpec) -> tuple[ComponentName, ...]:
 
 
 def _component_rate(spec: JobSpec, name: ComponentName, input_dim: int) -> Rate:
-    given: float | None = getattr(spec.training.components, name).lr
-    if given is not None:
-        return Rate(given, "given, or the preset's")
+    lr: float | None = getattr(spec.training.components, name).lr
+    if lr is not None:
+        return Rate(lr, "given, or the preset's")
     assert not isinstance(spec, ExpertJob), "an expert job's rate is resolved with its architecture"
     assert spec.fusion.type is not None, "the plan fills in the fusion type first"
     recipe = FUSION_TYPES[spec.fusion.type].recipe

@@ -62,7 +62,9 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
 
 def _policy_line(rate: float, why: str, policy: Mapping[str, Any]) -> str:
     clip = f"clip {policy['clip_norm']:g}" if policy["clip_norm"] else "no clipping"
+    batches = policy["accumulation_steps"]
+    interval = "batch" if batches == 1 else f"{batches} batches"
     return (
         f"{policy['optimizer']} lr {rate:g} ({why}), weight decay {policy['weight_decay']:g}, {clip}, "
-        f"a step every {policy['accumulation_steps']} batches"
+        f"a step every {interval}"
     )

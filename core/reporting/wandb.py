@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import secrets
 import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from core.reporting.protocol import EventKind
+from core.run.rundir import RunDir
 from core.spec import JobSpec
 
 
@@ -76,9 +78,7 @@ def _scores(key: str, manifest: Mapping[str, Any]) -> dict[str, float]:
 
 def _run_id(run_dir: Path) -> str:
     """One W&B run for all attempts in a run directory."""
-    file = run_dir / "wandb-id"
+    file = RunDir(run_dir).wandb_id
     if not file.exists():
-        import secrets
-
         file.write_text(secrets.token_hex(8))
     return file.read_text().strip()

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written under a temporary name, flushed, renamed, the folder flushed."""
+"""Files that are complete or absent: written under a temporary name, flushed, renamed, and their folder flushed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class DamagedFileError(RuntimeError):
 
 
 def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a power cut."""
+    """Flushes the entries of a folder to disk, so that created and renamed files survive a power failure."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -37,11 +37,11 @@ def sync_folder(folder: Path) -> None:
 
 
 def write_durably(path: Path, write: Callable[[Path], object]) -> None:
-    """Lets `write` fill a temporary file beside `path`, flushes it and puts it in place."""
+    """Calls `write` with a temporary file beside `path`, flushes it and renames it to `path`."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         write(temporary)
-        # Some writers make files for their owner alone; a group reads each other's components.
+        # Some writers create files that only their owner may read; members of a group share components.
         os.chmod(temporary, _MODE)
         descriptor = os.open(temporary, os.O_RDONLY)
         try:
@@ -55,10 +55,10 @@ def write_durably(path: Path, write: Callable[[Path], object]) -> None:
 
 
 class HashedFile:
-    """A new file that takes the SHA-256 of what is written to it on the way.
+    """A new file that computes the SHA-256 of its content while it is written.
 
-    As a Python file it also keeps torch.save from holding the interpreter for the length of a write, which would stop
-    a training step on another thread.
+    Given a path, torch.save holds the interpreter lock while it writes, which would stall training on another thread;
+    given a Python file object such as this one, it does not.
     """
 
     def __init__(self, path: Path) -> None:
@@ -67,7 +67,7 @@ class HashedFile:
         self.failed: OSError | None = None
 
     def write(self, data: bytes | memoryview) -> int:
-        """Writes all of it."""
+        """Writes all bytes and returns their number."""
         view = memoryview(data).cast("B")
         self._digest.update(view)
         written = 0
@@ -80,16 +80,16 @@ class HashedFile:
         return written
 
     def flush(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: writes are not buffered."""
 
     def close(self) -> str:
-        """Closes the file and gives the SHA-256, in hexadecimal."""
+        """Closes the file and returns the SHA-256, in hexadecimal."""
         self._file.close()
         return self._digest.hexdigest()
 
 
 def write_hashed(path: Path, write: Callable[[HashedFile], object]) -> str:
-    """Writes a file as `write_durably` does; gives its SHA-256."""
+    """Writes a file as `write_durably` does, and returns its SHA-256 in hexadecimal."""
     digests: list[str] = []
 
     def fill(temporary: Path) -> None:
@@ -97,7 +97,7 @@ def write_hashed(path: Path, write: Callable[[HashedFile], object]) -> str:
         try:
             write(file)
         except RuntimeError:
-            # torch.save makes of a full disk an error about positions in its archive.
+            # On a full disk torch.save raises an error about positions in its archive instead of the OSError.
             if file.failed is not None:
                 raise file.failed from None
             raise
@@ -119,7 +119,7 @@ def _canonical(payload: dict[str, Any]) -> str:
 
 
 def write_manifest(path: Path, payload: dict[str, Any]) -> None:
-    """Writes a JSON manifest that vouches for itself: any changed byte is noticed when it is read."""
+    """Writes a JSON manifest with a checksum of itself: `read_manifest` detects any changed byte."""
     digest = hashlib.sha256(_canonical(payload).encode()).hexdigest()
     write_durably(path, lambda file: file.write_text(_canonical({**payload, "manifest_sha256": digest})))
 
@@ -131,7 +131,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
         payload = json.loads(text)
         digest = payload.pop("manifest_sha256")
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DamagedFileError(path, f"is not a whole manifest ({error})") from None
+        raise DamagedFileError(path, f"is not a complete manifest ({error})") from None
     canonical = _canonical(payload)
     if hashlib.sha256(canonical.encode()).hexdigest() != digest or text != _canonical(
         {**payload, "manifest_sha256": digest}
@@ -141,20 +141,20 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in a file that this program wrote; raises DamagedFileError that names it."""
+    """The JSON in a file that this program wrote; raises DamagedFileError for anything else."""
     try:
         return json.loads(path.read_bytes())
     except (ValueError, RecursionError):
-        raise DamagedFileError(path, "is not the JSON that was written there") from None
+        raise DamagedFileError(path, "does not contain the JSON that was written to it") from None
 
 
 def verify_file(path: Path, *, sha256: str, size_bytes: int) -> None:
-    """Raises DamagedFileError unless the file has the size and SHA-256 given."""
+    """Raises DamagedFileError if the file has another size or SHA-256 (hexadecimal), or is missing."""
     try:
         size = path.stat().st_size
     except FileNotFoundError:
         raise DamagedFileError(path, "is missing") from None
     if size != size_bytes:
-        raise DamagedFileError(path, f"has {size:,} bytes, {size_bytes:,} were written")
+        raise DamagedFileError(path, f"has {size:,} bytes instead of {size_bytes:,}")
     if sha256_of(path) != sha256:
-        raise DamagedFileError(path, "has been changed since it was written: its SHA-256 differs")
+        raise DamagedFileError(path, "was changed after it was written: its SHA-256 differs")

@@ -1,4 +1,4 @@
-"""One process, or one group of processes, at a time works in a run directory."""
+"""A lock on a run directory, so that only one process, or one group of processes, works in it at a time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,15 @@ from pathlib import Path
 
 
 class InUseError(ValueError):
-    """Another process works in the run directory."""
+    """Another process holds the lock of the run directory."""
 
 
 @contextmanager
 def run_lock(run_dir: Path, *, wait_s: float = 0.0, give_up: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """Holds a run directory; raises InUseError if another holds it still after `wait_s`, or `give_up` says so.
+    """Locks a run directory; raises InUseError if another process still holds it after `wait_s` seconds.
 
-    The operating system lets go of the lock when the process ends, however it ends.
+    `give_up` ends the wait early once it returns true. The operating system releases the lock when the process ends,
+    even if it is killed.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(run_dir / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
@@ -31,7 +32,7 @@ def run_lock(run_dir: Path, *, wait_s: float = 0.0, give_up: Callable[[], bool] 
             except BlockingIOError:
                 if time.monotonic() >= deadline or give_up():
                     raise InUseError(
-                        f"another process works in {run_dir}: wait for it, or use another folder"
+                        f"another process is using {run_dir}: wait for it, or use another folder"
                     ) from None
             time.sleep(0.05)
         yield

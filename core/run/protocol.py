@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from dataclasses import asdict, dataclass, fields
 from enum import StrEnum
 from pathlib import Path
@@ -34,7 +35,7 @@ class _Message:
         return cls(**{name: value for name, value in renamed.items() if name in names})
 
     def to_file(self, file: Path) -> None:
-        """Writes the file whole or not at all."""
+        """Writes the file; readers see either all of it or the previous version."""
         file.parent.mkdir(parents=True, exist_ok=True)
         write_durably(file, lambda draft: draft.write_text(self._to_json()))
 
@@ -44,7 +45,7 @@ class _Message:
 
 @dataclass(frozen=True)
 class Task(_Message):
-    """What a training process is to do; all it needs to know besides its run directory.
+    """The work of a training process; besides this it reads only its run directory.
 
     `spec` names components by file. `device` is `cpu`, or None to choose. `processes` is how many processes share the
     work on this machine. `lead_s` is how many seconds before the time limit the stop signal is sent.
@@ -67,7 +68,7 @@ class Task(_Message):
 
     @classmethod
     def read(cls, attempt: AttemptDir) -> Self | None:
-        """The task of an attempt; None if there is none."""
+        """Reads the task of an attempt; None if it has not been written yet."""
         return cls.from_file(attempt.task)
 
 
@@ -93,16 +94,21 @@ class Claim(_Message):
         return cls.from_file(attempt.claim)
 
     def try_claim(self, attempt: AttemptDir) -> bool:
-        """Creates the claim file, whole from its first moment; False if another process was first."""
+        """Creates the claim file with its content in one step; False if another process was first."""
         attempt.path.mkdir(parents=True, exist_ok=True)
-        draft = attempt.path / f".claim.{os.getpid()}"
-        draft.write_text(self._to_json())
+        # Processes of several machines, which may have the same pid, write to one folder.
+        draft = attempt.path / f".claim.{socket.gethostname()}.{os.getpid()}"
         try:
+            with draft.open("w") as file:
+                file.write(self._to_json())
+                file.flush()
+                # Without this, a power cut could leave a claim without content.
+                os.fsync(file.fileno())
             os.link(draft, attempt.claim)
         except FileExistsError:
             return False
         finally:
-            draft.unlink()
+            draft.unlink(missing_ok=True)
         return True
 
 
@@ -119,9 +125,9 @@ class OutcomeKind(StrEnum):
 class Outcome(_Message):
     """How an attempt ended.
 
-    `reason` is a reason code of the API and `message` one sentence for the user; with `is_user_error` the message says
-    all there is to say, so that the end of the log adds nothing. `host` is the machine whose hardware failed. Of a
-    stopped attempt, `signal`, `stopped_at` and `started_at` (seconds since the epoch) and `lead_s` tell why.
+    `reason` is a reason code of the API and `message` one sentence for the user; with `is_user_error` the message is
+    complete, and the end of the log is not shown with it. `host` is the machine whose hardware failed. Of a
+    stopped attempt, `signal`, `stopped_at` and `started_at` (seconds since the epoch) and `lead_s` explain why.
     """
 
     kind: OutcomeKind
@@ -154,9 +160,8 @@ class Outcome(_Message):
     @classmethod
     def read_from_ranks(cls, attempt: AttemptDir) -> Self | None:
         """The failure that a process other than the first reported; None if none did."""
-        for file in sorted(attempt.path.glob(attempt.rank_outcome("*").name)):
-            return cls.from_file(file)
-        return None
+        files = sorted(attempt.path.glob(attempt.rank_outcome("*").name))
+        return cls.from_file(files[0]) if files else None
 
 
 @dataclass(frozen=True)
@@ -168,10 +173,10 @@ class Rendezvous(_Message):
     slurm_job_id: str | None = None
 
     def write(self, attempt: AttemptDir) -> None:
-        """Tells the other processes."""
+        """Publishes the address to the other processes."""
         self.to_file(attempt.rendezvous)
 
     @classmethod
     def read(cls, attempt: AttemptDir) -> Self | None:
-        """The meeting point; None if the first process has not written it yet."""
+        """The published address; None if the first process has not written it yet."""
         return cls.from_file(attempt.rendezvous)

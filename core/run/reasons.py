@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class Reason(StrEnum):
-    """A reason code."""
+    """The values of `reason` in jobs and outcomes."""
 
     dependency_failed = "dependency_failed"
     invalid_component = "invalid_component"

@@ -26,7 +26,7 @@ class RunDir:
 
     @property
     def splits(self) -> Path:
-        """Which images went where."""
+        """The indices of the images of every shard and of the fusion phase."""
         return self.path / "splits.npz"
 
     @property
@@ -44,6 +44,16 @@ class RunDir:
         """What was measured on test; only a run that succeeded has it."""
         return self.path / "result.json"
 
+    @property
+    def events(self) -> Path:
+        """The event log of a run without attempts, as `python -m core` writes it."""
+        return self.path / "events.jsonl"
+
+    @property
+    def wandb_id(self) -> Path:
+        """The id of the W&B run that all attempts report to."""
+        return self.path / "wandb-id"
+
     def attempt(self, number: int) -> AttemptDir:
         """The files of one attempt, counted from 1."""
         return AttemptDir(self, number)
@@ -58,12 +68,12 @@ class AttemptDir:
 
     @property
     def path(self) -> Path:
-        """What belongs to this attempt alone."""
+        """The folder of this attempt."""
         return self.run.path / f"attempt-{self.number}"
 
     @property
     def task(self) -> Path:
-        """What the training process is to do (`Task`); written before it starts."""
+        """The work of the training process (`Task`); written before it starts."""
         return self.path / "task.json"
 
     @property

@@ -60,6 +60,11 @@ class Split(SpecModel):
     version: SplitVersion | None = None
 
 
+def default_holdout(regime: Regime) -> float:
+    """The fraction of the training set that is held out for the fusion phase unless a split says otherwise."""
+    return 0.0 if regime == "full" else 0.2
+
+
 # In JSON schema, what DatasetSpec's validator checks.
 _NAME_SCHEMA: dict[str, JsonValue] = {
     "pattern": rf"^({'|'.join(NAMED_DATASETS)}|({'|'.join(PATH_DATASETS)}):[^\x00-\x1f\x7f]+)$"
@@ -81,7 +86,7 @@ class DatasetSpec(SpecModel):
 
     @field_validator("name")
     @classmethod
-    def _known(cls, name: str) -> str:
+    def _check_name(cls, name: str) -> str:
         kind, colon, path = name.partition(":")
         if name in NAMED_DATASETS or (kind in PATH_DATASETS and colon and path):
             return name

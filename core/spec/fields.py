@@ -52,7 +52,7 @@ _PATTERN_MESSAGES = {
     JOB_ID: "must be job_ followed by 26 characters",
     NO_NUL: "must not contain NUL",
 }
-# Pydantic's phrases and how this project says them.
+# Phrases of Pydantic and their replacements.
 _REPHRASED = {
     "Value error, ": "",
     "Input should": "must",
@@ -68,7 +68,7 @@ _REPHRASED = {
 
 
 def in_words(entry: Mapping[str, Any], pattern_messages: Mapping[str, str] = {}) -> str:
-    """The message of one entry of a `ValidationError`, in plain words; `pattern_messages` adds messages by pattern."""
+    """A plain message for one entry of `ValidationError.errors()`; `pattern_messages` adds messages by pattern."""
     if entry["type"] == "extra_forbidden":
         return "there is no such field"
     if entry["type"] == "string_pattern_mismatch":
@@ -123,11 +123,11 @@ class ComponentRef(SpecModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _one_form(cls, data: Any) -> Any:
+    def _check_form(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
-        given = {key for key, value in data.items() if value is not None}
-        if given & {"job", "component", "path"} not in ({"job", "component"}, {"component"}, {"path"}):
+        present = {key for key, value in data.items() if value is not None}
+        if present & {"job", "component", "path"} not in ({"job", "component"}, {"component"}, {"path"}):
             raise ValueError(
                 'name a component as {"job": "job_..", "component": "expert_0"}, as {"component": "cmp_.."} or, '
                 'without the service, as {"path": "file"}'
@@ -135,7 +135,7 @@ class ComponentRef(SpecModel):
         return data
 
     @model_validator(mode="after")
-    def _well_formed(self) -> ComponentRef:
+    def _check_ids(self) -> ComponentRef:
         if self.job is not None and not re.fullmatch(COMPONENT_NAME[1:-1], self.component or ""):
             raise ValueError("a job's component is one of expert_0, expert_1, .., fusion, head, complete")
         if self.job is None and self.component is not None and not re.fullmatch(COMPONENT_ID[1:-1], self.component):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,15 +24,15 @@ _INDEX = re.compile(r"[0-9]{1,4}")
 
 @dataclass(frozen=True)
 class FieldError:
-    """One mistake: its location, a message and the given value, truncated."""
+    """One mistake: its location, a message, and the start of the invalid value (empty: not shown)."""
 
     loc: tuple[str | int, ...]
     msg: str
-    given: str
+    input: str
 
     def __str__(self) -> str:
-        place = ".".join(str(part) for part in self.loc) or "the specification"
-        return f"{place}: {self.msg}" + (f" (given: {self.given})" if self.given else "")
+        field = ".".join(str(part) for part in self.loc) or "the specification"
+        return f"{field}: {self.msg}" + (f" (given: {self.input})" if self.input else "")
 
 
 class SpecError(ValueError):
@@ -48,8 +49,8 @@ def parse_spec(data: object) -> JobSpec:
         raise SpecError([FieldError((), f"must be an object with a kind ({', '.join(KINDS)})", _short(data))])
     kind = data.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        given = _short(kind) if "kind" in data else "nothing"
-        raise SpecError([FieldError(("kind",), f"choose one of {', '.join(KINDS)}", given)])
+        text = _short(kind) if "kind" in data else "nothing"
+        raise SpecError([FieldError(("kind",), f"choose one of {', '.join(KINDS)}", text)])
     try:
         text = json.dumps(data)
     except (TypeError, ValueError, RecursionError) as error:
@@ -98,10 +99,10 @@ class _PlainLoader(yaml.SafeLoader):
         return node
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        keys = [key.value for key, _ in node.value]
-        twice = sorted({key for key in keys if isinstance(key, str) and keys.count(key) > 1})
-        if twice:
-            raise yaml.YAMLError(f"{', '.join(twice)} is given twice")
+        counts = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+        repeated = sorted(key for key, count in counts.items() if count > 1)
+        if repeated:
+            raise yaml.YAMLError(f"{', '.join(repeated)} is given twice")
         return super().construct_mapping(node, deep)
 
 
@@ -130,27 +131,28 @@ def apply_override(data: dict[str, Any], override: str) -> None:
     set_value(data, path, value)
 
 
-def set_value(data: dict[str, Any], path: str, value: Any, *, given_in: str = "--set") -> None:
+def set_value(data: dict[str, Any], path: str, value: Any, *, origin: str = "--set") -> None:
     """Sets one value of a specification by its path, such as `experts.0.arch`; raises SpecError.
 
-    Missing objects along the path are created; parsing later refuses fields that do not exist.
+    Missing objects along the path are created; parsing later refuses fields that do not exist. `origin` is the option
+    or field of the request that errors name.
     """
     *parents, last = path.split(".")
-    place: Any = data
+    container: Any = data
     for part in parents:
-        if isinstance(place, list) and _INDEX.fullmatch(part) and int(part) < len(place):
-            place = place[int(part)]
-        elif isinstance(place, dict):
-            place = place.setdefault(part, {})
+        if isinstance(container, list) and _INDEX.fullmatch(part) and int(part) < len(container):
+            container = container[int(part)]
+        elif isinstance(container, dict):
+            container = container.setdefault(part, {})
         else:
-            raise SpecError([FieldError((given_in, path), f"there is nothing at {part!r} to set a value in", "")])
-    if isinstance(place, list) and _INDEX.fullmatch(last) and int(last) < len(place):
-        place[int(last)] = value
-    elif isinstance(place, dict):
-        place[last] = value
+            raise SpecError([FieldError((origin, path), f"there is nothing at {part!r} to set a value in", "")])
+    if isinstance(container, list) and _INDEX.fullmatch(last) and int(last) < len(container):
+        container[int(last)] = value
+    elif isinstance(container, dict):
+        container[last] = value
     else:
         raise SpecError(
-            [FieldError((given_in, path), f"{last!r} is not a field of an object or an existing list entry", "")]
+            [FieldError((origin, path), f"{last!r} is not a field of an object or an existing list entry", "")]
         )
 
 
@@ -185,8 +187,8 @@ def _field_loc(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
 
 def _field_error(entry: Any, loc: tuple[str | int, ...]) -> FieldError:
     whole = entry["type"] in ("missing", "value_error") and isinstance(entry["input"], dict)
-    given = "" if whole or entry["type"] == "extra_forbidden" else _short(entry["input"])
-    return FieldError(loc, in_words(entry), given)
+    hidden = whole or entry["type"] == "extra_forbidden"
+    return FieldError(loc, in_words(entry), "" if hidden else _short(entry["input"]))
 
 
 def _is_branch(part: str) -> bool:

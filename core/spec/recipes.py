@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from core.spec.augmentation import Augmentation
@@ -88,6 +88,17 @@ _RESTARTS = Schedule(type="CosineAnnealingWarmRestarts")
 _COSINE = Schedule(type="CosineAnnealingLR")
 _CONSTANT = Schedule()
 
+_AS_RUN = PresetRecipe(
+    components=_as_run(lr_experts=1e-5, lr_fusion=1e-3),
+    weight_decay=1e-4,
+    clip_norm=1.0,
+    distillation_weight=0.0,
+    label_smoothing=0.1,
+    augmentation=Augmentation(color="RandAugment", randaugment=(2, 9), erasing=0.1, cutmix_alpha=1.0),
+    without_norm=("simpleAddition",),
+    without_dropout=("densenet121",),
+)
+
 PRESETS: dict[Preset, PresetRecipe] = {
     "readme": PresetRecipe(
         components={
@@ -101,25 +112,13 @@ PRESETS: dict[Preset, PresetRecipe] = {
         label_smoothing=None,
         augmentation=None,
     ),
-    "as_run": PresetRecipe(
-        components=_as_run(lr_experts=1e-5, lr_fusion=1e-3),
-        weight_decay=1e-4,
-        clip_norm=1.0,
-        distillation_weight=0.0,
-        label_smoothing=0.1,
-        augmentation=Augmentation(color="RandAugment", randaugment=(2, 9), erasing=0.1, cutmix_alpha=1.0),
-        without_norm=("simpleAddition",),
-        without_dropout=("densenet121",),
-    ),
-    "as_run_non_iid": PresetRecipe(
+    "as_run": _AS_RUN,
+    "as_run_non_iid": replace(
+        _AS_RUN,
         components=_as_run(lr_experts=1e-5, lr_fusion=1e-4),
-        weight_decay=1e-4,
         clip_norm=0.0,
-        distillation_weight=0.0,
         label_smoothing=0.0,
         augmentation=Augmentation(color="RandAugment", randaugment=(2, 9), erasing=0.1),
-        without_norm=("simpleAddition",),
-        without_dropout=("densenet121",),
         sum_weights="none",
         encoder_dropout=0.1,
         head_type="mlp",

@@ -7,13 +7,12 @@ from typing import Any, TypeVar
 from pydantic import BaseModel
 
 from core.spec.catalogue import FUSION_TYPES, expert_recipe
-from core.spec.dataset import SPLIT_VERSION, DatasetSpec
+from core.spec.dataset import SPLIT_VERSION, DatasetSpec, default_holdout
 from core.spec.jobs import AssembledJob, ExpertJob, HeadJob, JobSpec
 from core.spec.models import ExpertSpec, FusionSpec, HeadSpec
 from core.spec.recipes import HEAD_DROPOUT, PRESETS, ExpertRecipe, FusionRecipe, preset_dropout
 from core.spec.training import COMPONENT_NAMES, ComponentPolicy, Components, Schedule, Training
 
-HOLDOUT = 0.2
 EPOCHS = 100
 BATCH_SIZE = 128
 
@@ -62,9 +61,8 @@ def _is_unset(value: object) -> bool:
 
 
 def _dataset(dataset: DatasetSpec) -> DatasetSpec:
-    split = dataset.split
-    holdout = 0.0 if split.regime == "full" else HOLDOUT
-    return _replaced(dataset, split=_filled(split, holdout=holdout, version=SPLIT_VERSION))
+    split = _filled(dataset.split, holdout=default_holdout(dataset.split.regime), version=SPLIT_VERSION)
+    return _replaced(dataset, split=split)
 
 
 def _fusion(spec: AssembledJob) -> FusionSpec:
@@ -101,14 +99,14 @@ def _joint_training(spec: AssembledJob, fusion: FusionSpec) -> Training:
     weight_decay = preset.weight_decay if preset.weight_decay is not None else recipe and recipe.weight_decay
     policies = {}
     for name in COMPONENT_NAMES:
-        given: ComponentPolicy = getattr(training.components, name)
+        requested: ComponentPolicy = getattr(training.components, name)
         default = preset.components[name]
         policy = _filled(
-            given,
+            requested,
             lr=default.lr,
             clip_norm=default.clip_norm,
             accumulation_steps=default.accumulation_steps,
-            schedule=default.schedule if given.schedule is None else given.schedule,
+            schedule=default.schedule if requested.schedule is None else requested.schedule,
             weight_decay=weight_decay,
             optimizer="adamw",
         )
@@ -124,13 +122,13 @@ def _joint_training(spec: AssembledJob, fusion: FusionSpec) -> Training:
 
 def _expert_heads(training: Training, experts: ComponentPolicy) -> ComponentPolicy | None:
     """The given policy of new heads, completed by that of the experts; its learning rate follows the head's later."""
-    given = training.components.expert_heads
-    if given is None:
+    requested = training.components.expert_heads
+    if requested is None:
         return None
     defaults = experts.model_dump(exclude={"lr", "frozen", "schedule"}) | {
-        "schedule": given.schedule or experts.schedule
+        "schedule": requested.schedule or experts.schedule
     }
-    return _with_schedule(_filled(given, **defaults))
+    return _with_schedule(_filled(requested, **defaults))
 
 
 def _expert_training(spec: ExpertJob) -> Training:

@@ -42,8 +42,10 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: in
     """Writes a checkpoint, then removes all but the newest `keep`. Replaces one of the same step."""
     final = folder / f"{_PREFIX}{step:09d}"
     draft = folder / f".{final.name}.{os.getpid()}.tmp"
+    replaced = folder / f".{final.name}.{os.getpid()}.old.tmp"
     folder.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(draft, ignore_errors=True)
+    for leftover in (draft, replaced):
+        shutil.rmtree(leftover, ignore_errors=True)
     draft.mkdir()
     try:
         digest = write_hashed(draft / "state.pth", lambda file: torch.save(state, file))  # type: ignore[arg-type]
@@ -57,8 +59,9 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: in
                 "sha256": digest,
             },
         )
+        # Renaming takes no time; a crash while the folder is being deleted could cost the only checkpoint.
         if final.exists():
-            shutil.rmtree(final)
+            os.rename(final, replaced)
         os.rename(draft, final)
         sync_folder(folder)
     finally:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from core.model.model import MultiExpertModel, Outputs
 from core.runtime import Runtime
-from core.train.evaluation import ECE_BINS, Evaluation, evaluation_of
+from core.train.evaluation_metrics import ECE_BINS, Evaluation, evaluation_of
 
 
 class Tally:
@@ -25,8 +25,14 @@ class Tally:
     """
 
     def __init__(
-        self, num_experts: int, num_classes: int, *, fused: bool, classes: Sequence[Sequence[int]] | None = None
-    ):
+        self,
+        num_experts: int,
+        num_classes: int,
+        *,
+        fused: bool,
+        classes: Sequence[Sequence[int]] | None = None,
+        device: torch.device | None = None,
+    ) -> None:
         self._num_classes = num_classes
         self._classes = [None if not own or len(own) == num_classes else tuple(own) for own in classes or ()]
         self._partial = any(own is not None for own in self._classes)
@@ -38,7 +44,19 @@ class Tally:
             self._paths += [] if self._partial else ["ensemble_logits"]
             self._paths.append("ensemble_probabilities")
         self._count = 0
-        self._sums: dict[str, Tensor] = {}
+        num_paths = len(self._paths)
+        sizes = {
+            "nll": (num_paths,),
+            "correct": (num_paths, num_classes),
+            "images": (num_classes,),
+            "confidence": (num_paths, ECE_BINS),
+            "hits": (num_paths, ECE_BINS),
+            "oracle": (),
+            "differ": (),
+            "non_finite": (self._num_fused + num_experts,),
+        }
+        # A process without images must still take part in the sum over all processes.
+        self._sums = {key: torch.zeros(size, dtype=torch.double, device=device) for key, size in sizes.items()}
 
     def add(self, outputs: Outputs, labels_B: Tensor) -> None:
         """Adds one batch."""
@@ -89,13 +107,13 @@ class Tally:
 
     def _accumulate(self, **sums: Tensor) -> None:
         for key, value in sums.items():
-            self._sums[key] = self._sums[key] + value if key in self._sums else value
+            self._sums[key] = self._sums[key] + value
 
     def result(self, runtime: Runtime) -> Evaluation:
         """The metrics over all images that were added, by every process."""
         count = int(runtime.sum_scalar(self._count))
         keys = sorted(self._sums)
-        flat = torch.cat([self._sums[key].reshape(-1) for key in keys]) if keys else torch.zeros(0)
+        flat = torch.cat([self._sums[key].reshape(-1) for key in keys])
         flat = runtime.sum(flat).cpu()
         sums = dict(zip(keys, flat.split([self._sums[key].numel() for key in keys]), strict=True))
         return evaluation_of(
@@ -125,7 +143,7 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    tally = Tally(len(model.experts), num_classes, fused=model.head is not None, classes=classes)
+    tally = Tally(len(model.experts), num_classes, fused=model.head is not None, classes=classes, device=runtime.device)
     for images, labels in batches:
         with runtime.autocast():
             outputs = model(runtime.format(prepare(images)))

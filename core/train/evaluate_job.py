@@ -7,7 +7,7 @@ from pathlib import Path
 
 from core.augment import normalize
 from core.data.job_data import load_job_data, test_batches
-from core.model.assemble import build_model, complete_spec, load_sources, load_weights
+from core.model.assemble import build_model, complete_spec, expert_classes, load_sources, load_weights
 from core.plan.data_size import count_images
 from core.plan.plan import make_plan
 from core.plan.precision import with_measured_precision
@@ -15,8 +15,8 @@ from core.reporting.protocol import NullReporter, Reporter
 from core.runtime import start_runtime, stop_runtime
 from core.spec import EvaluateJob
 from core.train.evaluate import evaluate
-from core.train.identity import keep_spec, with_split_of_run
 from core.train.result import Result, has_result, read_result, with_test_prefix, write_result
+from core.train.run_identity import with_split_of_run, write_or_check_spec
 
 
 def evaluate_job(
@@ -34,14 +34,15 @@ def evaluate_job(
     reporter = reporter if runtime.is_main else NullReporter()
     try:
         if has_result(run_dir):
-            keep_spec(complete, sources, run_dir)
+            write_or_check_spec(complete, sources, run_dir)
             return read_result(run_dir)
         data = load_job_data(complete, data_roots)
         plan = make_plan(complete, count_images(data), sources, activations=False)
         if runtime.is_main:
-            keep_spec(plan.spec, sources, run_dir)
+            write_or_check_spec(plan.spec, sources, run_dir)
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": 0})
+        classes = expert_classes(plan.spec, sources, data.classes, keep_heads=True)
         model = build_model(plan.spec, data.shape)
         load_weights(model, sources, data.shape, keep_heads=True)
         model.to(runtime.device)
@@ -52,7 +53,7 @@ def evaluate_job(
             lambda images: normalize(images, first["mean"], first["std"]),
             runtime,
             num_classes=data.shape.num_classes,
-            classes=[sources[f"experts.{k}"].config["classes"] for k in range(len(model.experts))],
+            classes=classes,
         )
         result = Result(
             "succeeded",

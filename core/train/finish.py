@@ -8,13 +8,14 @@ from pathlib import Path
 from torch import Tensor
 
 from core.augment import normalize
-from core.components import load_component, read_component_manifest
+from core.components import Component, load_component, read_component_manifest
 from core.data import Batches
 from core.data.job_data import JobData, test_batches
 from core.model.assemble import Sources, build_model, load_weights
 from core.model.model import MultiExpertModel
 from core.reporting.protocol import Reporter
 from core.run.durable import DamagedFileError
+from core.run.rundir import RunDir
 from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
 from core.train.evaluate import evaluate
@@ -39,7 +40,7 @@ def finish(
     All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job.
     """
     dataset = data.dataset
-    folder = run_dir / "components"
+    folder = RunDir(run_dir).components
     alone = isinstance(spec, ExpertJob)
     best = read_component_manifest(folder, "expert_0" if alone else "complete")
     if best is None:
@@ -86,12 +87,16 @@ def _measure_before(
 ) -> tuple[dict[str, float], dict[str, str]]:
     """Test accuracy of every expert before this job, with its own head; and for which experts it is absent and why."""
     fields = ["expert"] if isinstance(spec, ExpertJob) else [f"experts.{k}" for k in range(len(spec.experts))]
-    experts = {field: component for field, component in sources.items() if field in fields}
-    absent = {
-        f"test/accuracy_expert_{k}_before": "the expert started untrained"
-        for k, field in enumerate(fields)
-        if field not in experts
-    }
+    num_classes = len(data.dataset.class_names)
+    experts: dict[str, Component] = {}
+    absent: dict[str, str] = {}
+    for k, field in enumerate(fields):
+        if field not in sources:
+            absent[f"test/accuracy_expert_{k}_before"] = "the expert started untrained"
+        elif max(sources[field].config["classes"]) >= num_classes:
+            absent[f"test/accuracy_expert_{k}_before"] = "the expert was trained on classes that this dataset lacks"
+        else:
+            experts[field] = sources[field]
     if not experts:
         return {}, absent
     whole = build_model(spec, data.shape)
@@ -99,7 +104,6 @@ def _measure_before(
     positions = [fields.index(field) for field in experts]
     model = MultiExpertModel([whole.expert(k) for k in positions]).to(runtime.device)
     classes = [experts[fields[k]].config["classes"] for k in positions]
-    num_classes = len(data.dataset.class_names)
     measured = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=classes)
     metrics: dict[str, float] = {}
     for i, k in enumerate(positions):

@@ -24,6 +24,7 @@ from core.plan.optimizer_groups import optimizer_groups
 from core.plan.plan import make_plan
 from core.policies import ComponentOptimizers
 from core.reporting.protocol import NullReporter, Reporter
+from core.run.rundir import RunDir
 from core.runtime import start_runtime, stop_runtime
 from core.spec import EvaluateJob, ExpertJob, JobSpec
 from core.train.best_components import BestComponents
@@ -31,10 +32,10 @@ from core.train.checkpoint import load_newest, save_checkpoint
 from core.train.component_precision import record_precision
 from core.train.evaluate import evaluate
 from core.train.finish import finish
-from core.train.identity import keep_spec, with_split_of_run
 from core.train.meter import Meter
 from core.train.non_finite import NonFiniteDetector, NonFiniteLossError
 from core.train.result import Result, has_result, read_result
+from core.train.run_identity import with_split_of_run, write_or_check_spec
 from core.train.step_metrics import step_metrics, validation_metrics, values_to_check
 from core.train.throughput import Throughput
 from core.train.writer import Writer
@@ -59,19 +60,20 @@ def fit(
     runtime = start_runtime(spec, device)
     reporter = reporter if runtime.is_main else NullReporter()
     writer = Writer()
+    run = RunDir(run_dir)
     try:
         # The specification and its data.
         sources = load_sources(spec)
         spec = complete_spec(with_split_of_run(spec, run_dir), sources)
         if has_result(run_dir):
-            keep_spec(spec, sources, run_dir)
+            write_or_check_spec(spec, sources, run_dir)
             return read_result(run_dir)
         data = load_job_data(spec, data_roots)
         plan = make_plan(spec, count_images(data), sources, activations=False)
         training, epochs = spec.training, spec.training.epochs or 0
         if runtime.is_main:
-            keep_spec(spec, sources, run_dir)
-            keep_splits(data.splits, run_dir / "splits.npz")
+            write_or_check_spec(spec, sources, run_dir)
+            keep_splits(data.splits, run.splits)
         runtime.barrier()
         train, selection = train_batches(data, spec, runtime), selection_batches(data, spec, runtime)
         shape, mean, std = data.shape, data.dataset.mean, data.dataset.std
@@ -80,9 +82,9 @@ def fit(
         # The model.
         torch.manual_seed(training.seed)
         model = build_model(spec, shape)
-        # Frozen experts keep their own heads: a new one would never learn.
+        # Frozen experts keep their own heads: new ones would never be trained.
         frozen = "experts" in model.frozen
-        load_weights(model, sources, shape, keep_heads=frozen)
+        load_weights(model, sources, shape, classes=data.classes, keep_heads=frozen)
         classes = expert_classes(spec, sources, data.classes, keep_heads=frozen)
         model.to(runtime.device).to(memory_format=torch.channels_last)
         compiled = training.compile if training.compile is not None else runtime.device.type == "cuda"
@@ -90,9 +92,8 @@ def fit(
         criterion = DualPathLoss.from_spec(training.loss)
 
         # The newest checkpoint, and the optimizers that it belongs to.
-        checkpoints = run_dir / "checkpoints"
         saved = load_newest(
-            checkpoints, lambda damage: reporter.emit("log", {"level": "warning", "message": f"not used: {damage}"})
+            run.checkpoints, lambda damage: reporter.emit("log", {"level": "warning", "message": f"not used: {damage}"})
         )
         # Runs of earlier versions trained new heads in the experts' group; they continue as they began.
         new_heads = plan.new_heads if saved is None or "expert_heads" in saved.state["updates"] else ()
@@ -105,7 +106,7 @@ def fit(
         )
         meter, detector = Meter(runtime.device), NonFiniteDetector(runtime.device)
         best = BestComponents(
-            run_dir / "components",
+            run.components,
             record_precision(component_configs(spec, model, data, sources, classes), runtime.precision),
             on_save=lambda manifest: reporter.emit("component", manifest),
         )
@@ -132,7 +133,7 @@ def fit(
 
             def write() -> None:
                 started = time.monotonic()
-                save_checkpoint(checkpoints, state, **position)
+                save_checkpoint(run.checkpoints, state, **position)
                 throughput.checkpoint_s = time.monotonic() - started
 
             return write
@@ -181,6 +182,7 @@ def fit(
 
             # The end of an epoch: validation, best components, checkpoint.
             detector.check()
+            runtime.broadcast_buffers(model)
             measured = evaluate(
                 model,
                 selection.epoch(0),

@@ -9,13 +9,18 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from core.run.durable import DamagedFileError, read_json, write_durably
+from core.run.rundir import RunDir
 
 V = TypeVar("V")
 
 
 @dataclass(frozen=True)
 class Result:
-    """How an attempt ended. `metrics` are what was measured, `absent` what was not and why."""
+    """How an attempt ended, after how many steps and epochs.
+
+    `metrics` and `per_class` (accuracies by path and class) are those measured on the test set; `absent` has the reason
+    of every metric that is not there. `components` are the epoch, files and SHA-256 of each saved component.
+    """
 
     state: Literal["succeeded", "stopped"]
     step: int
@@ -28,12 +33,12 @@ class Result:
 
 def has_result(run_dir: Path) -> bool:
     """Whether the run in this directory has succeeded."""
-    return (run_dir / "result.json").exists()
+    return RunDir(run_dir).result.exists()
 
 
 def read_result(run_dir: Path) -> Result:
     """The result of a run that has succeeded; raises DamagedFileError."""
-    file = run_dir / "result.json"
+    file = RunDir(run_dir).result
     try:
         return Result(**read_json(file))
     except TypeError:
@@ -43,7 +48,7 @@ def read_result(run_dir: Path) -> Result:
 def write_result(result: Result, run_dir: Path) -> None:
     """Writes `result.json`, the last file of a run."""
     text = json.dumps(asdict(result), indent=1)
-    write_durably(run_dir / "result.json", lambda file: file.write_text(text))
+    write_durably(RunDir(run_dir).result, lambda file: file.write_text(text))
 
 
 def with_test_prefix(values: Mapping[str, V]) -> dict[str, V]:

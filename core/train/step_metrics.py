@@ -10,7 +10,7 @@ from core.losses import LossParts
 from core.model.model import Outputs
 from core.policies import StepReport
 from core.spec import GroupName
-from core.train.evaluation import Evaluation
+from core.train.evaluation_metrics import Evaluation
 
 _VALIDATION_METRICS = (
     "loss_global",

@@ -97,4 +97,4 @@ def datasets() -> str:
 def _place(facts: Any) -> str:
     if facts.archive is None:
         return "scikit-learn, always available"
-    return f"{code(facts.place)} or {code(facts.archive)} under a data root, or downloaded"
+    return f"{code(facts.folder)} or {code(facts.archive)} under a data root, or downloaded"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
+import psycopg
 import pytest
 from alembic import command
 from alembic.autogenerate import compare_metadata
@@ -15,6 +18,7 @@ from sqlmodel import SQLModel
 
 from app.db import MIGRATIONS, _alembic, is_current, make_engine, transaction, upgrade
 from app.models import Job, Sweep, SweepPoint
+from tests.parts import wait_until
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -40,6 +44,24 @@ def test_upgrade_matches_the_models_and_downgrade_removes_everything(url: str) -
     command.downgrade(_alembic(url), "base")
     assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
     upgrade(url)
+    assert is_current(engine)
+    engine.dispose()
+
+
+def test_services_that_start_at_the_same_time_migrate_one_after_another(postgres_url: str) -> None:
+    command_line = [sys.executable, "-c", f"from app.db import upgrade; upgrade({postgres_url!r})"]
+    with psycopg.connect(postgres_url.replace("+psycopg", ""), autocommit=True) as connection:
+        connection.execute("SELECT pg_advisory_lock(4241)")
+        upgrades = [subprocess.Popen(command_line, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+
+        def all_wait() -> bool:
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            return connection.execute(waiting).fetchone() == (2,)
+
+        wait_until(all_wait, "the start of two migrations")
+    errors = [upgrade.communicate()[1] for upgrade in upgrades]
+    assert [upgrade.returncode for upgrade in upgrades] == [0, 0], errors
+    engine = make_engine(postgres_url)
     assert is_current(engine)
     engine.dispose()
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import socket
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from app.settings import Settings
 from app.supervisor.up import CannotStart, running
@@ -47,3 +50,45 @@ def test_a_loose_folder_of_another_user_is_refused(tmp_path: Path, monkeypatch: 
     with pytest.raises(PermissionError, match="not yours alone"):
         Settings(data_dir=tmp_path).make_folders()
     assert mode(tmp_path) == 0o755
+
+
+@pytest.mark.parametrize(
+    ("host", "url"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:8000"),
+        ("0.0.0.0", "http://127.0.0.1:8000"),
+        ("::1", "http://[::1]:8000"),
+        ("::", "http://[::1]:8000"),
+        ("node1", "http://node1:8000"),
+    ],
+)
+def test_a_client_on_this_machine_knows_the_address_of_the_api(host: str, url: str) -> None:
+    assert Settings(host=host).api_url == url
+
+
+def test_a_port_in_use_is_refused_on_ipv6_too(tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET6) as listener:
+        try:
+            listener.bind(("::1", 0))
+        except OSError:
+            pytest.skip("this machine has no IPv6")
+        listener.listen()
+        settings = Settings(data_dir=tmp_path / "data", host="::1", port=listener.getsockname()[1])
+        with pytest.raises(CannotStart, match="Address already in use"), running(settings, say=print):
+            pass
+
+
+@pytest.mark.parametrize(
+    ("url", "valid"),
+    [
+        ("http://localhost:8000", True),
+        ("https://user:secret@mcn.example/api", True),
+        ("http://[::1]:8000", True),
+        ("http://::1:8000", False),
+        ("http://localhost:port", False),
+        ("localhost:8000", False),
+    ],
+)
+def test_an_address_that_no_client_can_use_is_refused(url: str, valid: bool) -> None:
+    with nullcontext() if valid else pytest.raises(ValidationError, match="use an address"):
+        Settings(url=url)

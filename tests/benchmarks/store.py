@@ -86,7 +86,7 @@ def _charts(engine: Engine) -> list[Row]:
     def draw(job_id: str) -> None:
         with reading(engine) as session:
             for series in session.exec(select(Series).where(Series.job_id == job_id)):
-                assert len(store.chart(session, series, 500, None, None)["steps"]) == 500
+                assert len(store.chart(session, series, 500, None, None).steps) == 500
 
     long_s, wide_s = _median(lambda: draw("job_long")), _median(lambda: draw("job_wide"))
     return [

@@ -204,7 +204,7 @@ def test_two_processes_do_not_share_a_run_directory(tmp_path: Path) -> None:
     with run_lock(tmp_path / "run"):
         code, _, said = call("train", write(tmp_path, expert(epochs=1)), "--run-dir", tmp_path / "run")
     assert code == 2
-    assert "another process works in" in said
+    assert "another process is using" in said
     assert not (tmp_path / "run/events.jsonl").exists()
 
 

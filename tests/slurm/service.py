@@ -22,7 +22,7 @@ def slurm_of(context: WorkerContext) -> SlurmExecutor:
 
 
 def on_slurm(spec: dict[str, Any], *, cpus: int = 1, **resources: Any) -> dict[str, Any]:
-    """A specification for Slurm, with a minute and no GPU unless said otherwise."""
+    """A specification for Slurm, with a time limit of five minutes and no GPU by default."""
     slurm = {"partition": "low", **resources.pop("slurm", {})}
     common = {"executor": "slurm", "cpus": cpus, "gpus": 0, "memory_gb": 1, "time_limit_min": 5}
     return spec | {"resources": common | resources | {"slurm": slurm}}

@@ -11,7 +11,7 @@ import pytest
 from tests.parts import wait_until
 from tests.slurm.cluster import LIMIT_S, Cluster, cluster
 
-# It writes down each of its starts and warnings, and goes on until it is killed.
+# It logs each start and each warning, and runs until it is killed.
 STAYS = """#!/bin/sh
 trap 'echo warned >> {log}' USR2
 echo $$ > {log}.pid
@@ -21,7 +21,7 @@ while true; do sleep 600 & wait; done
 
 
 def _ends(pid: int) -> None:
-    # A killed process is there until its parent looks after it.
+    # A killed process remains until its parent collects it.
     wait_until(lambda: not psutil.pid_exists(pid), f"the end of process {pid}")
 
 
@@ -53,7 +53,7 @@ def test_srun_runs_on_both_nodes(slurm: Cluster) -> None:
     assert sorted(slurm.run("srun", "--nodes=2", "printenv", "SLURMD_NODENAME").split()) == ["n1", "n2"]
 
 
-def test_a_command_that_fails_says_why(slurm: Cluster) -> None:
+def test_a_failing_command_reports_why(slurm: Cluster) -> None:
     with pytest.raises(subprocess.CalledProcessError) as caught:
         slurm.run("sbatch", "--partition=none", "--wrap=true")
     assert "invalid partition" in "".join(caught.value.__notes__)

@@ -32,8 +32,8 @@ def lab(slurm_cluster: Cluster) -> Iterator[Running]:
     yield from lab_service(slurm_cluster)
 
 
-def lived(runs: Path, job_id: str) -> list[str]:
-    """The attempts in which training began."""
+def attempts_that_trained(runs: Path, job_id: str) -> list[str]:
+    """The attempts of a job in which training began."""
     began = []
     for log in sorted((runs / job_id).glob("attempt-*/events.jsonl")):
         kinds = [json.loads(line) for line in log.read_text().splitlines()]
@@ -71,7 +71,7 @@ def test_a_worker_that_dies_around_sbatch_leaves_one_run(
 
         wait_until(ended, "the end of all jobs", LIMIT_S * times)
         for _, context, job_id in services:
-            assert len(lived(context.settings.runs_dir, job_id)) == 1, context.settings.data_dir.name
+            assert len(attempts_that_trained(context.settings.runs_dir, job_id)) == 1, context.settings.data_dir.name
         assert slurm.jobs() == []
         names = slurm.run("sacct", "-X", "-n", "-P", "--format=JobName,State").splitlines()
         for http, _, job_id in services:
@@ -80,7 +80,7 @@ def test_a_worker_that_dies_around_sbatch_leaves_one_run(
             assert sum(name.startswith(job_id) for name in names) <= count
 
 
-def test_a_controller_killed_after_a_submission_costs_nothing(lab: Running, slurm: Cluster) -> None:
+def test_a_controller_killed_after_a_submission_loses_no_job(lab: Running, slurm: Cluster) -> None:
     reference = lab.submit(slow_fusion())
     assert lab.wait(reference)["state"] == "succeeded"
     job_id = lab.submit(on_slurm(slow_fusion()))
@@ -97,7 +97,7 @@ def test_a_controller_killed_after_a_submission_costs_nothing(lab: Running, slur
     once(lambda: not slurm.jobs(), "the end of everything in Slurm", 60)
 
 
-def test_a_controller_that_is_away_changes_nothing(lab: Running, slurm: Cluster) -> None:
+def test_an_unreachable_controller_changes_no_job(lab: Running, slurm: Cluster) -> None:
     running, pending = lab.submit(on_slurm(fusion(epochs=5000), cpus=2)), lab.submit(on_slurm(quick(), cpus=2, nodes=2))
     lab.wait_step(running, 5)
     once(lambda: lab.job(pending)["state"] == "starting", "the submission")

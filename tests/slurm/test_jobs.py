@@ -1,4 +1,4 @@
-"""Jobs on a real cluster: each ends as it should, with the bits of a run that nobody disturbed."""
+"""Jobs on a real cluster: each ends as it should, with the bits of an undisturbed run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def lab(slurm_cluster: Cluster) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def alone(lab: Running) -> Proof:
-    """What comes of the job on this machine, without Slurm."""
+    """The result of the same job on this machine, without Slurm."""
     job_id = lab.submit(slow_fusion())
     assert lab.wait(job_id)["state"] == "succeeded"
     return lab.proof(job_id)
@@ -47,7 +47,7 @@ def test_a_job_trains_in_slurm_to_the_same_bits(lab: Running, slurm: Cluster, al
     assert "epoch" in lab.cli("logs", job_id).stdout
 
 
-def test_a_preempted_job_makes_room_and_goes_on(lab: Running, slurm: Cluster, alone: Proof) -> None:
+def test_a_preempted_job_frees_its_node_and_resumes(lab: Running, slurm: Cluster, alone: Proof) -> None:
     job_id = lab.submit(on_slurm(slow_fusion(), cpus=1, nodes=1, slurm={"gres": "gpu:1"}))
     lab.wait_step(job_id, 10)
     node = attempts(lab, job_id)[0]["host"]
@@ -61,7 +61,7 @@ def test_a_preempted_job_makes_room_and_goes_on(lab: Running, slurm: Cluster, al
     assert second["resumed_from_step"] >= 10
 
 
-def test_a_job_on_a_node_that_dies_goes_on_elsewhere(lab: Running, slurm: Cluster, alone: Proof) -> None:
+def test_a_job_resumes_elsewhere_after_its_node_has_failed(lab: Running, slurm: Cluster, alone: Proof) -> None:
     job_id = lab.submit(on_slurm(slow_fusion()))
     lab.wait_step(job_id, 10)
     node = attempts(lab, job_id)[0]["host"]
@@ -99,7 +99,7 @@ def test_paused_in_slurm_and_resumed_on_this_machine_and_back(lab: Running, slur
     assert lab.proof(job_id) == alone
 
 
-def test_a_job_that_pends_says_why_and_can_be_cancelled(lab: Running, slurm: Cluster) -> None:
+def test_a_pending_job_shows_its_reason_and_can_be_cancelled(lab: Running, slurm: Cluster) -> None:
     slurm.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 300", "--output=/dev/null")
     job_id = lab.submit(on_slurm(quick()))
     once(lambda: "pending in Slurm" in (lab.job(job_id)["message"] or ""), "the reason", 30)
@@ -109,7 +109,7 @@ def test_a_job_that_pends_says_why_and_can_be_cancelled(lab: Running, slurm: Clu
     assert lab.wait(job_id, limit_s=30)["state"] == "cancelled"
 
 
-def test_a_partition_that_is_none_fails_the_job_with_slurms_words(lab: Running, slurm: Cluster) -> None:
+def test_an_unknown_partition_fails_the_job_with_slurms_message(lab: Running, slurm: Cluster) -> None:
     job_id = lab.submit(on_slurm(quick(), slurm={"partition": "nosuch"}))
     job = lab.wait(job_id, "failed")
     assert "invalid partition" in job["message"].lower()
@@ -127,7 +127,7 @@ def test_two_nodes_train_one_model_and_report_once(lab: Running, slurm: Cluster)
     assert {row["node"] for row in lab.api.get("/cluster")["slurm"]["nodes"]} <= {"n1", "n2"}
 
 
-def test_a_job_that_comes_to_its_time_limit_goes_on(lab: Running, slurm: Cluster, alone: Proof) -> None:
+def test_a_job_resumes_after_its_time_limit(lab: Running, slurm: Cluster, alone: Proof) -> None:
     job_id = lab.submit(on_slurm(slow_fusion(), time_limit_min=1))
     lab.wait_step(job_id, 10)
     file = lab.settings.runs_dir / job_id / "attempt-1" / "process.json"
@@ -144,7 +144,7 @@ def test_a_job_that_comes_to_its_time_limit_goes_on(lab: Running, slurm: Cluster
 
 
 def test_the_doctor_looks_at_slurm_from_a_node(lab: Running, slurm: Cluster) -> None:
-    said = lab.cli("doctor").stdout
+    output = lab.cli("doctor").stdout
     for line in (
         "ok  Slurm: slurm",
         "ok  Slurm partitions: ",
@@ -152,8 +152,8 @@ def test_the_doctor_looks_at_slurm_from_a_node(lab: Running, slurm: Cluster) -> 
         "ok  Slurm preemption: preempted jobs are signalled",
         "ok  data f",
     ):
-        assert line in said, said
-    assert "is visible there" in said
+        assert line in output, output
+    assert "is visible there" in output
     slurm.stop_controller()
     assert "--  Slurm: slurm" in lab.cli("doctor").stdout
 

@@ -17,7 +17,8 @@ from core.spec.resolve import resolve
 from tests.slurm.cluster import Cluster
 from tests.slurm.service import on_slurm, quick
 from worker.executors.base import BusyError, RefusedError, Submission
-from worker.executors.slurm import commands, submission
+from worker.executors.slurm import queue_commands as commands
+from worker.executors.slurm import submission
 from worker.executors.slurm.pending_reasons import explain
 from worker.executors.slurm.submission import _FixedCommandExecutor, parameters
 
@@ -80,13 +81,13 @@ def test_no_value_of_any_field_is_executed(slurm: Cluster, tmp_path: Path, monke
     assert not canary.exists()
 
 
-def test_everything_that_was_asked_for_reaches_sbatch(tmp_path: Path, slurm: Cluster, monkeypatch: Any) -> None:
+def test_every_requested_resource_reaches_sbatch(tmp_path: Path, slurm: Cluster, monkeypatch: Any) -> None:
     monkeypatch.setenv("SLURM_CONF", str(slurm.conf))
     named = {"partition": "high", "account": "lab", "qos": "fast", "constraint": "a100", "gres": "gpu:a100:2"}
-    asked = on_slurm(
+    spec = on_slurm(
         quick(), cpus=3, nodes=2, gpus=4, memory_gb=7, time_limit_min=90, slurm=named | {"exclude": ["n7", "n8"]}
     )
-    requested = submission_of(asked, "job_1-a2", exclude=["n9"], processes_per_node=4, lead_s=33)
+    requested = submission_of(spec, "job_1-a2", exclude=["n9"], processes_per_node=4, lead_s=33)
     flags = {
         line.removeprefix("#SBATCH --") for line in script(requested, tmp_path).splitlines() if line.startswith("#SB")
     }
@@ -98,7 +99,7 @@ def test_everything_that_was_asked_for_reaches_sbatch(tmp_path: Path, slurm: Clu
 
 
 @pytest.mark.parametrize(
-    ("said", "error"),
+    ("output", "error"),
     [
         (
             "sbatch: error: Batch job submission failed: Socket timed out on send/recv",
@@ -110,12 +111,12 @@ def test_everything_that_was_asked_for_reaches_sbatch(tmp_path: Path, slurm: Clu
         ("sbatch: error: QOSMaxSubmitJobPerUserLimit", BusyError),
     ],
 )
-def test_a_refusal_is_told_from_a_doubt(
-    said: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_refusal_is_distinguished_from_a_doubt(
+    output: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stubs = tmp_path / "bin"
     stubs.mkdir()
-    (stubs / "sbatch").write_text(f"#!/bin/sh\necho '{said}' >&2\nexit 1\n")
+    (stubs / "sbatch").write_text(f"#!/bin/sh\necho '{output}' >&2\nexit 1\n")
     (stubs / "srun").write_text("#!/bin/sh\n")
     for stub in stubs.iterdir():
         stub.chmod(0o755)
@@ -124,7 +125,7 @@ def test_a_refusal_is_told_from_a_doubt(
         submission.sbatch(submission_of(on_slurm(quick())), [RunDir(tmp_path / "run").attempt(1)], tmp_path / "slurm")
 
 
-def test_strange_output_is_passed_over() -> None:
+def test_unknown_output_is_skipped() -> None:
     lines = [
         "slurm_load_jobs error: something",
         "",
@@ -143,7 +144,7 @@ def test_strange_output_is_passed_over() -> None:
     assert rows["15"].state not in commands.PENDING | commands.RUNNING | commands.TERMINAL
 
 
-def test_why_a_job_pends_is_said_in_plain_words() -> None:
+def test_a_pending_reason_is_explained_in_plain_words() -> None:
     assert explain("Resources") == "pending in Slurm: waiting for nodes to become free (Resources)"
     assert "higher priority" in explain("Priority")
     assert explain("SomethingNew") == "pending in Slurm (SomethingNew)"

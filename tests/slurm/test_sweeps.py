@@ -1,4 +1,4 @@
-"""Sweeps on a real cluster: one array, its limit held, what failed done again alone."""
+"""Sweeps on a real cluster: one array, its limit held, a failed point retried alone."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.e2e.running import Running, once
 from tests.slurm.cluster import Cluster
 from tests.slurm.service import lab_service, on_slurm, quick, slow_fusion, slurm_of
 from worker.context import make_context
-from worker.executors.slurm import commands
+from worker.executors.slurm import queue_commands as commands
 from worker.reconcile import reconcile, start_all
 
 POINTS = 30
@@ -38,7 +38,7 @@ def arrays(cluster: Cluster) -> set[str]:
     return {row.partition("_")[0] for row in rows if "|swp_" in row}
 
 
-def test_thirty_points_are_one_array_and_one_is_done_again_alone(lab: Running, slurm: Cluster) -> None:
+def test_thirty_points_are_one_array_and_one_is_retried_alone(lab: Running, slurm: Cluster) -> None:
     base = on_slurm(quick()) | {"max_attempts": 1}
     grid = {"training.seed": list(range(POINTS // 2)), "training.components.experts.lr": [0.001, 0.005]}
     before = arrays(slurm)
@@ -70,18 +70,18 @@ def test_thirty_points_are_one_array_and_one_is_done_again_alone(lab: Running, s
     assert board[0]["mean"] >= board[1]["mean"]
 
 
-def test_a_point_that_is_cancelled_before_it_began_stays_so(lab: Running, slurm: Cluster) -> None:
+def test_a_point_that_is_cancelled_before_it_starts_stays_cancelled(lab: Running, slurm: Cluster) -> None:
     slurm.run("sbatch", "--partition=high", "--nodes=2", "--exclusive", "--wrap=sleep 600", "--output=/dev/null")
     sweep = lab.api.post("/sweeps", {"base": on_slurm(quick()), "grid": {"training.seed": [101, 102, 103]}})
     first, second, third = [point["job"] for point in lab.api.get(f"/sweeps/{sweep['id']}/points")["items"]]
 
-    def told(job_id: str) -> str:
+    def message(job_id: str) -> str:
         return str(lab.job(job_id)["message"])
 
-    once(lambda: all("pending in Slurm" in told(job_id) for job_id in (first, second, third)), "the array")
+    once(lambda: all("pending in Slurm" in message(job_id) for job_id in (first, second, third)), "the array")
     slurm.run("scancel", lab.api.get(f"/jobs/{third}/attempts")["items"][0]["slurm_job_id"])
     assert lab.wait(third, limit_s=15)["state"] == "cancelled"
-    assert "with scancel" in told(third)
+    assert "with scancel" in message(third)
     lab.api.post(f"/jobs/{second}/cancel")
     assert lab.wait(second, limit_s=15)["state"] == "cancelled"
     assert lab.job(first)["state"] == "starting"
@@ -90,7 +90,7 @@ def test_a_point_that_is_cancelled_before_it_began_stays_so(lab: Running, slurm:
     assert [lab.job(job_id)["attempt"] for job_id in (first, second, third)] == [1, 1, 1]
 
 
-def test_what_lags_behind_is_stopped_in_slurm(lab: Running, slurm: Cluster) -> None:
+def test_early_stopping_ends_jobs_in_slurm(lab: Running, slurm: Cluster) -> None:
     grid = {"training.components.experts.lr": [0.005, 1e-8, 2e-8], "training.components.head.lr": [1e-8]}
     early = {"metric": "val/accuracy_expert_0", "min_epochs": 2, "reduction_factor": 2}
     body = {"name": "asha", "base": on_slurm(slow_fusion()), "grid": grid, "max_parallel": 2, "early_stopping": early}
@@ -112,7 +112,7 @@ def test_what_lags_behind_is_stopped_in_slurm(lab: Running, slurm: Cluster) -> N
 
 
 def kill_one(lab: Running, jobs: Container[str]) -> str:
-    """SIGKILL to a process that has just begun; gives its job, or nothing if none has."""
+    """Kills a process that has just started; returns its job, or an empty string if there is none."""
     for claim in lab.settings.runs_dir.glob("job_*/attempt-1/process.json"):
         job_id = claim.parents[1].name
         if job_id in jobs and not claim.with_name("outcome.json").exists():
@@ -164,6 +164,6 @@ def test_a_thousand_points_are_a_few_submissions_and_a_round_over_them_two_comma
             return bool(http.get(f"/sweeps/{sweep}").json()["counts"]["cancelled"] == 1000)
 
         once(gone, "the end of all", 60)
-        # Nor is anything asked once a job as they end.
+        # The number of commands does not grow with the number of jobs that end.
         assert ran.count("scontrol") <= ran.count("squeue")
     context.engine.dispose()

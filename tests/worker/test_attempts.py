@@ -1,4 +1,4 @@
-"""Claims, starts that fail, and ends: with processes that behave as a test tells them."""
+"""Claims, failing starts, and ends, with fake processes that live until a test ends them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.models import WORKER_TIMEOUT, Attempt, Job, Lease, State, Worker
 from core.run.protocol import Claim, Outcome, OutcomeKind, Task
 from core.run.rundir import AttemptDir
 from tests.app.api import EXPERT, Service
-from worker.attempts import end
+from worker.attempts import end_attempt
 from worker.capacity import Capacity
 from worker.executors.base import BusyError, Observation, ProcessState, Submission, TrackedAttempt
 from worker.executors.local import START_LIMIT_S, LocalExecutor
@@ -27,7 +27,7 @@ SLURM = {"version": "22.05", "reachable": True, "max_array_size": 1001, "partiti
 
 
 class FakeHandle(ProcessHandle):
-    """A process that is in the executor's list, or not."""
+    """A process that is alive while it is in the executor's list."""
 
     executor: FakeExecutor
 
@@ -77,7 +77,7 @@ def job_of(service: Service, job_id: str) -> dict[str, Any]:
 
 
 def started(service: Service, job_id: str) -> int:
-    """Starts the next job, says it runs, and gives the process."""
+    """Starts the next job, moves it to running, and returns the pid of its process."""
     start_all(service.context)
     service.transition(job_id, State.running)
     with reading(service.app.state.engine) as session:
@@ -144,7 +144,7 @@ def test_the_end_of_an_attempt_means_what_happened_and_what_was_requested(
     assert (job["state"], job["reason"]) == (state, reason)
 
 
-def test_success_without_a_result_is_none(service: Service, executor: FakeExecutor) -> None:
+def test_a_success_without_a_result_is_a_failure(service: Service, executor: FakeExecutor) -> None:
     job_id = service.submit()
     attempt = executor.living.pop(started(service, job_id))
     Outcome(OutcomeKind.succeeded).write(attempt)
@@ -185,13 +185,13 @@ def test_a_worker_that_died_while_starting_a_job_loses_nothing(
         attempt.started_at = now() - timedelta(seconds=START_LIMIT_S + 1)
     monitor_local(service.context)
     assert job_of(service, job_id)["state"] == "queued"
-    # The process that was started all the same, and comes late, may not run any more.
+    # If the process was started after all and is late, it must not run.
     assert not Claim(1, 1.0).try_claim(service.context.attempt((job_id, 1)))
     start_all(service.context)
     assert job_of(service, job_id)["attempt"] == 2
 
 
-def test_more_gpus_than_there_are_is_said_at_once(service: Service, executor: FakeExecutor) -> None:
+def test_a_job_with_more_gpus_than_any_machine_fails_at_once(service: Service, executor: FakeExecutor) -> None:
     job_id = service.submit(EXPERT | {"resources": {"gpus": 1}})
     start_all(service.context)
     job = job_of(service, job_id)
@@ -203,8 +203,9 @@ def test_more_gpus_than_there_are_is_said_at_once(service: Service, executor: Fa
     larger = Worker(host="there", devices=["0", "1"], cpus=2, memory_gb=8, seen_at=now())
     with transaction(service.app.state.engine) as session:
         session.add(larger)
-    job_id = service.submit(EXPERT | {"resources": {"gpus": 3}})
+    job_id, small = service.submit(EXPERT | {"resources": {"gpus": 3}}), service.submit()
     start_all(service.context)
+    assert job_of(service, small)["state"] == "starting"
     assert "requests 3 GPUs, but the machines of this service have at most 2" in job_of(service, job_id)["message"]
 
 
@@ -215,7 +216,7 @@ def test_a_job_for_a_larger_machine_is_left_to_it(service: Service, executor: Fa
         session.add(larger)
     start_all(service.context)
     assert [job_of(service, job_id)["state"] for job_id in (large, small)] == ["queued", "starting"]
-    # One that is away will not take it.
+    # A worker that is offline cannot start it.
     executor.living.clear()
     with transaction(service.app.state.engine) as session:
         session.execute(update(Worker).values(seen_at=now() - WORKER_TIMEOUT))
@@ -231,6 +232,8 @@ def test_a_lost_process_is_replaced_until_it_has_been_lost_too_often(service: Se
         monitor_local(service.context)
         job = job_of(service, job_id)
         assert (job["state"], job["reason"], job["attempt"]) == (state, "lost", number)
+        # A second process that is started late for the attempt must not run.
+        assert not Claim(1, 1.0).try_claim(service.context.attempt((job_id, number)))
     assert service.post(f"/jobs/{job_id}/retry").status_code == 202
     with reading(service.app.state.engine) as session:
         row = session.get(Job, job_id)
@@ -238,7 +241,9 @@ def test_a_lost_process_is_replaced_until_it_has_been_lost_too_often(service: Se
         assert row.failures == 0
 
 
-def test_a_fault_on_one_of_several_nodes_is_that_nodes_alone(service: Service, executor: FakeExecutor) -> None:
+def test_a_fault_on_one_of_several_nodes_is_recorded_for_that_node_alone(
+    service: Service, executor: FakeExecutor
+) -> None:
     job_id = service.submit(EXPERT)
     pid = started(service, job_id)
     with transaction(service.app.state.engine) as session:
@@ -250,13 +255,13 @@ def test_a_fault_on_one_of_several_nodes_is_that_nodes_alone(service: Service, e
         attempt = session.get_one(Attempt, (job_id, 1))
     outcome = Outcome(OutcomeKind.failed, "hardware_fault", "the device failed", host="n2")
     attempt_dir = service.context.attempt((job_id, 1))
-    end(service.context, executor, attempt, attempt_dir, outcome, Observation(ProcessState.ended))
+    end_attempt(service.context, executor, attempt, attempt_dir, outcome, Observation(ProcessState.ended))
     del executor.living[pid]
     [row] = service.get("/cluster").json()["slurm"]["nodes"]
     assert (row["node"], row["hardware_faults"]) == ("n2", 1)
 
 
-def test_a_full_queue_takes_a_job_back_as_if_it_had_not_been_claimed(
+def test_a_busy_executor_leaves_a_job_as_if_it_had_not_been_claimed(
     service: Service, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job_id = service.submit()

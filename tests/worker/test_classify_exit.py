@@ -1,4 +1,4 @@
-"""What the end of an attempt means, as a table: facts on the left, decision on the right."""
+"""What the end of an attempt means, as a table: facts first, then the expected decision."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from worker.executors.base import Observation, ProcessState
 ECC = "CUDA error: uncorrectable ECC error encountered"
 
 
-def facts(kind: str, job_state: str = "running", **known: Any) -> Exit:
-    """An end; `known` are fields of `Outcome`, `Observation` or `Exit`, told apart by their prefix."""
-    outcome = {name.removeprefix("said_"): value for name, value in known.items() if name.startswith("said_")}
-    seen = {name.removeprefix("seen_"): value for name, value in known.items() if name.startswith("seen_")}
-    rest = {name: value for name, value in known.items() if not name.startswith(("said_", "seen_"))}
+def facts(kind: str, job_state: str = "running", **fields: Any) -> Exit:
+    """An `Exit`; the prefix of a keyword says whether it is a field of `Outcome`, of `Observation` or of `Exit`."""
+    outcome = {name.removeprefix("outcome_"): value for name, value in fields.items() if name.startswith("outcome_")}
+    observation = {
+        name.removeprefix("observed_"): value for name, value in fields.items() if name.startswith("observed_")
+    }
+    rest = {name: value for name, value in fields.items() if not name.startswith(("outcome_", "observed_"))}
     return Exit(
         job_state=State(job_state),
         job_message="requested by ada",
         outcome=Outcome(OutcomeKind(kind), **outcome),
-        observation=Observation(ProcessState.ended, **seen),
+        observation=Observation(ProcessState.ended, **observation),
         **rest,
     )
 
@@ -33,45 +35,51 @@ TABLE: list[tuple[Exit, str, str | None, bool, str]] = [
     (facts("succeeded"), "succeeded", None, False, ""),
     (facts("succeeded", "cancelling"), "succeeded", None, False, ""),
     (facts("succeeded", "pausing"), "succeeded", None, False, ""),
-    (facts("failed", said_reason="no_space", said_message="full"), "failed", "no_space", False, "full"),
-    (facts("failed", said_message="x", log="Traceback\nKeyError"), "failed", None, False, "x\nTraceback\nKeyError"),
-    (facts("failed", said_message="x", said_is_user_error=True, log="noise"), "failed", None, False, "x"),
-    (facts("failed", "pausing", said_reason="code_error"), "failed", "code_error", False, "the job failed"),
-    (facts("failed", said_reason="hardware_fault", said_message="ECC"), "queued", "hardware_fault", True, "ECC"),
+    (facts("failed", outcome_reason="no_space", outcome_message="full"), "failed", "no_space", False, "full"),
+    (facts("failed", outcome_message="x", log="Traceback\nKeyError"), "failed", None, False, "x\nTraceback\nKeyError"),
+    (facts("failed", outcome_message="x", outcome_is_user_error=True, log="noise"), "failed", None, False, "x"),
+    (facts("failed", "pausing", outcome_reason="code_error"), "failed", "code_error", False, "the job failed"),
+    (facts("failed", outcome_reason="hardware_fault", outcome_message="ECC"), "queued", "hardware_fault", True, "ECC"),
     # Then what the user requested.
     (facts("failed", "cancelling"), "cancelled", "user", False, "requested by ada"),
     (facts("stopped", "cancelling"), "cancelled", "user", False, "requested by ada"),
-    (facts("lost", "cancelling", seen_reason=Reason.node_failure), "cancelled", "user", False, "requested by ada"),
+    (facts("lost", "cancelling", observed_reason=Reason.node_failure), "cancelled", "user", False, "requested by ada"),
     (facts("stopped", "pausing"), "paused", "user", False, ""),
     (facts("lost", "pausing"), "paused", "user", False, ""),
     (facts("lost", "pausing", log=ECC), "paused", "user", False, ""),
     # Then what the log and the executor know.
     (facts("lost", log=ECC, host="n1"), "queued", "hardware_fault", True, "a device on n1 failed: see the log"),
-    (facts("lost", seen_cancelled=True), "cancelled", "user", False, "cancelled in Slurm with scancel"),
-    (facts("lost", seen_reason=Reason.out_of_memory), "failed", "out_of_memory", False, "resources.memory_gb"),
-    (facts("lost", seen_reason=Reason.node_failure, seen_host="n1"), "queued", "node_failure", False, "node n1 failed"),
-    (facts("stopped", seen_reason=Reason.preempted), "queued", "preempted", False, "was preempted: will resume"),
+    (facts("lost", observed_cancelled=True), "cancelled", "user", False, "cancelled in Slurm with scancel"),
+    (facts("lost", observed_reason=Reason.out_of_memory), "failed", "out_of_memory", False, "resources.memory_gb"),
+    (
+        facts("lost", observed_reason=Reason.node_failure, observed_host="n1"),
+        "queued", "node_failure", False, "node n1 failed",
+    ),
+    (facts("stopped", observed_reason=Reason.preempted), "queued", "preempted", False, "was preempted: will resume"),
     (facts("stopped"), "queued", "preempted", False, "was preempted: will resume"),
     (
         facts("stopped", stopped_near_time_limit=True, has_progressed=True),
         "queued", "time_limit", False, "reached its time limit: will resume",
     ),
     (
-        facts("stopped", stopped_near_time_limit=True, has_progressed=True, seen_reason=Reason.preempted),
+        facts("stopped", stopped_near_time_limit=True, has_progressed=True, observed_reason=Reason.preempted),
         "queued", "preempted", False, "was preempted",
     ),
     (
         facts("stopped", stopped_near_time_limit=True),
         "queued", "time_limit", True, "before its next checkpoint",
     ),
-    (facts("lost", seen_reason=Reason.time_limit, has_progressed=True), "queued", "time_limit", True, "longer"),
+    (facts("lost", observed_reason=Reason.time_limit, has_progressed=True), "queued", "time_limit", True, "longer"),
     (
-        facts("lost", seen_lost_by_executor=True, seen_message="Slurm no longer knows it"),
+        facts("lost", observed_lost_by_executor=True, observed_message="Slurm no longer knows it"),
         "queued", "lost", False, "Slurm no longer knows it: will be submitted again",
     ),
-    (facts("lost", seen_message="no such file"), "queued", "lost", True, "did not start; Slurm reported: no such file"),
+    (
+        facts("lost", observed_message="no such file"),
+        "queued", "lost", True, "did not start; Slurm reported: no such file",
+    ),
     (facts("lost"), "queued", "lost", True, "exited without reporting an outcome"),
-    (facts("lost", said_message="a peer is gone"), "queued", "lost", True, "a peer is gone"),
+    (facts("lost", outcome_message="a peer is gone"), "queued", "lost", True, "a peer is gone"),
 ]  # fmt: skip
 
 

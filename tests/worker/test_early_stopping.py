@@ -1,4 +1,4 @@
-"""How many jobs of a sweep run at once, and which are stopped early: decisions reckoned by hand, on both databases."""
+"""How many jobs of a sweep run at once, and which are stopped early, on both databases."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ def add_sweep(engine: Engine, sweep_id: str = "swp_1", **columns: Any) -> None:
 
 
 def add_jobs(
-    engine: Engine, *names: str, sweep: str = "swp_1", made_by: str | None = None, state: str = "running"
+    engine: Engine, *names: str, sweep: str = "swp_1", created_by: str | None = None, state: str = "running"
 ) -> None:
-    """Jobs of a sweep; `made_by` another one, they are reused."""
+    """Jobs of a sweep; `created_by` another one, they are reused."""
     with transaction(engine) as session:
         first = len(session.exec(select(SweepPoint.number).where(SweepPoint.sweep_id == sweep)).all())
         for name in names:
-            by = made_by or sweep
+            by = created_by or sweep
             session.add(Job(id=name, kind="fusion", name="", state=state, owner="x", spec={}, defaulted=[], sweep=by))
             session.flush()
         for number, name in enumerate(names, start=first):
-            reused = made_by is not None
+            reused = created_by is not None
             session.add(SweepPoint(sweep_id=sweep, number=number, job_id=name, point_values={}, reused=reused))
 
 
 def report(engine: Engine, job_id: str, *values: float, steps: int = STEPS, key: str = "val/accuracy_fused") -> None:
-    """What a job has measured after each of its epochs so far, and how far it is."""
+    """Stores the value of a metric after each epoch so far, and the progress."""
     numbers = steps * np.arange(1, len(values) + 1, dtype=np.int64)
     with transaction(engine) as session:
         store.append(session, job_id, {key: store.Block(numbers, np.array(values, dtype=float), numbers.astype(float))})
@@ -79,7 +79,7 @@ STOPPING = {"metric": None, "mode": None, "min_epochs": 1, "reduction_factor": 3
 
 
 @pytest.mark.parametrize(
-    ("active", "max_parallel", "is_full"),
+    ("active", "max_parallel", "at_limit"),
     [
         ({}, 1, False),
         ({"running": 1}, 2, False),
@@ -90,20 +90,20 @@ STOPPING = {"metric": None, "mode": None, "min_epochs": 1, "reduction_factor": 3
         ({"running": 50}, None, False),
     ],
 )
-def test_a_sweep_is_full_when_as_many_run_as_may(
-    engine: Engine, active: dict[str, int], max_parallel: int | None, is_full: bool
+def test_a_sweep_is_at_its_limit_when_max_parallel_jobs_are_active(
+    engine: Engine, active: dict[str, int], max_parallel: int | None, at_limit: bool
 ) -> None:
     add_sweep(engine, max_parallel=max_parallel)
     for state, count in active.items():
         add_jobs(engine, *(f"{state}{k}" for k in range(count)), state=state)
     with reading(engine) as session:
-        assert sweeps_at_limit(session) == ({"swp_1"} if is_full else set())
+        assert sweeps_at_limit(session) == ({"swp_1"} if at_limit else set())
 
 
-def test_what_a_sweep_found_counts_for_the_sweep_that_made_it(engine: Engine) -> None:
+def test_a_reused_job_counts_for_the_sweep_that_created_it(engine: Engine) -> None:
     add_sweep(engine, "swp_1", max_parallel=1)
     add_sweep(engine, "swp_2", max_parallel=2)
-    add_jobs(engine, "a", sweep="swp_1", made_by="swp_2")
+    add_jobs(engine, "a", sweep="swp_1", created_by="swp_2")
     add_jobs(engine, "b", sweep="swp_2")
     with reading(engine) as session:
         assert sweeps_at_limit(session) == {"swp_2"}
@@ -130,8 +130,8 @@ def test_rungs_are_powers_of_the_factor_before_the_end(
     assert rungs_reached(done, epochs, min_epochs, factor) == rungs
 
 
-def test_jobs_are_judged_as_they_come_by_those_that_came_before(engine: Engine) -> None:
-    """Rung 1, a third goes on: of n that came, the best max(1, n // 3)."""
+def test_a_job_is_compared_with_the_jobs_that_reached_the_rung_before_it(engine: Engine) -> None:
+    """Rung 1, reduction factor 3: of n jobs that have reached it, the best max(1, n // 3) continue."""
     add_sweep(engine, early_stopping=STOPPING)
     arrivals = [
         # (value, best of n, kept)
@@ -140,7 +140,7 @@ def test_jobs_are_judged_as_they_come_by_those_that_came_before(engine: Engine) 
         (0.60, 1, 3, True),  # the best of three
         (0.55, 1, 4, False),  # second
         (0.58, 1, 5, False),  # second
-        (0.59, 2, 6, True),  # second, and two of six go on
+        (0.59, 2, 6, True),  # second, and two of six continue
         (0.57, 2, 7, False),  # fourth
         (0.59, 2, 8, True),  # as good as the second
     ]
@@ -149,21 +149,21 @@ def test_jobs_are_judged_as_they_come_by_those_that_came_before(engine: Engine) 
         add_jobs(engine, name)
         report(engine, name, value)
         assert apply_early_stopping(engine) == ([] if kept else [name])
-        [told] = rungs(engine, name)
-        assert told == {
+        [decision] = rungs(engine, name)
+        assert decision == {
             "rung": 1, "metric": "val/accuracy_fused", "value": value, "kept": kept, "best": best, "of": of,
         }  # fmt: skip
     with reading(engine) as session:
         stopped = session.get(Job, "job_3")
         assert stopped is not None
         assert (stopped.state, stopped.reason) == ("cancelling", "user")
-        said = "stopped early: its val/accuracy_fused of 0.55 after 1 epoch is not among the best 1 of 4"
-        assert stopped.message == said
-    # Those that went on when they came are not called back by who came later.
+        message = "stopped early: its val/accuracy_fused of 0.55 after 1 epoch is not among the best 1 of 4"
+        assert stopped.message == message
+    # A job that continued is not stopped by jobs that reach the rung later.
     assert states(engine)["job_0"] == "running"
 
 
-def test_each_is_judged_once_a_rung_whatever_worker_asks(engine: Engine) -> None:
+def test_there_is_one_decision_for_a_job_and_rung_whichever_worker_decides(engine: Engine) -> None:
     add_sweep(engine, early_stopping=STOPPING)
     add_jobs(engine, "a", "b")
     report(engine, "a", 0.5)
@@ -173,7 +173,7 @@ def test_each_is_judged_once_a_rung_whatever_worker_asks(engine: Engine) -> None
     for _ in range(2):
         sweeps._decided.clear()  # as after a restart
         assert apply_early_stopping(engine) == []
-    assert [told["rung"] for told in rungs(engine, "a")] == [1]
+    assert [decision["rung"] for decision in rungs(engine, "a")] == [1]
     # A user who starts a stopped job again has it judged at its next rung only.
     add_jobs(engine, "c")
     report(engine, "c", 0.1)
@@ -187,7 +187,7 @@ def test_each_is_judged_once_a_rung_whatever_worker_asks(engine: Engine) -> None
     report(engine, "c", 0.1, 0.1, 0.1)
     report(engine, "a", 0.5, 0.5, 0.5)
     assert apply_early_stopping(engine) == ["c"]
-    assert [(told["rung"], told["kept"]) for told in rungs(engine, "c")] == [(1, False), (3, False)]
+    assert [(decision["rung"], decision["kept"]) for decision in rungs(engine, "c")] == [(1, False), (3, False)]
 
 
 def test_a_rung_counts_the_best_value_up_to_it_of_all_that_came_there(engine: Engine) -> None:
@@ -198,7 +198,7 @@ def test_a_rung_counts_the_best_value_up_to_it_of_all_that_came_there(engine: En
     report(engine, "done", *[0.1, 0.7, 0.2], *[0.95] * 24, steps=4)
     add_jobs(engine, "stopped", state="cancelled")
     report(engine, "stopped", 0.3, 0.4, 0.65)
-    add_jobs(engine, "reused", made_by="swp_0")
+    add_jobs(engine, "reused", created_by="swp_0")
     report(engine, "reused", 0.1, 0.1, 0.6)
     add_jobs(engine, "young")
     report(engine, "young", 0.99, 0.99)
@@ -209,40 +209,42 @@ def test_a_rung_counts_the_best_value_up_to_it_of_all_that_came_there(engine: En
     assert rungs(engine, "late") == [
         {"rung": 3, "metric": "val/accuracy_fused", "value": 0.69, "kept": False, "best": 1, "of": 4}
     ]
-    # What another sweep made is not stopped by this one.
+    # A job that another sweep created is not stopped by this one.
     assert states(engine)["reused"] == "running"
     assert rungs(engine, "reused") == []
 
 
-def test_rungs_that_were_passed_between_two_looks_are_judged_all(engine: Engine) -> None:
+def test_every_rung_that_was_passed_between_two_rounds_is_decided(engine: Engine) -> None:
     add_sweep(engine, early_stopping=STOPPING)
     add_jobs(engine, "first", "fell")
     report(engine, "first", *[0.5] * 10)
     report(engine, "fell", 0.4, 0.4, 0.9)
     assert apply_early_stopping(engine) == ["fell"]
-    assert [(told["rung"], told["kept"], told["of"]) for told in rungs(engine, "first")] == [
+    assert [(decision["rung"], decision["kept"], decision["of"]) for decision in rungs(engine, "first")] == [
         (1, True, 2), (3, True, 1), (9, True, 1),
     ]  # fmt: skip
-    # What came of it later counts for nobody: it was to stop.
-    assert [(told["rung"], told["kept"], told["of"]) for told in rungs(engine, "fell")] == [(1, False, 2)]
+    # Its later values count for no rung, because it was to stop.
+    assert [(decision["rung"], decision["kept"], decision["of"]) for decision in rungs(engine, "fell")] == [
+        (1, False, 2)
+    ]
 
 
-def test_of_a_loss_the_least_is_best_and_nan_is_worst(engine: Engine) -> None:
+def test_the_lowest_loss_is_best_and_nan_is_worst(engine: Engine) -> None:
     key = "val/loss_global"
     add_sweep(engine, early_stopping=STOPPING | {"metric": key, "reduction_factor": 2})
     add_jobs(engine, "a", "b", "c", "d")
     for name, value in {"a": 1.0, "b": 0.5, "c": float("nan"), "d": 0.7}.items():
         report(engine, name, value, key=key)
-    # All four are judged in one round, by all four: the best two go on.
+    # All four are compared with each other in one round: the best two continue.
     assert apply_early_stopping(engine) == ["a", "c"]
-    assert [told["value"] for told in rungs(engine, "c")] == [None]
+    assert [decision["value"] for decision in rungs(engine, "c")] == [None]
     with reading(engine) as session:
         worst = session.get(Job, "c")
         assert worst is not None
         assert "is not a finite number after 1 epoch" in str(worst.message)
 
 
-def test_nobody_is_judged_without_the_metric_or_the_wish(engine: Engine) -> None:
+def test_nothing_is_decided_without_the_metric_or_without_early_stopping(engine: Engine) -> None:
     add_sweep(engine, early_stopping=STOPPING)
     add_sweep(engine, "swp_2")
     add_jobs(engine, "a", "b")

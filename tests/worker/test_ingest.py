@@ -1,4 +1,4 @@
-"""From event log to database: each event once, redone steps replaced, whatever is half written or read twice."""
+"""From event log to database: each event once, and repeated steps replaced."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.app.api import EventFile, Service
 from worker.ingest import KEPT_EVENTS, ingest, prune
 
 
-def begin(service: Service, number: int = 1, job_id: str | None = None) -> Attempt:
+def start_attempt(service: Service, number: int = 1, job_id: str | None = None) -> Attempt:
     job_id = job_id or service.submit()
     with transaction(service.app.state.engine) as session:
         job = session.get(Job, job_id)
@@ -21,10 +21,10 @@ def begin(service: Service, number: int = 1, job_id: str | None = None) -> Attem
     service.transition(job_id, State.starting)
     with transaction(service.app.state.engine) as session:
         session.add(Attempt(job_id=job_id, number=number, executor="local", host="here", devices=["cpu"]))
-    return again(service, job_id, number)
+    return reload(service, job_id, number)
 
 
-def again(service: Service, job_id: str, number: int = 1) -> Attempt:
+def reload(service: Service, job_id: str, number: int = 1) -> Attempt:
     with reading(service.app.state.engine) as session:
         row = session.get(Attempt, (job_id, number))
         assert row is not None
@@ -33,12 +33,12 @@ def again(service: Service, job_id: str, number: int = 1) -> Attempt:
 
 
 def series(service: Service, job_id: str, key: str = "train/loss_total") -> tuple[list[int], list[float]]:
-    found = service.get(f"/jobs/{job_id}/metrics/series?key={key}").json()["series"][0]
-    return found["steps"], found["values"]
+    entry = service.get(f"/jobs/{job_id}/metrics/series?key={key}").json()["series"][0]
+    return entry["steps"], entry["values"]
 
 
 def test_a_log_becomes_state_metrics_progress_and_components(service: Service) -> None:
-    attempt = begin(service)
+    attempt = start_attempt(service)
     job_id = attempt.job_id
     file = EventFile(service.context.attempt((job_id, 1)).events)
     file.add("config", {"input_dim": 64})
@@ -59,7 +59,7 @@ def test_a_log_becomes_state_metrics_progress_and_components(service: Service) -
 
 
 def test_reading_twice_or_a_half_line_changes_nothing(service: Service) -> None:
-    attempt = begin(service)
+    attempt = start_attempt(service)
     path = service.context.attempt((attempt.job_id, 1)).events
     file = EventFile(path)
     file.add("state", {"state": "running", "step": 0})
@@ -67,18 +67,37 @@ def test_reading_twice_or_a_half_line_changes_nothing(service: Service) -> None:
     with path.open("a") as raw:
         raw.write('{"seq": 3, "kind": "met')
     engine = service.app.state.engine
-    stale = again(service, attempt.job_id)
+    stale = reload(service, attempt.job_id)
     assert ingest(engine, attempt, path) > 0
     before = service.get(f"/jobs/{attempt.job_id}/events").json()
-    # Another reader that began at the same place, and one that begins where that one ended.
+    # Another worker that read from the same offset, and one that reads from where it ended.
     ingest(engine, stale, path)
-    assert ingest(engine, again(service, attempt.job_id), path) == 0
+    assert ingest(engine, reload(service, attempt.job_id), path) == 0
     assert service.get(f"/jobs/{attempt.job_id}/events").json() == before
     assert series(service, attempt.job_id) == ([1], [1.0])
 
 
+def test_a_damaged_line_is_skipped(service: Service, caplog: pytest.LogCaptureFixture) -> None:
+    attempt = start_attempt(service)
+    path = service.context.attempt((attempt.job_id, 1)).events
+    file = EventFile(path)
+    file.add("state", {"state": "running", "step": 0})
+    with path.open("ab") as raw:
+        raw.write(b'{"seq": 2, "ki' + bytes(16) + b"\n")
+    file.metrics(1, train__loss_total=1.0)
+    engine = service.app.state.engine
+    assert ingest(engine, attempt, path) == path.stat().st_size
+    assert series(service, attempt.job_id) == ([1], [1.0])
+    assert "skipped a damaged line" in caplog.text
+    # A block of nothing but damaged lines is passed as well.
+    with path.open("ab") as raw:
+        raw.write(b"\0\n")
+    assert ingest(engine, reload(service, attempt.job_id), path) == 2
+    assert ingest(engine, reload(service, attempt.job_id), path) == 0
+
+
 def test_a_new_attempt_replaces_the_steps_it_redoes(service: Service) -> None:
-    first = begin(service)
+    first = start_attempt(service)
     job_id, engine = first.job_id, service.app.state.engine
     file = EventFile(service.context.attempt((job_id, 1)).events)
     file.add("state", {"state": "running", "step": 0})
@@ -86,23 +105,23 @@ def test_a_new_attempt_replaces_the_steps_it_redoes(service: Service) -> None:
         file.metrics(step, train__loss_total=float(step))
     ingest(engine, first, service.context.attempt((job_id, 1)).events)
     service.transition(job_id, State.queued)
-    second = begin(service, 2, job_id)
+    second = start_attempt(service, 2, job_id)
     file = EventFile(service.context.attempt((job_id, 2)).events)
     file.add("state", {"state": "running", "step": 6})
     ingest(engine, second, service.context.attempt((job_id, 2)).events)
     assert series(service, job_id)[0] == [1, 2, 3, 4, 5, 6]
     file.metrics(7, train__loss_total=70.0)
-    ingest(engine, again(service, job_id, 2), service.context.attempt((job_id, 2)).events)
+    ingest(engine, reload(service, job_id, 2), service.context.attempt((job_id, 2)).events)
     assert series(service, job_id) == ([1, 2, 3, 4, 5, 6, 7], [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 70.0])
-    assert again(service, job_id, 2).resumed_from_step == 6
-    # What the first attempt's process still says is not the job's any more.
+    assert reload(service, job_id, 2).resumed_from_step == 6
+    # Events that the first attempt's process still writes are ignored.
     EventFile(service.context.attempt((job_id, 1)).events).metrics(99, train__loss_total=99.0)
-    ingest(engine, again(service, job_id, 1), service.context.attempt((job_id, 1)).events)
+    ingest(engine, reload(service, job_id, 1), service.context.attempt((job_id, 1)).events)
     assert 99 not in series(service, job_id)[0]
 
 
 def test_a_crash_before_the_commit_loses_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    attempt = begin(service)
+    attempt = start_attempt(service)
     path = service.context.attempt((attempt.job_id, 1)).events
     file = EventFile(path)
     file.add("state", {"state": "running", "step": 0})
@@ -112,7 +131,7 @@ def test_a_crash_before_the_commit_loses_nothing(service: Service, monkeypatch: 
         with pytest.raises(RuntimeError):
             ingest(service.app.state.engine, attempt, path)
     assert service.get(f"/jobs/{attempt.job_id}").json()["state"] == "starting"
-    ingest(service.app.state.engine, again(service, attempt.job_id), path)
+    ingest(service.app.state.engine, reload(service, attempt.job_id), path)
     assert series(service, attempt.job_id) == ([1], [1.0])
 
 

@@ -11,9 +11,9 @@ def find_devices(settings: Settings) -> list[str]:
     """GPU numbers, or CPU slots (`cpu`, `cpu:1`, ..)."""
     if settings.devices is None:
         return _gpus() or ["cpu"]
-    named = [name.strip() for name in settings.devices.split(",")]
+    names = [name.strip() for name in settings.devices.split(",")]
     # The same name twice is two slots.
-    return list(dict.fromkeys(name if named.count(name) == 1 else f"{name}:{k}" for k, name in enumerate(named)))
+    return list(dict.fromkeys(name if names.count(name) == 1 else f"{name}:{k}" for k, name in enumerate(names)))
 
 
 def _gpus() -> list[str]:

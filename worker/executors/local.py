@@ -46,7 +46,10 @@ class LocalExecutor:
         return None
 
     def next_batch(self, session: Session) -> Batch | None:
-        """The first queued job that fits on this machine, once enough devices are free; it does not overtake."""
+        """The first queued job that fits on this machine, once enough devices are free: no later job overtakes it.
+
+        Fails jobs that fit on no machine.
+        """
         free = queries.free_devices(session, self._host, self._capacity.devices)
         if not free:
             return None
@@ -59,7 +62,6 @@ class LocalExecutor:
             if not any(machine.fits(resources) for machine in others):
                 message = shortfall(resources, [self._capacity, *others])
                 transition(session, job.id, State.failed, reason=Reason.code_error, message=message)
-                return None
         return None
 
     def _batch(self, job: Job, devices: Sequence[str]) -> Batch:
@@ -105,8 +107,11 @@ class LocalExecutor:
     def _observe(self, tracked: TrackedAttempt) -> Observation:
         handle = self._handle(tracked)
         if handle is None:
-            return Observation(ProcessState.ended if _never_started(tracked) else ProcessState.pending)
+            return Observation(ProcessState.ended if _give_up_start(tracked) else ProcessState.pending)
         if not handle.is_alive():
+            # A warm process that is late may still fork a second process: after this it finds the attempt claimed.
+            if not Claim.abandoned().try_claim(tracked.dir) and self._handle(tracked) != handle:
+                return Observation(ProcessState.pending)
             late = self._past_time_limit(tracked) and Outcome.read(tracked.dir) is None
             return Observation(ProcessState.ended, handle, reason=Reason.time_limit if late else None)
         self._keep_time_limit(tracked, handle)
@@ -157,7 +162,7 @@ class LocalExecutor:
         self._starter.close()
 
 
-def _never_started(tracked: TrackedAttempt) -> bool:
+def _give_up_start(tracked: TrackedAttempt) -> bool:
     """Whether to give up on an attempt without a known process: the worker may have died while starting it."""
     if (now() - tracked.attempt.started_at).total_seconds() < START_LIMIT_S:
         return False

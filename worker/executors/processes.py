@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import psutil
 
-# The kernel counts the start of a process in hundredths of a second; a pid is not reused within that.
+# Start times have a resolution of 0.01 s, and a pid is not reused within this time.
 _SAME_START_S = 0.5
 
 

@@ -18,6 +18,7 @@ from core.run.rundir import AttemptDir
 ROOT = Path(__file__).parents[2]
 # How long the warm process may take to fork; after that the attempt is started cold.
 ANSWER_LIMIT_S = 5.0
+# As in `worker.training.warm`.
 EXIT_REQUEST = "exit"
 
 
@@ -65,15 +66,15 @@ class ColdStarter:
 
 
 class WarmStarter:
-    """Asks a process that has imported everything to fork the training process; falls back to a cold start.
+    """Has a process that has imported everything fork the training process; falls back to a cold start.
 
-    The warm process is started together with the first attempt, exits after ten idle minutes, and is started again with
-    the next attempt after it has gone. No attempt waits for it.
+    The warm process is started together with the first attempt and exits after ten idle minutes; the next attempt then
+    starts another one. No attempt waits for it to be ready.
     """
 
     def __init__(self, folder: Path, host: str) -> None:
-        # A path that a socket address can hold; a longer one leaves cold starts.
-        # Of this host and this version of the code: a process that has imported another version is not asked.
+        # One name for each host and version of the code, so that no job runs in a process that has imported an older
+        # version. If the path is too long for a socket address, every start is cold.
         version = f"{host} {sys.executable} {_code_version()}"
         self._path = folder / f"warm-{hashlib.sha256(version.encode()).hexdigest()[:8]}.sock"
         self._log = folder / "warm.log"
@@ -124,11 +125,11 @@ class WarmStarter:
             self._process.poll()
 
     def close(self) -> None:
-        if self._process is not None and self._process.poll() is None:
-            # It may still be importing.
-            self._process.terminate()
         with contextlib.suppress(OSError):
             self._request(EXIT_REQUEST)
+        if self._process is not None and self._process.poll() is None:
+            # It may still be importing, and not listen yet.
+            self._process.terminate()
 
 
 def _code_version() -> int:
@@ -137,5 +138,5 @@ def _code_version() -> int:
 
 
 def make_starter(settings: Settings, host: str) -> Starter:
-    """The starter that the settings call for."""
+    """A warm starter, unless the settings switch it off."""
     return WarmStarter(settings.data_dir, host) if settings.warm_start else ColdStarter()

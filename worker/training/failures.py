@@ -22,7 +22,7 @@ def classify_error(error: BaseException) -> Outcome:
 
     text = " ".join(str(error).split())[:1000]
     if os.environ.get("WORLD_SIZE", "1") != "1" and any(sign in text for sign in _PEER_GONE):
-        # The other process knows better what happened.
+        # The other process reports the cause.
         return Outcome(OutcomeKind.lost, message=f"another process of this job is gone: {text[:200]}")
     if isinstance(error, NonFiniteLossError):
         return _failed(Reason.loss_not_finite, text)
@@ -36,7 +36,7 @@ def classify_error(error: BaseException) -> Outcome:
     if isinstance(error, RuntimeError) and is_hardware_fault(text):
         return Outcome(OutcomeKind.failed, Reason.hardware_fault, f"the device failed: {text}", host=host_name())
     if isinstance(error, ValueError):
-        # A missing data set, an impossible split: the message says what to do, the log says no more.
+        # A missing data set, an impossible split: the message says what to do, and the log would add nothing.
         return Outcome(OutcomeKind.failed, Reason.code_error, text, is_user_error=True)
     return _failed(Reason.code_error, f"{type(error).__name__}: {text}")
 

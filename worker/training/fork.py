@@ -7,13 +7,14 @@ import signal
 import traceback
 from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import NoReturn
 
 from core.run.rundir import AttemptDir
 from worker.training.main import STOP_SIGNALS, run_attempt
 
 
 class ThreadsError(RuntimeError):
-    """This process has threads, whose locks a forked process could wait for for ever."""
+    """This process has threads: a forked process might wait for ever for a lock that one of them holds."""
 
 
 def fork_attempt(
@@ -30,22 +31,33 @@ def fork_attempt(
     if len(os.listdir("/proc/self/task")) != 1:
         raise ThreadsError("this process has threads")
     is_ready, ready = os.pipe()
-    pid = os.fork()
-    if pid:
-        # The pid is good for signals to the process group once the child leads it: then it closes its end.
-        os.close(ready)
-        os.read(is_ready, 1)
-        os.close(is_ready)
-        return pid
+    with os.fdopen(is_ready, "rb", buffering=0) as pipe:
+        # A stop signal that reaches the child before its handlers exist stays pending until `StopRequest` unblocks it.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            pid = os.fork()
+            if pid == 0:
+                _run_child(attempt, environment, log, stop_signals)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+            os.close(ready)
+        # The child closes its end once it leads its process group: from then on signals to the group reach it.
+        pipe.read(1)
+    return pid
+
+
+def _run_child(
+    attempt: AttemptDir, environment: Mapping[str, str], log: Path | None, stop_signals: Collection[signal.Signals]
+) -> NoReturn:
     code = 1
     try:
         if log is not None:
             os.setsid()
             _redirect(log)
-        # This end too, and whatever else the parent has open, such as its socket, is not for this process.
+        # The pipe, and whatever else the parent has open, such as its socket.
         os.closerange(3, 4096)
         signal.set_wakeup_fd(-1)
-        for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGUSR2, signal.SIGINT, signal.SIGHUP):
+        for number in (signal.SIGCHLD, *STOP_SIGNALS, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, signal.SIG_DFL)
         os.environ.clear()
         os.environ.update(environment)

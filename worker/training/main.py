@@ -24,8 +24,6 @@ from worker.training.ranks import RankInfo, follow, lead, rank_info
 
 LOCK_WAIT_S = 120.0
 RESERVE_BYTES = 1 << 16
-
-
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 
@@ -37,6 +35,8 @@ class StopRequest:
         for number in STOP_SIGNALS:
             signal.signal(number, self._note if number in signals else signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        # `fork_attempt` blocks them until there are handlers.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def _note(self, number: int, _frame: object) -> None:
         self.signal = self.signal or signal.Signals(number).name
@@ -52,9 +52,9 @@ def main() -> int:
 
 
 def run_attempt(attempt: AttemptDir, stop_signals: Collection[signal.Signals] = STOP_SIGNALS) -> int:
-    """Runs an attempt and ends this process, unless the attempt is another's (exit code 0).
+    """Runs an attempt and ends this process. Returns 0 if another process has claimed the attempt.
 
-    The exit code says nothing that the outcome file does not say better.
+    The outcome file says how the attempt ended; the exit code only whether it went well.
     """
     stop = StopRequest(stop_signals)
     task = Task.read(attempt)
@@ -64,7 +64,7 @@ def run_attempt(attempt: AttemptDir, stop_signals: Collection[signal.Signals] = 
         _redirect_output(attempt.rank_log(info.rank))
     if info.rank:
         return _run_other_rank(attempt, task, info, stop)
-    # Two processes may have been started for one attempt, or this one so late that it was given up: the first one runs.
+    # Two processes may have been started for one attempt, or this one so late that the worker gave up on it.
     claim = Claim(os.getpid(), _started_at(), host_name(), info.slurm_job_id)
     if not claim.try_claim(attempt):
         print("another process has claimed this attempt")
@@ -88,7 +88,7 @@ def run_attempt(attempt: AttemptDir, stop_signals: Collection[signal.Signals] = 
         with contextlib.suppress(OSError):
             stream.flush()
     outcome.write(attempt)
-    # Threads that are still there have nothing to add.
+    # Without waiting for threads: all that they could add has been written.
     os._exit(0 if outcome.kind in (OutcomeKind.succeeded, OutcomeKind.stopped) else 1)
 
 

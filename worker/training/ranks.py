@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -13,11 +15,13 @@ from core.run.protocol import Claim, Rendezvous, Task
 from core.run.rundir import AttemptDir
 
 RENDEZVOUS_LIMIT_S = 300.0
+# From <sys/prctl.h>.
+_PR_SET_PDEATHSIG = 1
 
 
 @dataclass(frozen=True)
 class RankInfo:
-    """One process among those of an attempt. `slurm_job_id` is given if Slurm started it."""
+    """One process among those of an attempt. `slurm_job_id` is set if Slurm started it."""
 
     rank: int = 0
     local_rank: int = 0
@@ -48,7 +52,7 @@ def lead(attempt: AttemptDir, info: RankInfo) -> list[subprocess.Popen[bytes]]:
     _configure_torch(rendezvous, info)
     if info.slurm_job_id is not None:
         return []
-    # They are in the process group of this one, and so end with it, however it ends.
+    # They are in the process group of this one, so that a signal to the group reaches them.
     command = [sys.executable, "-m", "worker.training.main", str(attempt.run.path), str(attempt.number)]
     return [
         subprocess.Popen(command, env=os.environ | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
@@ -58,6 +62,8 @@ def lead(attempt: AttemptDir, info: RankInfo) -> list[subprocess.Popen[bytes]]:
 
 def follow(attempt: AttemptDir, info: RankInfo) -> bool:
     """Waits for the rendezvous as any other process; False if the attempt belongs to another start of the job."""
+    if info.slurm_job_id is None and not _end_with_first_process(attempt):
+        return False
     deadline = time.monotonic() + RENDEZVOUS_LIMIT_S
     while (rendezvous := Rendezvous.read(attempt)) is None:
         claim = Claim.read(attempt)
@@ -70,6 +76,16 @@ def follow(attempt: AttemptDir, info: RankInfo) -> bool:
         return False
     _configure_torch(rendezvous, info)
     return True
+
+
+def _end_with_first_process(attempt: AttemptDir) -> bool:
+    """Has the kernel kill this process when the first one ends, so that it never holds a device that is free again.
+
+    Returns False if the first process has ended already.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    claim = Claim.read(attempt)
+    return claim is not None and claim.pid == os.getppid()
 
 
 def _configure_torch(rendezvous: Rendezvous, info: RankInfo) -> None:

@@ -1,7 +1,7 @@
 """What a Slurm task runs: one attempt, or several one after another, each in a process forked from this one.
 
 `python -m worker.training.slurm_task TASKS.json`: the file lists, by array index, the attempts of each task as pairs of
-run directory and attempt number. SIGUSR2 means: stop the attempts that have a stop request; without any, stop all.
+run directory and attempt number. SIGUSR2 stops the attempts that have a stop request, or all if none has one.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from core.run.protocol import Outcome
+from core.run.protocol import Claim, Outcome, OutcomeKind
 from core.run.rundir import AttemptDir, RunDir
+from worker.training.failures import host_name
 from worker.training.fork import fork_attempt
 from worker.training.main import run_attempt
 from worker.training.preload import preload
@@ -50,13 +51,14 @@ class AttemptSequence:
             if attempt.claim.exists():
                 # It was cancelled before its turn.
                 continue
-            # Slurm sends SIGUSR2 to every process of the task: this one alone decides whom it is for.
+            # Slurm sends SIGUSR2 to every process of the task: only this one knows which attempt is to stop.
             pid = fork_attempt(attempt, dict(os.environ), stop_signals=(signal.SIGTERM,))
             self._current = (attempt, pid)
             if self._stopping:
                 self._pass_on(pid, signal.SIGTERM)
             _wait(pid)
             self._current = None
+            _report_if_lost(attempt, pid)
         return 0
 
     def _on_signal(self, number: int, _frame: object) -> None:
@@ -90,6 +92,14 @@ def _open_request(attempt: AttemptDir) -> str | None:
     except OSError:
         return None
     return None if Outcome.read(attempt) is not None else request
+
+
+def _report_if_lost(attempt: AttemptDir, pid: int) -> None:
+    """Reports the end of a process that was killed: the worker sees only that the Slurm task is still running."""
+    claim = Claim.read(attempt)
+    if claim is not None and (claim.pid, claim.host) == (pid, host_name()) and Outcome.read(attempt) is None:
+        with contextlib.suppress(OSError):
+            Outcome(OutcomeKind.lost).write(attempt)
 
 
 def _wait(pid: int) -> None:

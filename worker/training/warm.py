@@ -23,11 +23,11 @@ from worker.training.preload import preload
 IDLE_LIMIT_S = 600.0
 REQUEST_LIMIT_S = 5.0
 MAX_REQUEST_BYTES = 1 << 20
-# Tells the starter to exit; processes that it has forked go on.
+# Tells the starter to exit; processes that it has forked keep running.
 EXIT_REQUEST = "exit"
 
 
-class WarmStarter:
+class ForkServer:
     """Serves one request per connection: a JSON line with run directory, attempt and environment.
 
     The answer is a JSON line with the pid of the forked process, or with an error.
@@ -71,7 +71,7 @@ class WarmStarter:
         return 0
 
     def _listen(self) -> None:
-        """Takes over the address: the name moves in one step, so that clients find one starter or the other."""
+        """Takes over the address by one rename, so that clients always reach a starter: the old one or this one."""
         temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         self._server.bind(str(temporary))
         self._server.listen(16)
@@ -132,7 +132,7 @@ def _reap() -> None:
 def main() -> int:
     """Serves on the socket that the command line names."""
     idle_limit_s = float(os.environ.get("WARM_IDLE_LIMIT_S", IDLE_LIMIT_S))
-    return WarmStarter(Path(sys.argv[1]), idle_limit_s).run()
+    return ForkServer(Path(sys.argv[1]), idle_limit_s).run()
 
 
 if __name__ == "__main__":

@@ -201,7 +201,8 @@ def test_a_browser_may_give_the_token_as_a_password(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "status"), [(None, 201), ("http://testserver", 201), ("http://evil.example", 403), ("null", 403)]
+    ("origin", "status"),
+    [(None, 201), ("http://testserver", 201), ("http://evil.example", 403), ("null", 403), ("http://[", 403)],
 )
 def test_no_page_of_another_site_uses_that_password(service: Service, origin: str | None, status: int) -> None:
     headers = {} if origin is None else {"Origin": origin}

@@ -48,8 +48,9 @@ def test_the_exit_code_tells_wrong_usage_from_failure(fake_api: FakeApi, status:
     assert caught.value.exit_code == exit_code
 
 
-def test_an_error_without_a_problem_document_names_the_status(fake_api: FakeApi) -> None:
-    api = fake_api(lambda request: httpx.Response(502, text="<html>"))
+@pytest.mark.parametrize("body", ["<html>", "{}", "[]"])
+def test_an_error_without_a_problem_document_names_the_status(fake_api: FakeApi, body: str) -> None:
+    api = fake_api(lambda request: httpx.Response(502, text=body))
     with pytest.raises(ApiError, match="502 Bad Gateway"):
         api.get("/jobs")
 

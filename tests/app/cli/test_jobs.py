@@ -2,14 +2,26 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.app.api import EXPERT, FUSION, Service
 from tests.app.cli.attempts import submit_with_two_attempts
 from tests.app.cli.conftest import Cli
+from tests.app.cli.streams import make_job
 
 
 def test_quiet_prints_only_the_id(cli: Cli, service: Service) -> None:
     job_id = cli("submit", "-", "--quiet", stdin=json.dumps(EXPERT)).stdout.strip()
     assert service.get(f"/jobs/{job_id}").json()["state"] == "queued"
+
+
+def test_json_of_a_followed_job_is_one_document_with_its_end(
+    cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("app.cli.submit.watch_jobs", lambda _api, ids, _console: [make_job(ids[0], "failed")])
+    result = cli("submit", "-", "--json", "--follow", stdin=json.dumps(EXPERT))
+    assert (result.exit_code, json.loads(result.stdout)["state"]) == (1, "failed")
+    assert result.stderr.endswith("has failed\n")
 
 
 def test_show_describes_the_specification_and_every_attempt(cli: Cli, service: Service) -> None:

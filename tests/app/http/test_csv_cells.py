@@ -16,9 +16,9 @@ def test_text_that_begins_like_a_formula_gets_an_apostrophe(text: str) -> None:
     assert safe_cell(text) == f"'{text}"
 
 
-@pytest.mark.parametrize(("value", "cell"), [("a=b", "a=b"), (-1.5, "-1.5"), (-3, "-3"), (None, ""), (True, "True")])
-def test_other_text_and_numbers_stay_as_they_are(value: object, cell: str) -> None:
-    assert safe_cell(value) == cell
+@pytest.mark.parametrize("text", ["a=b", "3", ""])
+def test_other_text_stays_as_it_is(text: str) -> None:
+    assert safe_cell(text) == text
 
 
 def test_keys_of_metrics_are_quoted_in_their_csv(service: Service) -> None:

@@ -79,6 +79,18 @@ def test_lists_are_filtered_sorted_and_paged(service: Service) -> None:
     assert set(by_priority[:3]) == {ids[2], ids[5], ids[8]}
 
 
+def test_pages_by_name_work_for_every_name_that_a_job_may_have(service: Service) -> None:
+    names = sorted(["\U0001f9ea" * 200, "a\xa0b", "\u3000", "\ue000"])
+    for name in names:
+        service.submit(EXPERT | {"name": name})
+    listed, cursor = [], ""
+    for _ in names:
+        page = service.get(f"/jobs?sort=name&limit=1{cursor}").json()
+        listed += [job["name"] for job in page["items"]]
+        cursor = f"&cursor={page['next_cursor']}"
+    assert (listed, page["next_cursor"]) == (names, None)
+
+
 def test_changes_that_the_state_forbids_are_409_and_name_the_state(service: Service) -> None:
     job_id = service.submit()
     for verb in ("pause", "resume", "retry"):

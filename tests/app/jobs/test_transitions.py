@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import itertools
 import re
+from concurrent.futures import ThreadPoolExecutor
 
-from sqlalchemy import update
+from sqlalchemy import text, update
 
-from app.db import transaction
+from app.db import make_engine, serialize_events, transaction, upgrade
 from app.jobs.transitions import EDGES, TRANSITIONS, sources_of, transition
 from app.models import TERMINAL_STATES, Job, State
 from tests.app.api import Service
+from tests.parts import wait_until
 
 
 def test_transition_performs_exactly_the_edges_of_the_table(service: Service) -> None:
@@ -27,6 +29,30 @@ def test_a_stale_attempt_changes_no_state(service: Service) -> None:
         assert transition(session, job_id, State.starting, expected_attempt=0, attempt=1)
         assert not transition(session, job_id, State.running, expected_attempt=0)
         assert transition(session, job_id, State.running, expected_attempt=1)
+
+
+def test_transitions_of_one_job_wait_for_each_other_without_a_deadlock(postgres_url: str) -> None:
+    upgrade(postgres_url)
+    engine = make_engine(postgres_url)
+    with transaction(engine) as session:
+        session.add(Job(id="job_1", kind="expert", name="", state="queued", owner="x", spec={}, defaulted=[]))
+
+    def start() -> bool:
+        with transaction(engine) as session:
+            return transition(session, "job_1", State.starting)
+
+    def start_waits() -> bool:
+        with engine.connect() as connection:
+            return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction(engine) as session:
+            serialize_events(session)
+            started = pool.submit(start)
+            wait_until(start_waits, "the wait for the lock")
+            assert transition(session, "job_1", State.cancelled)
+        assert not started.result()
+    engine.dispose()
 
 
 def test_every_edge_is_explained_in_one_sentence() -> None:

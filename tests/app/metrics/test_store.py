@@ -84,22 +84,22 @@ def test_a_chart_keeps_the_extremes_of_every_bucket(engine: Engine, count: int, 
         row = session.exec(select(Series)).one()
         chart = store.chart(session, row, points, None, None)
         part = store.chart(session, row, points, count // 4, count // 2)
-    low, high = (np.array(chart[name], dtype=float) for name in ("min", "max"))
-    assert len(chart["steps"]) == len(chart["values"]) == min(points, count) or len(chart["steps"]) <= points
-    assert chart["steps"] == sorted(set(chart["steps"]))
+    low, high = (np.array(getattr(chart, name), dtype=float) for name in ("min", "max"))
+    assert len(chart.steps) == len(chart.values) == min(points, count) or len(chart.steps) <= points
+    assert chart.steps == sorted(set(chart.steps))
     if count:
-        assert chart["steps"][-1] == count - 1
+        assert chart.steps[-1] == count - 1
         assert (low.min(), high.max()) == (values.min(), values.max())
-        assert chart["values"][-1] == values[-1]
-        starts = [0, *[step + 1 for step in chart["steps"][:-1]]]
-        for index, (start, end) in enumerate(zip(starts, chart["steps"], strict=True)):
+        assert chart.values[-1] == values[-1]
+        starts = [0, *[step + 1 for step in chart.steps[:-1]]]
+        for index, (start, end) in enumerate(zip(starts, chart.steps, strict=True)):
             bucket = values[start : end + 1]
             assert (low[index], high[index]) == (bucket.min(), bucket.max())
     if count > 3:
         inside = values[count // 4 : count // 2 + 1]
-        part_low, part_high = (np.array(part[name], dtype=float) for name in ("min", "max"))
+        part_low, part_high = (np.array(getattr(part, name), dtype=float) for name in ("min", "max"))
         assert (part_low.min(), part_high.max()) == (inside.min(), inside.max())
-        assert part["steps"][-1] == count // 2
+        assert part.steps[-1] == count // 2
 
 
 def test_values_that_are_not_finite_leave_gaps(engine: Engine) -> None:
@@ -109,6 +109,6 @@ def test_values_that_are_not_finite_leave_gaps(engine: Engine) -> None:
     with reading(engine) as session:
         row = session.exec(select(Series)).one()
         chart = store.chart(session, row, 10, None, None)
-        assert chart["values"] == [1.0, None, None, 2.0]
+        assert chart.values == [1.0, None, None, 2.0]
         latest = store.latest(session, "job_1")["train/loss_total"]
-    assert (latest["min"], latest["max"], latest["best_step"], latest["step"]) == (1.0, 2.0, 0, 3)
+    assert (latest.min, latest.max, latest.best_step, latest.step) == (1.0, 2.0, 0, 3)

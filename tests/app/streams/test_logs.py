@@ -64,3 +64,14 @@ def test_a_followed_log_of_a_single_attempt_ends_with_it(service: Service) -> No
     write_logs(service.settings.runs_dir / job_id)
     set_attempt(service, 2)
     assert followed(service, job_id, single=True, then=lambda _: None) == ["one\n"]
+
+
+def test_the_tail_has_as_many_lines_as_requested(service: Service) -> None:
+    job_id = service.submit()
+    write_logs(service.settings.runs_dir / job_id)
+    set_attempt(service, 1)
+    lines = [f"line {number}\n" for number in range(50_000)]
+    RunDir(service.settings.runs_dir / job_id).attempt(1).log.write_text("".join(lines))
+    for count in (0, 1, 10_000, 50_000, 99_999):
+        text = service.get(f"/jobs/{job_id}/logs?tail={count}").text
+        assert text == "".join(lines[max(0, len(lines) - count) :]), count

@@ -13,6 +13,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from app.db import now, transaction
+from app.http import paging
 from app.jobs.transitions import transition
 from app.main import create_app
 from app.models import Attempt, State
@@ -109,6 +110,17 @@ def test_the_estimate_extrapolates_from_the_time_per_epoch_of_similar_jobs(servi
     other = {"experts.0.arch": ["convnet_small", "resnet18"]}
     estimate = service.post("/sweeps?dry_run=true", sweep(other)).json()["estimate"]
     assert (estimate["gpu_hours"], "1 of 1 new points" in estimate["why"]) == (None, True)
+
+
+def test_jobs_on_slurm_are_no_basis_of_an_estimate(service: Service) -> None:
+    job_id = service.submit(FUSION)
+    service.transition(job_id, *SUCCEEDED)
+    with transaction(service.app.state.engine) as session:
+        columns: Any = {"executor": "slurm", "host": "node1", "devices": []}
+        began, ended = now() - timedelta(hours=1), now()
+        session.add(Attempt(job_id=job_id, number=1, started_at=began, ended_at=ended, **columns))
+    estimate = service.post("/sweeps?dry_run=true", sweep({"training.epochs": [10]})).json()["estimate"]
+    assert estimate["gpu_hours"] is None
 
 
 def test_the_leaderboard_groups_seeds_and_puts_the_best_first(service: Service) -> None:
@@ -377,6 +389,7 @@ def test_a_sweep_works_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
         assert service.post(f"/sweeps/{one['id']}/cancel").json()["counts"]["cancelled"] == 5
         assert service.call("DELETE", f"/jobs/{ids[1]}").status_code == 200
         assert [row["missing"] for row in service.get("/sweeps").json()["items"]] == [0, 1]
+        assert service.get(f"/sweeps/{one['id']}/points?cursor={paging.encode(2**40)}").json()["items"] == []
         assert service.post(f"/sweeps/{one['id']}/retry").json()["counts"]["queued"] == 5
         assert len(service.get(f"/sweeps/{one['id']}/leaderboard.csv").text.splitlines()) == 3
 

@@ -124,7 +124,7 @@ def test_crop_and_flip_agree_with_padding_and_cutting() -> None:
 
 def test_padding_as_large_as_the_image_is_refused() -> None:
     zeros = np.zeros(6, dtype=int)
-    with pytest.raises(ValueError, match="crop_padding is 8, but images of 8 x 8 px can be padded by at most 7 px"):
+    with pytest.raises(ValueError, match="crop_padding is 8 px, but images of 8 px can be padded by at most 7 px"):
         crop_and_flip(images(1, 8), 8, zeros, zeros, zeros.astype(bool))
 
 

@@ -82,6 +82,12 @@ def test_requested_augmentation_is_not_left_out() -> None:
     assert nothing["crop_padding"] == nothing["mixup_alpha"] == 0
 
 
+def test_a_crop_padding_that_is_not_smaller_than_the_images_is_refused() -> None:
+    requested = {"augmentation": {"crop_padding": 8}}
+    with pytest.raises(ValueError, match="crop_padding is 8 px, but images of 8 px can be padded by at most 7 px"):
+        plan(dataset={"name": "digits"}, experts=[{"arch": "convnet_small"}], training=requested)
+
+
 def test_expected_accuracies_are_an_expectation_of_the_type() -> None:
     assert plan()["expected_accuracy"] == {"cifar100_baseline": (80, 85), "cifar100_augmented": (82, 87)}
     assert plan(fusion={"type": "TransformerBase"})["expected_accuracy"]["cifar100_augmented"] == (88, 93)

@@ -90,7 +90,7 @@ def test_the_global_clip_bounds_all_gradients_together() -> None:
 def test_a_frozen_component_is_left_out() -> None:
     a, b = one_weight(), one_weight()
     a.requires_grad_(False)
-    assert updates({"experts": a, "head": b}, {"experts": policy(), "head": policy()}).names == ("head",)
+    assert updates({"experts": a, "head": b}, {"experts": policy(), "head": policy()}).rates().keys() == {"head"}
 
 
 def train(module: nn.Module, both: ComponentOptimizers, inputs: torch.Tensor, epochs: range) -> None:

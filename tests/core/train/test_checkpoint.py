@@ -43,6 +43,18 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path) -> None:
     newest = load_newest(tmp_path, refuse)
     assert newest is not None
     assert newest.state == {"again": 1}
+    assert [path.name for path in tmp_path.iterdir()] == ["step-000000005"]
+
+
+def test_a_step_saved_again_is_there_before_the_old_one_is_deleted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save(tmp_path, 5)
+    monkeypatch.setattr("core.train.checkpoint.shutil.rmtree", lambda path, ignore_errors=False: None)
+    save_checkpoint(tmp_path, {"again": 1}, step=5, epoch=1, keep=1)
+    newest = load_newest(tmp_path, refuse)
+    assert newest is not None
+    assert newest.state == {"again": 1}
 
 
 def test_no_checkpoint_is_none(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibratio
 from core.model.model import Outputs
 from core.runtime import Runtime
 from core.train.evaluate import Tally
-from core.train.evaluation import Evaluation
+from core.train.evaluation_metrics import Evaluation
 
 N, K, C = 203, 3, 7
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -82,6 +82,28 @@ def test_batches_do_not_matter(batch: int) -> None:
     whole, parts = measure(*case()), measure(*case(), batch=batch)
     assert parts.num_images == whole.num_images == N
     assert parts.metrics == pytest.approx(whole.metrics, rel=1e-9)
+
+
+def test_a_process_without_images_adds_nothing() -> None:
+    sent: list[torch.Tensor] = []
+
+    class First(Runtime):
+        def sum(self, values: torch.Tensor) -> torch.Tensor:
+            sent.append(values)
+            return values
+
+    class Second(Runtime):
+        def sum(self, values: torch.Tensor) -> torch.Tensor:
+            return values + sent[0]
+
+        def sum_scalar(self, value: float) -> float:
+            return value + N
+
+    outputs, labels = case()
+    tally = Tally(K, C, fused=True)
+    tally.add(outputs, labels)
+    measured = tally.result(First(torch.device("cpu"), torch.float32))
+    assert Tally(K, C, fused=True).result(Second(torch.device("cpu"), torch.float32)) == measured
 
 
 def test_a_class_without_images_has_no_accuracy() -> None:

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -165,6 +166,42 @@ def test_a_run_that_began_without_the_group_resumes_without_it(shard_expert: Pat
     result, events = run_logged(spec, tmp_path)
     assert result.state == "succeeded"
     assert not any("expert_heads" in key for key in metric_keys(events))
+
+
+@pytest.mark.parametrize("source_shard", [0, 2])
+def test_an_expert_job_keeps_the_head_of_its_source_only_for_the_same_classes(
+    source_shard: int, tmp_path: Path
+) -> None:
+    """Both shards have two classes; class ids decide, not their number."""
+    run(expert(source_shard, epochs=1), tmp_path / "source")
+    file = component(tmp_path / "source", "expert_0")
+    spec = expert(2, epochs=1, components={"experts": {"lr": 1e-9}})
+    spec["expert"]["from"] = {"path": str(file)}
+    run(spec, tmp_path / "expert")
+    ours = load_component(component(tmp_path / "expert", "expert_0")).state_dict["head.weight"]
+    kept = torch.allclose(ours, load_component(file).state_dict["head.weight"], atol=1e-4)
+    assert kept == (source_shard == 2)
+
+
+@pytest.fixture
+def four_classes(tmp_path: Path) -> dict[str, Any]:
+    """A dataset with fewer classes than the digits."""
+    rng = np.random.default_rng(0)
+    np.savez(tmp_path / "four.npz", images=rng.integers(0, 256, (80, 8, 8), dtype=np.uint8), labels=np.arange(80) % 4)
+    return {"name": "npz:four.npz"}
+
+
+def test_an_expert_of_more_classes_gets_a_new_head_and_no_accuracy_before(
+    four_classes: dict[str, Any], tmp_path: Path
+) -> None:
+    run(expert(dataset={"name": "digits"}, epochs=1), tmp_path / "source")
+    source = str(component(tmp_path / "source", "expert_0"))
+    spec = fusion(dataset=four_classes, epochs=1) | {"experts": [{"from": {"path": source}}], "num_experts": 1}
+    result = run(spec, tmp_path / "joint", data_roots=[tmp_path])
+    assert result.absent["test/accuracy_expert_0_before"] == "the expert was trained on classes that this dataset lacks"
+    spec["training"]["components"] = {"experts": {"frozen": True}}
+    with pytest.raises(ComponentError, match="has class 9, but this dataset has 4 classes"):
+        run(spec, tmp_path / "frozen", data_roots=[tmp_path])
 
 
 def poisoned(source: Path, target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""What a machine trains on, as it is told."""
+"""The devices that a machine trains on, by its settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from worker.executors.devices import find_devices
 
 
 @pytest.mark.parametrize(
-    ("told", "devices"),
+    ("setting", "devices"),
     [
         ("0,1", ["0", "1"]),
         (" 0, 2 ", ["0", "2"]),
@@ -21,11 +21,11 @@ from worker.executors.devices import find_devices
         ("cpu:0,cpu:1", ["cpu:0", "cpu:1"]),
     ],
 )
-def test_devices_are_what_was_named(told: str, devices: list[str], tmp_path: Path) -> None:
-    assert find_devices(Settings(data_dir=tmp_path, devices=told)) == devices
+def test_the_setting_names_the_devices(setting: str, devices: list[str], tmp_path: Path) -> None:
+    assert find_devices(Settings(data_dir=tmp_path, devices=setting)) == devices
 
 
-@pytest.mark.parametrize("told", ["", "gpu", "0,", "cuda:0", "0;1", "-1", "cpu:"])
-def test_devices_that_cannot_be_are_refused_at_the_start(told: str, tmp_path: Path) -> None:
-    with pytest.raises(ValidationError, match="give GPU numbers or CPU slots"):
-        Settings(data_dir=tmp_path, devices=told)
+@pytest.mark.parametrize("setting", ["", "gpu", "0,", "cuda:0", "0;1", "-1", "cpu:"])
+def test_an_invalid_device_is_refused_at_the_start(setting: str, tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="use GPU numbers or CPU slots"):
+        Settings(data_dir=tmp_path, devices=setting)

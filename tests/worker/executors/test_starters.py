@@ -49,7 +49,7 @@ def wait_for_success(attempt: AttemptDir) -> None:
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmStarter]:
-    """A warm starter that answers; the attempt that brought it up was started cold."""
+    """A starter whose warm process is ready; the attempt that started it ran cold."""
     folder = tmp_path_factory.mktemp("warm")
     starter = WarmStarter(folder, "here")
     first = attempt_in(folder, "first")
@@ -58,10 +58,11 @@ def warm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WarmStarter]:
     wait_until(starter._path.exists, "the warm starter", LIMIT_S)
     yield starter
     end(starter)
+    assert not starter._path.exists()
 
 
 def end(starter: WarmStarter) -> None:
-    """Ends the warm process, and sees that everything the starter started is gone."""
+    """Ends the warm process, and waits until everything that the starter started has ended."""
     starter.close()
     for process in (starter._process, *starter._cold._children.values()):
         assert process is not None
@@ -101,10 +102,12 @@ def test_a_forked_process_trains_to_the_same_bits_in_a_session_of_its_own(warm: 
 
 def test_a_stop_signal_reaches_a_forked_process(warm: WarmStarter, tmp_path: Path) -> None:
     attempt = attempt_in(tmp_path, "stopped")
-    pid = warm.start(attempt, environment())
-    wait_until(attempt.claim.exists, "the claim", LIMIT_S)
-    os.kill(pid, signal.SIGTERM)
+    # At once: the process may have no handler yet.
+    os.kill(warm.start(attempt, environment()), signal.SIGTERM)
     wait_until(lambda: Outcome.read(attempt) is not None, "the outcome", LIMIT_S)
+    outcome = Outcome.read(attempt)
+    assert outcome is not None
+    assert (outcome.kind, outcome.signal) == (OutcomeKind.stopped, "SIGTERM")
 
 
 def test_an_attempt_is_never_lost_to_a_warm_starter_that_has_died(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What a failure of training is called, and what a person is told."""
+"""The reason code and the message of each failure of training."""
 
 from __future__ import annotations
 
@@ -30,11 +30,13 @@ FAILURES: list[tuple[BaseException, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("error", "reason", "says"), FAILURES, ids=[f"{row[1]}-{k}" for k, row in enumerate(FAILURES)])
-def test_a_failure_has_a_reason_and_a_sentence(error: BaseException, reason: str, says: str) -> None:
+@pytest.mark.parametrize(
+    ("error", "reason", "message"), FAILURES, ids=[f"{row[1]}-{k}" for k, row in enumerate(FAILURES)]
+)
+def test_a_failure_has_a_reason_and_a_sentence(error: BaseException, reason: str, message: str) -> None:
     outcome = classify_error(error)
     assert (outcome.kind, outcome.reason) == ("failed", reason)
-    assert says in (outcome.message or "")
+    assert message in (outcome.message or "")
     assert "\n" not in (outcome.message or "")
 
 

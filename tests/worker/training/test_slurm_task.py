@@ -18,8 +18,8 @@ ROOT = Path(__file__).parents[3]
 
 
 def outcome(attempt: AttemptDir) -> OutcomeKind | None:
-    found = Outcome.read(attempt)
-    return None if found is None else found.kind
+    report = Outcome.read(attempt)
+    return None if report is None else report.kind
 
 
 def test_a_task_runs_its_attempts_in_turn_and_stops_only_those_that_are_requested(tmp_path: Path) -> None:
@@ -53,6 +53,25 @@ def test_a_task_runs_its_attempts_in_turn_and_stops_only_those_that_are_requeste
     pids = {claim.pid for attempt in (first, second) if (claim := Claim.read(attempt)) is not None}
     assert len(pids) == 2
     assert weights(first) == weights(second)
+
+
+def test_a_killed_attempt_is_reported_while_its_task_runs_the_next(tmp_path: Path) -> None:
+    long = {"training": {"epochs": 100_000, "precision": "float32"}}
+    killed, following = attempt_in(tmp_path, "killed", long), attempt_in(tmp_path, "following")
+    tasks = tmp_path / "tasks.json"
+    tasks.write_text(json.dumps([[[str(attempt.run.path), 1] for attempt in (killed, following)]]))
+    command = [sys.executable, "-m", "worker.training.slurm_task", str(tasks)]
+    with (tmp_path / "log").open("wb") as log:
+        task = subprocess.Popen(command, cwd=ROOT, stdout=log, stderr=log)
+    try:
+        wait_until(lambda: killed.events.exists(), "the start of the first attempt", LIMIT_S)
+        killed.stop_request.write_text("kill")
+        task.send_signal(signal.SIGUSR2)
+        assert task.wait(LIMIT_S) == 0
+    finally:
+        task.kill()
+        task.wait()
+    assert (outcome(killed), outcome(following)) == (OutcomeKind.lost, OutcomeKind.succeeded)
 
 
 def test_a_preempted_task_leaves_the_attempts_that_have_not_started(tmp_path: Path) -> None:

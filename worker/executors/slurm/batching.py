@@ -1,4 +1,4 @@
-"""Which queued jobs to submit to Slurm next: one job, or the alike jobs of a sweep as one array."""
+"""Which queued jobs to submit to Slurm next: one job, or similar jobs of a sweep as one array."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ def next_batch(session: Session, settings: Settings, cluster: Cluster) -> Batch 
     shape = _shapes(session, settings, cluster, jobs)[0]
     sweep = session.get(Sweep, first.sweep) if first.sweep is not None else None
     if sweep is not None:
-        most = cluster.max_array_size
+        limit = cluster.max_array_size
         # Several processes of one attempt find each other only if the task runs that attempt alone.
         is_one_process = shape.resources["nodes"] == 1 and (shape.resources["gpus"] or 1) == 1
         per_task = sweep.points_per_task if is_one_process else 1
-        most *= per_task
+        limit *= per_task
         if sweep.max_parallel is not None:
             live = queries.num_live_attempts(session, sweep.id)
-            # An array keeps to its own limit; one that is submitted beside another must leave room for it.
+            # Slurm applies the limit to each array: a second one must leave room for the first.
             max_parallel = sweep.max_parallel
-            most = most if not live else min(most, sweep.max_parallel - live)
-        points = queries.queued_points(session, "slurm", sweep.id, max(1, most))
+            limit = limit if not live else min(limit, sweep.max_parallel - live)
+        points = queries.queued_points(session, "slurm", sweep.id, max(1, limit))
         shapes = _shapes(session, settings, cluster, points)
-        jobs = [job for job, its_shape in zip(points, shapes, strict=True) if its_shape == shape]
+        jobs = [job for job, job_shape in zip(points, shapes, strict=True) if job_shape == shape]
         if len(jobs) > 1:
             job_name = f"{sweep.id}.{ULID()}"
     return Batch(

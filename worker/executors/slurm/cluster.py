@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from worker.executors.slurm.commands import UnreachableError, run
+from worker.executors.slurm.queue_commands import UnreachableError, run
 
 log = logging.getLogger(__name__)
 REFRESH_INTERVAL_S = 30.0
@@ -95,7 +95,7 @@ def _partitions(text: str) -> list[dict[str, Any]]:
             | {"nodes": {}, "gres": []},
         )
         # Suffixes: `idle*` does not answer, `drain$` is reserved for maintenance.
-        word = state.rstrip("*~#!%$@^-+") or "unknown"
-        row["nodes"][word] = row["nodes"].get(word, 0) + int(nodes)
+        base_state = state.rstrip("*~#!%$@^-+") or "unknown"
+        row["nodes"][base_state] = row["nodes"].get(base_state, 0) + int(nodes)
         row["gres"] = sorted({*row["gres"], *(() if gres in ("(null)", "") else (gres,))})
     return list(partitions.values())

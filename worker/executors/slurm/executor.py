@@ -26,11 +26,11 @@ from core.run.protocol import Claim, Outcome
 from core.run.rundir import AttemptDir
 from worker import queries
 from worker.executors.base import Batch, BusyError, Observation, ProcessState, Submission, TrackedAttempt
-from worker.executors.slurm import batching, commands, submission
+from worker.executors.slurm import batching, queue_commands, submission
 from worker.executors.slurm.cluster import Cluster, find_cluster
-from worker.executors.slurm.commands import Row, UnreachableError
 from worker.executors.slurm.handle import SignalQueue, SlurmHandle
 from worker.executors.slurm.pending_reasons import explain
+from worker.executors.slurm.queue_commands import Row, UnreachableError
 from worker.queries import AttemptKey
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class SlurmExecutor:
         self._ended_since: dict[AttemptKey, float] = {}
         self._signals = SignalQueue()
         self._rows: list[Row] = []
-        self._booted_at = cache(commands.booted_at)
+        self._booted_at = cache(queue_commands.booted_at)
 
     @classmethod
     def find(cls, settings: Settings, host: str) -> Self | None:
@@ -117,11 +117,11 @@ class SlurmExecutor:
     def poll(self, attempts: Sequence[TrackedAttempt]) -> dict[AttemptKey, Observation]:
         self._rows = []
         # At most one call in a poll, however many jobs were cancelled.
-        self._booted_at = cache(commands.booted_at)
+        self._booted_at = cache(queue_commands.booted_at)
         try:
-            queued = self._rows = commands.queue()
+            queued = self._rows = queue_commands.queue()
         except UnreachableError as error:
-            log.warning("Slurm does not answer; this changes no job: %s", error)
+            log.warning("Slurm is not responding; no job has changed state: %s", error)
             return {tracked.key: Observation(ProcessState.unknown) for tracked in attempts}
         in_queue = _by_name(queued)
         missing = [tracked for tracked in attempts if _name(tracked) not in in_queue]
@@ -148,26 +148,26 @@ class SlurmExecutor:
         since: datetime | None = min(tracked.attempt.started_at for tracked in missing) if any_without_id else None
         ids = [tracked.attempt.handle["slurm"] for tracked in missing if tracked.attempt.handle is not None]
         # Jobs that the controller does not know may be pending for ever in the accounting database.
-        return [row for row in commands.accounts(ids, since) or [] if row.state in commands.TERMINAL]
+        return [row for row in queue_commands.accounts(ids, since) or [] if row.state in queue_commands.TERMINAL]
 
     def _observe(self, tracked: TrackedAttempt, rows: list[Row], *, is_shared: bool) -> Observation:
         self._missing_since.pop(tracked.key, None)
-        row = self._chosen(tracked, rows)
+        row = self._choose(tracked, rows)
         for duplicate in rows:
-            # Submitted twice in spite of all care; the claim has kept it from running twice.
-            if duplicate is not row and duplicate.state not in commands.TERMINAL:
+            # A submission in doubt was repeated; the claim keeps the attempt from running twice.
+            if duplicate is not row and duplicate.state not in queue_commands.TERMINAL:
                 self._signals.cancel(duplicate.id)
-        is_pending = row.state in commands.PENDING
+        is_pending = row.state in queue_commands.PENDING
         handle = SlurmHandle(row.id, self._signals, is_pending, tracked.dir if is_shared else None)
-        if is_shared and row.state not in commands.TERMINAL:
+        if is_shared and row.state not in queue_commands.TERMINAL:
             shared = self._observe_shared(tracked, row, handle)
             if shared is not None:
                 return shared
-        if row.state in commands.RUNNING:
+        if row.state in queue_commands.RUNNING:
             return Observation(ProcessState.alive, handle, row.nodes or None, _running_message(tracked, row))
         if is_pending:
             return Observation(ProcessState.pending, handle, message=explain(row.reason))
-        if row.state not in commands.TERMINAL:
+        if row.state not in queue_commands.TERMINAL:
             log.warning("Slurm job %s is in state %r, which this version does not know", row.id, row.state)
             return Observation(ProcessState.unknown, handle)
         return self._observe_ended(tracked, row, handle)
@@ -177,18 +177,18 @@ class SlurmExecutor:
         claim = Claim.read(tracked.dir)
         if Outcome.read(tracked.dir) is not None or (claim is not None and claim.pid == 0):
             return Observation(ProcessState.ended, handle, row.nodes or None)
-        if claim is None and row.state in commands.RUNNING:
+        if claim is None and row.state in queue_commands.RUNNING:
             message = "waiting for the point before it in the same Slurm task"
             return Observation(ProcessState.pending, handle, message=message)
         return None
 
-    def _chosen(self, tracked: TrackedAttempt, rows: list[Row]) -> Row:
+    def _choose(self, tracked: TrackedAttempt, rows: list[Row]) -> Row:
         """Of several Slurm jobs with one name, the one that has claimed the attempt, or else will."""
         if len(rows) == 1:
             return rows[0]
         claim = Claim.read(tracked.dir)
         claimed = [row for row in rows if claim is not None and row.id == claim.slurm_job_id]
-        return (claimed or sorted(rows, key=lambda row: (row.state in commands.TERMINAL, row.sort_key)))[0]
+        return (claimed or sorted(rows, key=lambda row: (row.state in queue_commands.TERMINAL, row.sort_key)))[0]
 
     def _observe_ended(self, tracked: TrackedAttempt, row: Row, handle: SlurmHandle) -> Observation:
         since = self._ended_since.setdefault(tracked.key, time.monotonic())
@@ -198,7 +198,7 @@ class SlurmExecutor:
         self._ended_since.pop(tracked.key, None)
         host, message = row.nodes or None, None
         if Claim.read(tracked.dir) is None:
-            # Whatever may still come of this job must not start any more.
+            # If Slurm starts this job after all, it finds the attempt claimed.
             Claim.abandoned().try_claim(tracked.dir)
             if self._task_has_run(tracked):
                 message = "its Slurm task ended before its turn"
@@ -256,7 +256,7 @@ class SlurmExecutor:
 
     def strays(self, attempts: Sequence[TrackedAttempt]) -> Collection[_Name]:
         names = {_name(tracked) for tracked in attempts}
-        active = [row for row in self._rows if row.state in commands.PENDING | commands.RUNNING]
+        active = [row for row in self._rows if row.state in queue_commands.PENDING | queue_commands.RUNNING]
         return {(row.name, row.index) for row in active if _JOB_NAME.fullmatch(row.name)} - names
 
     def cancel_stray(self, name: str, index: int | None) -> None:
@@ -289,5 +289,5 @@ def _running_message(tracked: TrackedAttempt, row: Row) -> str | None:
 
 
 def _may_report(tracked: TrackedAttempt, row: Row) -> bool:
-    """Whether the outcome may still be on its way: the process had started, and nothing kept it from ending well."""
+    """Whether the outcome may still be on its way: the process had started, and ended by itself."""
     return row.state in ("COMPLETED", "FAILED") and Claim.read(tracked.dir) is not None

@@ -8,7 +8,7 @@ from typing import Any
 
 from core.run.protocol import Claim
 from core.run.rundir import AttemptDir
-from worker.executors.slurm import commands
+from worker.executors.slurm import queue_commands as commands
 
 STOP_SIGNAL = "USR2"
 
@@ -20,11 +20,11 @@ class SignalQueue:
         self._ids: dict[str | None, list[str]] = {}
 
     def cancel(self, slurm_id: str) -> None:
-        """Has a job cancelled at the next flush."""
+        """Cancels a job at the next flush."""
         self._ids.setdefault(None, []).append(slurm_id)
 
     def signal(self, slurm_id: str) -> None:
-        """Has the stop signal sent to a job's processes at the next flush."""
+        """Sends the stop signal to a job's processes at the next flush."""
         self._ids.setdefault(STOP_SIGNAL, []).append(slurm_id)
 
     def flush(self) -> None:
@@ -60,10 +60,10 @@ class SlurmHandle:
         else:
             self.signals.cancel(self.external_id)
 
-    def _stop_shared(self, attempt: AttemptDir, how: str) -> None:
-        """Stops one attempt of several: one that has not started never will; a running one is named by a file."""
+    def _stop_shared(self, attempt: AttemptDir, request: str) -> None:
+        """Stops one attempt of several: keeps it from starting, or marks it with a file and signals the task."""
         if Claim.abandoned().try_claim(attempt):
             return
         with contextlib.suppress(OSError):
-            attempt.stop_request.write_text(how)
+            attempt.stop_request.write_text(request)
         self.signals.signal(self.external_id)

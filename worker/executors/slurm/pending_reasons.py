@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-# How the reasons that squeue prints begin, and what they mean to someone who waits.
+# How the reasons that squeue prints begin, and what they mean for a user.
 _MEANINGS = {
     "Priority": "jobs of higher priority are ahead of it",
     "Resources": "waiting for nodes to become free",
@@ -36,9 +36,9 @@ _MEANINGS = {
 
 
 def explain(reason: str) -> str:
-    """Why a job is pending, for its user; Slurm's own word follows in parentheses."""
-    word = re.sub(r"^\((.*)\)$", r"\1", reason.strip()) or "None"
+    """Why a job is pending, for its user; Slurm's reason code follows in parentheses."""
+    code = re.sub(r"^\((.*)\)$", r"\1", reason.strip()) or "None"
     for beginning, meaning in _MEANINGS.items():
-        if word.startswith(beginning):
-            return f"pending in Slurm: {meaning} ({word[:80]})"
-    return f"pending in Slurm ({word[:80]})"
+        if code.startswith(beginning):
+            return f"pending in Slurm: {meaning} ({code[:80]})"
+    return f"pending in Slurm ({code[:80]})"

@@ -19,7 +19,7 @@ from worker.executors.base import BusyError, RefusedError, Submission
 
 log = logging.getLogger(__name__)
 TASKS = "tasks.json"
-_SAFE_WORD = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:,\[\]-]{0,1023}")
+_SAFE_VALUE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:,\[\]-]{0,1023}")
 _SAFE_PATH = re.compile(r"/[A-Za-z0-9_./+@=-]*")
 # What sbatch prints when it may have submitted the job all the same.
 _IN_DOUBT = re.compile(
@@ -40,8 +40,8 @@ class InDoubtError(Exception):
 class _FixedCommandExecutor(SubmititExecutor):
     """submitit's executor with a fixed command instead of a pickled function.
 
-    So nothing is unpickled on either side, and a job whose submitter dies between sbatch and submitit's renaming of the
-    pickle still finds its arguments.
+    Nothing is unpickled on either side, and a job finds its arguments even if the worker dies right after sbatch,
+    before submitit would have renamed its pickle.
     """
 
     def submit_tasks(self, tasks: Path, count: int) -> str:
@@ -92,16 +92,16 @@ def _clean(output: str) -> str:
 
 
 def parameters(submission: Submission, num_tasks: int = 1) -> dict[str, Any]:
-    """The parameters for submitit. Raises RefusedError for a value that is not a plain word, wherever it came from."""
+    """The parameters for submitit. Raises RefusedError for a value with characters that a shell could interpret."""
     resources = submission.resources
     slurm = resources["slurm"]
-    words: dict[str, str | None] = {
+    options: dict[str, str | None] = {
         "job_name": submission.job_name,
         "comment": submission.job_name,
         **{name: slurm[name] for name in ("partition", "account", "qos", "constraint", "gres")},
         "exclude": ",".join([*slurm["exclude"], *submission.exclude]) or None,
     }
-    unsafe = [name for name, word in words.items() if word is not None and not _SAFE_WORD.fullmatch(word)]
+    unsafe = [name for name, value in options.items() if value is not None and not _SAFE_VALUE.fullmatch(value)]
     if unsafe:
         raise RefusedError(f"resources.slurm.{unsafe[0]}: use letters, digits, and _ . - only")
     numbers = {
@@ -114,10 +114,9 @@ def parameters(submission: Submission, num_tasks: int = 1) -> dict[str, Any]:
         "signal_delay_s": submission.lead_s,
         "array_parallelism": submission.max_parallel or num_tasks,
     }
-    given = {name: value for name, value in {**words, **numbers}.items() if value is not None}
-    return given | {
+    return {name: value for name, value in {**options, **numbers}.items() if value is not None} | {
         "wckey": "mcn",
-        # An attempt is one Slurm job: the next attempt is another one, and the service decides when.
+        # Slurm must not start an attempt again: the service decides when, as a new attempt.
         "additional_parameters": {"no-requeue": True},
         # When one of several processes is gone, the others must not wait for it.
         "srun_args": ["--kill-on-bad-exit=1"],
@@ -126,7 +125,7 @@ def parameters(submission: Submission, num_tasks: int = 1) -> dict[str, Any]:
 
 
 def output_of(folder: Path, slurm_id: str, lines: int = 5) -> str:
-    """The last lines that Slurm itself wrote about a job: why its process never started."""
+    """The last lines that Slurm wrote about a job: why its process never started."""
     output: list[str] = []
     for file in sorted(folder.glob(f"{slurm_id}_*.out")):
         output += file.read_text(errors="replace").replace("\0", "").splitlines()[-lines:]

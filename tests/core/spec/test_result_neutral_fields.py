@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from core.spec import parse_spec, resolve
-from core.spec.neutral import RESULT_NEUTRAL_FIELDS, decisive_fields, resume_fields
+from core.spec.result_neutral_fields import RESULT_NEUTRAL_FIELDS, result_fields, resume_fields
 
 JOB = {"kind": "expert", "expert": {"arch": "convnet_small"}}
 
@@ -31,7 +31,7 @@ def test_every_neutral_field_is_tried_here() -> None:
 @pytest.mark.parametrize("field", NEUTRAL)
 def test_neutral_fields_decide_neither_reuse_nor_resuming(field: str) -> None:
     changed = resolved(**{field: NEUTRAL[field]})
-    assert decisive_fields(changed) == decisive_fields(resolved())
+    assert result_fields(changed) == result_fields(resolved())
     assert resume_fields(changed) == resume_fields(resolved())
 
 
@@ -39,17 +39,17 @@ def test_neutral_fields_decide_neither_reuse_nor_resuming(field: str) -> None:
     "resources", [{"executor": "slurm"}, {"memory_gb": 8}, {"time_limit_min": 5}, {"slurm": {"partition": "low"}}]
 )
 def test_resources_other_than_counts_are_neutral(resources: dict[str, Any]) -> None:
-    assert decisive_fields(resolved(resources=resources)) == decisive_fields(resolved())
+    assert result_fields(resolved(resources=resources)) == result_fields(resolved())
 
 
 @pytest.mark.parametrize("resources", [{"cpus": 7}, {"gpus": 0}, {"nodes": 2}])
 def test_counts_of_resources_forbid_reuse_but_not_resuming(resources: dict[str, Any]) -> None:
     changed = resolved(resources=resources)
-    assert decisive_fields(changed) != decisive_fields(resolved())
+    assert result_fields(changed) != result_fields(resolved())
     assert resume_fields(changed) == resume_fields(resolved())
 
 
 def test_all_other_fields_are_decisive() -> None:
     spec = resolved()
-    assert set(decisive_fields(spec)) == set(spec) - set(RESULT_NEUTRAL_FIELDS)
-    assert set(resume_fields(spec)) == set(decisive_fields(spec)) - {"resources"}
+    assert set(result_fields(spec)) == set(spec) - set(RESULT_NEUTRAL_FIELDS)
+    assert set(resume_fields(spec)) == set(result_fields(spec)) - {"resources"}

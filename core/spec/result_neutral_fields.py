@@ -11,26 +11,24 @@ from typing import Any
 # Labels, scheduling, safety and tracking: the same numbers come out whatever these say.
 RESULT_NEUTRAL_FIELDS = ("name", "tags", "priority", "max_attempts", "checkpoint", "tracking")
 # Of `resources`, only the counts that change the order of floating-point sums.
-DECISIVE_RESOURCES = ("cpus", "gpus", "nodes")
+RESULT_RESOURCES = ("cpus", "gpus", "nodes")
 
 
-def decisive_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
+def result_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a resolved specification (JSON data) that decide the result bit for bit.
 
     Two jobs may share a result only if these are equal. `resources` is reduced to cpus, gpus and nodes.
     """
     fields = {key: value for key, value in spec.items() if key not in RESULT_NEUTRAL_FIELDS}
     if "resources" in fields:
-        fields["resources"] = {
-            key: fields["resources"][key] for key in DECISIVE_RESOURCES if key in fields["resources"]
-        }
+        fields["resources"] = {key: fields["resources"][key] for key in RESULT_RESOURCES if key in fields["resources"]}
     return fields
 
 
 def resume_fields(spec: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields that must not change when a run resumes: the decisive ones without `resources`.
+    """The fields that must not change when a run resumes: those that decide the result, without `resources`.
 
     A run may resume with another number of threads, GPUs or nodes. It then continues the same training, but is not
     bit-comparable to an uninterrupted run: its digest changes, so that no other job reuses its result.
     """
-    return {key: value for key, value in decisive_fields(spec).items() if key != "resources"}
+    return {key: value for key, value in result_fields(spec).items() if key != "resources"}

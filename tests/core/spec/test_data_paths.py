@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from core.spec import places
-from core.spec.places import find_path, open_data_file
+from core.spec import data_paths
+from core.spec.data_paths import find_path, open_data_file
 from tests.core.in_time import result_in_time
 
 
@@ -95,6 +95,6 @@ def test_a_swap_between_check_and_open_gains_nothing(
         swap(root / "folder")
         return resolved
 
-    monkeypatch.setattr(places, "find_path", check_then_swap)
+    monkeypatch.setattr(data_paths, "find_path", check_then_swap)
     error = result_in_time(lambda: open_data_file(root / "folder" / "file", [root]))
     assert isinstance(error, ValueError)

@@ -50,37 +50,37 @@ class Row:
         return tuple(int(part) for part in self.id.split("_"))
 
 
-def run(words: Sequence[str]) -> str:
+def run(command: Sequence[str]) -> str:
     """The output of a command; raises UnreachableError with its error message."""
     try:
         done = subprocess.run(
-            words,
+            command,
             capture_output=True,
             timeout=TIMEOUT_S,
             env=os.environ | {"LC_ALL": "C", "SLURM_TIME_FORMAT": "standard"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UnreachableError(f"{words[0]}: {error}") from None
+        raise UnreachableError(f"{command[0]}: {error}") from None
     if done.returncode != 0:
-        raise UnreachableError(f"{words[0]}: {done.stderr.decode('utf-8', 'replace').strip()[:300]}")
+        raise UnreachableError(f"{command[0]}: {done.stderr.decode('utf-8', 'replace').strip()[:300]}")
     return done.stdout.decode("utf-8", "replace")
 
 
 def queue() -> list[Row]:
     """Every job of this user that the controller knows, including those that ended a short while ago."""
-    words = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%j|%T|%N|%r"]
-    return list(parse(run(words).splitlines()))
+    command = ["squeue", "--noheader", "--array", "--states=all", f"--user={os.getuid()}", "--format=%i|%j|%T|%N|%r"]
+    return list(parse(run(command).splitlines()))
 
 
 def accounts(ids: Iterable[str], since: datetime | None) -> list[Row] | None:
     """What the accounting database knows of some jobs, or of all jobs since a time; None if there is no accounting."""
-    words = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,JobName,State,NodeList,Reason"]
+    command = ["sacct", "--allocations", "--noheader", "--parsable2", "--format=JobID,JobName,State,NodeList,Reason"]
     if since is not None:
-        words += [f"--user={os.getuid()}", f"--starttime={since.astimezone():%Y-%m-%dT%H:%M:%S}"]
+        command += [f"--user={os.getuid()}", f"--starttime={since.astimezone():%Y-%m-%dT%H:%M:%S}"]
     else:
-        words += ["--jobs=" + ",".join(sorted({job.partition("_")[0] for job in ids}))]
+        command += ["--jobs=" + ",".join(sorted({job.partition("_")[0] for job in ids}))]
     try:
-        return list(parse(run(words).splitlines()))
+        return list(parse(run(command).splitlines()))
     except UnreachableError as error:
         log.info("Slurm accounting is not available: %s", error)
         return None
@@ -114,8 +114,8 @@ def _each(job_id: str) -> Iterable[str]:
 def booted_at() -> datetime | None:
     """When the controller was last started; None if it does not tell."""
     try:
-        found = re.search(r"^BOOT_TIME\s*=\s*(\S+)", run(["scontrol", "show", "config"]), re.MULTILINE)
-        return datetime.fromisoformat(found[1]).astimezone() if found else None
+        boot_time = re.search(r"^BOOT_TIME\s*=\s*(\S+)", run(["scontrol", "show", "config"]), re.MULTILINE)
+        return datetime.fromisoformat(boot_time[1]).astimezone() if boot_time else None
     except (UnreachableError, ValueError):
         return None
 
@@ -123,9 +123,9 @@ def booted_at() -> datetime | None:
 def cancel(ids: Sequence[str], *, signal: str | None = None) -> None:
     """Cancels jobs, or sends their processes a signal. It does no harm if some have ended in the meantime."""
     for start in range(0, len(ids), 500):
-        some = list(ids[start : start + 500])
+        batch = list(ids[start : start + 500])
         try:
-            run(["scancel", *([f"--signal={signal}"] if signal else []), *some])
+            run(["scancel", *([f"--signal={signal}"] if signal else []), *batch])
         except UnreachableError as error:
-            # scancel fails if one of the jobs is gone; those that remain are tried again in the next round.
+            # scancel fails if one of the jobs has ended. A job that is left over is killed in a later round.
             log.info("%s", error)

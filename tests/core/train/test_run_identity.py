@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from core.data import load_splits
-from core.train.identity import keep_spec
 from core.train.result import read_result
+from core.train.run_identity import write_or_check_spec
 from tests.core.jobs import fusion, run
 from tests.core.train.test_fit import components
 
@@ -80,7 +80,7 @@ def test_a_specification_that_nothing_began_with_is_replaced(tmp_path: Path) -> 
     from core.spec import parse_spec, resolve
 
     for epochs in (1, 2):
-        keep_spec(resolve(parse_spec(fusion(epochs=epochs))), {}, tmp_path)
+        write_or_check_spec(resolve(parse_spec(fusion(epochs=epochs))), {}, tmp_path)
     assert json.loads((tmp_path / "spec.json").read_text())["training"]["epochs"] == 2
 
 

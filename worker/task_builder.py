@@ -1,4 +1,4 @@
-"""Builds the tasks of training processes, which know nothing but files."""
+"""Builds the tasks of training processes, which cannot query the database."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from worker.executors.base import Submission
 
 
 class TaskBuilder:
-    """Builds tasks in one transaction; every component that their specifications name is looked up once."""
+    """Builds tasks in one transaction; looks up each component once."""
 
     def __init__(self, session: Session, settings: Settings) -> None:
         self._session = session
@@ -52,8 +52,8 @@ class TaskBuilder:
         return copy
 
     def _path(self, job_id: str | None, component: str) -> str:
-        found = queries.component_of(self._session, job_id, component)
-        # The training process reports a component that does not exist, by this path.
-        owner = found.job_id if found else job_id or "deleted"
-        file = found.files["pth"]["place"] if found else f"{component}.missing"
+        row = queries.component_of(self._session, job_id, component)
+        # If the component does not exist, the training process reports this path.
+        owner = row.job_id if row else job_id or "deleted"
+        file = row.files["pth"]["place"] if row else f"{component}.missing"
         return str(RunDir(self._settings.runs_dir / owner).components / file)

@@ -67,7 +67,7 @@ def evaluation_of(
         for p, path in enumerate(paths)
         if f"accuracy_{path}" not in absent
     }
-    # An expert gives classes that it does not know no probability: its loss over all classes is infinite.
+    # The probability of a class that an expert does not know is zero, so its loss over all classes is infinite.
     metrics = {key: value for key, value in metrics.items() if key not in absent and math.isfinite(value)}
     return Evaluation(count, metrics, per_class, absent, non_finite)
 

@@ -8,14 +8,15 @@ from typing import Any
 
 from core.model.assemble import Sources
 from core.run.durable import DamagedFileError, read_json, write_durably
+from core.run.rundir import RunDir
 from core.spec import JobSpec, SpecError, parse_stored, resolve
-from core.spec.neutral import resume_fields
+from core.spec.result_neutral_fields import resume_fields
 from core.train.checkpoint import has_checkpoint
 from core.train.result import has_result
 
 
 def with_split_of_run(spec: JobSpec, run_dir: Path) -> JobSpec:
-    """The specification with the split version of the run that began here, unless it gives one itself."""
+    """The specification with the split version of the run that began in this directory, if it has none itself."""
     if spec.dataset.split.version is not None or not _has_begun(run_dir):
         return spec
     version = _stored_spec(run_dir).dataset.split.version
@@ -23,18 +24,18 @@ def with_split_of_run(spec: JobSpec, run_dir: Path) -> JobSpec:
     return spec.model_copy(update={"dataset": spec.dataset.model_copy(update={"split": split})})
 
 
-def keep_spec(spec: JobSpec, sources: Sources, run_dir: Path) -> None:
+def write_or_check_spec(spec: JobSpec, sources: Sources, run_dir: Path) -> None:
     """Writes the complete specification and the digests of its components into a run directory.
 
     Raises ValueError if a run with another specification, or with other components, has begun there.
     """
     content = _content(spec)
     digests = {field: component.sha256 for field, component in sources.items()}
-    path, sources_path = run_dir / "spec.json", run_dir / "sources.json"
+    run = RunDir(run_dir)
     if not _has_begun(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
-        write_durably(sources_path, lambda file: file.write_text(json.dumps(digests, indent=1) + "\n"))
-        write_durably(path, lambda file: file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n"))
+        write_durably(run.sources, lambda file: file.write_text(json.dumps(digests, indent=1) + "\n"))
+        write_durably(run.spec, lambda file: file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n"))
         return
     began = _flatten(resume_fields(_content(_stored_spec(run_dir))))
     now = _flatten(resume_fields(content))
@@ -44,7 +45,7 @@ def keep_spec(spec: JobSpec, sources: Sources, run_dir: Path) -> None:
             f"{run_dir} holds a run of another specification, which differs in {', '.join(different[:5])}. "
             "Use another run directory, or the specification that this run began with"
         )
-    replaced = sorted(field for field, digest in read_json(sources_path).items() if digests.get(field) != digest)
+    replaced = sorted(field for field, digest in read_json(run.sources).items() if digests.get(field) != digest)
     if replaced:
         raise ValueError(
             f"{run_dir} began with another component for {', '.join(replaced)}: the file has been replaced. "
@@ -53,11 +54,12 @@ def keep_spec(spec: JobSpec, sources: Sources, run_dir: Path) -> None:
 
 
 def _has_begun(run_dir: Path) -> bool:
-    return (run_dir / "spec.json").exists() and (has_result(run_dir) or has_checkpoint(run_dir / "checkpoints"))
+    run = RunDir(run_dir)
+    return run.spec.exists() and (has_result(run_dir) or has_checkpoint(run.checkpoints))
 
 
 def _stored_spec(run_dir: Path) -> JobSpec:
-    path = run_dir / "spec.json"
+    path = RunDir(run_dir).spec
     content = read_json(path)
     try:
         # Fields that did not exist when it was stored get their defaults, as in the specification it is compared with.
