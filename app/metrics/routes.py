@@ -19,6 +19,7 @@ from app.http.session import Reading
 from app.jobs import queries
 from app.jobs.routes import JobId
 from app.metrics import store
+from app.metrics.charts import chart
 from app.metrics.queries import find_series
 from app.metrics.schemas import Latest, Metrics, SeriesList, SeriesView
 
@@ -51,8 +52,8 @@ def get_series(
     missing = [name for name in key if name not in found]
     if missing:
         raise NotFound(f"{job_id} has no metric {missing[0]!r}: `GET /jobs/{job_id}/metrics` lists its metrics")
-    charts = [store.chart(session, found[name], points, from_step, to_step) for name in dict.fromkeys(key)]
-    return SeriesList(series=[SeriesView.model_validate(chart) for chart in charts])
+    charts = [chart(session, found[name], points, from_step, to_step) for name in dict.fromkeys(key)]
+    return SeriesList(series=[SeriesView.model_validate(charted) for charted in charts])
 
 
 @router.get(

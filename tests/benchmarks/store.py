@@ -19,6 +19,7 @@ from ulid import ULID
 from app.db import make_engine, reading, transaction, upgrade
 from app.jobs.queries import list_jobs
 from app.metrics import store
+from app.metrics.charts import chart
 from app.models import Attempt, Job, Series
 from tests.benchmarks.service import Row, _row
 from worker.ingest import ingest
@@ -86,7 +87,7 @@ def _charts(engine: Engine) -> list[Row]:
     def draw(job_id: str) -> None:
         with reading(engine) as session:
             for series in session.exec(select(Series).where(Series.job_id == job_id)):
-                assert len(store.chart(session, series, 500, None, None)["steps"]) == 500
+                assert len(chart(session, series, 500, None, None)["steps"]) == 500
 
     long_s, wide_s = _median(lambda: draw("job_long")), _median(lambda: draw("job_wide"))
     return [
