@@ -31,6 +31,12 @@ def extremes_of(values: np.ndarray) -> tuple[float | None, float | None]:
     return (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
 
 
+def mean_of(values: np.ndarray) -> float | None:
+    """The mean of the finite values; None if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None
+
+
 def finite_or_none(value: float) -> float | None:
     """A number that JSON can represent."""
     return float(value) if np.isfinite(value) else None

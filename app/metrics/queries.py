@@ -21,6 +21,11 @@ def find_series(session: Session, job_id: str, keys: Sequence[str]) -> dict[str,
     return {row.key: row for row in session.exec(query)}
 
 
+def best_value(session: Session, job_id: str, key: str) -> float | None:
+    """The maximum of a metric of a job; None if it has no finite value."""
+    return session.exec(select(Series.max).where(Series.job_id == job_id, Series.key == key)).first()
+
+
 def extremes(session: Session, key: str, until: Mapping[str, int]) -> dict[str, tuple[float | None, float | None]]:
     """The minimum and maximum of a metric for several jobs, each up to and including its own step in `until`.
 

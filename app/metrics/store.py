@@ -9,11 +9,11 @@ from sqlalchemy import delete
 from sqlmodel import Session, col, select
 from typing_extensions import TypedDict
 
-from app.metrics.blocks import Block, extremes_of, finite_or_none
+from app.metrics.blocks import Block, extremes_of, finite_or_none, mean_of
 from app.metrics.directions import direction
 from app.models import Chunk, ChunkData, Series
 
-__all__ = ["CHUNK", "Block", "LatestValue", "append", "csv_rows", "latest", "read_chunks", "truncate"]
+__all__ = ["CHUNK", "Block", "LatestValue", "append", "csv_rows", "latest", "read_chunks", "truncate", "unpacked"]
 
 # Points in a full chunk.
 CHUNK = 1_024
@@ -81,6 +81,8 @@ def _write_chunk(session: Session, series_id: int, number: int, block: Block) ->
             min=low,
             max=high,
             last=finite_or_none(block.values[-1]),
+            mean=mean_of(block.values),
+            last_time=float(block.times[-1]),
         )
     )
     packed = (block.steps.astype("<i8"), block.values.astype("<f8"), block.times.astype("<f8"))
@@ -130,11 +132,12 @@ def read_chunks(session: Session, series_id: int, numbers: list[int]) -> Block:
         ChunkData.series_id == series_id, col(ChunkData.number).in_(numbers)
     )
     rows = session.exec(query.order_by(col(ChunkData.number))).all()
-    dtypes = ("<i8", "<f8", "<f8")
-    steps, values, times = (
-        np.frombuffer(b"".join(row[column] for row in rows), dtype=dtype) for column, dtype in enumerate(dtypes)
-    )
-    return Block(steps, values, times)
+    return unpacked(*(b"".join(row[column] for row in rows) for column in range(3)))
+
+
+def unpacked(steps: bytes, values: bytes, times: bytes) -> Block:
+    """The points in the columns of stored chunks."""
+    return Block(np.frombuffer(steps, "<i8"), np.frombuffer(values, "<f8"), np.frombuffer(times, "<f8"))
 
 
 def latest(session: Session, job_id: str) -> dict[str, LatestValue]:

@@ -7,7 +7,7 @@ import random
 import numpy as np
 import pytest
 from sqlalchemy import Engine
-from sqlmodel import Session, select
+from sqlmodel import Session, col, select
 
 from app.db import reading, transaction
 from app.metrics import store
@@ -56,8 +56,14 @@ def test_random_appends_replacements_and_truncations_match_a_list(
                 assert row.last_step == max(expected)
             if finite:
                 assert finite[row.max_step or 0] == row.max
-            counts = [chunk.count for chunk in session.exec(select(Chunk))]
+            chunks = list(session.exec(select(Chunk).order_by(col(Chunk.number))))
+            counts = [chunk.count for chunk in chunks]
             assert all(0 < count <= store.CHUNK for count in counts)
+            for chunk in chunks:
+                inside = [v for s, v in finite.items() if chunk.first_step <= s <= chunk.last_step]
+                assert chunk.mean == (pytest.approx(np.mean(inside)) if inside else None)
+                # The time of a point equals its step here.
+                assert chunk.last_time == chunk.last_step
 
 
 def test_values_that_are_not_finite_are_not_in_the_summary(engine: Engine) -> None:
