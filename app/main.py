@@ -75,7 +75,16 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(UnreadBodies)
     app.add_middleware(SecurityHeaders)
     error_handlers.install(app)
-    for router in (jobs, streams, metrics, components, sweeps, tokens, catalogue, cluster):
+    for router in (
+        jobs,
+        streams,
+        metrics,
+        components,
+        sweeps,
+        tokens,
+        catalogue,
+        cluster,
+    ):
         app.include_router(router)
     _add_service_routes(app)
     return app
