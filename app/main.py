@@ -28,6 +28,7 @@ from app.http.security_headers import SecurityHeaders
 from app.http.unread_bodies import UnreadBodies
 from app.jobs.routes import router as jobs
 from app.metrics.routes import router as metrics
+from app.metrics.routes import series_router as series
 from app.settings import Settings
 from app.streams.hub import Hub
 from app.streams.routes import router as streams
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         jobs,
         streams,
         metrics,
+        series,
         components,
         sweeps,
         tokens,

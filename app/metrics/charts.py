@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import Any
+
 import numpy as np
+from sqlalchemy import ColumnElement, tuple_
 from sqlmodel import Session, col, select
 from typing_extensions import TypedDict
 
 from app.metrics.blocks import Block, finite_list
-from app.metrics.store import read_chunks
-from app.models import Chunk, Series
+from app.metrics.buckets import Chunks, Summaries, between
+from app.metrics.store import read_chunks, unpacked
+from app.models import Chunk, ChunkData, Series
+
+# Chunks whose points are read for one request, of 24 kB each.
+MAX_CHUNKS_READ = 512
+PAIRS_PER_QUERY = 500
+# As `Chunks.of_columns` takes them.
+_CHUNK_COLUMNS: list[Any] = [
+    Chunk.series_id, Chunk.number, Chunk.first_step,
+    Chunk.count, Chunk.last_step, Chunk.last_time, Chunk.mean, Chunk.last, Chunk.min, Chunk.max,
+]  # fmt: skip
 
 
 class Buckets(TypedDict):
@@ -37,11 +53,11 @@ def chart(session: Session, series: Series, points: int, first: int | None, last
     rows = session.exec(select(*columns).where(*where).order_by(col(Chunk.number))).all()  # type: ignore[call-overload]
     assert series.id is not None
     if len(rows) <= max(2, points // 8):
-        block = _between(read_chunks(session, series.id, [row[0] for row in rows]), first, last)
+        block = between(read_chunks(session, series.id, [row[0] for row in rows]), first, last)
         arrays = [block.steps, block.values, block.values, block.values]
     else:
         # The summaries of whole chunks, and the points of the first and last chunk, which may exceed the range.
-        edges = [_between(read_chunks(session, series.id, [rows[edge][0]]), first, last) for edge in (0, -1)]
+        edges = [between(read_chunks(session, series.id, [rows[edge][0]]), first, last) for edge in (0, -1)]
         inner = rows[1:-1]
         steps, values, low, high = (np.array([row[column] for row in inner], dtype=float) for column in (2, 3, 4, 5))
         arrays = [
@@ -54,15 +70,6 @@ def chart(session: Session, series: Series, points: int, first: int | None, last
             )
         ]
     return {"key": series.key, **_buckets(*arrays, points=points)}
-
-
-def _between(block: Block, first: int | None, last: int | None) -> Block:
-    inside = np.ones(len(block.steps), dtype=bool)
-    if first is not None:
-        inside &= block.steps >= first
-    if last is not None:
-        inside &= block.steps <= last
-    return block.rows(inside)
 
 
 def _buckets(steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, points: int) -> Buckets:
@@ -79,3 +86,69 @@ def _buckets(steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.nd
         "min": finite_list(minima),
         "max": finite_list(maxima),
     }
+
+
+def read_series(
+    session: Session, series_ids: Sequence[int], points: int, first: int | None = None, last: int | None = None
+) -> dict[int, Summaries]:
+    """Several series between two steps (inclusive), with two queries: enough runs of points for `points` buckets each.
+
+    Points are read where chunks are too long for buckets, as long as all series together have few chunks; where they
+    have many, buckets are chunks. Series without points in the range are left out.
+    """
+    chunks = _read_chunks(session, series_ids, first, last)
+    limit = max(2, min(points // 2, MAX_CHUNKS_READ // max(1, len(chunks))))
+    numbers = {
+        series_id: rows.numbers if len(rows.numbers) <= limit else rows.partial(first, last)
+        for series_id, rows in chunks.items()
+    }
+    blocks = _read_blocks(session, [(series_id, number) for series_id, some in numbers.items() for number in some])
+    return {
+        series_id: rows.with_points({number: blocks[series_id, number] for number in numbers[series_id]}, first, last)
+        for series_id, rows in chunks.items()
+    }
+
+
+def read_whole_series(session: Session, series_ids: Sequence[int], short: Sequence[int]) -> dict[int, Summaries]:
+    """Several series, with one query: the values of those in `short` (without times), the chunks of the others."""
+    this_chunk = (col(ChunkData.series_id) == col(Chunk.series_id)) & (col(ChunkData.number) == col(Chunk.number))
+    query = select(*_CHUNK_COLUMNS).add_columns(ChunkData.steps, ChunkData.values)
+    query = query.outerjoin(ChunkData, this_chunk & col(Chunk.series_id).in_(short))
+    query = query.where(col(Chunk.series_id).in_(series_ids)).order_by(col(Chunk.series_id), col(Chunk.number))
+    whole: dict[int, Summaries] = {}
+    for series_id, group in groupby(session.connection().execute(query), key=itemgetter(0)):
+        *columns, steps, values = zip(*group, strict=True)
+        if steps[0] is None:
+            whole[series_id] = Chunks.of_columns(*columns).summaries
+        else:
+            block = unpacked(b"".join(steps), b"".join(values), b"")
+            whole[series_id] = Summaries.of_points(Block(block.steps, block.values, np.zeros(len(block.steps))))
+    return whole
+
+
+def _read_chunks(session: Session, series_ids: Sequence[int], first: int | None, last: int | None) -> dict[int, Chunks]:
+    where: list[ColumnElement[bool]] = [col(Chunk.series_id).in_(series_ids)]
+    if first is not None:
+        where.append(col(Chunk.last_step) >= first)
+    if last is not None:
+        where.append(col(Chunk.first_step) <= last)
+    query = select(*_CHUNK_COLUMNS).where(*where).order_by(col(Chunk.series_id), col(Chunk.number))
+    rows = session.connection().execute(query).all()
+    if not rows:
+        return {}
+    ids, *columns = zip(*rows, strict=True)
+    chunks = Chunks.of_columns(ids, *columns)
+    starts = np.flatnonzero(np.diff(np.array(ids), prepend=-1)).tolist()
+    return {ids[start]: chunks.rows(slice(start, end)) for start, end in pairwise([*starts, len(ids)])}
+
+
+def _read_blocks(session: Session, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Block]:
+    """The points of chunks, by series and number; of one that was deleted in the meantime, none."""
+    columns = (ChunkData.series_id, ChunkData.number, ChunkData.steps, ChunkData.values, ChunkData.times)
+    key = tuple_(ChunkData.series_id, ChunkData.number)
+    blocks = dict.fromkeys(pairs, unpacked(b"", b"", b""))
+    for start in range(0, len(pairs), PAIRS_PER_QUERY):
+        query = select(*columns).where(key.in_(pairs[start : start + PAIRS_PER_QUERY]))  # type: ignore[call-overload]
+        for series_id, number, *packed in session.connection().execute(query):
+            blocks[series_id, number] = unpacked(*packed)
+    return blocks

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 from sqlalchemy import tuple_
 from sqlmodel import Session, col, select
 
 from app.metrics.blocks import extremes_of
+from app.metrics.scores import accuracy_key
 from app.models import Chunk, ChunkData, Series
 
 # Jobs in one statement.
@@ -19,6 +21,39 @@ def find_series(session: Session, job_id: str, keys: Sequence[str]) -> dict[str,
     """Those of a job's metrics that have one of these keys, by key."""
     query = select(Series).where(Series.job_id == job_id, col(Series.key).in_(keys))
     return {row.key: row for row in session.exec(query)}
+
+
+def find_series_of_jobs(session: Session, job_ids: Sequence[str], keys: Sequence[str]) -> dict[tuple[str, str], int]:
+    """The ids of the metrics that jobs have, by job id and key, in the order of the arguments."""
+    # No key has a NUL, which PostgreSQL refuses to compare with.
+    keys = [key for key in dict.fromkeys(keys) if "\0" not in key]
+    query = select(Series.job_id, Series.key, Series.id).where(
+        col(Series.job_id).in_(job_ids), col(Series.key).in_(keys)
+    )
+    ids = {(job_id, key): series_id for job_id, key, series_id in session.exec(query) if series_id is not None}
+    return {
+        (job_id, key): ids[job_id, key] for job_id in dict.fromkeys(job_ids) for key in keys if (job_id, key) in ids
+    }
+
+
+class SeriesSize(NamedTuple):
+    """A series and the number of its points."""
+
+    id: int
+    num_points: int
+
+
+def find_series_of_kinds(session: Session, kinds: Mapping[str, str]) -> dict[str, SeriesSize]:
+    """The series of the accuracy that ranks a job, by job id; `kinds` has the kind of each job."""
+    keys = {job_id: accuracy_key(kind) for job_id, kind in kinds.items()}
+    query = select(Series.job_id, Series.key, Series.id, Series.count)
+    query = query.where(col(Series.job_id).in_(keys), col(Series.key).in_(set(keys.values())))
+    found = {
+        job_id: SeriesSize(series_id, count)
+        for job_id, key, series_id, count in session.exec(query)
+        if key == keys[job_id] and series_id is not None
+    }
+    return {job_id: found[job_id] for job_id in kinds if job_id in found}
 
 
 def best_value(session: Session, job_id: str, key: str) -> float | None:

@@ -17,15 +17,35 @@ from app.http.csv_cells import safe_cell
 from app.http.errors import NotFound
 from app.http.session import Reading
 from app.jobs import queries
-from app.jobs.routes import JobId
+from app.jobs.routes import JobId, JobIdText
 from app.metrics import store
+from app.metrics.batch import series_of_jobs
 from app.metrics.charts import chart
 from app.metrics.queries import find_series
-from app.metrics.schemas import Latest, Metrics, SeriesList, SeriesView
+from app.metrics.schemas import JobSeriesList, Latest, Metrics, SeriesList, SeriesView
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["metrics"])
+series_router = APIRouter(tags=["metrics"])
 Key = Annotated[str, Query(max_length=200)]
 Step = Annotated[int | None, Query(ge=0, lt=2**62)]
+
+
+@series_router.get("/series", response_model=JobSeriesList)
+def get_series_of_jobs(
+    _principal: Viewer,
+    session: Reading,
+    job: Annotated[list[JobIdText], Query(min_length=1, max_length=20, description="job ids")],
+    key: Annotated[
+        list[Key], Query(min_length=1, max_length=100, description="metrics", examples=[["val/accuracy_fused"]])
+    ],
+    points: Annotated[int, Query(ge=1, le=2_000, description="maximum number of buckets of a series")] = 500,
+    from_step: Step = None,
+    to_step: Step = None,
+) -> Response:
+    """Get metrics of up to 20 jobs for charts, in at most `points` buckets each with mean, last value and extremes."""
+    series = series_of_jobs(session, job, key, points, from_step, to_step)
+    # FastAPI would serialize the numbers in Python.
+    return Response(series.model_dump_json(), media_type="application/json")
 
 
 @router.get("/metrics")
