@@ -31,6 +31,7 @@ from app.metrics.routes import router as metrics
 from app.metrics.routes import series_router as series
 from app.settings import Settings
 from app.streams.hub import Hub
+from app.streams.routes import events_router as events
 from app.streams.routes import router as streams
 from app.sweeps.routes import router as sweeps
 
@@ -79,6 +80,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     for router in (
         jobs,
         streams,
+        events,
         metrics,
         series,
         components,

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from app.db import reading
 from app.streams import queries
 from app.streams.queries import StreamedEvent
+from app.streams.subscriptions import EventFilter, Subscription
 
 log = logging.getLogger(__name__)
 POLL_S = 0.2
@@ -31,8 +32,11 @@ class Hub:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._queues: dict[str, set[Queue]] = {}
+        self._subscriptions: set[Subscription] = set()
+        self._is_following = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
-        self._last_id = 0
+        # None while nobody is subscribed.
+        self._last_id: int | None = None
 
     async def start(self) -> None:
         """Start polling."""
@@ -47,6 +51,9 @@ class Hub:
         for queues in self._queues.values():
             for queue in queues:
                 queue.put_nowait(None)
+        for subscription in self._subscriptions:
+            subscription.close()
+        self._is_following.set()
 
     @contextlib.contextmanager
     def subscribed(self, job_id: str) -> Iterator[Queue]:
@@ -60,13 +67,29 @@ class Hub:
             if not self._queues[job_id]:
                 del self._queues[job_id]
 
+    @contextlib.contextmanager
+    def subscribed_to(self, events: EventFilter) -> Iterator[Subscription]:
+        """The events that match, from now on, whichever jobs they are of."""
+        subscription = Subscription(events)
+        self._subscriptions.add(subscription)
+        try:
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+    async def following(self) -> None:
+        """Wait until every event that is committed from now on is distributed to the subscribers."""
+        await self._is_following.wait()
+
     async def _run(self) -> None:
         while True:
             try:
-                if not self._queues:
-                    self._last_id = 0
-                elif self._last_id == 0:
+                if not self._queues and not self._subscriptions:
+                    self._last_id = None
+                    self._is_following.clear()
+                elif self._last_id is None:
                     self._last_id = await run_in_threadpool(self._start_id)
+                    self._is_following.set()
                 else:
                     self._distribute(await run_in_threadpool(self._new_events, self._last_id))
             except Exception as error:  # the database may be available again at the next poll
@@ -75,7 +98,7 @@ class Hub:
 
     def _start_id(self) -> int:
         with reading(self.engine) as session:
-            return max(1, queries.latest_event_id(session) - OVERLAP)
+            return max(0, queries.latest_event_id(session) - OVERLAP)
 
     def _new_events(self, last_id: int) -> list[StreamedEvent]:
         with reading(self.engine) as session:
@@ -85,4 +108,7 @@ class Hub:
         for event in events:
             self._last_id = event.id
             for queue in self._queues.get(event.job_id, ()):
-                queue.put_nowait(event if queue.qsize() < MAX_BEHIND else None)
+                if queue.qsize() <= MAX_BEHIND:
+                    queue.put_nowait(event if queue.qsize() < MAX_BEHIND else None)
+            for subscription in self._subscriptions:
+                subscription.put(event)
