@@ -16,6 +16,7 @@ from app.auth.routes import router as tokens
 from app.auth.service import ensure_admin
 from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
+from app.components.routes import all_router as all_components
 from app.components.routes import router as components
 from app.db import is_current, make_engine, reading, transaction, upgrade
 from app.http import docs, error_handlers
@@ -84,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         metrics,
         series,
         components,
+        all_components,
         sweeps,
         tokens,
         catalogue,
