@@ -163,10 +163,6 @@ LINKS: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {
         operationId="get_series_jobs__job_id__metrics_series_get",
         parameters={"job_id": "$request.path.job_id", "key": "$response.body#/keys"},
     ),
-    ("/jobs/{job_id}/metrics/series", "get", "200"): often(
-        operationId="get_series_of_jobs_series_get",
-        parameters={"job": ["$request.path.job_id"], "key": "$request.query.key"},
-    ),
     ("/components", "get", "200"): often(
         operationId="get_component_by_id_components__component_id__get",
         parameters={"component_id": "$response.body#/items/0/id"},
@@ -207,7 +203,7 @@ REACHED = {
     ("DELETE /jobs/{job_id}", 200), ("DELETE /jobs/{job_id}", 409),
     ("GET /jobs/{job_id}/progress", 200), ("GET /jobs/{job_id}/attempts", 200), (EVENTS, 200), (LOGS, 200),
     ("GET /jobs/{job_id}/metrics", 200), ("GET /jobs/{job_id}/metrics/series", 200),
-    ("GET /series", 200), ("GET /jobs/counts", 200), ("GET /components", 200), ("GET /components/{component_id}", 200),
+    ("GET /components", 200), ("GET /components/{component_id}", 200),
     ("GET /jobs/{job_id}/metrics.csv", 200), ("GET /jobs/{job_id}/components", 200), (COMPONENT, 200),
     ("POST /tokens", 201), ("DELETE /tokens/{token_id}", 204),
 }  # fmt: skip
