@@ -16,6 +16,7 @@ from app.auth.service import ensure_admin
 from app.auth.sessions import cookie_name
 from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
+from app.components.routes import all_router as all_components
 from app.components.routes import router as components
 from app.db import is_current, make_engine, transaction, upgrade
 from app.http import docs, error_handlers
@@ -28,8 +29,10 @@ from app.http.security_headers import SecurityHeaders
 from app.http.unread_bodies import UnreadBodies
 from app.jobs.routes import router as jobs
 from app.metrics.routes import router as metrics
+from app.metrics.routes import series_router as series
 from app.settings import Settings
 from app.streams.hub import Hub
+from app.streams.routes import events_router as events
 from app.streams.routes import router as streams
 from app.sweeps.routes import router as sweeps
 from app.web import site
@@ -77,7 +80,19 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(UnreadBodies)
     app.add_middleware(SecurityHeaders)
     error_handlers.install(app)
-    for router in (jobs, streams, metrics, components, sweeps, tokens, catalogue, cluster):
+    for router in (
+        jobs,
+        streams,
+        events,
+        metrics,
+        series,
+        components,
+        all_components,
+        sweeps,
+        tokens,
+        catalogue,
+        cluster,
+    ):
         app.include_router(router)
     _add_service_routes(app)
     site.install(app)

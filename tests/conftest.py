@@ -10,7 +10,13 @@ from xdist.scheduler import LoadScopeScheduling
 from tests import selection
 from tests.machine import missing
 
-pytest_plugins = ["tests.parts", "tests.slurm.fixtures", "tests.app.fixtures", "tests.e2e.fixtures", "tests.web.fixtures"]
+pytest_plugins = [
+    "tests.parts",
+    "tests.slurm.fixtures",
+    "tests.app.fixtures",
+    "tests.e2e.fixtures",
+    "tests.web.fixtures",
+]
 
 
 class OneCluster(LoadScopeScheduling):  # type: ignore[misc]

@@ -80,6 +80,7 @@ class Component(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("job_id", "name", name="uq_components_job_id_name"),
         Index("components_by_score", "score", "id"),
+        Index("components_by_created_at", "created_at", "id"),
     )
     id: str = Field(primary_key=True)
     job_id: str = Field(foreign_key="jobs.id", ondelete="CASCADE", index=True)

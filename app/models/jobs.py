@@ -25,9 +25,11 @@ class Job(SQLModel, table=True):
         Index("jobs_by_id_name_state", "id", "name", "state"),
         Index("jobs_by_state_score", "state", "score", "id"),
         Index("jobs_by_score", "score", "id"),
+        Index("jobs_by_kind_state", "kind", "state", "id"),
+        Index("jobs_by_owner_state", "owner", "state", "id"),
     )
     id: str = Field(primary_key=True)
-    kind: str = Field(index=True)
+    kind: str
     name: str = Field(index=True)
     state: str
     executor: str = "local"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 
@@ -13,13 +13,41 @@ from app.http.openapi import EVENT_STREAM
 from app.http.paging import Cursor, Limit
 from app.http.session import Configured, Reading
 from app.jobs import queries, schemas
-from app.jobs.routes import JobId
+from app.jobs.routes import JobId, JobIdText
+from app.streams.all_jobs import sse_of_jobs
 from app.streams.logs import log_response
 from app.streams.sse import sse
+from app.streams.subscriptions import EventFilter
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+events_router = APIRouter(tags=["jobs"])
+EventType = Literal["state", "progress", "metrics", "log", "component", "rung"]
 # Ids are below 2^63, and so is every number of 18 digits.
 EventId = Annotated[str | None, Header(pattern="^[0-9]{1,18}$", description="id of the last event that you have")]
+
+
+@events_router.get("/events", response_class=Response, responses={200: {"content": EVENT_STREAM}})
+def get_events_of_jobs(
+    request: Request,
+    _principal: Viewer,
+    session: Reading,
+    job: Annotated[list[JobIdText] | None, Query(min_length=1, max_length=200, description="default: all")] = None,
+    type: Annotated[list[EventType] | None, Query(description="default: all", examples=[["state"]])] = None,
+    after: Annotated[
+        str | None,
+        Query(alias="last_event_id", pattern="^[0-9]{1,18}$", description="for clients that cannot send the header"),
+    ] = None,
+    last_event_id: EventId = None,
+) -> Response:
+    """Stream the events of all jobs, or of up to 200, from now on or from the last event that you have.
+
+    `data` names the `job`. Progress comes at most once per second and job. The stream does not end by itself.
+    """
+    if job:
+        queries.require_jobs(session, job)
+    start = last_event_id or after
+    events = EventFilter(frozenset(job) if job else None, frozenset(type) if type else None)
+    return sse_of_jobs(request.app.state.hub, events, None if start is None else int(start))
 
 
 @router.get("/{job_id}/events", response_model=schemas.EventPage, responses={200: {"content": EVENT_STREAM}})

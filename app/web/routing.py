@@ -57,7 +57,7 @@ def error_page(request: Request, problem: Problem, status: int | None = None) ->
     template = "_partials/alert.html" if is_fragment else "error.html"
     response = page(request, template, status=status, title=problem.title, detail=problem.detail, code=status)
     if is_fragment:
-        response.headers |= {"HX-Retarget": "#alerts", "HX-Reswap": "innerHTML"}
+        response.headers.update({"HX-Retarget": "#alerts", "HX-Reswap": "innerHTML"})
     return response
 
 

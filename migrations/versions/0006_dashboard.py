@@ -16,6 +16,9 @@ depends_on = None
 
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _CHUNKS_PER_BATCH = 500
+_JOB_INDEXES = (
+    "jobs_by_owner_state", "jobs_by_kind_state", "jobs_by_score", "jobs_by_state_score", "jobs_by_id_name_state",
+)  # fmt: skip
 
 
 def upgrade() -> None:
@@ -36,7 +39,11 @@ def upgrade() -> None:
     op.create_index("jobs_by_id_name_state", "jobs", ["id", "name", "state"])
     op.create_index("jobs_by_state_score", "jobs", ["state", "score", "id"])
     op.create_index("jobs_by_score", "jobs", ["score", "id"])
+    op.create_index("jobs_by_kind_state", "jobs", ["kind", "state", "id"])
+    op.create_index("jobs_by_owner_state", "jobs", ["owner", "state", "id"])
+    op.drop_index("ix_jobs_kind", "jobs")
     op.create_index("components_by_score", "components", ["score", "id"])
+    op.create_index("components_by_created_at", "components", ["created_at", "id"])
 
 
 def _login_columns() -> list[sa.Column[Any]]:
@@ -104,8 +111,10 @@ def _fill_means() -> None:
 
 
 def downgrade() -> None:
-    op.drop_index("components_by_score", "components")
-    for index in ("jobs_by_score", "jobs_by_state_score", "jobs_by_id_name_state"):
+    for index in ("components_by_created_at", "components_by_score"):
+        op.drop_index(index, "components")
+    op.create_index("ix_jobs_kind", "jobs", ["kind"])
+    for index in _JOB_INDEXES:
         op.drop_index(index, "jobs")
     op.drop_table("login_links")
     op.drop_table("sessions")

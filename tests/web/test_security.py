@@ -15,8 +15,8 @@ from app.web.session import safe_target
 from tests.app.api import Service
 
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
-READS = [route for route in ROUTES if "GET" in route.methods]
-WRITES = [route for route in ROUTES if "POST" in route.methods and route.path.startswith("/ui")]
+READS = [route for route in ROUTES if "GET" in (route.methods or ())]
+WRITES = [route for route in ROUTES if "POST" in (route.methods or ()) and route.path.startswith("/ui")]
 
 
 def filled(path: str) -> str:

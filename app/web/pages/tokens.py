@@ -26,11 +26,13 @@ def tokens_page(request: Request, principal: Viewer, session: Reading) -> Respon
     return _page(request, principal, session)
 
 
-def _page(request: Request, principal: Viewer, session: Reading, **context: object) -> Response:
+def _page(
+    request: Request, principal: Viewer, session: Reading, created: dict[str, str] | None = None
+) -> Response:
     owner = None if principal.role is Role.admin else principal.owner
     tokens = [TokenView.of(row) for row in queries.list_tokens(session, owner)]
     roles = [role.value for role in Role if principal.role.includes(role)]
-    return page(request, "tokens/tokens.html", tokens=tokens, roles=roles, **({"created": None} | context))
+    return page(request, "tokens/tokens.html", tokens=tokens, roles=roles, created=created)
 
 
 @router.post("")

@@ -53,7 +53,7 @@ def test_every_route_but_the_open_ones_refuses_bad_tokens(service: Service) -> N
         {"Authorization": "Bearer mcn_\xe9"},
     ]
     for method, path in routes(service):
-        filled = path.format(job_id="job_x", sweep_id="swp_x", name="expert_0", token_id="tok_x")
+        filled = path.format(job_id="job_x", sweep_id="swp_x", name="expert_0", token_id="tok_x", component_id="cmp_x")
         for header in headers:
             sent = [(key.encode(), value.encode("latin-1")) for key, value in header.items()]
             answer = service.http.request(method, filled, headers=sent, follow_redirects=False)
