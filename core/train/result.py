@@ -15,7 +15,11 @@ V = TypeVar("V")
 
 @dataclass(frozen=True)
 class Result:
-    """How an attempt ended. `metrics` are what was measured, `absent` what was not and why."""
+    """How an attempt ended. `metrics` are what was measured, `absent` what was not and why.
+
+    `per_class` is the accuracy by path and class, `pairwise_disagreement` the fraction of test images on which two
+    experts differ, a row and a column for each expert.
+    """
 
     state: Literal["succeeded", "stopped"]
     step: int
@@ -24,6 +28,7 @@ class Result:
     per_class: dict[str, list[float | None]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pairwise_disagreement: list[list[float]] = field(default_factory=list)
 
 
 def has_result(run_dir: Path) -> bool:
