@@ -121,9 +121,13 @@ def list_jobs(
     return JobPage(items=views(session, page["items"]), next_cursor=page["next_cursor"])
 
 
-def list_events(session: Session, job_id: str, *, after: int, limit: int) -> list[Event]:
-    """The events of a job with ids above `after`, oldest first."""
+def list_events(
+    session: Session, job_id: str, *, after: int, limit: int, types: Sequence[str] | None = None
+) -> list[Event]:
+    """The events of a job with ids above `after`, of these types if any are given, oldest first."""
     statement = select(Event).where(Event.job_id == job_id, col(Event.id) > after)
+    if types:
+        statement = statement.where(col(Event.type).in_(types))
     return list(session.exec(statement.order_by(col(Event.id)).limit(limit)))
 
 

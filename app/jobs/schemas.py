@@ -13,6 +13,7 @@ from app.models import Attempt, Event, Job, State
 from core.spec.resources import Resources
 
 Kind = Literal["expert", "fusion", "head", "evaluate"]
+EventType = Literal["state", "progress", "metrics", "component", "log", "rung"]
 # A stored time becomes ISO 8601 text in UTC.
 Time = Annotated[str, BeforeValidator(lambda value: iso(value) if isinstance(value, datetime) else value)]
 
