@@ -10,6 +10,7 @@ from typing_extensions import TypedDict
 
 from app.db import iso, now
 from app.models import Attempt, Event, Job, State
+from core.spec.outline import Outline
 from core.spec.resources import Resources
 
 Kind = Literal["expert", "fusion", "head", "evaluate"]
@@ -63,14 +64,24 @@ class JobPage(BaseModel):
     next_cursor: str | None
 
 
+class Estimate(BaseModel):
+    """The cost of new jobs: `gpu_hours` extrapolated from `based_on` similar jobs, null if there are none."""
+
+    gpu_hours: float | None
+    based_on: int
+    why: str
+
+
 class DryRun(BaseModel):
-    """A job as it would be stored: validated and resolved."""
+    """A job as it would be stored: validated and resolved, with an outline of its plan and an estimate of its cost."""
 
     kind: Kind
     name: str
     spec: dict[str, Any]
     defaulted: list[str]
     waits_for: list[str]
+    outline: Outline
+    estimate: Estimate
 
 
 class Change(BaseModel):
