@@ -26,6 +26,7 @@ from app.http.query_parameters import refuse_unknown_parameters
 from app.http.request_bodies import RequestBodies
 from app.http.security_headers import SecurityHeaders
 from app.http.unread_bodies import UnreadBodies
+from app.jobs.report_routes import router as reports
 from app.jobs.routes import router as jobs
 from app.metrics.routes import router as metrics
 from app.settings import Settings
@@ -75,7 +76,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(UnreadBodies)
     app.add_middleware(SecurityHeaders)
     error_handlers.install(app)
-    for router in (jobs, streams, metrics, components, sweeps, tokens, catalogue, cluster):
+    for router in (jobs, reports, streams, metrics, components, sweeps, tokens, catalogue, cluster):
         app.include_router(router)
     _add_service_routes(app)
     return app

@@ -145,7 +145,7 @@ class Freed(BaseModel):
 def job_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[str, float | None]) -> JobView:
     """A job's row, with what other tables hold about it."""
     base = f"/jobs/{job.id}"
-    pages = ("progress", "metrics", "events", "logs", "attempts", "components")
+    pages = ("progress", "metrics", "events", "logs", "attempts", "components", "explain", "ledger", "result")
     return JobView(
         id=job.id,
         kind=cast(Kind, job.kind),

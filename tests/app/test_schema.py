@@ -173,7 +173,10 @@ LINKS: dict[tuple[str, str, str], dict[str, dict[str, Any]]] = {
     ),
 }
 # What the test above sends enough of; here it would keep most requests from ever naming a job.
-LEFT_OUT = {"cursor", "dry_run", "from_step", "kind", "last-event-id", "q", "state", "sweep", "tag", "to_step"}
+LEFT_OUT = {
+    "at", "bytes", "cursor", "dry_run", "from_step", "kind", "last-event-id", "q", "state", "sweep", "tag", "to_step",
+    "type",
+}  # fmt: skip
 CONTENT = b"a component"
 RANGES = {
     "bytes=0-3": 206, "bytes=-2": 206, "bytes=0-1,4-5": 206, "bytes=99999-": 416, "bytes=5-2": 200, "bytes=": 200,
@@ -194,6 +197,7 @@ REACHED = {
     ("POST /jobs/{job_id}/resume", 202), ("POST /jobs/{job_id}/resume", 409),
     ("POST /jobs/{job_id}/retry", 202), ("POST /jobs/{job_id}/retry", 409),
     ("DELETE /jobs/{job_id}", 200), ("DELETE /jobs/{job_id}", 409),
+    ("GET /jobs/{job_id}/explain", 200), ("GET /jobs/{job_id}/ledger", 200), ("GET /usage", 200),
     ("GET /jobs/{job_id}/progress", 200), ("GET /jobs/{job_id}/attempts", 200), (EVENTS, 200), (LOGS, 200),
     ("GET /jobs/{job_id}/metrics", 200), ("GET /jobs/{job_id}/metrics/series", 200),
     ("GET /jobs/{job_id}/metrics.csv", 200), ("GET /jobs/{job_id}/components", 200), (COMPONENT, 200),
