@@ -197,7 +197,7 @@ REACHED = {
     ("POST /jobs/{job_id}/resume", 202), ("POST /jobs/{job_id}/resume", 409),
     ("POST /jobs/{job_id}/retry", 202), ("POST /jobs/{job_id}/retry", 409),
     ("DELETE /jobs/{job_id}", 200), ("DELETE /jobs/{job_id}", 409),
-    ("GET /jobs/{job_id}/explain", 200), ("GET /jobs/{job_id}/ledger", 200), ("GET /usage", 200),
+    ("GET /jobs/{job_id}/explain", 200), ("GET /jobs/{job_id}/ledger", 200),
     ("GET /jobs/{job_id}/progress", 200), ("GET /jobs/{job_id}/attempts", 200), (EVENTS, 200), (LOGS, 200),
     ("GET /jobs/{job_id}/metrics", 200), ("GET /jobs/{job_id}/metrics/series", 200),
     ("GET /jobs/{job_id}/metrics.csv", 200), ("GET /jobs/{job_id}/components", 200), (COMPONENT, 200),
