@@ -27,6 +27,7 @@ from app.http.query_parameters import refuse_unknown_parameters
 from app.http.request_bodies import RequestBodies
 from app.http.security_headers import SecurityHeaders
 from app.http.unread_bodies import UnreadBodies
+from app.jobs.report_routes import router as reports
 from app.jobs.routes import router as jobs
 from app.metrics.routes import router as metrics
 from app.metrics.routes import series_router as series
@@ -82,6 +83,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     error_handlers.install(app)
     for router in (
         jobs,
+        reports,
         streams,
         events,
         metrics,

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from app.cli import changes, download, jobs, logs, service, submit, sweeps, tokens
+from app.cli import changes, download, jobs, logs, reports, service, submit, sweeps, tokens
 
 Commands = Mapping[str, Callable[..., Any]]
 
@@ -20,6 +20,8 @@ PANELS: dict[str, Commands] = {
         "show": jobs.show,
         "watch": jobs.watch,
         "logs": logs.logs,
+        "explain": reports.explain,
+        "ledger": reports.ledger,
         "sweeps": sweeps.list_sweeps,
         "leaderboard": sweeps.leaderboard,
     },

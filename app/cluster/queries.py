@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import case, func
 from sqlmodel import Session, col, select
@@ -20,6 +21,26 @@ class HostRecord(NamedTuple):
     attempts: int
     hardware_faults: int
     last_fault_at: datetime | None
+
+
+class AttemptRow(NamedTuple):
+    """An attempt with the owner and the resources of its job."""
+
+    job_id: str
+    owner: str
+    resources: dict[str, Any]
+    devices: list[str]
+    started_at: datetime
+    ended_at: datetime | None
+
+
+def attempts_since(session: Session, since: datetime) -> Iterator[AttemptRow]:
+    """The attempts that ran after a time, if only for a part."""
+    resources = col(Job.spec)["resources"]
+    columns = (Job.id, Job.owner, resources, Attempt.devices, Attempt.started_at, Attempt.ended_at)
+    query = select(*columns).join(Attempt, col(Attempt.job_id) == col(Job.id))  # type: ignore[call-overload]
+    query = query.where(col(Attempt.ended_at).is_(None) | (col(Attempt.ended_at) > since))
+    return (AttemptRow(*row) for row in session.exec(query.execution_options(yield_per=1000)))
 
 
 def list_workers(session: Session) -> list[Worker]:

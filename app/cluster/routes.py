@@ -1,13 +1,16 @@
-"""The route of the cluster view: workers, devices, queue, Slurm."""
+"""The routes of the cluster: workers, devices, queue, Slurm, and what has been used by whom."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from sqlmodel import Session
 
 from app.auth.principals import Viewer
 from app.cluster import queries
-from app.cluster.schemas import ClusterView, DeviceView, NodeRecord, PendingJob, SlurmView, WorkerView
+from app.cluster.schemas import ClusterView, DeviceView, NodeRecord, PendingJob, SlurmView, Usage, WorkerView
+from app.cluster.usage import usage
 from app.db import iso
 from app.http.session import Reading
 from app.models import State, offline_before
@@ -25,6 +28,14 @@ def get_cluster(_principal: Viewer, session: Reading) -> ClusterView:
         jobs={state.value: counts.get(state.value, 0) for state in State},
         slurm=_slurm(session),
     )
+
+
+@router.get("/usage", tags=["cluster"])
+def get_usage(
+    _principal: Viewer, session: Reading, days: Annotated[int, Query(ge=1, le=3650, description="up to now")] = 30
+) -> Usage:
+    """Show how many device-hours each owner's jobs have used, the largest share first."""
+    return usage(session, days)
 
 
 def _workers(session: Session) -> list[WorkerView]:

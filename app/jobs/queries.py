@@ -88,9 +88,13 @@ def _related(session: Session, ids: Sequence[str]) -> _Related:
     return related
 
 
-def list_events(session: Session, job_id: str, *, after: int, limit: int) -> list[Event]:
-    """The events of a job with ids above `after`, oldest first."""
+def list_events(
+    session: Session, job_id: str, *, after: int, limit: int, types: Sequence[str] | None = None
+) -> list[Event]:
+    """The events of a job with ids above `after`, of these types if any are given, oldest first."""
     statement = select(Event).where(Event.job_id == job_id, col(Event.id) > after)
+    if types:
+        statement = statement.where(col(Event.type).in_(types))
     return list(session.exec(statement.order_by(col(Event.id)).limit(limit)))
 
 

@@ -10,9 +10,11 @@ from typing_extensions import TypedDict
 
 from app.db import iso, now
 from app.models import Event, Job, State
+from core.spec.outline import Outline
 from core.spec.resources import Resources
 
 Kind = Literal["expert", "fusion", "head", "evaluate"]
+EventType = Literal["state", "progress", "metrics", "component", "log", "rung"]
 # A stored time becomes ISO 8601 text in UTC.
 Time = Annotated[str, BeforeValidator(lambda value: iso(value) if isinstance(value, datetime) else value)]
 
@@ -68,14 +70,24 @@ class JobPage(BaseModel):
     next_cursor: str | None
 
 
+class Estimate(BaseModel):
+    """The cost of new jobs: `gpu_hours` extrapolated from `based_on` similar jobs, null if there are none."""
+
+    gpu_hours: float | None
+    based_on: int
+    why: str
+
+
 class DryRun(BaseModel):
-    """A job as it would be stored: validated and resolved."""
+    """A job as it would be stored: validated and resolved, with an outline of its plan and an estimate of its cost."""
 
     kind: Kind
     name: str
     spec: dict[str, Any]
     defaulted: list[str]
     waits_for: list[str]
+    outline: Outline
+    estimate: Estimate
 
 
 class Change(BaseModel):
@@ -145,7 +157,7 @@ def job_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[str,
 def summary_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[str, float | None]) -> JobSummary:
     """The same without `spec`, `defaulted` and `plan`, which are not read."""
     base = f"/jobs/{job.id}"
-    pages = ("progress", "metrics", "events", "logs", "attempts", "components")
+    pages = ("progress", "metrics", "events", "logs", "attempts", "components", "explain", "ledger", "result")
     return JobSummary(
         id=job.id,
         kind=cast(Kind, job.kind),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, insert, literal, update
@@ -10,7 +10,7 @@ from sqlmodel import Session, SQLModel, col, select
 
 from app.http import paging
 from app.http.errors import NotFound
-from app.models import TERMINAL_STATES, Attempt, Job, Series, State, Sweep, SweepPoint
+from app.models import TERMINAL_STATES, Job, Series, State, Sweep, SweepPoint
 
 # The message of a job that early stopping ended begins with this.
 STOPPED_EARLY = "stopped early: "
@@ -134,14 +134,3 @@ def reusable_jobs(session: Session, digests: Sequence[str]) -> dict[str, str]:
             rank = (state != State.succeeded, job_id)
             best[str(digest)] = min(best.get(str(digest), rank), rank)
     return {digest: job_id for digest, (_, job_id) in best.items()}
-
-
-def newest_succeeded(session: Session, limit: int) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Ids and specifications of the newest jobs that have succeeded."""
-    query = select(Job.id, col(Job.spec)).where(Job.state == State.succeeded).order_by(col(Job.id).desc())
-    return session.exec(query.limit(limit))
-
-
-def attempts_of(session: Session, job_ids: Collection[str]) -> Sequence[Attempt]:
-    """All attempts of these jobs."""
-    return session.exec(select(Attempt).where(col(Attempt.job_id).in_(job_ids))).all()

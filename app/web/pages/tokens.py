@@ -26,9 +26,7 @@ def tokens_page(request: Request, principal: Viewer, session: Reading) -> Respon
     return _page(request, principal, session)
 
 
-def _page(
-    request: Request, principal: Viewer, session: Reading, created: dict[str, str] | None = None
-) -> Response:
+def _page(request: Request, principal: Viewer, session: Reading, created: dict[str, str] | None = None) -> Response:
     owner = None if principal.role is Role.admin else principal.owner
     tokens = [TokenView.of(row) for row in queries.list_tokens(session, owner)]
     roles = [role.value for role in Role if principal.role.includes(role)]

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from core.policies.rates import Rate, resolve_policies, resolve_rates
 from core.spec import COMPONENT_NAMES, ComponentPolicy, Schedule, parse_spec, resolve
+from core.spec.rates import Rate, resolve_policies, resolve_rates
 
 FUSION = {"kind": "fusion", "experts": [{"arch": "convnet_small"}]}
 TABLE = {

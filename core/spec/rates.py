@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.spec import COMPONENT_NAMES, FUSION_TYPES, ComponentName, ComponentPolicy, ExpertJob, GroupName, JobSpec
+from core.spec.catalogue import FUSION_TYPES
+from core.spec.jobs import ExpertJob, JobSpec
 from core.spec.recipes import dimension_factors
+from core.spec.training import COMPONENT_NAMES, ComponentName, ComponentPolicy, GroupName
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,7 @@ def resolve_policies(spec: JobSpec, *, new_expert_heads: bool = False) -> dict[G
     rate differs (see `resolve_rates`).
     """
     components = spec.training.components
-    policies: dict[GroupName, ComponentPolicy] = {name: getattr(components, name) for name in _components(spec)}
+    policies: dict[GroupName, ComponentPolicy] = {name: getattr(components, name) for name in component_names(spec)}
     if new_expert_heads:
         policies["expert_heads"] = components.expert_heads or components.experts.model_copy(update={"lr": None})
     return policies
@@ -36,7 +38,7 @@ def resolve_rates(spec: JobSpec, input_dim: int, *, new_expert_heads: bool = Fal
     `input_dim`: below 100 x1.3 for experts and x1.2 for fusion and head, above 1000 x0.7 and x0.8. New expert heads
     start untrained, like the global head, and learn at its rate.
     """
-    rates: dict[GroupName, Rate] = {name: _component_rate(spec, name, input_dim) for name in _components(spec)}
+    rates: dict[GroupName, Rate] = {name: _component_rate(spec, name, input_dim) for name in component_names(spec)}
     if new_expert_heads:
         policy = spec.training.components.expert_heads
         if policy is not None and policy.lr is not None:
@@ -46,7 +48,8 @@ def resolve_rates(spec: JobSpec, input_dim: int, *, new_expert_heads: bool = Fal
     return rates
 
 
-def _components(spec: JobSpec) -> tuple[ComponentName, ...]:
+def component_names(spec: JobSpec) -> tuple[ComponentName, ...]:
+    """The components that a job of this kind has."""
     return ("experts",) if isinstance(spec, ExpertJob) else COMPONENT_NAMES
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.capacity import Capacity, shortfall
+from app.jobs.capacity import Capacity, shortfall
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from core.fusion import degeneracy_warning
 from core.spec import FUSION_TYPES
+from core.spec.fusion_sizes import degeneracy_warning
 
 PRODUCTS = [name for name in FUSION_TYPES if name.startswith("multiplicative")]
 

@@ -1,4 +1,4 @@
-"""Warns about sizes at which a product of features carries little information."""
+"""Sizes that do not suit a fusion type: products that carry little information, heads that do not divide D."""
 
 from __future__ import annotations
 
@@ -32,4 +32,15 @@ def degeneracy_warning(fusion_type: str, input_dim: int, num_experts: int, *, no
     return (
         f"the product of {fusion_type} is degenerate: {' and '.join(causes)}, so {_CONSEQUENCES[fusion_type]}; "
         "use simpleAddition or concatenation, or change the sizes"
+    )
+
+
+def head_count_error(input_dim: int, heads: int) -> str | None:
+    """One sentence if the attention of TransformerBase cannot split the fused dimension D among its heads."""
+    if input_dim % heads == 0:
+        return None
+    divisors = ", ".join(str(count) for count in range(1, input_dim + 1) if input_dim % count == 0)
+    return (
+        f"TransformerBase splits the fused dimension D = {input_dim} among its heads, and {heads} does not divide "
+        f"it: choose fusion.heads from {divisors}, or another input_dim"
     )

@@ -9,18 +9,18 @@ from typing import Any
 
 from sqlmodel import Session
 
-from app.sweeps import queries
-from app.sweeps.schemas import Estimate
+from app.jobs import estimate_queries as queries
+from app.jobs.schemas import Estimate
 
 # The number of most recently created succeeded jobs that an estimate considers.
 NUM_RECENT_JOBS = 200
 
 
-def estimate(session: Session, specs: list[dict[str, Any]]) -> Estimate:
+def estimate(session: Session, specs: list[dict[str, Any]], *, points: int | None = None) -> Estimate:
     """Device hours of jobs with these resolved specifications, from the time per epoch of similar jobs.
 
     Similar jobs have the same kind, experts and data set, and ran on the service's own machines. Without a similar job
-    for each specification the estimate is null.
+    for each specification the estimate is null. `points` is their number if they are points of a sweep.
     """
     if not specs:
         return Estimate(gpu_hours=0.0, based_on=0, why="no new jobs: every point has a job already")
@@ -28,12 +28,12 @@ def estimate(session: Session, specs: list[dict[str, Any]]) -> Estimate:
     unknown = sum(_cost_key(spec) not in hours for spec in specs)
     if unknown:
         why = (
-            "no job of the same kind with the same experts and data set has succeeded on the service's own machines "
-            f"yet for {unknown} of {len(specs)} new points: train one of them there first"
+            "no job of the same kind with the same experts and data set has succeeded on the service's own machines yet"
         )
+        why += "" if points is None else f" for {unknown} of {points} new points: train one of them there first"
         return Estimate(gpu_hours=None, based_on=0, why=why)
     means = {key: statistics.fmean(known) for key, known in hours.items()}
-    total = sum(means[_cost_key(spec)] * spec["training"]["epochs"] for spec in specs)
+    total = sum(means[_cost_key(spec)] * _epochs(spec) for spec in specs)
     based_on = sum(map(len, hours.values()))
     why = (
         f"from the time per epoch of {based_on} jobs of the same kind, experts and data set, "
@@ -46,6 +46,11 @@ def _cost_key(spec: Mapping[str, Any]) -> str:
     """The fields that determine roughly how long an epoch takes."""
     experts = spec["experts"] if "experts" in spec else [spec["expert"]]
     return json.dumps([spec["kind"], spec["dataset"]["name"], [expert["arch"] or expert["from"] for expert in experts]])
+
+
+def _epochs(spec: Mapping[str, Any]) -> int:
+    """The epochs of a job; 1 if a component decides them, which is then the same for all jobs that start from it."""
+    return int(spec["training"]["epochs"] or 1)
 
 
 def _hours_per_epoch(session: Session, keys: Collection[str]) -> tuple[dict[str, list[float]], list[str]]:
@@ -65,5 +70,5 @@ def _hours_per_epoch(session: Session, keys: Collection[str]) -> tuple[dict[str,
     hours: dict[str, list[float]] = {}
     for job_id, device_s in seconds.items():
         spec = specs[job_id]
-        hours.setdefault(_cost_key(spec), []).append(device_s / 3600 / spec["training"]["epochs"])
+        hours.setdefault(_cost_key(spec), []).append(device_s / 3600 / _epochs(spec))
     return hours, sorted(devices)
