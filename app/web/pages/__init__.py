@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from app.web.pages import about, login, tokens
+from app.web.pages import about, jobs, login, tokens
 
-ROUTERS = [login.router, tokens.router, about.router]
+ROUTERS = [login.router, jobs.router, tokens.router, about.router]
