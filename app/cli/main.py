@@ -13,7 +13,7 @@ Commands = Mapping[str, Callable[..., Any]]
 
 # Every command, by the panel of `mcn --help` that lists it.
 PANELS: dict[str, Commands] = {
-    "Service": {"up": service.up, "demo": service.demo, "doctor": service.doctor},
+    "Service": {"up": service.up, "demo": service.demo, "login": service.login, "doctor": service.doctor},
     "Submit": {"submit": submit.submit, "train": submit.train, "plan": submit.plan, "sweep": sweeps.sweep},
     "Watch": {
         "jobs": jobs.jobs,
