@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from app.web.pages import about, login, tokens
+from app.web.pages import about, compare, curves, login, tokens
 
-ROUTERS = [login.router, tokens.router, about.router]
+ROUTERS = [login.router, tokens.router, about.router, curves.router, compare.router]
