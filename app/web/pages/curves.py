@@ -106,7 +106,7 @@ def panel_views(
     data = series_of_jobs(session, jobs, keys, curves.POINTS).series if keys else []
     by_line = {(one.job, one.key): one for one in data}
     return [
-        PanelView(panel, curves.draw(panel, by_line, marks), rows, _config(panel, rows))
+        PanelView(panel, curves.draw(panel, by_line, marks if has_marks(panel) else []), rows, _config(panel, rows))
         for panel in panels
         for rows in [curves.value_rows(panel, latest)]
     ]
@@ -154,10 +154,23 @@ def _marks(session: Session, job: Job, latest: dict[str, Latest]) -> list[tuple[
 
 def _config(panel: Panel, rows: list[curves.ValueRow]) -> str:
     lines = [
-        {"job": row.line.job, "key": row.line.key, "label": row.line.label, "look": row.line.look, "count": row.count}
+        {
+            "job": row.line.job,
+            "key": row.line.key,
+            "label": row.line.label,
+            "look": row.line.look,
+            "count": row.count,
+            "ranked": row.line.is_ranked,
+        }
         for row in rows
     ]
-    return json.dumps({"title": panel.title, "unit": panel.unit, "better": panel.better, "lines": lines})
+    facts = {"title": panel.title, "better": panel.better, "comparable": panel.is_comparable, "marks": has_marks(panel)}
+    return json.dumps(facts | {"lines": lines})
+
+
+def has_marks(panel: Panel) -> bool:
+    """Whether resumes and the best epoch are marked: where training is judged, not in every chart."""
+    return panel.id in ("accuracy", "losses")
 
 
 def _unix(time: datetime | None) -> float | None:

@@ -27,6 +27,15 @@ class Tick:
 
 
 @dataclass(frozen=True)
+class Mark:
+    """A vertical line with a text, which stands on its left if it is in the right half."""
+
+    at: str
+    text: str
+    is_right: bool
+
+
+@dataclass(frozen=True)
 class DrawnLine:
     """A line: its path, the band from minimum to maximum, single points, and the label at its end."""
 
@@ -44,7 +53,7 @@ class Drawing:
     lines: list[DrawnLine]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
-    marks: list[Tick]
+    marks: list[Mark]
 
 
 @dataclass(frozen=True)
@@ -91,7 +100,11 @@ def draw(
             if x_low <= tick <= x_high
         ],
         [Tick(f"{to_y(tick) / 10:.1f}%", short_number(tick)) for tick in y_ticks],
-        [Tick(f"{to_x(step) / 10:.1f}%", text) for step, text in marks if x_low <= step <= x_high],
+        [
+            Mark(f"{to_x(step) / 10:.1f}%", text, to_x(step) > SIZE / 2)
+            for step, text in marks
+            if x_low <= step <= x_high
+        ],
     )
 
 
@@ -106,11 +119,11 @@ def value_rows(panel: Panel, latest: Mapping[tuple[str, str], Latest]) -> list[V
         rows.append(
             ValueRow(line, one.step if one else None, one.value if one else None, best, best_step, False, count)
         )
-    known = [row.best for row in rows if row.best is not None]
-    if len(known) < 2:
+    known = [row.best for row in rows if row.best is not None and row.line.is_ranked]
+    if len(known) < 2 or not panel.is_comparable:
         return rows
     top = max(known) if panel.better == "max" else min(known)
-    return [replace(row, is_best=row.best == top) for row in rows]
+    return [replace(row, is_best=row.best == top and row.line.is_ranked) for row in rows]
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:

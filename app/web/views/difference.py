@@ -19,7 +19,7 @@ _OF_AN_EXPERT = re.compile(r"test/accuracy_expert_\d+(_before)?")
 
 @dataclass(frozen=True)
 class FieldRow:
-    """A field of the specifications with its value in each; None where a specification does not have it."""
+    """A field of the specifications with its value in each; None where it is null or absent."""
 
     path: str
     values: list[str | None]
@@ -86,8 +86,9 @@ def expert_rows(results: Sequence[Mapping[str, float | None]]) -> list[ExpertRow
 
 def signed(difference: float) -> str:
     """A difference with its sign."""
-    text = words.number(abs(difference), 3)
-    return "±0" if difference == 0 else f"{'+' if difference > 0 else '\u2212'}{text}"
+    if difference == 0:
+        return "±0"
+    return ("+" if difference > 0 else "\u2212") + words.number(abs(difference), 3)
 
 
 def _cells(key: str, results: Sequence[Mapping[str, float | None]]) -> list[Cell]:
@@ -103,7 +104,7 @@ def _cells(key: str, results: Sequence[Mapping[str, float | None]]) -> list[Cell
     return cells
 
 
-def _flattened(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
+def _flattened(value: Any, path: str = "") -> Iterator[tuple[str, str | None]]:
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from _flattened(inner, f"{path}.{name}" if path else str(name))
@@ -111,4 +112,4 @@ def _flattened(value: Any, path: str = "") -> Iterator[tuple[str, str]]:
         for number, inner in enumerate(value):
             yield from _flattened(inner, f"{path}[{number}]")
     else:
-        yield path, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        yield path, value if value is None or isinstance(value, str) else json.dumps(value, ensure_ascii=False)

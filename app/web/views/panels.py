@@ -30,16 +30,25 @@ class Line:
     label: str
     look: str
 
+    @property
+    def is_ranked(self) -> bool:
+        """Whether it can be the best; the oracle is a bound, not a model."""
+        return not self.key.endswith("accuracy_oracle")
+
 
 @dataclass(frozen=True)
 class Panel:
-    """Lines that share axes. `better` says which values are better, where that can be said."""
+    """Lines that share axes. `better` says which values are better, where that can be said.
+
+    `is_comparable`: all lines measure the same, so that one of them can be the best.
+    """
 
     id: str
     title: str
     unit: str = ""
     better: Mode | None = None
     lines: list[Line] = field(default_factory=list)
+    is_comparable: bool = True
 
 
 @dataclass(frozen=True)
@@ -64,7 +73,14 @@ _GROUPS = [
     _Group("utilization", "GPU utilization", re.compile(r"system/(gpu_util)"), unit="%"),
     _Group("lambda", "Share of the individual loss", re.compile("(lambda)")),
 ]
-_LABELS = {"images_per_s": "images/s", "rss": "process", "gpu_mem": "GPU", "gpu_util": "GPU"}
+_LABELS = {
+    "images_per_s": "images/s",
+    "ensemble_probabilities": "ens. prob.",
+    "ensemble_logits": "ensemble",
+    "rss": "process",
+    "gpu_mem": "GPU",
+    "gpu_util": "GPU",
+}
 
 
 def series_look(slot: int) -> str:
@@ -90,7 +106,7 @@ def job_panels(job: str, keys: Iterable[str]) -> list[Panel]:
         left = [key for key in left if key not in members]
         if members:
             lines = _lines(job, sorted(members, key=_order), group)
-            panels.append(Panel(group.id, group.title, group.unit, group.better, lines))
+            panels.append(Panel(group.id, group.title, group.unit, group.better, lines, group.id != "losses"))
     for prefix in dict.fromkeys(key.rpartition("/")[0] for key in left):
         members = [key for key in left if key.rpartition("/")[0] == prefix]
         panels.append(_other(job, prefix, members))
@@ -154,4 +170,4 @@ def _lines(job: str, keys: Sequence[str], group: _Group) -> list[Line]:
 
 def _other(job: str, prefix: str, keys: Sequence[str]) -> Panel:
     lines = [Line(job, key, key.rpartition("/")[2], series_look(number)) for number, key in enumerate(keys)]
-    return Panel(f"other-{prefix or 'metrics'}", prefix or "Other metrics", lines=lines)
+    return Panel(f"other-{re.sub('[^A-Za-z0-9]+', '-', prefix) or 'metrics'}", prefix or "Other metrics", lines=lines)

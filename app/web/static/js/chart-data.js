@@ -92,7 +92,11 @@ export function yRange(values, { focus, isLog }) {
   let [low, high] = focus ? [at(0.02), at(0.98)] : [sorted[0], sorted[sorted.length - 1]];
   const above = values.filter((value) => value > high).length;
   const below = values.filter((value) => value < low).length;
-  if (isLog) return { low: low / 1.15, high: high * 1.15, above, below };
+  if (isLog) {
+    // Ticks of a logarithmic axis are counted from its lower end, which therefore is a round number.
+    const power = 10 ** Math.floor(Math.log10(low));
+    return { low: Math.floor(low / power) * power, high: high * 1.15, above, below };
+  }
   const margin = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
   // An axis of values that are never negative does not begin below zero.
   const floor = low >= 0 ? 0 : -Infinity;

@@ -93,6 +93,7 @@ export function drawAbove(u, lines, looks, marks, colours) {
   ctx.save();
   ctx.font = `${FONT * ratio}px ${colours.font}`;
   ctx.textBaseline = "middle";
+  ctx.textAlign = "left";
   drawMarkTexts(ctx, bbox, at, marks, colours, ratio);
   const ends = lines.map((one) => {
     const { min, max } = u.scales.x;
@@ -118,7 +119,7 @@ export function drawAbove(u, lines, looks, marks, colours) {
     ctx.stroke();
     ctx.setLineDash([]);
     ctx.fillStyle = colours.text;
-    ctx.fillText(shortened(ctx, lines[number].line.label, 66 * ratio), right + 24 * ratio, y);
+    ctx.fillText(shortened(ctx, lines[number].line.label, 78 * ratio), right + 24 * ratio, y);
   });
   ctx.restore();
 }

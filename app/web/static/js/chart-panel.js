@@ -126,7 +126,7 @@ export class Panel {
     const seen = this.config.lines.map((line) => [this.charts.job(line.job), this.series(line)]).find(([, one]) => one);
     if (!seen) return [];
     const [job, series] = seen;
-    return (job.marks ?? []).map(([step, text]) => {
+    return (this.config.marks ? job.marks ?? [] : []).map(([step, text]) => {
       const index = series.steps.findIndex((other) => other >= step);
       const times = [series.times[index < 0 ? series.times.length - 1 : index]];
       return { x: xValues({ steps: [step], times }, job, state.x)[0], text };
@@ -154,7 +154,7 @@ export class Panel {
     retry.className = "button";
     retry.textContent = "Retry";
     retry.addEventListener("click", () => this.load(true));
-    alert.append(`Could not load the curves: ${error.message} `, retry);
+    alert.append(`Not loaded: ${error.message} `, retry);
     this.box.before(alert);
   }
 
@@ -166,7 +166,7 @@ export class Panel {
     if (x === null || x < low || x > high) return this.readout.hide();
     const view = this.plot.view;
     const share = this.plot.uplot.valToPos(x, "x") / this.plot.uplot.over.clientWidth;
-    const { better } = this.config;
+    const better = this.config.comparable ? this.config.better : null;
     const tolerance = (high - low) * 0.02;
     this.readout.show({ ...view, better, mode: view.state.x, x, tolerance, share, isSpoken });
   }

@@ -3,7 +3,7 @@ import { drawAbove, drawBeneath } from "./chart-draw.js";
 import { durationText, numberText, valuesInside, yRange } from "./chart-data.js";
 
 const HEIGHT = 220;
-const PADDING = [10, 92, 0, 0];
+const PADDING = [10, 104, 0, 0];
 const AXIS_LEFT = 52;
 const AXIS_BOTTOM = 26;
 const WHEEL_STEP = 1.25;
@@ -101,7 +101,10 @@ export class Plot {
   }
 
   #xLabels() {
-    if (this.view.state.x === "wall") return {};
+    if (this.view.state.x === "wall") {
+      const long = (ticks) => ticks.at(-1) - ticks[0] > 86_400;
+      return { space: 80, values: (_, ticks) => ticks.map((tick) => clockText(tick, long(ticks))) };
+    }
     const text = this.view.state.x === "training" ? (value) => (value === null ? "" : durationText(value)) : tickText;
     return { values: (_, ticks) => ticks.map(text) };
   }
@@ -135,7 +138,6 @@ export class Plot {
   }
 
   #pan(event) {
-    event.preventDefault();
     const u = this.uplot;
     const [from, to] = this.xRange();
     const startX = event.clientX;
@@ -173,6 +175,12 @@ export class Plot {
     this.actions.preview(centre - (centre - from) * factor, centre + (to - centre) * factor);
     this.actions.settle();
   }
+}
+
+function clockText(seconds, isLong) {
+  const time = new Date(seconds * 1000);
+  if (isLong) return time.toLocaleDateString([], { month: "short", day: "numeric", hour: "2-digit" });
+  return time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
 }
 
 function tickText(value) {

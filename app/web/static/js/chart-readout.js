@@ -30,11 +30,13 @@ export class Readout {
     const sign = better === "min" ? 1 : -1;
     const rank = (row) => (row.value === null ? Infinity : sign * row.value);
     known.sort((a, b) => rank(a) - rank(b) || 0);
-    const bestIs = better && known.length > 1 && known[0].value !== null ? known[0].value : null;
+    // The oracle is a bound, not a model, so it is not the best of them.
+    const ranked = known.filter((row) => row.value !== null && row.one.line.ranked);
+    const best = better && ranked.length > 1 ? ranked[0].value : null;
     const table = document.createElement("table");
     const caption = table.createCaption();
     caption.textContent = xText(x, mode);
-    for (const row of known.slice(0, MAX_ROWS)) table.append(rowOf(row, row.value !== null && row.value === bestIs));
+    for (const row of known.slice(0, MAX_ROWS)) table.append(rowOf(row, best !== null && row.one.line.ranked && row.value === best));
     this.box.replaceChildren(table);
     if (known.length > MAX_ROWS) {
       const more = document.createElement("p");

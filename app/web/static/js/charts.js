@@ -81,7 +81,7 @@ class Charts {
 
   actions(source) {
     return {
-      zoom: (from, to) => this.change({ from, to }, true),
+      zoom: (from, to) => this.change(roundedRange(from, to), true),
       preview: (from, to) => this.#preview(from, to),
       settle: () => this.#settle(),
       reset: () => this.resetZoom(),
@@ -98,14 +98,15 @@ class Charts {
   // Moves all charts at once with the data that are there; the address and the data follow when it ends.
   #preview(from, to) {
     if (!(from < to)) return;
-    this.before ??= location.href;
     this.state = { ...this.state, from, to };
     for (const panel of this.panels) panel.render();
   }
 
   #settle() {
     clearTimeout(this.settling);
-    this.settling = setTimeout(() => this.change({}, true), SETTLE_MS);
+    this.settling = setTimeout(() => {
+      if (isZoomed(this.state)) this.change(roundedRange(this.state.from, this.state.to), true);
+    }, SETTLE_MS);
   }
 
   showCursor(x, source, isSpoken = false) {
@@ -209,6 +210,12 @@ class Charts {
       // The next event tries again; the badge of the page says that the connection is lost.
     }
   }
+}
+
+// The ends of a zoom with four digits of its width, so that the address stays short.
+function roundedRange(from, to) {
+  const digits = Math.max(0, Math.min(12, 3 - Math.floor(Math.log10(to - from))));
+  return { from: Number(from.toFixed(digits)), to: Number(to.toFixed(digits)) };
 }
 
 const root = document.querySelector("[data-charts]");
