@@ -62,7 +62,7 @@ def compare_page(
         selected = parse_selection([*(f"{id}~{slot}" for id, slot in selected), *new])
     if len(selected) > MAX_JOBS:
         raise Invalid(f"at most {MAX_JOBS} jobs can be compared; the address has {len(selected)}")
-    if (new and not problem) or given != [f"{id}~{slot}" for id, slot in selected]:
+    if not problem and (new or given != [f"{id}~{slot}" for id, slot in selected]):
         rest = [(name, value) for name, value in request.query_params.multi_items() if name not in ("job", "add")]
         query = "&".join(filter(None, [selection_query(selected), urlencode(rest)]))
         return RedirectResponse("/ui/compare" + (f"?{query}" if query else ""), 303)

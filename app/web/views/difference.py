@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.metrics.directions import direction
 from app.web.views import words
+from app.web.views.panels import better_values
 
 _BEFORE = re.compile(r"test/accuracy_expert_(\d+)_before")
 _EXPERT = re.compile(r"test/accuracy_expert_(\d+)")
@@ -65,9 +65,10 @@ def field_rows(specs: Sequence[Mapping[str, Any]]) -> list[FieldRow]:
 
 def metric_rows(results: Sequence[Mapping[str, float | None]]) -> list[MetricRow]:
     """The results on test images that at least one job has, without those of single experts."""
-    keys = sorted(
-        {key for one in results for key in one if key.startswith("test/") and not _OF_AN_EXPERT.fullmatch(key)}
-    )
+    names = {key for one in results for key in one}
+    # Another name for the same value.
+    names -= {"test/accuracy_ensemble_logits"} if "test/accuracy_ensemble" in names else set()
+    keys = [key for key in names if key.startswith("test/") and not _OF_AN_EXPERT.fullmatch(key)]
     keys.sort(key=lambda key: (key != "test/accuracy_fused", not key.startswith("test/accuracy"), key))
     return [MetricRow(key, key.removeprefix("test/").replace("_", " "), _cells(key, results)) for key in keys]
 
@@ -94,7 +95,8 @@ def signed(difference: float) -> str:
 def _cells(key: str, results: Sequence[Mapping[str, float | None]]) -> list[Cell]:
     values = [one.get(key) for one in results]
     known = [value for value in values if value is not None]
-    best = (max if direction(key) == "max" else min)(known) if len(known) > 1 else None
+    better = better_values(key)
+    best = (max if better == "max" else min)(known) if better and len(known) > 1 else None
     first = values[0]
     cells = []
     for number, value in enumerate(values):

@@ -119,7 +119,7 @@ def comparison_panels(jobs: Sequence[tuple[str, str, int]], keys: Iterable[str])
         Panel(
             f"key-{number}",
             key,
-            better=_better(key),
+            better=better_values(key),
             lines=[Line(id, key, name, series_look(s)) for id, name, s in jobs],
         )
         for number, key in enumerate(keys)
@@ -136,8 +136,9 @@ def label_of(key: str) -> str:
     return key.rpartition("/")[2]
 
 
-def _better(key: str) -> Mode | None:
-    known = re.search(r"accuracy|loss|nll|ece|disagreement|images_per_s", key)
+def better_values(key: str) -> Mode | None:
+    """Whether higher or lower values of a metric are better; None where neither is."""
+    known = re.search(r"accuracy|loss|nll|ece|images_per_s", key)
     return direction(key) if known else None
 
 

@@ -1,6 +1,7 @@
 // One chart of the page: its data, its plot in place of the server's drawing, its notes and its errors.
 import { appended, drawnLine, stepRange, xValues } from "./chart-data.js";
-import { Plot, lookOf, pageColours } from "./chart-plot.js";
+import { lookOf, pageColours } from "./chart-look.js";
+import { Plot } from "./chart-plot.js";
 import { Readout } from "./chart-readout.js";
 import { isZoomed } from "./chart-state.js";
 
@@ -15,6 +16,8 @@ export class Panel {
     this.full = new Map();
     this.zoomed = null;
     this.loadedFor = null;
+    // Whether values came that `full` does not have.
+    this.missed = false;
     this.plot = null;
     this.cursorX = null;
     this.box.tabIndex = 0;
@@ -45,8 +48,10 @@ export class Panel {
   async load(force = false) {
     const { state } = this.charts;
     const wanted = isZoomed(state) ? `${state.x} ${state.from} ${state.to} ${state.smooth}` : "full";
-    if (!this.visible || (!force && this.loadedFor === wanted)) return;
+    const isStale = this.missed && wanted === "full";
+    if (!this.visible || (!force && !isStale && this.loadedFor === wanted)) return;
     this.loadedFor = wanted;
+    if (wanted === "full") this.missed = false;
     try {
       const needsFull = isZoomed(state) && (state.x === "training" || state.x === "wall") && !this.full.size;
       if (needsFull) this.full = await this.#fetch(null);

@@ -1,6 +1,7 @@
 // The only file that knows uPlot. A plot shows the lines that it is given and reports what a person does on it.
 import { drawAbove, drawBeneath } from "./chart-draw.js";
-import { durationText, numberText, valuesInside, yRange } from "./chart-data.js";
+import { durationText, valuesInside, yRange } from "./chart-data.js";
+import { clockText, tickText } from "./chart-look.js";
 
 const HEIGHT = 220;
 const PADDING = [10, 104, 0, 0];
@@ -78,7 +79,7 @@ export class Plot {
         y: { distr: state.y === "log" ? 3 : 1, range: () => this.#yRange() },
       },
       axes: [
-        { ...axis, grid: { show: false }, size: AXIS_BOTTOM, gap: 4, space: 60, ...this.#xLabels() },
+        { ...axis, grid: { show: false }, size: AXIS_BOTTOM, gap: 4, space: 50, ...this.#xLabels() },
         { ...axis, grid, size: AXIS_LEFT, gap: 4, space: 34, values: (_, ticks) => ticks.map(tickText) },
       ],
       series: [{}, ...series],
@@ -175,37 +176,4 @@ export class Plot {
     this.actions.preview(centre - (centre - from) * factor, centre + (to - centre) * factor);
     this.actions.settle();
   }
-}
-
-function clockText(seconds, isLong) {
-  const time = new Date(seconds * 1000);
-  if (isLong) return time.toLocaleDateString([], { month: "short", day: "numeric", hour: "2-digit" });
-  return time.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false });
-}
-
-function tickText(value) {
-  if (value === null) return "";
-  const size = Math.abs(value);
-  if (size >= 1e6 || (size > 0 && size < 1e-3)) return value.toExponential(2).replace(/\.?0+e/, "e").replace("+", "");
-  return size >= 10_000 ? `${Number((value / 1000).toPrecision(4))}k` : numberText(Number(value.toPrecision(4)));
-}
-
-// The colours of the page, and those of a line from the sample in the table of values.
-export function pageColours(element) {
-  const style = getComputedStyle(element);
-  const probe = document.createElement("span");
-  element.append(probe);
-  const colour = (name) => {
-    probe.style.setProperty("color", `var(${name})`);
-    return getComputedStyle(probe).color;
-  };
-  const colours = { text: colour("--text"), dim: colour("--dim"), line: colour("--line"), font: style.fontFamily };
-  probe.remove();
-  return colours;
-}
-
-export function lookOf(sample) {
-  const style = getComputedStyle(sample);
-  const dash = style.strokeDasharray === "none" ? [] : style.strokeDasharray.split(/[ ,]+/).map(parseFloat);
-  return { stroke: style.stroke, width: parseFloat(style.strokeWidth), dash };
 }

@@ -56,3 +56,9 @@ export function writeState(state, push) {
 }
 
 export const isZoomed = (state) => state.from !== null;
+
+// The ends of a zoom with four digits of its width, so that the address stays short.
+export function roundedRange(from, to) {
+  const digits = Math.max(0, Math.min(12, 3 - Math.floor(Math.log10(to - from))));
+  return { from: Number(from.toFixed(digits)), to: Number(to.toFixed(digits)) };
+}

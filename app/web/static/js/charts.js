@@ -1,7 +1,8 @@
 // The charts of a page: they share the view, which is in the address, the cross-hair and the stream of new values.
 import { Panel } from "./chart-panel.js";
 import { fetchSeries } from "./chart-fetch.js";
-import { isZoomed, keepInForms, readState, writeState } from "./chart-state.js";
+import { mergeCharts } from "./chart-merge.js";
+import { isZoomed, keepInForms, readState, roundedRange, writeState } from "./chart-state.js";
 import { Tools } from "./chart-tools.js";
 
 const LIVE_MS = 2000;
@@ -44,6 +45,12 @@ class Charts {
       this.sizes.observe(panel.box);
       return panel;
     });
+    for (const panel of known.values()) {
+      if (this.panels.includes(panel)) continue;
+      this.observer.unobserve(panel.element);
+      this.sizes.unobserve(panel.box);
+      panel.plot?.destroy();
+    }
     const tools = this.root.querySelector("[data-tools]");
     if (tools && this.tools?.element !== tools) this.tools = new Tools(tools, this);
     this.refresh();
@@ -91,8 +98,6 @@ class Charts {
 
   resetZoom() {
     if (isZoomed(this.state)) this.change({ from: null, to: null }, true);
-    for (const panel of this.panels) if (this.stale) panel.load(true);
-    this.stale = false;
   }
 
   // Moves all charts at once with the data that are there; the address and the data follow when it ends.
@@ -128,8 +133,8 @@ class Charts {
       s: () => this.tools.toggleSmoothing(),
       Escape: () => this.showCursor(null, panel),
     }[event.key];
+    act?.();
     if (!act) return;
-    act();
     event.preventDefault();
     event.stopPropagation();
   }
@@ -148,10 +153,8 @@ class Charts {
       const panel = this.panels.find(({ element }) => element === target);
       if (!panel) continue;
       panel.visible = isIntersecting;
-      if (!isIntersecting) continue;
-      if (panel.plot) panel.render();
-      panel.load(panel.missed);
-      panel.missed = false;
+      if (isIntersecting && panel.plot) panel.render();
+      panel.load();
     }
   }
 
@@ -173,7 +176,7 @@ class Charts {
     this.liveTimer = setTimeout(() => {
       this.liveTimer = 0;
       if (isZoomed(this.state)) {
-        this.stale = true;
+        for (const panel of this.panels) panel.missed = true;
         this.tools?.showNews();
       } else for (const panel of this.panels) this.#extend(panel);
       if (!this.panels.length || Date.now() - this.keysAt > NEW_KEYS_MS) this.#loadPage();
@@ -189,33 +192,8 @@ class Charts {
   async #loadPage() {
     if (!this.root.dataset.source) return;
     this.keysAt = Date.now();
-    try {
-      const answer = await fetch(this.root.dataset.source, { headers: { "HX-Request": "true" } });
-      if (!answer.ok) return;
-      const page = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("curves-panels");
-      const old = new Map(this.panels.map((panel) => [panel.id, panel.element]));
-      const lines = (element) => JSON.parse(element.dataset.chart).lines.map((line) => line.key).join(" ");
-      const elements = [...page.querySelectorAll("[data-chart]")].map((element) => {
-        const kept = old.get(element.dataset.panel);
-        if (!kept || lines(kept) !== lines(element)) return element;
-        kept.querySelector(".chart-values tbody").replaceWith(element.querySelector(".chart-values tbody"));
-        return kept;
-      });
-      this.root.dataset.charts = page.dataset.charts;
-      const grid = this.root.querySelector(".chart-grid");
-      if (!grid) this.root.replaceChildren(...page.childNodes);
-      else if (elements.some((element, index) => grid.children[index] !== element)) grid.replaceChildren(...elements);
-      this.#adopt();
-    } catch {
-      // The next event tries again; the badge of the page says that the connection is lost.
-    }
+    if (await mergeCharts(this.root)) this.#adopt();
   }
-}
-
-// The ends of a zoom with four digits of its width, so that the address stays short.
-function roundedRange(from, to) {
-  const digits = Math.max(0, Math.min(12, 3 - Math.floor(Math.log10(to - from))));
-  return { from: Number(from.toFixed(digits)), to: Number(to.toFixed(digits)) };
 }
 
 const root = document.querySelector("[data-charts]");
