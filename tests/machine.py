@@ -14,6 +14,7 @@ PARTS = {
     "Redis": ("redis-server", "redis-server"),
     "curl": ("curl", "curl"),
     "Chromium": ("chromium", "chromium"),
+    "Node.js": ("node", "nodejs"),
     "Slurm": ("slurmctld slurmd slurmdbd munged mariadbd srun", "slurm-wlm slurmdbd munge mariadb-server"),
 }
 

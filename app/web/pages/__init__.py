@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from app.web.pages import about, jobs, login, tokens
+from app.web.pages import about, compare, curves, jobs, login, tokens
 
-ROUTERS = [login.router, jobs.router, tokens.router, about.router]
+ROUTERS = [login.router, jobs.router, curves.router, compare.router, tokens.router, about.router]
