@@ -14,7 +14,7 @@ from app.web.views import words
 BREAK_FACTOR = 3
 MAX_ROWS = 12
 ROW_HEIGHT = 26
-_BREAK_SHARE, _MAX_BREAKS_SHARE = 10.0, 60.0
+_BREAK_SHARE, _MAX_BREAKS_SHARE = 18.0, 60.0
 _ACTIVE = (State.starting, State.running, State.pausing, State.cancelling)
 _MIN_WIDTH = 0.4
 
@@ -118,7 +118,7 @@ def _segments(states: Sequence[Event], at: datetime) -> list[_Segment]:
     """The time in each state; an attempt begins with `starting`, and what comes before belongs to its row."""
     segments: list[_Segment] = []
     started = 0
-    ends = [event.time for event in states[1:]] + [at]
+    ends = [*(event.time for event in states[1:]), at][: len(states)]
     for event, end in zip(states, ends, strict=True):
         state = State(event.data["state"])
         if state in TERMINAL_STATES and event is states[-1]:
