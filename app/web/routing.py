@@ -12,7 +12,7 @@ from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from app.http.error_handlers import DATABASE_ERRORS, database_unavailable
-from app.http.errors import Problem
+from app.http.errors import Invalid, Problem
 from app.web.csrf import check_csrf
 from app.web.render import page
 from app.web.session import session_secret
@@ -38,7 +38,7 @@ class PageRoute(APIRoute):
                 fields = "; ".join(
                     f"{'.'.join(map(str, entry['loc'][1:]))}: {entry['msg']}" for entry in error.errors()
                 )
-                return error_page(request, Problem(f"this address is not valid: {fields[:500]}"))
+                return error_page(request, Invalid(f"this request is not valid: {fields[:500]}"))
             except DATABASE_ERRORS as error:
                 return error_page(request, database_unavailable(error))
             except HTTPException as error:

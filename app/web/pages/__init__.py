@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
-from app.web.pages import about, job, job_actions, job_log, login, tokens
+from app.web.pages import about, job, job_actions, job_log, jobs, login, tokens
 
-ROUTERS = [login.router, tokens.router, about.router, job.router, job_actions.router, job_log.router]
+ROUTERS = [
+    login.router,
+    jobs.router,
+    job.router,
+    job_actions.router,
+    job_log.router,
+    tokens.router,
+    about.router,
+]
