@@ -7,6 +7,7 @@ from typing import Any
 from playwright.sync_api import expect
 
 from tests.e2e.running import Running, fusion
+from tests.parts import wait_until
 from tests.web.fixtures import Visit
 
 
@@ -42,12 +43,12 @@ def test_a_log_is_followed_until_a_person_scrolls_up(visit: Visit, dashboard: Ru
     page.get_by_role("button", name="Follow").click()
     log = page.locator("[data-log-text]")
     expect(page.get_by_role("button", name="Stop following")).to_be_visible()
-    page.wait_for_function("document.querySelector('[data-log-text]').scrollTop > 0")
+    wait_until(lambda: bool(log.evaluate("element => element.scrollTop > 0")), "lines beyond the box", 60.0)
     log.evaluate("element => { element.scrollTop = 0; }")
     button = page.get_by_role("button", name="To the end")
     expect(button).to_be_visible()
     before = len(log.inner_text())
-    page.wait_for_function(f"document.querySelector('[data-log-text]').textContent.length > {before}")
+    wait_until(lambda: len(log.inner_text()) > before, "new lines", 60.0)
     assert log.evaluate("element => element.scrollTop") == 0
     button.click()
     expect(page.get_by_role("button", name="Stop following")).to_be_visible()
