@@ -57,6 +57,12 @@ def job_events_after(session: Session, job_id: str, after: int, limit: int) -> l
     return _streamed(session.exec(query.order_by(col(Event.id)).limit(limit)).all())
 
 
+def latest_events(session: Session, job_id: str, limit: int, types: Collection[str]) -> list[Event]:
+    """The latest events of a job of these types, newest first."""
+    query = select(Event).where(Event.job_id == job_id, col(Event.type).in_(types))
+    return list(session.exec(query.order_by(col(Event.id).desc()).limit(limit)))
+
+
 def attempt_and_end(session: Session, job_id: str) -> tuple[int, bool]:
     """The latest attempt of a job, and whether the job has ended; a deleted job has."""
     row = session.exec(select(Job.attempt, Job.state).where(Job.id == job_id)).first()

@@ -2,6 +2,39 @@
 
 from __future__ import annotations
 
-from app.web.pages import about, compare, curves, jobs, login, tokens
+from app.web.pages import (
+    about,
+    cluster,
+    compare,
+    components,
+    curves,
+    job,
+    job_actions,
+    job_log,
+    jobs,
+    login,
+    new,
+    new_sweep,
+    sweep,
+    sweeps,
+    tokens,
+)
 
-ROUTERS = [login.router, jobs.router, curves.router, compare.router, tokens.router, about.router]
+# A sweep's page takes any address below /ui/sweeps, so `/ui/sweeps/new` comes before it.
+ROUTERS = [
+    login.router,
+    jobs.router,
+    job.router,
+    job_actions.router,
+    job_log.router,
+    curves.router,
+    new.router,
+    compare.router,
+    new_sweep.router,
+    sweeps.router,
+    sweep.router,
+    components.router,
+    cluster.router,
+    tokens.router,
+    about.router,
+]
