@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
-from app.web.pages import about, login, tokens
+from app.web.pages import about, cluster, login, sweep, sweeps, tokens
 
-ROUTERS = [login.router, tokens.router, about.router]
+# A sweep's page takes any address below /ui/sweeps, so other pages there have to come before it.
+ROUTERS = [login.router, sweeps.router, cluster.router, tokens.router, about.router, sweep.router]
