@@ -114,6 +114,7 @@ def _context(
     return {
         **_summary(view, principal),
         "names": names,
+        "averaged": any(path in SEEDS and path not in (chosen.rows, chosen.cols) for path in view.grid),
         "layout": chosen,
         "query": _query(view, chosen, cursor),
         "next_url": f"/ui/sweeps/{view.id}?{_query(view, chosen, listed.next_cursor)}" if listed.next_cursor else None,

@@ -36,6 +36,7 @@ def layout(grid: Grid, rows: str | None, cols: str | None, at: Mapping[str, str]
         if path and path not in grid:
             raise Invalid(f"{name}: this sweep has no field {path[:80]!r}; it has {', '.join(grid)}")
     fields = [path for path in grid if path not in SEEDS] or list(grid)
+    chosen = {path: _position(grid, path, text) for path, text in at.items() if text}
     # Fields with one value make the worst axes; the order of the grid decides among the others.
     axes = sorted(fields, key=lambda path: len(grid[path]) == 1)
     cols = cols or next((path for path in axes[1:2] + axes if path != rows), axes[0])
@@ -43,17 +44,19 @@ def layout(grid: Grid, rows: str | None, cols: str | None, at: Mapping[str, str]
     if rows == cols:
         rows = next((path for path in axes if path != cols), None)
     others = [path for path in fields if path not in (rows, cols)]
-    return Layout(rows, cols, {path: _position(grid, path, at.get(path), best.get(path)) for path in others})
+    return Layout(rows, cols, {path: chosen.get(path, _position_of(grid[path], best.get(path))) for path in others})
 
 
-def _position(grid: Grid, path: str, text: str | None, best: Any) -> int:
-    if text:
-        addresses = [address_value(grid, path, index) for index in range(len(grid[path]))]
-        if text not in addresses:
-            raise Invalid(f"at.{path}: the sweep has no such value; it has {', '.join(addresses[:20])}")
-        return addresses.index(text)
-    keys = [key(value) for value in grid[path]]
-    return keys.index(key(best)) if best is not None and key(best) in keys else 0
+def _position(grid: Grid, path: str, text: str) -> int:
+    addresses = [address_value(grid, path, index) for index in range(len(grid[path]))]
+    if text not in addresses:
+        raise Invalid(f"at.{path}: the sweep has no such value; it has {', '.join(addresses[:20])}")
+    return addresses.index(text)
+
+
+def _position_of(values: Sequence[Any], best: Any) -> int:
+    keys = [key(value) for value in values]
+    return keys.index(key(best)) if key(best) in keys else 0
 
 
 def address_value(grid: Grid, path: str, index: int) -> str:
