@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from app.web.pages import about, cluster, login, sweep, sweeps, tokens
+from app.web.pages import about, cluster, jobs, login, sweep, sweeps, tokens
 
 # A sweep's page takes any address below /ui/sweeps, so other pages there have to come before it.
-ROUTERS = [login.router, sweeps.router, cluster.router, tokens.router, about.router, sweep.router]
+ROUTERS = [
+    jobs.router,
+    login.router,
+    sweeps.router,
+    cluster.router,
+    tokens.router,
+    about.router,
+    sweep.router,
+]
