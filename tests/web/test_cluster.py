@@ -63,7 +63,7 @@ def test_devices_show_their_jobs_and_what_these_report(service: Service) -> None
     assert f'data-progress-of="{job_id}"' in html
     text = text_of(html)
     assert "<b>busy</b>" in text
-    assert "25 % · 1 min 30 s left 412 87 % 12.3 GiB 3.0 GiB" in text
+    assert "25 % 1 min 30 s 412 87 % 12.3 GiB 3.0 GiB" in text
     assert "1 of 2 devices in use · 8 cores · 64 GiB" in text
     assert "<i>two</i> offline" in text
     assert "one online" in text

@@ -121,7 +121,7 @@ def _context(
         "first_url": f"/ui/sweeps/{view.id}?{_query(view, chosen, None)}" if cursor else None,
         "fields": list(view.grid),
         "options": {path: _options(view, path, index) for path, index in chosen.at.items()},
-        "metrics": _metrics(session, view, default),
+        "metrics": _metrics(session, view),
         "heat": heat_map(view.grid, points, chosen, view.mode),
         "parallel": parallel(view.grid, view.leaderboard, names, view.metric, view.mode)
         if sum(path not in SEEDS for path in view.grid) > 2
@@ -170,9 +170,11 @@ def _options(view: SweepView, path: str, chosen: int) -> list[tuple[str, str, bo
     ]
 
 
-def _metrics(session: Session, view: SweepView, default: str) -> list[str]:
+def _metrics(session: Session, view: SweepView) -> list[str]:
     compared = [key for key in queries.metric_keys(session, view.id) if key.startswith(("val/", "test/", "train/"))]
-    return sorted({*compared, view.metric, default})
+    # Before the first values there are no keys yet.
+    common = {ranking.choose(view.base.get("kind"), part=part)[0] for part in ("val", "test")}
+    return sorted({*compared, *common, view.metric})
 
 
 def _stream(jobs: list[str]) -> str:
