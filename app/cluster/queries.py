@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -78,3 +78,27 @@ def list_host_records(session: Session) -> list[HostRecord]:
     columns = (Attempt.host, func.count(), func.count(fault), func.max(case((fault == 1, Attempt.ended_at))))
     query = select(*columns).where(Attempt.executor == "slurm", Attempt.host != "").group_by(Attempt.host)
     return [HostRecord(*row) for row in session.exec(query)]
+
+
+def list_jobs_by_id(session: Session, job_ids: Collection[str]) -> list[Job]:
+    """Jobs by id, in the order of their ids."""
+    return list(session.exec(select(Job).where(col(Job.id).in_(job_ids)).order_by(Job.id)))
+
+
+def list_queue(session: Session, *, limit: int) -> list[Job]:
+    """Queued jobs in the order in which they start."""
+    query = select(Job).where(Job.state == State.queued).order_by(col(Job.priority).desc(), Job.id)
+    return list(session.exec(query.limit(limit)))
+
+
+def list_waiting(session: Session, *, limit: int) -> list[Job]:
+    """Jobs that wait for the components of others, oldest first."""
+    return list(session.exec(select(Job).where(Job.state == State.waiting).order_by(Job.id).limit(limit)))
+
+
+def list_in_slurm(session: Session, *, limit: int) -> list[tuple[Job, str, str | None]]:
+    """Jobs that run in Slurm, each with its nodes and the id that Slurm gave it."""
+    latest = (col(Attempt.job_id) == col(Job.id)) & (col(Attempt.number) == col(Job.attempt))
+    query = select(Job, Attempt.host, Attempt.slurm_job_id).join(Attempt, latest)
+    running = col(Job.state).in_((State.running, State.pausing, State.cancelling))
+    return list(session.exec(query.where(Job.executor == "slurm", running).order_by(Job.id).limit(limit)).all())

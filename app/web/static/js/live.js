@@ -177,7 +177,12 @@ if (main?.dataset.stream) {
     }
   });
   window.addEventListener("pagehide", close);
-  window.addEventListener("pageshow", (event) => event.persisted && open());
+  window.addEventListener("pageshow", (event) => {
+    // Going back shows the page as it was when it was left or first loaded.
+    const isBack = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
+    if (event.persisted || isBack) refreshAll();
+    if (event.persisted) open();
+  });
   setInterval(() => lostAt && showBadge(), 1000);
   setInterval(showHiddenTitle, 60_000);
   open();
