@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import html
+import json
 import re
 from typing import Any
 
@@ -189,3 +191,11 @@ def test_too_many_fields_and_too_much_text_are_refused(service: Service) -> None
     assert 400 <= service.http.post("/ui/new", data=many, headers=headers).status_code < 500
     large = {"edited": "text", "text": "a" * (2 << 20)}
     assert service.http.post("/ui/new", data=large, headers=headers).status_code == 413
+
+
+def test_what_the_script_reads_keeps_its_quotes_in_the_attribute(service: Service) -> None:
+    fields = {"kind": "fusion", "edited": "text", "text": "kind: fusion\nname: '\" data-x=\"1'\nexperts: []"}
+    plan = post(service, fields, "/ui/-/new/plan").text
+    values = re.search(r'data-values="([^"]*)"', plan)
+    assert values
+    assert json.loads(html.unescape(values[1]))["name"] == '" data-x="1'

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Annotated, Any
 
 from fastapi import Query, Request
@@ -120,11 +121,18 @@ def _plan_context(settings: Settings, draft: Draft, *, quiet: bool = False) -> d
     rows = None if draft.edited == "text" else draft.rows
     by_field, listed = field_errors(draft.kind, errors, rows)
     rates = draft.run.outline.learning_rates if draft.run else {}
+    defaults = defaults_of(draft.kind, draft.run.spec, rates) if draft.run else {}
+    follows = draft.values if draft.edited == "text" and draft.data is not None else None
     return {
         "draft": draft,
         "errors": by_field,
         "listed": listed,
-        "defaults": defaults_of(draft.kind, draft.run.spec, rates) if draft.run else {},
+        "defaults": defaults,
+        # For attributes, where the template engine escapes the quotes.
+        "script": {
+            name: "" if value is None else json.dumps(value)
+            for name, value in {"fields": follows, "defaults": defaults, "errors": by_field}.items()
+        },
         "plan": plan_view(draft.run) if draft.run else None,
         "commands": commands(settings.browser_url, "/jobs", draft.data, "submit") if draft.run and draft.data else {},
     }

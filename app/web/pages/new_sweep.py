@@ -25,6 +25,7 @@ from app.sweeps.validation import parse_sweep
 from app.web.render import page
 from app.web.routing import page_router
 from app.web.views.draft import read_draft
+from app.web.views.form_values import ordered
 from app.web.views.plan import estimate_text
 from app.web.views.spec_text import commands, given_fields, to_yaml
 from app.web.views.sweep_form import SweepForm, example_form, num_points, read_sweep_form, to_sweep
@@ -46,7 +47,7 @@ def new_sweep_page(
     form = example_form()
     if source:
         job = queries.get_job(session, source)
-        form = SweepForm(base=to_yaml(given_fields(job.spec, job.defaulted)))
+        form = SweepForm(base=to_yaml(ordered(given_fields(job.spec, job.defaulted))))
     return _page(request, settings, form)
 
 

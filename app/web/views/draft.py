@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from app.jobs.schemas import DryRun
-from app.web.views.form_values import Values, rows_of, to_spec, to_values
+from app.web.views.form_values import Values, ordered, rows_of, to_spec, to_values
 from app.web.views.spec_leaves import leaves_by_path, pattern_of
 from app.web.views.spec_text import read_text, to_text
 from core.spec import KINDS, SpecError
@@ -41,7 +41,7 @@ class Draft:
 
 def draft_of(data: dict[str, Any], kind: str) -> Draft:
     """The draft that stands for a specification."""
-    values = to_values(kind, data)
+    data, values = ordered(data), to_values(kind, data)
     return Draft(kind, values, to_text(data), data=data, rows=rows_of(values))
 
 

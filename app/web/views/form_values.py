@@ -32,7 +32,7 @@ def to_spec(kind: str, values: Mapping[str, str]) -> dict[str, Any]:
     for leaf in leaves(kind):
         if "*" not in leaf.path:
             _set(spec, leaf.path, leaf, values.get(leaf.path, ""))
-    if "experts.*.arch" in leaves_by_path(kind):
+    if rows and "experts.*.arch" in leaves_by_path(kind):
         experts: list[dict[str, Any]] = [{} for _ in rows]
         for expert, row in zip(experts, rows, strict=True):
             for leaf in leaves(kind):
@@ -40,7 +40,7 @@ def to_spec(kind: str, values: Mapping[str, str]) -> dict[str, Any]:
                 if star and not prefix:
                     _set(expert, name, leaf, values.get(f"experts.{row}.{name}", ""))
         spec["experts"] = experts
-    return _ordered(spec)
+    return ordered(spec)
 
 
 _FIRST = (
@@ -58,7 +58,8 @@ _FIRST = (
 )
 
 
-def _ordered(spec: dict[str, Any]) -> dict[str, Any]:
+def ordered(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A specification in the order in which a person would write it."""
     return {key: spec[key] for key in (*_FIRST, *spec) if key in spec}
 
 
