@@ -102,8 +102,8 @@ def test_a_whole_model_can_be_evaluated_and_gets_a_form(service: Service, saved:
     text = basket(service, saved["a"], saved["b"], saved["fusion"], saved["head"])
     assert "These fit together" in text
     assert all(label in text for label in ("Evaluate together", "New head", "New fusion"))
-    params = [("kind", "evaluate"), ("experts", saved["a"]), ("experts", saved["b"])]
-    params += [("fusion", saved["fusion"]), ("head", saved["head"])]
+    params: dict[str, Any] = {"kind": "evaluate", "experts": [saved["a"], saved["b"]]}
+    params |= {"fusion": saved["fusion"], "head": saved["head"]}
     answer = service.http.get("/ui/new", params=params, headers=log_in(service))
     assert answer.status_code == 200
     assert saved["head"] in answer.text

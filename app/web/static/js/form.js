@@ -152,7 +152,8 @@ if (form.dataset.fresh === "yes" && before && before.trim() !== text.value.trim(
   text.value = before;
   setEdited("text");
   note.hidden = false;
-  form.dispatchEvent(new Event("plan"));
+  // Not before htmx listens.
+  addEventListener("load", () => form.dispatchEvent(new Event("plan")));
 } else if (form.querySelector('[aria-invalid="true"]') || document.querySelector("#plan .errors")) {
   save();
 }
