@@ -22,6 +22,7 @@ from app.jobs.routes import JobId
 from app.models import Job, State
 from app.settings import Settings
 from app.streams.queries import latest_events
+from app.web.pages.curves import ChartParameters, curves_context
 from app.web.pages.job_log import last_lines
 from app.web.render import page
 from app.web.routing import page_router
@@ -51,6 +52,7 @@ def job_page(
     principal: Viewer,
     session: Reading,
     settings: Configured,
+    _view: ChartParameters,
     spec: Literal["all", "given"] = "all",
 ) -> Response:
     """Everything about a job."""
@@ -61,6 +63,7 @@ def job_page(
         request,
         "job/job.html",
         **context,
+        **curves_context(session, job.id),
         log=last_lines(settings, job),
         events=[schemas.event_view(event) for event in latest_events(session, job.id, SHOWN_EVENTS, EVENT_TYPES)],
         spec_lines=spec_lines(job.spec, job.defaulted, given_only=spec == "given"),
