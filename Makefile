@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast coverage lint format docs bench soak lock clean
+.PHONY: help setup demo up test test-fast coverage lint format docs bench soak lock vendor clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -67,6 +67,9 @@ soak: $(READY)  ## run the long repetitions of which `make test` runs a few
 
 lock: $(READY)  ## compile requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
+
+vendor: $(READY)  ## fetch the files of other projects that the dashboard serves (needs npm)
+	@$(BIN)/python -m app.web.vendor
 
 clean:  ## remove .venv and caches
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .coverage .coverage.* *.egg-info

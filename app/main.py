@@ -7,14 +7,16 @@ from contextlib import asynccontextmanager, suppress
 from typing import Literal
 
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.responses import HTMLResponse, JSONResponse
 from pydantic import BaseModel
 
 from app.auth.middleware import Authentication
 from app.auth.routes import router as tokens
 from app.auth.service import ensure_admin
+from app.auth.sessions import cookie_name
 from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
+from app.components.routes import all_router as all_components
 from app.components.routes import router as components
 from app.db import is_current, make_engine, transaction, upgrade
 from app.http import docs, error_handlers
@@ -25,12 +27,17 @@ from app.http.query_parameters import refuse_unknown_parameters
 from app.http.request_bodies import RequestBodies
 from app.http.security_headers import SecurityHeaders
 from app.http.unread_bodies import UnreadBodies
+from app.jobs.report_routes import router as reports
 from app.jobs.routes import router as jobs
 from app.metrics.routes import router as metrics
+from app.metrics.routes import series_router as series
 from app.settings import Settings
 from app.streams.hub import Hub
+from app.streams.routes import events_router as events
 from app.streams.routes import router as streams
 from app.sweeps.routes import router as sweeps
+from app.web import site
+from app.web.session import login_response
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
@@ -68,14 +75,29 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
     # The middleware that is added last sees a request first.
     app.add_middleware(RequestBodies)
-    app.add_middleware(Authentication, engine=engine)
+    cookie = cookie_name(secure=settings.has_https)
+    app.add_middleware(Authentication, engine=engine, cookie=cookie, login_response=login_response)
     app.add_middleware(DuplicateHeaders)
     app.add_middleware(UnreadBodies)
     app.add_middleware(SecurityHeaders)
     error_handlers.install(app)
-    for router in (jobs, streams, metrics, components, sweeps, tokens, catalogue, cluster):
+    for router in (
+        jobs,
+        reports,
+        streams,
+        events,
+        metrics,
+        series,
+        components,
+        all_components,
+        sweeps,
+        tokens,
+        catalogue,
+        cluster,
+    ):
         app.include_router(router)
     _add_service_routes(app)
+    site.install(app)
     return app
 
 
@@ -108,10 +130,6 @@ def _add_service_routes(app: FastAPI) -> None:
         if not current:
             raise Unavailable("the database is unreachable" if current is None else "run `mcn db upgrade`")
         return Readiness()
-
-    @app.get("/", include_in_schema=False)
-    async def root() -> RedirectResponse:
-        return RedirectResponse("/docs")
 
     @app.get("/docs", include_in_schema=False)
     async def docs_page() -> HTMLResponse:

@@ -48,6 +48,11 @@ class Settings(BaseSettings):
     url: str | None = Field(
         default=None, description="address of the API for the command line; default: `http://HOST:PORT`"
     )
+    public_url: str | None = Field(
+        default=None,
+        description="address at which browsers reach the dashboard, such as `https://mcn.example.org`, if it is not "
+        "`http://HOST:PORT`; with https, cookies are sent over https only",
+    )
     grace_s: float = Field(
         default=60.0,
         gt=0,
@@ -82,7 +87,7 @@ class Settings(BaseSettings):
             raise ValueError("use postgresql://user@host/name or sqlite:///file")
         return value
 
-    @field_validator("url")
+    @field_validator("url", "public_url")
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(_URL, value):
@@ -128,6 +133,16 @@ class Settings(BaseSettings):
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)
         host = f"[{host}]" if ":" in host else host
         return (self.url or f"http://{host}:{self.port}").rstrip("/")
+
+    @property
+    def browser_url(self) -> str:
+        """The address of the dashboard for a browser, without a trailing slash."""
+        return (self.public_url or self.api_url).rstrip("/")
+
+    @property
+    def has_https(self) -> bool:
+        """Whether browsers reach the dashboard over HTTPS."""
+        return (self.public_url or "").startswith("https://")
 
     def make_folders(self) -> None:
         """Create the data folder and its subfolders, readable by their owner alone.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,6 +77,14 @@ class Runtime:
         total = torch.tensor(float(value), dtype=torch.double)
         dist.all_reduce(total, group=self.cpu_group)
         return total.item()
+
+    def gather(self, tensors: Sequence[Tensor]) -> Tensor:
+        """The tensors of all processes, on the host, joined along the first dimension."""
+        if self.cpu_group is None:
+            return torch.cat(list(tensors))
+        parts: list[list[Tensor]] = [[] for _ in range(self.world_size)]
+        dist.all_gather_object(parts, list(tensors), group=self.cpu_group)
+        return torch.cat([tensor for part in parts for tensor in part])
 
     def mean(self, value: float) -> float:
         """The mean of a host number over all processes."""

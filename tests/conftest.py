@@ -10,14 +10,26 @@ from xdist.scheduler import LoadScopeScheduling
 from tests import selection
 from tests.machine import missing
 
-pytest_plugins = ["tests.parts", "tests.slurm.fixtures", "tests.app.fixtures", "tests.e2e.fixtures"]
+pytest_plugins = [
+    "tests.parts",
+    "tests.slurm.fixtures",
+    "tests.app.fixtures",
+    "tests.e2e.fixtures",
+    "tests.web.fixtures",
+]
 
 
 class OneCluster(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests with Slurm go to one process, which needs one cluster. (xdist's own groups do nothing: xdist#1386.)"""
+    """Tests with Slurm go to one process, which needs one cluster, and those with a browser to one with one service.
+
+    (xdist's own groups do nothing: xdist#1386.)
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        return "slurm" if nodeid.startswith("tests/slurm/") else nodeid
+        for folder in ("tests/slurm/", "tests/web/browser/"):
+            if nodeid.startswith(folder):
+                return folder
+        return nodeid
 
 
 @pytest.hookimpl(optionalhook=True)

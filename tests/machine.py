@@ -13,6 +13,8 @@ PARTS = {
     "PostgreSQL": ("initdb", "postgresql"),
     "Redis": ("redis-server", "redis-server"),
     "curl": ("curl", "curl"),
+    "Chromium": ("chromium", "chromium"),
+    "Node.js": ("node", "nodejs"),
     "Slurm": ("slurmctld slurmd slurmdbd munged mariadbd srun", "slurm-wlm slurmdbd munge mariadb-server"),
 }
 

@@ -26,6 +26,9 @@ PROCESS_PATHS = (
     "tests/e2e/",
     "tests/slurm/",
     "tests/test_compose.py",
+    "tests/web/browser/",
+    "tests/web/test_scripts.py",
+    "tests/web/test_vendor.py",
     "tests/worker/executors/test_starters.py",
     "tests/worker/training/test_slurm_task.py",
 )

@@ -11,10 +11,10 @@ import psutil
 from sqlalchemy import Engine
 
 from app.db import make_engine
+from app.jobs.capacity import Capacity
 from app.models import State
 from app.settings import Settings
 from core.run.rundir import AttemptDir, RunDir
-from worker.capacity import Capacity
 from worker.executors.base import Executor
 from worker.executors.devices import find_devices
 from worker.executors.table import available_executors

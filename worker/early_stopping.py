@@ -16,8 +16,8 @@ from sqlmodel import Session, col, select
 
 from app.db import reading, serialize_events, transaction
 from app.jobs.transitions import transition
-from app.metrics import store
 from app.metrics.directions import Mode
+from app.metrics.queries import extremes
 from app.models import Event, Job, Reason, State, Sweep, SweepPoint
 from app.sweeps import ranking
 from app.sweeps.queries import STOPPED_EARLY
@@ -136,8 +136,8 @@ def _values_at(session: Session, sweep_id: str, rung: int, metric: str, mode: Mo
         steps = _steps_per_epoch(progress)
         if progress and steps is not None and progress["step"] >= rung * steps and job_id not in below:
             last_step[job_id] = rung * steps
-    extremes = store.extremes(session, metric, last_step)
-    return {job_id: high if mode == "max" else low for job_id, (low, high) in extremes.items()}
+    found = extremes(session, metric, last_step)
+    return {job_id: high if mode == "max" else low for job_id, (low, high) in found.items()}
 
 
 def _is_better(one: float | None, other: float | None, mode: Mode) -> bool:

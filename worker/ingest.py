@@ -16,6 +16,8 @@ from ulid import ULID
 from app.db import serialize_events, transaction
 from app.jobs.transitions import transition
 from app.metrics import store
+from app.metrics.queries import best_value
+from app.metrics.scores import accuracy_key
 from app.models import Attempt, Component, Event, Job, State
 
 log = logging.getLogger(__name__)
@@ -81,12 +83,15 @@ def _apply(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> 
         elif kind == "config":
             job.plan = data
         elif kind == "component":
-            _keep_component(session, job.id, data)
+            _keep_component(session, job, data)
         if kind == "component":
             data = {name: data[name] for name in ("name", "role", "epoch", "metrics", "selected_by")}
         if kind in (*FREQUENT_EVENTS, "log", "component"):
             rows.append({"job_id": job.id, "time": at, "type": kind, "data": data})
     store.append(session, job.id, points.drain())
+    # Also after a truncation: the best value may have been among the steps that are done again.
+    job.score = best_value(session, job.id, accuracy_key(job.kind))
+    _record_last_step(session, attempt, events)
     # A long block is read after an interruption: nobody needs each of its frequent events.
     dropped = set([k for k, row in enumerate(rows) if row["type"] in FREQUENT_EVENTS][:-KEPT_EVENTS])
     rows = [row for k, row in enumerate(rows) if k not in dropped]
@@ -133,13 +138,29 @@ def _begin(session: Session, attempt: Attempt, step: int) -> None:
     transition(session, attempt.job_id, State.running, expected_attempt=attempt.number, from_state=State.starting)
 
 
-def _keep_component(session: Session, job_id: str, manifest: dict[str, Any]) -> None:
-    query = select(Component).where(Component.job_id == job_id, Component.name == manifest["name"])
+def _record_last_step(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> None:
+    """Raises the attempt's last step to the highest one in these events."""
+    steps = [event["data"].get("step") for event in events if event["kind"] in FREQUENT_EVENTS]
+    last = max((step for step in steps if step is not None), default=None)
+    if last is None:
+        return
+    lower = col(Attempt.last_step).is_(None) | (col(Attempt.last_step) < last)
+    where = (col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number, lower)
+    session.execute(update(Attempt).where(*where).values(last_step=last))
+
+
+def _keep_component(session: Session, job: Job, manifest: dict[str, Any]) -> None:
+    query = select(Component).where(Component.job_id == job.id, Component.name == manifest["name"])
     row = session.exec(query).first()
     names = ("role", "epoch", "metrics", "selected_by", "config", "files")
-    values = {name: manifest[name] for name in names} | {"created_at": datetime.fromisoformat(manifest["created_at"])}
+    values = {name: manifest[name] for name in names} | {
+        "created_at": datetime.fromisoformat(manifest["created_at"]),
+        "score": manifest["metrics"].get(manifest["selected_by"]),
+        "arch": manifest["config"].get("arch"),
+        "dataset": job.spec["dataset"]["name"],
+    }
     if row is None:
-        session.add(Component(id=f"cmp_{ULID()}", job_id=job_id, name=manifest["name"], **values))
+        session.add(Component(id=f"cmp_{ULID()}", job_id=job.id, name=manifest["name"], **values))
         # A better version of the same component may follow in this block.
         session.flush()
     else:

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from app.db import now
+from app.jobs.capacity import Capacity
 from app.models import (
     TERMINAL_STATES,
     Attempt,
@@ -25,7 +26,6 @@ from app.models import (
     Worker,
     offline_before,
 )
-from worker.capacity import Capacity
 
 # Job id and number of an attempt.
 AttemptKey = tuple[str, int]

@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlmodel import Session
 
+from app.jobs.capacity import num_devices
 from app.models import Job
 from app.settings import Settings
 from core.run.protocol import Task
 from core.run.rundir import RunDir
 from worker import queries
-from worker.capacity import num_devices
 from worker.executors.base import Submission
 
 

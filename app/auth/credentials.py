@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 
 from sqlalchemy import Engine
@@ -23,15 +21,10 @@ def sha256_of(secret: str) -> str:
 
 
 def read_secret(header: str | None) -> str | None:
-    """The token in `Bearer mcn_..`, or in the password of Basic credentials; None if there is none."""
+    """The token in `Bearer mcn_..`; None if there is none."""
     scheme, _, value = (header or "").partition(" ")
     value = value.strip()
-    if scheme.lower() == "basic":
-        try:
-            value = base64.b64decode(value, validate=True).decode().partition(":")[2]
-        except (binascii.Error, UnicodeDecodeError):
-            return None
-    elif scheme.lower() != "bearer":
+    if scheme.lower() != "bearer":
         return None
     return value if value.startswith(TOKEN_PREFIX) and value.isascii() else None
 
@@ -42,6 +35,11 @@ def identify(engine: Engine, secret: str) -> Principal:
         row = queries.find_by_sha256(connection, sha256_of(secret))
     if row is None:
         raise Unauthenticated("this token is unknown; it may have been revoked")
+    return principal_of(row)
+
+
+def principal_of(row: queries.TokenRow) -> Principal:
+    """The principal of a stored token; Unauthenticated if it has expired."""
     if row.expires_at is not None and row.expires_at <= now():
         raise Unauthenticated("this token has expired: create another, or ask an admin for one")
     return Principal(row.id, row.owner, Role(row.role))

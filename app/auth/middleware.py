@@ -2,61 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from http.cookies import CookieError, SimpleCookie
+
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
+from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.auth.credentials import identify, read_secret
+from app.auth.principals import Principal
+from app.auth.sessions import identify_session
 from app.http.error_handlers import DATABASE_ERRORS, database_unavailable
-from app.http.errors import Forbidden, Problem, Unauthenticated
+from app.http.errors import Problem, Unauthenticated
 
-OPEN_PATHS = ("/healthz", "/readyz")
-OPEN_PREFIX = "/static/"
-# Pages for people: a browser prompts for a user name, which is ignored, and a password, which is the token.
-BROWSER_PATHS = ("/", "/docs", "/openapi.json")
-_BROWSER_CHALLENGE = {"WWW-Authenticate": 'Basic realm="mcn: any name, the token as password"'}
+OPEN_PATHS = ("/healthz", "/readyz", "/login")
+OPEN_PREFIXES = ("/static/", "/login/")
+# Pages for people. Below /ui, every method takes the cookie, since each form there carries a CSRF token.
+PAGES = ("/", "/docs")
+UI = "/ui"
+_SAFE_METHODS = ("GET", "HEAD")
 _CHALLENGE = {"WWW-Authenticate": 'Bearer realm="mcn"'}
 
 
 class Authentication:
-    """Puts the principal into `request.state.principal`; answers 401 without a valid token.
+    """Puts the principal into `request.state.principal`; answers 401 without a valid token or session.
 
-    Every path needs one except `OPEN_PATHS` and those below `OPEN_PREFIX`, whether or not it has a route.
+    Every path needs one except `OPEN_PATHS` and those below `OPEN_PREFIXES`, whether or not it has a route. The
+    session cookie is taken for reading alone, and below `UI`. `login_response` makes the answer to a person.
     """
 
-    def __init__(self, app: ASGIApp, engine: Engine) -> None:
+    def __init__(
+        self, app: ASGIApp, engine: Engine, cookie: str, login_response: Callable[[Scope, str], Response]
+    ) -> None:
         self._app = app
         self._engine = engine
+        self._cookie = cookie
+        self._login_response = login_response
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["path"] in OPEN_PATHS or scope["path"].startswith(OPEN_PREFIX):
+        path = scope.get("path", "")
+        if scope["type"] != "http" or path in OPEN_PATHS or path.startswith(OPEN_PREFIXES):
             await self._app(scope, receive, send)
             return
-        headers = Headers(scope=scope)
+        state = scope.setdefault("state", {})
         try:
-            secret = read_secret(headers.get("authorization"))
-            if secret is None:
-                raise Unauthenticated("send your token as `Authorization: Bearer mcn_..`")
-            principal = await run_in_threadpool(identify, self._engine, secret)
-            _check_origin(scope["method"], headers)
+            state["principal"] = await run_in_threadpool(self._identify, scope, state)
+        except Unauthenticated as problem:
+            if is_page(path):
+                await self._login_response(scope, problem.detail)(scope, receive, send)
+                return
+            problem.headers.update(_CHALLENGE)
+            await problem.response()(scope, receive, send)
+            return
         except Problem as problem:
-            if isinstance(problem, Unauthenticated):
-                problem.headers.update(_BROWSER_CHALLENGE if scope["path"] in BROWSER_PATHS else _CHALLENGE)
             await problem.response()(scope, receive, send)
             return
         except DATABASE_ERRORS as error:
             await database_unavailable(error).response()(scope, receive, send)
             return
-        scope.setdefault("state", {})["principal"] = principal
         await self._app(scope, receive, send)
 
+    def _identify(self, scope: Scope, state: dict[str, object]) -> Principal:
+        headers = Headers(scope=scope)
+        secret = read_secret(headers.get("authorization"))
+        if secret is not None:
+            return identify(self._engine, secret)
+        if "authorization" not in headers and (scope["method"] in _SAFE_METHODS or is_page(scope["path"])):
+            session = read_cookie(headers, self._cookie)
+            if session is not None:
+                principal = identify_session(self._engine, session)
+                # Forms derive their CSRF token from it.
+                state["session"] = session
+                return principal
+        raise Unauthenticated("send your token as `Authorization: Bearer mcn_..`")
 
-def _check_origin(method: str, headers: Headers) -> None:
-    """Forbidden for a change that a page of another site has a browser send, with the password that it remembers."""
-    origin = headers.get("origin")
-    if origin is None or method in ("GET", "HEAD", "OPTIONS"):
-        return
-    by_password = headers.get("authorization", "").lower().startswith("basic")
-    if by_password and origin.partition("://")[2] != headers.get("host"):
-        raise Forbidden("a page of another site sent this request: programs send `Authorization: Bearer mcn_..`")
+
+def is_page(path: str) -> bool:
+    """Whether a path is that of a page, for which a browser without a session gets the login page."""
+    return path in PAGES or path == UI or path.startswith(UI + "/")
+
+
+def read_cookie(headers: Headers, name: str) -> str | None:
+    """The value of a cookie; None if it is missing or is no value of ours."""
+    try:
+        morsel = SimpleCookie(headers.get("cookie", "")).get(name)
+    except CookieError:
+        return None
+    return morsel.value if morsel and morsel.value.isascii() and len(morsel.value) < 100 else None

@@ -1,4 +1,4 @@
-"""The SQL of tokens."""
+"""The SQL of tokens, browser sessions and login links."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, func
 from sqlmodel import Session, col, select
 
 from app.db import now
-from app.models import Role, Token
+from app.models import BrowserSession, LoginLink, Role, Token
 
 
 class TokenRow(NamedTuple):
@@ -71,3 +71,47 @@ def has_other_admin(session: Session, excluded: set[str]) -> bool:
 def delete_tokens(session: Session, token_ids: set[str]) -> None:
     """Delete tokens, and with them those that they created."""
     session.execute(delete(Token).where(col(Token.id).in_(token_ids)))
+
+
+_BY_SESSION = (
+    select(Token.id, Token.owner, Token.role, Token.expires_at)
+    .join(BrowserSession, col(BrowserSession.token_id) == col(Token.id))
+    .where(col(BrowserSession.sha256) == bindparam("sha256"), col(BrowserSession.expires_at) > bindparam("now"))
+)
+
+
+def find_by_session(connection: Connection, sha256: str, at: datetime) -> TokenRow | None:
+    """The token of the session with this hash, unless the session has expired; None if there is none."""
+    row = connection.execute(_BY_SESSION, {"sha256": sha256, "now": at}).first()
+    return None if row is None else TokenRow(*row)
+
+
+def insert_session(session: Session, sha256: str, token_id: str, expires_at: datetime) -> None:
+    """Store a browser session."""
+    session.add(BrowserSession(sha256=sha256, token_id=token_id, expires_at=expires_at))
+
+
+def delete_session(session: Session, sha256: str) -> None:
+    """Delete a browser session, if it exists."""
+    session.execute(delete(BrowserSession).where(col(BrowserSession.sha256) == sha256))
+
+
+def insert_link(session: Session, sha256: str, token_id: str, expires_at: datetime) -> None:
+    """Store a login link."""
+    session.add(LoginLink(sha256=sha256, token_id=token_id, expires_at=expires_at))
+
+
+def take_link(session: Session, sha256: str) -> str | None:
+    """Delete a login link and give its token; None if it does not exist or has expired.
+
+    Of two requests at once only one gets the token.
+    """
+    taken = delete(LoginLink).where(col(LoginLink.sha256) == sha256, col(LoginLink.expires_at) > now())
+    row = session.execute(taken.returning(col(LoginLink.token_id))).first()
+    return None if row is None else str(row[0])
+
+
+def delete_expired_logins(session: Session) -> None:
+    """Delete sessions and links that have expired."""
+    for table in (BrowserSession, LoginLink):
+        session.execute(delete(table).where(col(table.expires_at) <= now()))

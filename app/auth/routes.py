@@ -7,10 +7,10 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path
 
-from app.auth import queries, service
+from app.auth import queries, service, sessions
 from app.auth.principals import Member, Viewer
-from app.auth.schemas import CreatedToken, Me, NewToken, TokenPage, TokenView
-from app.http.session import Reading, Writing
+from app.auth.schemas import CreatedToken, LoginLinkView, Me, NewToken, TokenPage, TokenView
+from app.http.session import Configured, Reading, Writing
 from app.models import Role
 
 router = APIRouter(tags=["tokens"])
@@ -46,3 +46,11 @@ def post_token(new: NewToken, principal: Member, session: Writing) -> CreatedTok
 def delete_token(token_id: Annotated[str, Path(max_length=64)], principal: Member, session: Writing) -> None:
     """Revoke a token and all tokens that were created with it. Its role may not be above yours."""
     service.revoke_token(session, principal, token_id)
+
+
+@router.post("/login-links", status_code=201)
+def post_login_link(principal: Viewer, session: Writing, settings: Configured) -> LoginLinkView:
+    """Create a link that logs a browser into the dashboard as you. It works once, within ten minutes."""
+    code = sessions.create_link(session, principal.token_id)
+    lifetime = int(sessions.LINK_LIFETIME.total_seconds())
+    return LoginLinkView(url=f"{settings.browser_url}/login/once/{code}", expires_in_s=lifetime)

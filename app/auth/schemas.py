@@ -62,3 +62,10 @@ class CreatedToken(TokenView):
     """A new token; `token` is its secret, which no other response contains."""
 
     token: str
+
+
+class LoginLinkView(BaseModel):
+    """A link that logs a browser into the dashboard once, as the token that asked for it."""
+
+    url: str
+    expires_in_s: int

@@ -17,13 +17,19 @@ def jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only jobs with this tag.")] = None,
     sweep: Annotated[str | None, typer.Option(help="Only jobs of this sweep.")] = None,
-    q: Annotated[str | None, typer.Option("-q", help="Only jobs whose name contains this text.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Only jobs of this owner.")] = None,
+    q: Annotated[
+        str | None, typer.Option("-q", help="Only jobs whose name contains this text, or whose id begins with it.")
+    ] = None,
+    sort: Annotated[
+        str, typer.Option(help="created_at, priority or name, with - before it in descending order; or -score.")
+    ] = "-created_at",
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
-    """List jobs, newest first."""
+    """List jobs, by default newest first."""
     with connected() as api:
-        page = api.get("/jobs", state=state, tag=tag, sweep=sweep, q=q, limit=limit)
+        page = api.get("/jobs", state=state, tag=tag, sweep=sweep, owner=owner, q=q, sort=sort, limit=limit)
     print_json(page) if as_json else out.print(tables.jobs_table(page["items"]))
 
 

@@ -7,19 +7,21 @@ from typing import Any
 
 import typer
 
-from app.cli import changes, download, jobs, logs, service, submit, sweeps, tokens
+from app.cli import changes, download, jobs, logs, reports, service, submit, sweeps, tokens
 
 Commands = Mapping[str, Callable[..., Any]]
 
 # Every command, by the panel of `mcn --help` that lists it.
 PANELS: dict[str, Commands] = {
-    "Service": {"up": service.up, "demo": service.demo, "doctor": service.doctor},
+    "Service": {"up": service.up, "demo": service.demo, "login": service.login, "doctor": service.doctor},
     "Submit": {"submit": submit.submit, "train": submit.train, "plan": submit.plan, "sweep": sweeps.sweep},
     "Watch": {
         "jobs": jobs.jobs,
         "show": jobs.show,
         "watch": jobs.watch,
         "logs": logs.logs,
+        "explain": reports.explain,
+        "ledger": reports.ledger,
         "sweeps": sweeps.list_sweeps,
         "leaderboard": sweeps.leaderboard,
     },

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
+from contextlib import closing, suppress
 from typing import Annotated, Any
 
 import typer
@@ -28,6 +28,7 @@ def up(stop_jobs: Annotated[bool, typer.Option(help="Pause running jobs on exit.
         with running(configured, say=err.print) as parts:
             out.print(f"MCN Fusion is running at {configured.api_url} (API docs: {configured.api_url}/docs).")
             out.print(f"The admin token is in {configured.data_dir / 'admin-token'}; `mcn` reads it from there.")
+            _print_login_link(configured)
             out.print("Press Ctrl-C to stop the service.")
             wait_for_signal(parts)
             with connected() as api:
@@ -36,6 +37,20 @@ def up(stop_jobs: Annotated[bool, typer.Option(help="Pause running jobs on exit.
                 _report_running_jobs(api)
     except CannotStart as error:
         fail(str(error))
+
+
+def login() -> None:
+    """Print a link that logs a browser into the dashboard as you. It works once, within ten minutes."""
+    with connected() as api:
+        out.print(api.post("/login-links")["url"], soft_wrap=True)
+
+
+def _print_login_link(configured: Settings) -> None:
+    # Without it the service runs all the same.
+    with suppress(ApiError), closing(Api(configured)) as api:
+        link = api.post("/login-links")["url"]
+        out.print(f"Dashboard: {link}", soft_wrap=True)
+        out.print("The link works once, for ten minutes; `mcn login` prints another one.")
 
 
 def _pause_jobs(api: Api, configured: Settings) -> None:
@@ -82,8 +97,8 @@ def demo() -> None:
             out.print(f"MCN Fusion is running at {configured.api_url}.")
             if not demonstration.run(api, configured):
                 raise typer.Exit(1)
-            out.print(f"API docs: {configured.api_url}/docs (token: {configured.data_dir / 'admin-token'})")
             if out.is_terminal:
+                _print_login_link(configured)
                 out.print(f"Press Ctrl-C to stop the service. Try `{sys.argv[0]} jobs` in another terminal.")
                 wait_for_signal(parts)
     except CannotStart as error:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import case, func
 from sqlmodel import Session, col, select
@@ -20,6 +21,26 @@ class HostRecord(NamedTuple):
     attempts: int
     hardware_faults: int
     last_fault_at: datetime | None
+
+
+class AttemptRow(NamedTuple):
+    """An attempt with the owner and the resources of its job."""
+
+    job_id: str
+    owner: str
+    resources: dict[str, Any]
+    devices: list[str]
+    started_at: datetime
+    ended_at: datetime | None
+
+
+def attempts_since(session: Session, since: datetime) -> Iterator[AttemptRow]:
+    """The attempts that ran after a time, if only for a part."""
+    resources = col(Job.spec)["resources"]
+    columns = (Job.id, Job.owner, resources, Attempt.devices, Attempt.started_at, Attempt.ended_at)
+    query = select(*columns).join(Attempt, col(Attempt.job_id) == col(Job.id))  # type: ignore[call-overload]
+    query = query.where(col(Attempt.ended_at).is_(None) | (col(Attempt.ended_at) > since))
+    return (AttemptRow(*row) for row in session.exec(query.execution_options(yield_per=1000)))
 
 
 def list_workers(session: Session) -> list[Worker]:
@@ -57,3 +78,27 @@ def list_host_records(session: Session) -> list[HostRecord]:
     columns = (Attempt.host, func.count(), func.count(fault), func.max(case((fault == 1, Attempt.ended_at))))
     query = select(*columns).where(Attempt.executor == "slurm", Attempt.host != "").group_by(Attempt.host)
     return [HostRecord(*row) for row in session.exec(query)]
+
+
+def list_jobs_by_id(session: Session, job_ids: Collection[str]) -> list[Job]:
+    """Jobs by id, in the order of their ids."""
+    return list(session.exec(select(Job).where(col(Job.id).in_(job_ids)).order_by(Job.id)))
+
+
+def list_queue(session: Session, *, limit: int) -> list[Job]:
+    """Queued jobs in the order in which they start."""
+    query = select(Job).where(Job.state == State.queued).order_by(col(Job.priority).desc(), Job.id)
+    return list(session.exec(query.limit(limit)))
+
+
+def list_waiting(session: Session, *, limit: int) -> list[Job]:
+    """Jobs that wait for the components of others, oldest first."""
+    return list(session.exec(select(Job).where(Job.state == State.waiting).order_by(Job.id).limit(limit)))
+
+
+def list_in_slurm(session: Session, *, limit: int) -> list[tuple[Job, str, str | None]]:
+    """Jobs that run in Slurm, each with its nodes and the id that Slurm gave it."""
+    latest = (col(Attempt.job_id) == col(Job.id)) & (col(Attempt.number) == col(Job.attempt))
+    query = select(Job, Attempt.host, Attempt.slurm_job_id).join(Attempt, latest)
+    running = col(Job.state).in_((State.running, State.pausing, State.cancelling))
+    return list(session.exec(query.where(Job.executor == "slurm", running).order_by(Job.id).limit(limit)).all())

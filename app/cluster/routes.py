@@ -1,16 +1,16 @@
-"""The route of the cluster view: workers, devices, queue, Slurm."""
+"""The routes of the cluster: workers, devices, queue, Slurm, and what has been used by whom."""
 
 from __future__ import annotations
 
-from fastapi import APIRouter
-from sqlmodel import Session
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 
 from app.auth.principals import Viewer
-from app.cluster import queries
-from app.cluster.schemas import ClusterView, DeviceView, NodeRecord, PendingJob, SlurmView, WorkerView
-from app.db import iso
+from app.cluster.schemas import ClusterView, Usage
+from app.cluster.usage import usage
+from app.cluster.views import cluster_view
 from app.http.session import Reading
-from app.models import State, offline_before
 
 router = APIRouter()
 
@@ -18,46 +18,12 @@ router = APIRouter()
 @router.get("/cluster", tags=["cluster"])
 def get_cluster(_principal: Viewer, session: Reading) -> ClusterView:
     """Show workers, their devices and jobs, the length of the queue, and the state of Slurm."""
-    counts = queries.count_jobs(session)
-    return ClusterView(
-        workers=_workers(session),
-        queue_length=counts.get(State.queued.value, 0),
-        jobs={state.value: counts.get(state.value, 0) for state in State},
-        slurm=_slurm(session),
-    )
+    return cluster_view(session)
 
 
-def _workers(session: Session) -> list[WorkerView]:
-    jobs = queries.jobs_by_device(session)
-    return [
-        WorkerView(
-            host=worker.host,
-            seen_at=iso(worker.seen_at) or "",
-            cpus=worker.cpus,
-            memory_gb=round(worker.memory_gb, 1),
-            alive=worker.seen_at > offline_before(),
-            devices=[DeviceView(device=device, job=jobs.get((worker.host, device))) for device in worker.devices],
-        )
-        for worker in queries.list_workers(session)
-    ]
-
-
-def _slurm(session: Session) -> SlurmView | None:
-    worker = queries.latest_slurm_worker(session)
-    if worker is None or worker.slurm is None:
-        return None
-    pending = [PendingJob(job=job, slurm_job_id=slurm, why=why) for job, slurm, why in queries.list_pending(session)]
-    return SlurmView.model_validate({**worker.slurm, "pending": pending, "nodes": _nodes(session)})
-
-
-def _nodes(session: Session) -> list[NodeRecord]:
-    """One record per node; an attempt on several nodes counts for each of them."""
-    records: dict[str, NodeRecord] = {}
-    for hosts, attempts, faults, last_fault_at in queries.list_host_records(session):
-        for host in hosts.split(","):
-            new = NodeRecord(node=host, attempts=0, hardware_faults=0, last_fault_at=None)
-            record = records.setdefault(host, new)
-            record.attempts += attempts
-            record.hardware_faults += faults
-            record.last_fault_at = max(filter(None, (record.last_fault_at, iso(last_fault_at))), default=None)
-    return [records[host] for host in sorted(records)]
+@router.get("/usage", tags=["cluster"])
+def get_usage(
+    _principal: Viewer, session: Reading, days: Annotated[int, Query(ge=1, le=3650, description="up to now")] = 30
+) -> Usage:
+    """Show how many device-hours each owner's jobs have used, the largest share first."""
+    return usage(session, days)

@@ -62,6 +62,24 @@ class SlurmView(BaseModel):
     nodes: list[NodeRecord]
 
 
+class OwnerUsage(BaseModel):
+    """What the jobs of one owner have used."""
+
+    owner: str
+    device_hours: float
+    attempts: int
+    jobs: int
+
+
+class Usage(BaseModel):
+    """Device-hours in the last `days` days, by owner."""
+
+    days: int
+    since: str
+    device_hours: float
+    owners: list[OwnerUsage]
+
+
 class ClusterView(BaseModel):
     """All machines. `jobs` counts jobs by state; `slurm` is null if no worker has access to Slurm."""
 

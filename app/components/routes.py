@@ -9,22 +9,31 @@ from starlette.responses import Response
 
 from app.auth.principals import Viewer
 from app.components.files import component_response
-from app.components.queries import list_components
+from app.components.queries import (
+    ComponentFilter,
+    ComponentSort,
+    component_with_job_name,
+    list_all_components,
+    list_components,
+)
 from app.components.schemas import ComponentPage, ComponentView
 from app.http.errors import NotFound
+from app.http.paging import Cursor, Limit
 from app.http.session import Configured, Reading
 from app.jobs import queries
-from app.jobs.routes import JobId
+from app.jobs.routes import Filter, JobId
 
 router = APIRouter(prefix="/jobs/{job_id}/components", tags=["components"])
+all_router = APIRouter(prefix="/components", tags=["components"])
+Role = Literal["expert", "fusion", "head", "complete"]
 _BINARY = {"schema": {"type": "string", "format": "binary"}}
 
 
 @router.get("")
 def get_components(job_id: JobId, _principal: Viewer, session: Reading) -> ComponentPage:
     """List the components of a job; they are available during training and afterwards."""
-    queries.get_job(session, job_id)
-    return ComponentPage(items=[ComponentView.of(row) for row in list_components(session, job_id)])
+    job = queries.get_job(session, job_id)
+    return ComponentPage(items=[ComponentView.of(row, job.name) for row in list_components(session, job_id)])
 
 
 @router.head("/{name}", include_in_schema=False)
@@ -57,3 +66,33 @@ def get_component(
         raise NotFound(f"{job_id} has no component {name[:64]!r}; it has {', '.join(rows) or 'none yet'}")
     folder = settings.runs_dir / job_id / "components"
     return component_response(folder, rows[name].files[format], request.headers.get("if-none-match", ""))
+
+
+@all_router.get("")
+def get_all_components(
+    _principal: Viewer,
+    session: Reading,
+    role: Role | None = None,
+    arch: Annotated[Filter, Query(examples=["resnet18"])] = None,
+    dataset: Annotated[Filter, Query(examples=["cifar100"])] = None,
+    job: Filter = None,
+    q: Annotated[Filter, Query(description="part of the name of the job, or start of the component's id")] = None,
+    sort: ComponentSort = "-created_at",
+    limit: Limit = 50,
+    cursor: Cursor = None,
+) -> ComponentPage:
+    """List the components of all jobs, by default newest first. `sort=-score` leaves out those without a score."""
+    filters = ComponentFilter(role, arch, dataset, job, q)
+    page = list_all_components(session, filters, sort=sort, limit=limit, cursor=cursor)
+    items = [ComponentView.of(row, job_name) for row, job_name in page["items"]]
+    return ComponentPage(items=items, next_cursor=page["next_cursor"])
+
+
+@all_router.get("/{component_id}")
+def get_component_by_id(
+    component_id: Annotated[str, Path(max_length=64, description="`cmp_` and 26 characters")],
+    _principal: Viewer,
+    session: Reading,
+) -> ComponentView:
+    """A component: its job, how good it is, and where to download it."""
+    return ComponentView.of(*component_with_job_name(session, component_id))

@@ -6,6 +6,7 @@ from typing import Self
 
 from pydantic import BaseModel
 
+from app.jobs.schemas import Time
 from app.models import Component
 
 
@@ -18,12 +19,27 @@ class Format(BaseModel):
     link: str
 
 
+# Fields that are columns of the same name.
+_SAME_NAMES = (
+    "id", "name", "role", "arch", "dataset", "score", "created_at", "epoch", "metrics", "selected_by",
+)  # fmt: skip
+
+
 class ComponentView(BaseModel):
-    """The best version so far of a component, by `selected_by`; `sha256` and `bytes` are of the `.pth`."""
+    """The best version so far of a component, by `selected_by`; `sha256` and `bytes` are of the `.pth`.
+
+    `score` is its value of `selected_by`, `arch` the architecture of an expert, `dataset` what it was trained on.
+    """
 
     id: str
     name: str
+    job: str
+    job_name: str
     role: str
+    arch: str | None
+    dataset: str | None
+    score: float | None
+    created_at: Time
     epoch: int
     metrics: dict[str, float | None]
     selected_by: str
@@ -32,8 +48,8 @@ class ComponentView(BaseModel):
     formats: dict[str, Format]
 
     @classmethod
-    def of(cls, row: Component) -> Self:
-        """The view of a row."""
+    def of(cls, row: Component, job_name: str) -> Self:
+        """The view of a row, with the name of its job."""
         link = f"/jobs/{row.job_id}/components/{row.name}"
         formats = {
             name: Format(
@@ -41,12 +57,18 @@ class ComponentView(BaseModel):
             )
             for name, file in row.files.items()
         }
-        shown = {name: getattr(row, name) for name in ("id", "name", "role", "epoch", "metrics", "selected_by")}
-        return cls(**shown, sha256=formats["pth"].sha256, bytes=formats["pth"].bytes, formats=formats)
+        return cls(
+            **{name: getattr(row, name) for name in _SAME_NAMES},
+            job=row.job_id,
+            job_name=job_name,
+            sha256=formats["pth"].sha256,
+            bytes=formats["pth"].bytes,
+            formats=formats,
+        )
 
 
 class ComponentPage(BaseModel):
-    """The components of a job, by name."""
+    """A page of components."""
 
     items: list[ComponentView]
     next_cursor: str | None = None

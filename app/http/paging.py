@@ -31,7 +31,7 @@ class Page(TypedDict, Generic[T]):
 
 
 def encode(*key: Any) -> str:
-    """A cursor for a sort key, which consists of strings and integers."""
+    """A cursor for a sort key, which consists of strings and finite numbers."""
     return base64.urlsafe_b64encode(json.dumps(key, ensure_ascii=False).encode()).decode().rstrip("=")
 
 
@@ -46,10 +46,15 @@ def decode(cursor: str, types: Sequence[type]) -> list[Any]:
         or len(key) != len(types)
         or not all(type(value) is expected for value, expected in zip(key, types, strict=True))
         or any(isinstance(value, str) and ("\0" in value or encodable(value) != value) for value in key)
-        or any(isinstance(value, int) and abs(value) >= 2**62 for value in key)
+        or any(isinstance(value, int | float) and not abs(value) < 2**62 for value in key)
     ):
-        raise Invalid("cursor: not a valid cursor; take `next_cursor` of the previous page, with the same sort")
+        raise invalid_cursor()
     return key
+
+
+def invalid_cursor() -> Invalid:
+    """The error for a cursor that this list never gave."""
+    return Invalid("cursor: not a valid cursor; take `next_cursor` of the previous page, with the same sort")
 
 
 def page(rows: list[T], limit: int, cursor_of: Callable[[T], str]) -> Page[T]:

@@ -8,6 +8,9 @@ from fastapi.routing import APIRoute
 
 from app.http.errors import Invalid, encodable
 
+# A route names the beginnings of further parameters, such as `at.`, under this key of its `openapi_extra`.
+PREFIXES = "x-query-prefixes"
+
 
 async def refuse_unknown_parameters(request: Request) -> None:
     """Invalid for a query parameter that the route does not have: a misspelt filter must not go unnoticed."""
@@ -15,7 +18,8 @@ async def refuse_unknown_parameters(request: Request) -> None:
     if not isinstance(route, APIRoute) or not request.query_params:
         return
     known = {field.alias for dependant in _flatten(route.dependant) for field in dependant.query_params}
-    unknown = sorted(request.query_params.keys() - known)
+    prefixes = tuple((route.openapi_extra or {}).get(PREFIXES, ()))
+    unknown = sorted(name for name in request.query_params.keys() - known if not name.startswith(prefixes))
     if unknown:
         allowed = f"this route takes {', '.join(sorted(known))}" if known else "this route takes none"
         msg = f"unknown query parameter; {allowed}"

@@ -11,6 +11,8 @@ from app.http.errors import TooLarge
 MAX_BODY_BYTES = 1 << 20
 # What `curl -d` sends unless it is given a type.
 UNSPECIFIED_TYPES = ("", "application/x-www-form-urlencoded")
+# Here browsers post forms.
+FORM_PREFIXES = ("/ui/", "/login")
 
 
 class RequestBodies:
@@ -29,7 +31,7 @@ class RequestBodies:
             detail = f"the body has {int(length):,} bytes; at most {MAX_BODY_BYTES:,} are allowed"
             await TooLarge(detail).response()(scope, receive, send)
             return
-        if headers.get("content-type", "") in UNSPECIFIED_TYPES:
+        if headers.get("content-type", "") in UNSPECIFIED_TYPES and not scope["path"].startswith(FORM_PREFIXES):
             headers["content-type"] = "application/json"
         received_bytes = 0
 

@@ -1,17 +1,19 @@
-"""All SQL about jobs, except the state transition itself (`transitions.py`). Nothing here commits."""
+"""All SQL about jobs, except lists (`list_queries.py`) and the transition of states (`transitions.py`).
+
+Nothing here commits.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import CompoundSelect, bindparam, delete, insert, tuple_, union, update
+from sqlalchemy import bindparam, delete, insert, update
 from sqlmodel import Session, SQLModel, col, select
 
 from app.db import serialize_events
-from app.http import paging
 from app.http.errors import NotFound
-from app.jobs.schemas import JobPage, JobView, job_view
+from app.jobs.schemas import JobSummary, JobView, job_view, summary_view
 from app.models import (
     Attempt,
     Chunk,
@@ -22,108 +24,77 @@ from app.models import (
     Job,
     Series,
     State,
-    SweepPoint,
     Tag,
     Worker,
 )  # fmt: skip
 from core.spec import ComponentRef
-
-SortName = Literal["created_at", "-created_at", "priority", "-priority", "name", "-name"]
-
-
-class Sort(NamedTuple):
-    """A sort order: the column, whether it is descending, and the column's type."""
-
-    column: str
-    descending: bool
-    type: type
-
-
-# Job ids increase with the time of creation.
-SORTS: dict[SortName, Sort] = {
-    "-created_at": Sort("id", True, str),
-    "created_at": Sort("id", False, str),
-    "-priority": Sort("priority", True, int),
-    "priority": Sort("priority", False, int),
-    "name": Sort("name", False, str),
-    "-name": Sort("name", True, str),
-}
 
 
 def get_job(session: Session, job_id: str) -> Job:
     """A job; raises NotFound."""
     job = session.get(Job, job_id) if job_id.isascii() and "\0" not in job_id else None
     if job is None:
-        raise NotFound(f"there is no job {job_id[:80]!r}: `GET /jobs` lists the existing ones")
+        raise _not_found(job_id)
     return job
 
 
+def require_jobs(session: Session, job_ids: Sequence[str]) -> None:
+    """Raises NotFound if one of these jobs does not exist."""
+    valid = [job_id for job_id in job_ids if job_id.isascii() and "\0" not in job_id]
+    existing = set(session.exec(select(Job.id).where(col(Job.id).in_(valid))))
+    for job_id in job_ids:
+        if job_id not in existing:
+            raise _not_found(job_id)
+
+
+def _not_found(job_id: str) -> NotFound:
+    return NotFound(f"there is no job {job_id[:80]!r}: `GET /jobs` lists the existing ones")
+
+
+class _Related(NamedTuple):
+    """What other tables hold about jobs, by job id."""
+
+    tags: dict[str, list[str]]
+    waits_for: dict[str, list[str]]
+    metrics: dict[str, dict[str, float | None]]
+
+    def of(self, job: Job) -> tuple[list[str], list[str], dict[str, float | None]]:
+        return self.tags.get(job.id, []), self.waits_for.get(job.id, []), self.metrics.get(job.id, {})
+
+
 def views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
-    """Jobs as the API shows them, with four queries for any number of them."""
-    ids = [job.id for job in jobs]
-    tags: dict[str, list[str]] = {}
+    """Jobs as the API shows them, with three queries for any number of them."""
+    related = _related(session, [job.id for job in jobs])
+    return [job_view(job, *related.of(job)) for job in jobs]
+
+
+def summaries(session: Session, jobs: Sequence[Job]) -> list[JobSummary]:
+    """The same without `spec`, `defaulted` and `plan`."""
+    related = _related(session, [job.id for job in jobs])
+    return [summary_view(job, *related.of(job)) for job in jobs]
+
+
+def _related(session: Session, ids: Sequence[str]) -> _Related:
+    related = _Related({}, {}, {})
     for job_id, tag in session.exec(select(Tag.job_id, Tag.tag).where(col(Tag.job_id).in_(ids)).order_by(Tag.tag)):
-        tags.setdefault(job_id, []).append(tag)
-    waits_for: dict[str, list[str]] = {}
+        related.tags.setdefault(job_id, []).append(tag)
     unfinished = select(Dependency.job_id, Dependency.depends_on).join(Job, col(Job.id) == col(Dependency.depends_on))
     unfinished = unfinished.where(col(Dependency.job_id).in_(ids), Job.state != State.succeeded)
     for job_id, depends_on in session.exec(unfinished.order_by(Dependency.depends_on)):
-        waits_for.setdefault(job_id, []).append(depends_on)
-    metrics: dict[str, dict[str, float | None]] = {}
+        related.waits_for.setdefault(job_id, []).append(depends_on)
     latest = select(Series.job_id, Series.key, Series.last).where(col(Series.job_id).in_(ids))
     for job_id, key, last in session.exec(latest.order_by(Series.key)):
-        metrics.setdefault(job_id, {})[key] = last
-    return [
-        job_view(job, tags.get(job.id, []), waits_for.get(job.id, []), metrics.get(job.id, {})) for job in jobs
-    ]  # fmt: skip
+        related.metrics.setdefault(job_id, {})[key] = last
+    return related
 
 
-def list_jobs(
-    session: Session,
-    *,
-    state: Sequence[State],
-    kind: str | None,
-    tag: str | None,
-    sweep: str | None,
-    q: str | None,
-    sort: SortName,
-    limit: int,
-    cursor: str | None,
-) -> JobPage:
-    """A page of the jobs that pass all filters that are given; `q` is a part of the name."""
-    column, descending, column_type = SORTS[sort]
-    keys = [col(getattr(Job, column))] if column == "id" else [col(getattr(Job, column)), col(Job.id)]
-    statement = select(Job)
-    if state:
-        statement = statement.where(col(Job.state).in_(state))
-    if kind:
-        statement = statement.where(Job.kind == kind)
-    if tag:
-        statement = statement.where(col(Job.id).in_(select(Tag.job_id).where(Tag.tag == tag)))
-    if sweep:
-        # The jobs that the sweep created, and the existing ones that it reuses.
-        created = select(Job.id).where(Job.sweep == sweep)
-        members: CompoundSelect[str] = union(created, select(SweepPoint.job_id).where(SweepPoint.sweep_id == sweep))
-        statement = statement.where(col(Job.id).in_(members))
-    if q:
-        statement = statement.where(col(Job.name).contains(q, autoescape=True))
-    if cursor:
-        position = paging.decode(cursor, [str] if column == "id" else [column_type, str])
-        key, bound = tuple_(*keys), tuple_(*position)
-        statement = statement.where(key < bound if descending else key > bound)
-    order = [part.desc() if descending else part.asc() for part in keys]
-    jobs = list(session.exec(statement.order_by(*order).limit(limit + 1)))
-
-    def cursor_of(job: Job) -> str:
-        return paging.encode(job.id) if column == "id" else paging.encode(getattr(job, column), job.id)
-
-    page = paging.page(jobs, limit, cursor_of)
-    return JobPage(items=views(session, page["items"]), next_cursor=page["next_cursor"])
-
-
-def list_events(session: Session, job_id: str, *, after: int, limit: int) -> list[Event]:
-    """The events of a job with ids above `after`, oldest first."""
+def list_events(
+    session: Session, job_id: str, *, after: int, limit: int, types: Sequence[str] | None = None
+) -> list[Event]:
+    """The events of a job with ids above `after`, of these types if any are given, oldest first."""
     statement = select(Event).where(Event.job_id == job_id, col(Event.id) > after)
+    if types:
+        statement = statement.where(col(Event.type).in_(types))
     return list(session.exec(statement.order_by(col(Event.id)).limit(limit)))
 
 

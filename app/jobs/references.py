@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,10 +17,14 @@ from core.spec import ComponentRef, JobSpec
 
 @dataclass(frozen=True)
 class References:
-    """The jobs whose components a specification references, and those of them that have yet to end."""
+    """The jobs whose components a specification references, and those of them that have yet to end.
+
+    `rows` has what is known about each component.
+    """
 
     jobs: tuple[str, ...]
     unfinished: tuple[str, ...]
+    rows: Mapping[ComponentRef, ComponentRow]
 
 
 # What is known about each reference: the row of its job, or a sentence that says why it cannot be used.
@@ -33,6 +38,7 @@ def check(session: Session, spec: JobSpec, cache: ReferenceCache | None = None) 
     """
     errors: list[dict[str, Any]] = []
     states: dict[str, str] = {}
+    rows: dict[ComponentRef, ComponentRow] = {}
     configs: dict[str, dict[str, Any]] = {}
     cache = {} if cache is None else cache
     for field, ref in spec.sources().items():
@@ -44,12 +50,14 @@ def check(session: Session, spec: JobSpec, cache: ReferenceCache | None = None) 
             errors.append({"loc": [*field.split("."), "from"], "msg": error})
         elif not isinstance(row, str):
             states[row.job] = row.state
+            rows[ref] = row
             if row.config is not None:
                 configs[field] = row.config
     errors = errors or _dimension_errors(configs) or executor_errors(session, spec)
     if errors:
         raise InvalidSpec.of(errors)
-    return References(tuple(states), tuple(job for job, state in states.items() if state not in TERMINAL_STATES))
+    unfinished = tuple(job for job, state in states.items() if state not in TERMINAL_STATES)
+    return References(tuple(states), unfinished, rows)
 
 
 def executor_errors(session: Session, spec: JobSpec) -> list[dict[str, Any]]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.auth.principals import Member, Principal, Viewer
@@ -15,13 +15,33 @@ from app.http.responses import json_response
 from app.http.session import Configured, Reading, Writing
 from app.jobs import queries, schemas, service
 from app.jobs.examples import JOB_BODY
+from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs
+from app.jobs.list_schemas import JobCounts, JobSummaryPage
 from app.jobs.validation import parse_body, parse_job
 from app.models import State
 from core.spec.fields import ONE_LINE
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 JobId = Annotated[str, Path(max_length=64, description="`job_` and 26 characters")]
+# One of several ids in a parameter; whether the job exists is checked afterwards.
+JobIdText = Annotated[str, Query(max_length=64)]
 Filter = Annotated[str | None, Query(max_length=200, pattern=ONE_LINE)]
+SearchText = Annotated[
+    str | None, Query(max_length=200, pattern=ONE_LINE, description="part of the name, or start of the id")
+]
+
+
+def _filters(
+    kind: schemas.Kind | None = None,
+    tag: Filter = None,
+    sweep: Filter = None,
+    owner: Filter = None,
+    q: SearchText = None,
+) -> JobFilter:
+    return JobFilter(kind, tag, sweep, owner, q)
+
+
+Filters = Annotated[JobFilter, Depends(_filters)]
 
 
 @router.post(
@@ -59,19 +79,25 @@ def _post(
 def get_jobs(
     _principal: Viewer,
     session: Reading,
+    filters: Filters,
     state: Annotated[list[State] | None, Query()] = None,
-    kind: schemas.Kind | None = None,
-    tag: Filter = None,
-    sweep: Filter = None,
-    q: Filter = None,
-    sort: queries.SortName = "-created_at",
+    sort: SortName = "-created_at",
+    fields: Annotated[
+        Literal["summary"] | None, Query(description="`summary` leaves out `spec`, `defaulted` and `plan`")
+    ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> schemas.JobPage:
-    """List jobs, by default newest first; `q` is a part of the name."""
-    return queries.list_jobs(
-        session, state=state or [], kind=kind, tag=tag, sweep=sweep, q=q, sort=sort, limit=limit, cursor=cursor
-    )
+) -> schemas.JobPage | JobSummaryPage:
+    """List jobs, by default newest first. With `sort=-score` jobs without a validation accuracy are left out."""
+    page: dict[str, Any] = {"states": state or [], "sort": sort, "limit": limit, "cursor": cursor}
+    return list_jobs(session, filters, **page, summary=fields == "summary")
+
+
+# Before the route of one job, which would take `counts` for an id.
+@router.get("/counts")
+def get_counts(_principal: Viewer, session: Reading, filters: Filters) -> JobCounts:
+    """Count the jobs that match by state, up to 10,000 in each, with the same filters as the list."""
+    return count_jobs(session, filters)
 
 
 @router.get("/{job_id}")

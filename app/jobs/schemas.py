@@ -10,9 +10,11 @@ from typing_extensions import TypedDict
 
 from app.db import iso, now
 from app.models import Event, Job, State
+from core.spec.outline import Outline
 from core.spec.resources import Resources
 
 Kind = Literal["expert", "fusion", "head", "evaluate"]
+EventType = Literal["state", "progress", "metrics", "component", "log", "rung"]
 # A stored time becomes ISO 8601 text in UTC.
 Time = Annotated[str, BeforeValidator(lambda value: iso(value) if isinstance(value, datetime) else value)]
 
@@ -30,8 +32,8 @@ class Progress(BaseModel):
     eta_s: float | None
 
 
-class JobView(BaseModel):
-    """A job. `spec` is resolved; `defaulted` lists its fields that were not given; `metrics` has the latest values."""
+class JobSummary(BaseModel):
+    """A job without its specification. `metrics` has the latest values, `score` is the best validation accuracy."""
 
     id: str
     kind: Kind
@@ -46,13 +48,19 @@ class JobView(BaseModel):
     created_at: Time
     started_at: Time | None
     finished_at: Time | None
-    spec: dict[str, Any]
-    defaulted: list[str]
-    plan: dict[str, Any] | None
     progress: Progress
+    score: float | None
     metrics: dict[str, float | None]
     waits_for: list[str]
     links: dict[str, str]
+
+
+class JobView(JobSummary):
+    """A job. `spec` is resolved; `defaulted` lists its fields that were not given."""
+
+    spec: dict[str, Any]
+    defaulted: list[str]
+    plan: dict[str, Any] | None
 
 
 class JobPage(BaseModel):
@@ -62,14 +70,24 @@ class JobPage(BaseModel):
     next_cursor: str | None
 
 
+class Estimate(BaseModel):
+    """The cost of new jobs: `gpu_hours` extrapolated from `based_on` similar jobs, null if there are none."""
+
+    gpu_hours: float | None
+    based_on: int
+    why: str
+
+
 class DryRun(BaseModel):
-    """A job as it would be stored: validated and resolved."""
+    """A job as it would be stored: validated and resolved, with an outline of its plan and an estimate of its cost."""
 
     kind: Kind
     name: str
     spec: dict[str, Any]
     defaulted: list[str]
     waits_for: list[str]
+    outline: Outline
+    estimate: Estimate
 
 
 class Change(BaseModel):
@@ -132,9 +150,15 @@ class Freed(BaseModel):
 
 def job_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[str, float | None]) -> JobView:
     """A job's row, with what other tables hold about it."""
+    summary = summary_view(job, tags, waits_for, metrics)
+    return JobView(**dict(summary), spec=job.spec, defaulted=job.defaulted, plan=job.plan)
+
+
+def summary_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[str, float | None]) -> JobSummary:
+    """The same without `spec`, `defaulted` and `plan`, which are not read."""
     base = f"/jobs/{job.id}"
-    pages = ("progress", "metrics", "events", "logs", "attempts", "components")
-    return JobView(
+    pages = ("progress", "metrics", "events", "logs", "attempts", "components", "explain", "ledger", "result")
+    return JobSummary(
         id=job.id,
         kind=cast(Kind, job.kind),
         name=job.name,
@@ -148,10 +172,8 @@ def job_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[str,
         created_at=iso(job.created_at) or "",
         started_at=iso(job.started_at),
         finished_at=iso(job.finished_at),
-        spec=job.spec,
-        defaulted=job.defaulted,
-        plan=job.plan,
         progress=progress_of(job),
+        score=job.score,
         metrics=metrics,
         waits_for=waits_for,
         links={"self": base} | {page: f"{base}/{page}" for page in pages},

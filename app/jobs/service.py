@@ -19,18 +19,29 @@ from app.jobs import queries, references
 from app.jobs.changes import with_resources
 from app.jobs.digest import digest
 from app.jobs.dispatch import nudge
+from app.jobs.estimate import estimate
+from app.jobs.planned_configs import configs_of
 from app.jobs.references import References
 from app.jobs.schemas import DryRun, JobView, job_view
 from app.jobs.transitions import TRANSITIONS, transition
 from app.models import TERMINAL_STATES, Job, Reason, State
 from app.settings import Settings
 from core.spec import JobSpec, SpecError, defaulted, parse_spec, resolve
+from core.spec.outline import outline
 
 
 def preview(session: Session, spec: JobSpec) -> DryRun:
     """The job that a submission would create."""
-    unfinished = references.check(session, spec).unfinished
-    return DryRun(kind=spec.kind, name=spec.name, **_resolved(spec), waits_for=list(unfinished))
+    refs = references.check(session, spec)
+    resolved = _resolved(spec)
+    return DryRun(
+        kind=spec.kind,
+        name=spec.name,
+        **resolved,
+        waits_for=list(refs.unfinished),
+        outline=outline(spec, configs_of(spec, refs)),
+        estimate=estimate(session, [resolved["spec"]]),
+    )
 
 
 def submit(

@@ -31,6 +31,12 @@ def extremes_of(values: np.ndarray) -> tuple[float | None, float | None]:
     return (float(finite.min()), float(finite.max())) if len(finite) else (None, None)
 
 
+def mean_of(values: np.ndarray) -> float | None:
+    """The mean of the finite values; None if there are none."""
+    finite = values[np.isfinite(values)]
+    return float(finite.mean()) if len(finite) else None
+
+
 def finite_or_none(value: float) -> float | None:
     """A number that JSON can represent."""
     return float(value) if np.isfinite(value) else None
@@ -39,4 +45,7 @@ def finite_or_none(value: float) -> float | None:
 def finite_list(values: np.ndarray) -> list[float | None]:
     """An array as JSON can represent it: null for values that are not finite."""
     listed: list[float | None] = values.tolist()
-    return listed if np.isfinite(values).all() else [finite_or_none(value) for value in values]
+    finite = np.isfinite(values)
+    if finite.all():
+        return listed
+    return [value if is_finite else None for value, is_finite in zip(listed, finite.tolist(), strict=True)]

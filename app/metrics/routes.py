@@ -17,14 +17,35 @@ from app.http.csv_cells import safe_cell
 from app.http.errors import NotFound
 from app.http.session import Reading
 from app.jobs import queries
-from app.jobs.routes import JobId
+from app.jobs.routes import JobId, JobIdText
 from app.metrics import store
+from app.metrics.batch import series_of_jobs
+from app.metrics.charts import chart
 from app.metrics.queries import find_series
-from app.metrics.schemas import Metrics, SeriesList
+from app.metrics.schemas import JobSeriesList, Metrics, SeriesList
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["metrics"])
+series_router = APIRouter(tags=["metrics"])
 Key = Annotated[str, Query(max_length=200)]
 Step = Annotated[int | None, Query(ge=0, lt=2**62)]
+
+
+@series_router.get("/series", response_model=JobSeriesList)
+def get_series_of_jobs(
+    _principal: Viewer,
+    session: Reading,
+    job: Annotated[list[JobIdText], Query(min_length=1, max_length=20, description="job ids")],
+    key: Annotated[
+        list[Key], Query(min_length=1, max_length=100, description="metrics", examples=[["val/accuracy_fused"]])
+    ],
+    points: Annotated[int, Query(ge=1, le=2_000, description="maximum number of buckets of a series")] = 500,
+    from_step: Step = None,
+    to_step: Step = None,
+) -> Response:
+    """Get metrics of up to 20 jobs for charts, in at most `points` buckets each with mean, last value and extremes."""
+    series = series_of_jobs(session, job, key, points, from_step, to_step)
+    # FastAPI would serialize the numbers in Python.
+    return Response(series.model_dump_json(), media_type="application/json")
 
 
 @router.get("/metrics")
@@ -51,7 +72,7 @@ def get_series(
     missing = [name for name in key if name not in series]
     if missing:
         raise NotFound(f"{job_id} has no metric {missing[0]!r}: `GET /jobs/{job_id}/metrics` lists its metrics")
-    charts = [store.chart(session, series[name], points, from_step, to_step) for name in dict.fromkeys(key)]
+    charts = [chart(session, series[name], points, from_step, to_step) for name in dict.fromkeys(key)]
     return SeriesList(series=charts)
 
 

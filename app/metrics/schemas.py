@@ -37,3 +37,27 @@ class SeriesList(BaseModel):
     """Metrics over steps, in the order of the request."""
 
     series: list[SeriesView]
+
+
+class JobSeries(BaseModel):
+    """A metric of a job over steps in buckets, with numbers of six significant digits.
+
+    `steps`, `times` (Unix seconds) and `last` are those of the last point of each bucket, `mean`, `min` and `max` are
+    of its points. Where every bucket holds one point, `counts`, `min` and `max` are null as a whole.
+    """
+
+    job: str
+    key: str
+    steps: list[int]
+    times: list[float]
+    counts: list[int] | None
+    mean: list[float | None]
+    last: list[float | None]
+    min: list[float | None] | None
+    max: list[float | None] | None
+
+
+class JobSeriesList(BaseModel):
+    """Metrics of several jobs, in the order of the request; metrics that a job does not have are left out."""
+
+    series: list[JobSeries]

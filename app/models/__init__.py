@@ -8,13 +8,14 @@ from app.models.metrics import Chunk, ChunkData, Series
 from app.models.roles import Role
 from app.models.states import TERMINAL_STATES, State
 from app.models.sweeps import Sweep, SweepPoint
-from app.models.tokens import Token
+from app.models.tokens import BrowserSession, LoginLink, Token
 from core.run.reasons import Reason
 
 __all__ = [
     "TERMINAL_STATES",
     "WORKER_TIMEOUT",
     "Attempt",
+    "BrowserSession",
     "Chunk",
     "ChunkData",
     "Component",
@@ -22,6 +23,7 @@ __all__ = [
     "Event",
     "Job",
     "Lease",
+    "LoginLink",
     "Reason",
     "Role",
     "Series",

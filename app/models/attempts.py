@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, UniqueConstraint
+from sqlalchemy import Column, Index, UniqueConstraint
 from sqlmodel import Field, SQLModel
 
 from app.db import now
@@ -39,6 +39,8 @@ class Attempt(SQLModel, table=True):
     reason: str | None = None
     message: str | None = None
     resumed_from_step: int | None = None
+    # The last step that it reported; null before its first.
+    last_step: int | None = Field(default=None, sa_column=Column(BIG))
     slurm_job_id: str | None = None
     # The job name given to sbatch, and the task's index within a job array.
     slurm_job_name: str | None = Field(default=None, index=True)
@@ -75,7 +77,11 @@ class Component(SQLModel, table=True):
     """A saved component of a job: the manifest that the training process wrote."""
 
     __tablename__ = "components"
-    __table_args__ = (UniqueConstraint("job_id", "name", name="uq_components_job_id_name"),)
+    __table_args__ = (
+        UniqueConstraint("job_id", "name", name="uq_components_job_id_name"),
+        Index("components_by_score", "score", "id"),
+        Index("components_by_created_at", "created_at", "id"),
+    )
     id: str = Field(primary_key=True)
     job_id: str = Field(foreign_key="jobs.id", ondelete="CASCADE", index=True)
     name: str
@@ -85,4 +91,8 @@ class Component(SQLModel, table=True):
     selected_by: str
     config: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
     files: dict[str, Any] = Field(sa_column=Column(JSON, nullable=False))
+    # For choosing among all components: the accuracy that selected it, an expert's architecture, the data set.
+    score: float | None = None
+    arch: str | None = None
+    dataset: str | None = None
     created_at: datetime = Field(default_factory=now)

@@ -21,9 +21,15 @@ class Job(SQLModel, table=True):
         one_of("state", State),
         UniqueConstraint("owner", "idempotency_key", name="uq_jobs_owner_idempotency_key"),
         Index("jobs_by_state", "state", "priority", "id"),
+        # A list reads ids, names and states from this index alone; the full rows are wide.
+        Index("jobs_by_id_name_state", "id", "name", "state"),
+        Index("jobs_by_state_score", "state", "score", "id"),
+        Index("jobs_by_score", "score", "id"),
+        Index("jobs_by_kind_state", "kind", "state", "id"),
+        Index("jobs_by_owner_state", "owner", "state", "id"),
     )
     id: str = Field(primary_key=True)
-    kind: str = Field(index=True)
+    kind: str
     name: str = Field(index=True)
     state: str
     executor: str = "local"
@@ -47,6 +53,8 @@ class Job(SQLModel, table=True):
     body_sha256: str | None = None
     # The sweep that created the job.
     sweep: str | None = Field(default=None, index=True)
+    # The best validation accuracy so far: of the fused path, or of the expert in a job that trains one.
+    score: float | None = None
     # SHA-256 of everything that determines the result; null if no single specification does (see app/jobs/digest.py).
     digest: str | None = Field(default=None, index=True)
 

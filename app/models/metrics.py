@@ -37,6 +37,9 @@ class Chunk(SQLModel, table=True):
     min: float | None = None
     max: float | None = None
     last: float | None = None
+    # The mean of the finite values, and the time of the last point in Unix seconds.
+    mean: float | None = None
+    last_time: float | None = None
 
 
 class ChunkData(SQLModel, table=True):

@@ -1,4 +1,4 @@
-"""The table of API tokens."""
+"""API tokens, browser sessions, and one-time login links."""
 
 from __future__ import annotations
 
@@ -28,3 +28,22 @@ class Token(SQLModel, table=True):
     created_at: datetime = Field(default_factory=now)
     expires_at: datetime | None = None
     parent_id: str | None = Field(default=None, foreign_key="tokens.id", ondelete="CASCADE", index=True)
+
+
+class BrowserSession(SQLModel, table=True):
+    """A dashboard session, of whose cookie only the SHA-256 is stored. It ends with its token."""
+
+    __tablename__ = "sessions"
+    sha256: str = Field(primary_key=True)
+    token_id: str = Field(foreign_key="tokens.id", ondelete="CASCADE", index=True)
+    created_at: datetime = Field(default_factory=now)
+    expires_at: datetime
+
+
+class LoginLink(SQLModel, table=True):
+    """A one-time login link, of whose code only the SHA-256 is stored. Using it deletes it."""
+
+    __tablename__ = "login_links"
+    sha256: str = Field(primary_key=True)
+    token_id: str = Field(foreign_key="tokens.id", ondelete="CASCADE", index=True)
+    expires_at: datetime

@@ -13,6 +13,7 @@ from starlette.concurrency import run_in_threadpool
 from app.db import reading
 from app.streams import queries
 from app.streams.queries import StreamedEvent
+from app.streams.subscriptions import EventFilter, Subscription
 
 log = logging.getLogger(__name__)
 POLL_S = 0.2
@@ -29,6 +30,7 @@ class Hub:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self._queues: dict[str, set[Queue]] = {}
+        self._subscriptions: set[Subscription] = set()
         self._task: asyncio.Task[None] | None = None
         # The last event that has been distributed; None while nobody is subscribed.
         self._last_id: int | None = None
@@ -46,6 +48,8 @@ class Hub:
         for queues in self._queues.values():
             for queue in queues:
                 queue.put_nowait(None)
+        for subscription in self._subscriptions:
+            subscription.close()
 
     @contextlib.asynccontextmanager
     async def subscribed(self, job_id: str) -> AsyncIterator[Queue]:
@@ -56,20 +60,35 @@ class Hub:
         queue: Queue = asyncio.Queue()
         self._queues.setdefault(job_id, set()).add(queue)
         try:
-            if self._last_id is None:
-                latest_id = await run_in_threadpool(self._latest_id)
-                # Another subscriber may have been faster.
-                self._last_id = latest_id if self._last_id is None else self._last_id
+            await self._follow()
             yield queue
         finally:
             self._queues[job_id].discard(queue)
             if not self._queues[job_id]:
                 del self._queues[job_id]
 
+    @contextlib.asynccontextmanager
+    async def subscribed_to(self, events: EventFilter) -> AsyncIterator[Subscription]:
+        """The events that match, whichever jobs they are of. Whatever is committed from then on, it gets."""
+        subscription = Subscription(events)
+        self._subscriptions.add(subscription)
+        try:
+            await self._follow()
+            yield subscription
+        finally:
+            self._subscriptions.discard(subscription)
+
+    async def _follow(self) -> None:
+        """Have every event distributed that is committed from now on."""
+        if self._last_id is None:
+            latest_id = await run_in_threadpool(self._latest_id)
+            # Another subscriber may have been faster.
+            self._last_id = latest_id if self._last_id is None else self._last_id
+
     async def _run(self) -> None:
         while True:
             try:
-                if not self._queues:
+                if not self._queues and not self._subscriptions:
                     self._last_id = None
                 elif self._last_id is not None:
                     self._distribute(await run_in_threadpool(self._new_events, self._last_id))
@@ -89,4 +108,7 @@ class Hub:
         for event in events:
             self._last_id = event.id
             for queue in self._queues.get(event.job_id, ()):
-                queue.put_nowait(event if queue.qsize() < MAX_BEHIND else None)
+                if queue.qsize() <= MAX_BEHIND:
+                    queue.put_nowait(event if queue.qsize() < MAX_BEHIND else None)
+            for subscription in self._subscriptions:
+                subscription.put(event)

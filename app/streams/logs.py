@@ -1,4 +1,4 @@
-"""The output of a job's attempts: the last lines, and on request whatever follows."""
+"""The output of a job's attempts: the last lines, and on request whatever follows; or a window by byte offset."""
 
 from __future__ import annotations
 
@@ -12,12 +12,15 @@ from starlette.responses import Response, StreamingResponse
 
 from app.db import reading
 from app.streams import queries
+from app.streams.log_windows import Window, read_window
 from core.run.rundir import RunDir
 
 POLL_S = 0.3
 TAIL_BLOCK_BYTES = 64 << 10
 MAX_TAIL_BYTES = 16 << 20
 READ_BYTES = 1 << 20
+MEDIA_TYPE = "text/plain; charset=utf-8"
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def log_response(
@@ -27,12 +30,22 @@ def log_response(
 
     Unless a `single` attempt was requested, the output of later attempts follows.
     """
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     text, position = _tail(RunDir(run_dir).attempt(attempt).log, tail)
     if not follow:
-        return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
+        return _offset_response(Window(text, position - len(text), position, position))
     output = _follow(engine, run_dir, job_id, attempt, text, position, single)
-    return StreamingResponse(output, media_type="text/plain; charset=utf-8", headers=headers)
+    return StreamingResponse(output, media_type=MEDIA_TYPE, headers=HEADERS)
+
+
+def window_response(run_dir: Path, attempt: int, at: int, count: int) -> Response:
+    """About `count` bytes of an attempt's output from the beginning of the line that contains byte `at`."""
+    return _offset_response(read_window(RunDir(run_dir).attempt(attempt).log, at, count))
+
+
+def _offset_response(window: Window) -> Response:
+    offsets = {"X-Log-Start": window.start, "X-Log-End": window.end, "X-Log-Size": window.size}
+    headers = HEADERS | {name: str(offset) for name, offset in offsets.items()}
+    return Response(window.text, media_type=MEDIA_TYPE, headers=headers)
 
 
 def _tail(file: Path, lines: int) -> tuple[bytes, int]:

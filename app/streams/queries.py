@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import func
@@ -34,9 +34,20 @@ def latest_event_id(session: Session) -> int:
     return session.exec(select(func.max(Event.id))).one() or 0
 
 
-def events_after(session: Session, after: int, limit: int) -> list[StreamedEvent]:
-    """Events of all jobs with a higher id, oldest first."""
+def events_after(
+    session: Session,
+    after: int,
+    limit: int,
+    *,
+    jobs: Collection[str] | None = None,
+    types: Collection[str] | None = None,
+) -> list[StreamedEvent]:
+    """Events with a higher id, oldest first: of all jobs and types, or of some."""
     query = select(Event).where(col(Event.id) > after).order_by(col(Event.id))
+    if jobs is not None:
+        query = query.where(col(Event.job_id).in_(jobs))
+    if types is not None:
+        query = query.where(col(Event.type).in_(types))
     return _streamed(session.exec(query.limit(limit)).all())
 
 
@@ -44,6 +55,12 @@ def job_events_after(session: Session, job_id: str, after: int, limit: int) -> l
     """Events of one job with a higher id, oldest first."""
     query = select(Event).where(Event.job_id == job_id, col(Event.id) > after)
     return _streamed(session.exec(query.order_by(col(Event.id)).limit(limit)).all())
+
+
+def latest_events(session: Session, job_id: str, limit: int, types: Collection[str]) -> list[Event]:
+    """The latest events of a job of these types, newest first."""
+    query = select(Event).where(Event.job_id == job_id, col(Event.type).in_(types))
+    return list(session.exec(query.order_by(col(Event.id).desc()).limit(limit)))
 
 
 def attempt_and_end(session: Session, job_id: str) -> tuple[int, bool]:

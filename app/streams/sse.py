@@ -17,12 +17,12 @@ from app.streams.queries import StreamedEvent
 
 HEARTBEAT_S = 15.0
 REPLAY_BATCH = 1_000
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def sse(hub: Hub, job_id: str, after: int) -> StreamingResponse:
     """A stream of a job's events with an id above `after`, stored and new ones, that ends with the job."""
-    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-    return StreamingResponse(_frames(hub, job_id, after), media_type="text/event-stream", headers=headers)
+    return StreamingResponse(_frames(hub, job_id, after), media_type="text/event-stream", headers=HEADERS)
 
 
 async def _frames(hub: Hub, job_id: str, after: int) -> AsyncIterator[bytes]:

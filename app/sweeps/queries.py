@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import func, insert, literal, update
@@ -10,7 +10,7 @@ from sqlmodel import Session, SQLModel, col, select
 
 from app.http import paging
 from app.http.errors import NotFound
-from app.models import TERMINAL_STATES, Attempt, Job, Series, State, Sweep, SweepPoint
+from app.models import TERMINAL_STATES, Event, Job, Series, State, Sweep, SweepPoint
 
 # The message of a job that early stopping ended begins with this.
 STOPPED_EARLY = "stopped early: "
@@ -91,6 +91,29 @@ def list_points(
     return (PointRow(*row) for row in session.exec(query.order_by(col(SweepPoint.number)).limit(limit)))
 
 
+def best_scores(session: Session, sweep_ids: Collection[str]) -> dict[str, float]:
+    """The best validation accuracy among the jobs of each sweep; sweeps without any are left out."""
+    query = select(SweepPoint.sweep_id, func.max(Job.score)).join(Job, col(Job.id) == col(SweepPoint.job_id))
+    query = query.where(col(SweepPoint.sweep_id).in_(sweep_ids), col(Job.score).is_not(None))
+    return {
+        sweep_id: score for sweep_id, score in session.exec(query.group_by(SweepPoint.sweep_id)) if score is not None
+    }
+
+
+def metric_keys(session: Session, sweep_id: str) -> list[str]:
+    """The metrics that the jobs of the first points have: all points report the same ones."""
+    jobs = select(SweepPoint.job_id).where(SweepPoint.sweep_id == sweep_id).order_by(col(SweepPoint.number)).limit(20)
+    return list(session.exec(select(Series.key).where(col(Series.job_id).in_(jobs)).distinct().order_by(Series.key)))
+
+
+def list_decisions(session: Session, sweep_id: str, *, limit: int) -> list[tuple[Event, str]]:
+    """The latest decisions of early stopping about a sweep's jobs, with the names of the jobs, newest first."""
+    members = select(SweepPoint.job_id).where(SweepPoint.sweep_id == sweep_id, ~col(SweepPoint.reused))
+    query = select(Event, Job.name).join(Job, col(Job.id) == col(Event.job_id))
+    query = query.where(Event.type == "rung", col(Event.job_id).in_(members)).order_by(col(Event.id).desc())
+    return list(session.exec(query.limit(limit)).all())
+
+
 _INSERT_POINTS = insert(SQLModel.metadata.tables["sweep_points"])
 
 
@@ -134,14 +157,3 @@ def reusable_jobs(session: Session, digests: Sequence[str]) -> dict[str, str]:
             rank = (state != State.succeeded, job_id)
             best[str(digest)] = min(best.get(str(digest), rank), rank)
     return {digest: job_id for digest, (_, job_id) in best.items()}
-
-
-def newest_succeeded(session: Session, limit: int) -> Iterable[tuple[str, dict[str, Any]]]:
-    """Ids and specifications of the newest jobs that have succeeded."""
-    query = select(Job.id, col(Job.spec)).where(Job.state == State.succeeded).order_by(col(Job.id).desc())
-    return session.exec(query.limit(limit))
-
-
-def attempts_of(session: Session, job_ids: Collection[str]) -> Sequence[Attempt]:
-    """All attempts of these jobs."""
-    return session.exec(select(Attempt).where(col(Attempt.job_id).in_(job_ids))).all()

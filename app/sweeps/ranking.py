@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from app.http.csv_cells import safe_cell
 from app.metrics.directions import Mode, direction
+from app.metrics.scores import accuracy_key
 from app.sweeps.grid import SEEDS
 from app.sweeps.schemas import LeaderboardRow
 
@@ -30,7 +31,7 @@ def choose(
     kind: object, metric: str | None = None, mode: Mode | None = None, *, part: Literal["test", "val"] = "test"
 ) -> tuple[str, Mode]:
     """The metric that compares jobs of a kind (by default their accuracy), and whether higher values are better."""
-    metric = metric or f"{part}/accuracy_{'expert_0' if kind == 'expert' else 'fused'}"
+    metric = metric or accuracy_key(kind, part)
     return metric, mode or direction(metric)
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
-from app.jobs.schemas import Time
+from app.jobs.schemas import Estimate, Time
 from app.metrics.directions import Mode
 from app.models import State
 from core.spec import KINDS
@@ -135,14 +135,6 @@ class PointPage(BaseModel):
 
     items: list[PointView]
     next_cursor: str | None
-
-
-class Estimate(BaseModel):
-    """The cost of the new jobs: `gpu_hours` extrapolated from `based_on` similar jobs, null if there are none."""
-
-    gpu_hours: float | None
-    based_on: int
-    why: str
 
 
 class NewPoint(BaseModel):

@@ -10,12 +10,12 @@ from app.db import serialize_events
 from app.http import idempotency
 from app.jobs import service as jobs
 from app.jobs.dispatch import nudge
+from app.jobs.estimate import estimate
 from app.jobs.transitions import TRANSITIONS, transition
 from app.models import Job, Reason, State, Sweep
 from app.settings import Settings
 from app.sweeps import queries
 from app.sweeps.errors import PointValues
-from app.sweeps.estimate import estimate
 from app.sweeps.placement import PlannedPoint, insert_new_jobs, place, plan
 from app.sweeps.schemas import NewPoint, NewSweep, SweepDryRun
 
@@ -42,7 +42,7 @@ def preview(session: Session, new_sweep: NewSweep, planned: list[PlannedPoint]) 
         reused=len(placed) - len(new),
         points=points,
         specs=[point.planned.columns["spec"] for point in placed],
-        estimate=estimate(session, list(new.values())),
+        estimate=estimate(session, list(new.values()), points=len(new)),
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from core.fusion.base import Combine, FusionSizes
-from core.fusion.degeneracy import degeneracy_warning
 from core.fusion.module import FusionModule
 
-__all__ = ["Combine", "FusionModule", "FusionSizes", "degeneracy_warning"]
+__all__ = ["Combine", "FusionModule", "FusionSizes"]

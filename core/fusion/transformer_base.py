@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from core.fusion.base import Combine, FusionSizes
 from core.spec import FusionOptions
+from core.spec.fusion_sizes import head_count_error
 
 
 class TransformerBase(Combine):
@@ -19,12 +20,9 @@ class TransformerBase(Combine):
     def __init__(self, sizes: FusionSizes, options: FusionOptions) -> None:
         super().__init__(sizes, options)
         dim, heads = sizes.input_dim, options.heads
-        if dim % heads:
-            divisors = ", ".join(str(count) for count in range(1, dim + 1) if dim % count == 0)
-            raise ValueError(
-                f"TransformerBase splits the fused dimension D = {dim} among its heads, and {heads} does not divide "
-                f"it: choose fusion.heads from {divisors}, or another input_dim"
-            )
+        error = head_count_error(dim, heads)
+        if error is not None:
+            raise ValueError(error)
         self.encoder: nn.TransformerEncoder | None = None
         self.attention: nn.MultiheadAttention | None = None
         if options.encoder:

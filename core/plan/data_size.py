@@ -8,7 +8,8 @@ from pathlib import Path
 
 from core.data import DatasetInfo, DatasetMissingError, DataShape, describe_dataset
 from core.data.job_data import JobData, load_job_data
-from core.spec import EvaluateJob, ExpertJob, JobSpec, resolve
+from core.spec import EvaluateJob, JobSpec, resolve
+from core.spec.part_sizes import part_size
 
 
 @dataclass(frozen=True)
@@ -45,24 +46,5 @@ def find_data_size(spec: JobSpec, data_roots: Sequence[Path]) -> DataSize:
 
 
 def _estimate(spec: JobSpec, info: DatasetInfo) -> DataSize:
-    split = spec.dataset.split
-    num_classes = len(info.class_names)
-    held_out = round(info.num_train * (split.holdout or 0.0))
-    if isinstance(spec, EvaluateJob):
-        return DataSize(info, 0, 0, num_classes, exact=True)
-    if isinstance(spec, ExpertJob):
-        fractions = {
-            "full": 1.0,
-            "iid": split.shared + (1.0 - split.shared) / split.num_shards,
-            "class_shards": 1.0 / split.num_shards,
-            "dirichlet": 1.0 / split.num_shards,
-        }
-        size = round((info.num_train - held_out) * fractions[split.regime])
-        if split.regime == "class_shards":
-            start = spec.expert.shard * num_classes // split.num_shards
-            end = (spec.expert.shard + 1) * num_classes // split.num_shards
-            num_classes = end - start
-    else:
-        size = held_out or info.num_train
-    val = max(1, round(size * split.val))
-    return DataSize(info, size - val, val, num_classes, exact=False)
+    size = part_size(spec, info.num_train, len(info.class_names))
+    return DataSize(info, size.train, size.val, size.num_classes, exact=isinstance(spec, EvaluateJob))

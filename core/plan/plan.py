@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from core.experts import detect_feature_dim
-from core.fusion.degeneracy import degeneracy_warning
 from core.model.assemble import Sources, build_model, complete_spec
 from core.model.model import MultiExpertModel
 from core.model.new_heads import experts_with_new_heads
@@ -19,6 +18,7 @@ from core.plan.optimizer_groups import optimizer_groups
 from core.plan.precision import with_measured_precision
 from core.policies import Rate, describe_schedule, resolve_policies, resolve_rates
 from core.spec import FUSION_TYPES, ComponentPolicy, EvaluateJob, ExpertJob, GroupName, JobSpec, Schedule
+from core.spec.fusion_sizes import degeneracy_warning
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from core.policies.component_optimizers import ComponentOptimizers, StepReport
-from core.policies.rates import Rate, resolve_policies, resolve_rates
 from core.policies.schedules import describe_schedule, rate_at
+from core.spec.rates import Rate, resolve_policies, resolve_rates
 
 __all__ = [
     "ComponentOptimizers",

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from core.policies.optimizers import SGD, AdamW
-from core.policies.rates import Rate
 from core.policies.schedules import rate_at
 from core.spec import ComponentPolicy, GroupName, Schedule
+from core.spec.rates import Rate
 
 
 @dataclass

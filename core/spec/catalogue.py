@@ -173,17 +173,22 @@ FUSION_TYPES: dict[str, FusionTypeInfo] = {
 
 @dataclass(frozen=True)
 class DatasetFacts:
-    """A named dataset: its size, and the folder, or archive of it, to put under a data root (None: built in)."""
+    """A named dataset: its size, and the folder, or archive of it, to put under a data root (None: built in).
+
+    Images are square, with `channels` channels and `image_size` pixels per side.
+    """
 
     classes: int
     train: int
     test: int
     folder: str | None = None
     archive: str | None = None
+    channels: int = 3
+    image_size: int = 32
 
 
 DATASET_FACTS: dict[str, DatasetFacts] = {
-    "digits": DatasetFacts(10, 1_437, 360),
+    "digits": DatasetFacts(10, 1_437, 360, channels=1, image_size=8),
     "cifar10": DatasetFacts(10, 50_000, 10_000, "cifar-10-batches-py", "cifar-10-python.tar.gz"),
     "cifar100": DatasetFacts(100, 50_000, 10_000, "cifar-100-python", "cifar-100-python.tar.gz"),
 }

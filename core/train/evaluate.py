@@ -79,7 +79,7 @@ class Tally:
             confidence=zeros_PN.scatter_add(1, bin_PB, confidence_PB.double()),
             hits=zeros_PN.scatter_add(1, bin_PB, correct_PB),
             oracle=correct_PB[experts].amax(dim=0).sum(),
-            differ=(expert_KB.unsqueeze(0) != expert_KB.unsqueeze(1)).sum().double(),
+            differ=(expert_KB.unsqueeze(0) != expert_KB.unsqueeze(1)).sum(dim=-1).double(),
             non_finite=_count_non_finite(outputs),
         )
 

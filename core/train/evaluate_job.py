@@ -14,7 +14,7 @@ from core.plan.precision import with_measured_precision
 from core.reporting.protocol import NullReporter, Reporter
 from core.runtime import start_runtime, stop_runtime
 from core.spec import EvaluateJob
-from core.train.evaluate import evaluate
+from core.train.contribution import evaluate_with_contributions
 from core.train.result import Result, has_result, read_result, with_test_prefix, write_result
 from core.train.run_identity import with_split_of_run, write_or_check_spec
 
@@ -47,11 +47,13 @@ def evaluate_job(
         load_weights(model, sources, data.shape, keep_heads=True)
         model.to(runtime.device)
         first = sources["experts.0"].config
-        measured = evaluate(
+        measured = evaluate_with_contributions(
             model,
             test_batches(data.dataset, plan.spec, runtime).epoch(0),
             lambda images: normalize(images, first["mean"], first["std"]),
             runtime,
+            num_images=len(data.dataset.test),
+            seed=plan.spec.training.seed,
             num_classes=data.shape.num_classes,
             classes=classes,
         )
@@ -62,6 +64,7 @@ def evaluate_job(
             with_test_prefix(measured.metrics),
             measured.per_class,
             with_test_prefix(measured.absent),
+            pairwise_disagreement=measured.pairwise_disagreement,
         )
         if runtime.is_main:
             write_result(result, run_dir)

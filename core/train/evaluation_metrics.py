@@ -24,7 +24,8 @@ class Evaluation:
     for experts that know only some of the classes. `accuracy_ensemble` is another name for `accuracy_ensemble_logits`.
     `loss_global`, `nll` and `ece` (expected calibration error over 15 bins, arXiv:1706.04599, eq. 3) are of the fused
     path, or of an expert alone. `accuracy_oracle` is the fraction of images that at least one expert classifies
-    correctly, `disagreement` the fraction of images on which two experts differ, averaged over pairs.
+    correctly, `disagreement` the fraction of images on which two experts differ, averaged over pairs. The matrix
+    `pairwise_disagreement` has that fraction for every pair; it is empty where the mean is absent.
 
     `non_finite` counts, for each path with such outputs, the images whose logits are not finite; metrics that depend on
     them are absent. The experts, from which the fused path may have them, come first.
@@ -35,6 +36,7 @@ class Evaluation:
     per_class: dict[str, list[float | None]]
     absent: dict[str, str] = field(default_factory=dict)
     non_finite: dict[str, int] = field(default_factory=dict)
+    pairwise_disagreement: list[list[float]] = field(default_factory=list)
 
 
 def evaluation_of(
@@ -52,7 +54,7 @@ def evaluation_of(
     if num_experts > 1:
         pairs = num_experts * (num_experts - 1)
         metrics["accuracy_oracle"] = (sums["oracle"] / count).item()
-        metrics["disagreement"] = (sums["differ"] / (count * pairs)).item()
+        metrics["disagreement"] = (sums["differ"].sum() / (count * pairs)).item()
     if "ensemble_logits" in paths:
         metrics["accuracy_ensemble"] = metrics["accuracy_ensemble_logits"]
     counts = dict(zip(paths[: int(fused) + num_experts], sums["non_finite"].int().tolist(), strict=True))
@@ -69,7 +71,10 @@ def evaluation_of(
     }
     # The probability of a class that an expert does not know is zero, so its loss over all classes is infinite.
     metrics = {key: value for key, value in metrics.items() if key not in absent and math.isfinite(value)}
-    return Evaluation(count, metrics, per_class, absent, non_finite)
+    differ_KK = (sums["differ"] / count).reshape(num_experts, num_experts)
+    return Evaluation(
+        count, metrics, per_class, absent, non_finite, differ_KK.tolist() if "disagreement" in metrics else []
+    )
 
 
 def _undefined(num_experts: int, *, fused: bool, partial: bool) -> dict[str, str]:

@@ -18,6 +18,7 @@ from core.run.durable import DamagedFileError
 from core.run.rundir import RunDir
 from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
+from core.train.contribution import evaluate_with_contributions
 from core.train.evaluate import evaluate
 from core.train.result import Result, with_test_prefix, write_result
 
@@ -53,7 +54,16 @@ def finish(
         return normalize(images, dataset.mean, dataset.std)
 
     num_classes = len(dataset.class_names)
-    after = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=classes)
+    after = evaluate_with_contributions(
+        model,
+        batches.epoch(0),
+        prepare,
+        runtime,
+        num_images=len(dataset.test),
+        seed=spec.training.seed,
+        num_classes=num_classes,
+        classes=classes,
+    )
     before, before_absent = _measure_before(spec, data, sources, runtime, batches, prepare)
     names = [f"expert_{k}" for k in range(len(model.experts))] + ([] if alone else ["fusion", "head", "complete"])
     manifests = {name: read_component_manifest(folder, name) for name in names}
@@ -69,6 +79,7 @@ def finish(
             for name, manifest in manifests.items()
             if manifest
         },
+        after.pairwise_disagreement,
     )
     if runtime.is_main:
         write_result(result, run_dir)

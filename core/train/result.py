@@ -19,7 +19,8 @@ class Result:
     """How an attempt ended, after how many steps and epochs.
 
     `metrics` and `per_class` (accuracies by path and class) are those measured on the test set; `absent` has the reason
-    of every metric that is not there. `components` are the epoch, files and SHA-256 of each saved component.
+    of every metric that is not there. `pairwise_disagreement` is the fraction of test images on which two experts
+    differ, a row and a column for each expert. `components` are the epoch, files and SHA-256 of each saved component.
     """
 
     state: Literal["succeeded", "stopped"]
@@ -29,6 +30,7 @@ class Result:
     per_class: dict[str, list[float | None]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
+    pairwise_disagreement: list[list[float]] = field(default_factory=list)
 
 
 def has_result(run_dir: Path) -> bool:

@@ -18,6 +18,8 @@ _VALIDATION_METRICS = (
     "accuracy_ensemble",
     "accuracy_ensemble_logits",
     "accuracy_ensemble_probabilities",
+    "accuracy_oracle",
+    "disagreement",
 )
 
 

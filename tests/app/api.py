@@ -13,10 +13,10 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from app.db import transaction
+from app.jobs.capacity import Capacity
 from app.jobs.transitions import transition
 from app.models import State
 from app.settings import Settings
-from worker.capacity import Capacity
 from worker.context import WorkerContext
 from worker.executors.base import Executor
 from worker.executors.local import LocalExecutor

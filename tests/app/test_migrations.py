@@ -5,7 +5,9 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import psycopg
 import pytest
 from alembic import command
@@ -14,10 +16,10 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import IntegrityError
-from sqlmodel import SQLModel
+from sqlmodel import Session, SQLModel, col, select
 
 from app.db import MIGRATIONS, _alembic, is_current, make_engine, transaction, upgrade
-from app.models import Job, Sweep, SweepPoint
+from app.models import Chunk, Component, Job, Sweep, SweepPoint
 from tests.parts import wait_until
 
 
@@ -81,6 +83,51 @@ def test_stored_sweeps_survive_the_upgrade_to_points_per_task(url: str) -> None:
     with transaction(engine) as session:
         sweep, point = session.get_one(Sweep, "swp_1"), session.get_one(SweepPoint, ("swp_1", 0))
         assert (sweep.points_per_task, point.point_values) == (1, {"training.seed": 1})
+    engine.dispose()
+
+
+def insert_row(session: Session, table: str, **values: Any) -> None:
+    """Inserts a row into a table as some revision has it, which need not be the one of the models."""
+    names = ", ".join(values)
+    session.execute(text(f"INSERT INTO {table} ({names}) VALUES (:{names.replace(', ', ', :')})"), values)
+
+
+def test_rows_stored_before_the_dashboard_get_their_scores_and_means(url: str) -> None:
+    command.upgrade(_alembic(url), "0005")
+    engine = make_engine(url)
+    at = "2026-01-01 00:00:00"
+    jobs = {"job_1": "expert", "job_2": "fusion", "job_3": "fusion"}
+    series = [("job_1", "val/accuracy_expert_0", 0.75), ("job_2", "val/accuracy_fused", 0.5)]
+    series += [("job_2", "val/accuracy_expert_0", 0.25), ("job_3", "train/loss_total", 2.0)]
+    values, steps = np.array([1.0, np.nan, 4.0]), np.arange(3, dtype="<i8")
+    with transaction(engine) as session:
+        given: dict[str, Any] = {"name": "", "state": "running", "executor": "local", "owner": "x", "created_at": at}
+        given |= {"attempt": 1, "failures": 0, "priority": 0, "spec": '{"dataset": {"name": "digits"}}'}
+        for job_id, kind in jobs.items():
+            insert_row(session, "jobs", **given, id=job_id, kind=kind, defaulted="[]")
+        for job_id, key, best in series:
+            insert_row(session, "series", job_id=job_id, key=key, count=3, last_step=2, max=best)
+        for series_id, stored in ((1, values), (2, values[1:2])):
+            place = {"series_id": series_id, "number": 0}
+            insert_row(session, "chunks", **place, count=3, first_step=0, last_step=2)
+            packed = {"steps": steps.tobytes(), "vals": stored.tobytes(), "times": (steps + 9.5).tobytes()}
+            insert_row(session, "chunk_data", **place, **packed)
+        given = {"job_id": "job_1", "role": "x", "epoch": 1, "selected_by": "val/accuracy", "files": "{}"}
+        given |= {"metrics": '{"val/accuracy": 0.75}', "created_at": at}
+        for name, config in (("expert_0", '{"arch": "resnet18"}'), ("head", "{}")):
+            insert_row(session, "components", **given, id=name, name=name, config=config)
+    upgrade(url)
+    with transaction(engine) as session:
+        assert dict(session.exec(select(Job.id, Job.score)).all()) == {"job_1": 0.75, "job_2": 0.5, "job_3": None}
+        chunks = session.exec(select(Chunk.mean, Chunk.last_time).order_by(col(Chunk.series_id))).all()
+        assert chunks == [(2.5, 11.5), (None, 11.5)]
+        rows = session.exec(select(Component).order_by(col(Component.name)))
+        assert [(row.score, row.arch, row.dataset) for row in rows] == [
+            (0.75, "resnet18", "digits"),
+            (0.75, None, "digits"),
+        ]
+    command.downgrade(_alembic(url), "0005")
+    assert "score" not in {column["name"] for column in inspect(engine).get_columns("jobs")}
     engine.dispose()
 
 

@@ -90,6 +90,7 @@ def test_two_processes_give_the_numbers_of_one(optimizer: str, tmp_path: Path) -
     two = json.loads((tmp_path / "two/result.json").read_text())
     assert two["step"] == one.step
     assert abs(two["metrics"]["test/nll"] - one.metrics["test/nll"]) < 1e-4
+    assert {"test/contribution_expert_0", "test/contribution_expert_1"} <= two["metrics"].keys()
     lines = (tmp_path / "two/events.jsonl").read_text().splitlines()
     assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
 

@@ -12,12 +12,12 @@ from sqlalchemy import update
 from sqlmodel import select
 
 from app.db import now, reading, transaction
+from app.jobs.capacity import Capacity
 from app.models import WORKER_TIMEOUT, Attempt, Job, Lease, State, Worker
 from core.run.protocol import Claim, Outcome, OutcomeKind, Task
 from core.run.rundir import AttemptDir
 from tests.app.api import EXPERT, Service
 from worker.attempts import end_attempt
-from worker.capacity import Capacity
 from worker.executors.base import BusyError, Observation, ProcessState, Submission, TrackedAttempt
 from worker.executors.local import START_LIMIT_S, LocalExecutor
 from worker.executors.processes import ProcessHandle

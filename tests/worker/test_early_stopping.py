@@ -14,6 +14,7 @@ from sqlmodel import col, select
 from app.db import make_engine, reading, transaction, upgrade
 from app.jobs.transitions import transition
 from app.metrics import store
+from app.metrics.queries import extremes
 from app.models import Event, Job, State, Sweep, SweepPoint
 from worker import early_stopping as sweeps
 from worker.early_stopping import apply_early_stopping, rungs_reached
@@ -270,6 +271,6 @@ def test_extremes_are_those_of_all_points_up_to_the_step(engine: Engine) -> None
             store.append(session, name, {"k": store.Block(numbers, values, numbers.astype(float))})
     for until in (0, 99, 1_023, 1_024, 2_500, 4_999, 9_999):
         with reading(engine) as session:
-            found = store.extremes(session, "k", {"a": until, "b": 0, "none": until, "later": until})
+            found = extremes(session, "k", {"a": until, "b": 0, "none": until, "later": until})
         part = values[: until + 1]
         assert found == {"a": (np.nanmin(part), np.nanmax(part)), "b": (0.0, 0.0)}

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Any
+
 import pytest
 from sqlmodel import select
 
 from app.db import reading, transaction
 from app.metrics import store
-from app.models import Attempt, Event, Job, State
-from tests.app.api import EventFile, Service
+from app.models import Attempt, Component, Event, Job, State
+from tests.app.api import EXPERT, FUSION, EventFile, Service
 from worker.ingest import KEPT_EVENTS, ingest, prune
 
 
@@ -118,6 +121,73 @@ def test_a_new_attempt_replaces_the_steps_it_redoes(service: Service) -> None:
     EventFile(service.context.attempt((job_id, 1)).events).metrics(99, train__loss_total=99.0)
     ingest(engine, reload(service, job_id, 1), service.context.attempt((job_id, 1)).events)
     assert 99 not in series(service, job_id)[0]
+
+
+def score(service: Service, job_id: str) -> float | None:
+    with reading(service.app.state.engine) as session:
+        return session.exec(select(Job.score).where(Job.id == job_id)).one()
+
+
+@pytest.mark.parametrize(("spec", "key"), [(EXPERT, "val__accuracy_expert_0"), (FUSION, "val__accuracy_fused")])
+def test_the_score_is_the_best_validation_accuracy_of_the_steps_that_count(
+    service: Service, spec: dict[str, Any], key: str
+) -> None:
+    first = start_attempt(service, job_id=service.submit(spec))
+    job_id, engine = first.job_id, service.app.state.engine
+    path = service.context.attempt((job_id, 1)).events
+    file = EventFile(path)
+    file.add("state", {"state": "running", "step": 0})
+    ingest(engine, first, path)
+    assert score(service, job_id) is None
+    for step, value in ((1, 0.5), (2, 0.9), (3, 0.7)):
+        file.metrics(step, **{key: value, "val__accuracy_ensemble": 1.0})
+    ingest(engine, reload(service, job_id), path)
+    assert score(service, job_id) == 0.9
+    # The best value is among the steps that the next attempt does again.
+    service.transition(job_id, State.queued)
+    second = start_attempt(service, 2, job_id)
+    path = service.context.attempt((job_id, 2)).events
+    file = EventFile(path)
+    file.add("state", {"state": "running", "step": 1})
+    ingest(engine, second, path)
+    assert score(service, job_id) == 0.5
+    file.metrics(2, **{key: 0.6})
+    ingest(engine, reload(service, job_id, 2), path)
+    assert score(service, job_id) == 0.6
+
+
+def test_an_attempt_keeps_the_highest_step_that_it_reported(service: Service) -> None:
+    attempt = start_attempt(service)
+    job_id, engine = attempt.job_id, service.app.state.engine
+    path = service.context.attempt((job_id, 1)).events
+    file = EventFile(path)
+    file.add("state", {"state": "running", "step": 0})
+    ingest(engine, attempt, path)
+    assert reload(service, job_id).last_step is None
+    file.metrics(5, train__loss_total=1.0)
+    file.add("progress", {"epoch": 1, "epochs": 3, "step": 7, "steps": 21, "images_per_s": 9.5, "eta_s": 1.0})
+    file.metrics(6, train__loss_total=1.0)
+    ingest(engine, reload(service, job_id), path)
+    assert reload(service, job_id).last_step == 7
+    # Metrics of an epoch may name a step before the last one that was reported.
+    file.metrics(4, val__loss_global=1.0)
+    ingest(engine, reload(service, job_id), path)
+    assert reload(service, job_id).last_step == 7
+
+
+def test_a_component_is_stored_with_its_score_architecture_and_data_set(service: Service) -> None:
+    attempt = start_attempt(service)
+    path = service.context.attempt((attempt.job_id, 1)).events
+    file = EventFile(path)
+    manifest = {"name": "expert_0", "role": "expert", "selected_by": "val/accuracy", "files": {}}
+    manifest |= {"config": {"arch": "resnet18"}, "created_at": datetime.now(UTC).isoformat()}
+    for epoch, accuracy in ((1, 0.5), (2, 0.75)):
+        file.add("component", manifest | {"epoch": epoch, "metrics": {"val/accuracy": accuracy, "val/loss": 0.1}})
+    file.add("component", manifest | {"name": "head", "epoch": 1, "metrics": {"val/accuracy": None}, "config": {}})
+    ingest(service.app.state.engine, attempt, path)
+    with reading(service.app.state.engine) as session:
+        rows = {row.name: (row.score, row.arch, row.dataset) for row in session.exec(select(Component))}
+    assert rows == {"expert_0": (0.75, "resnet18", "digits"), "head": (None, None, "digits")}
 
 
 def test_a_crash_before_the_commit_loses_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,12 +11,12 @@ import psutil
 from sqlmodel import Session
 
 from app.db import now
+from app.jobs.capacity import Capacity, num_devices, shortfall
 from app.jobs.transitions import transition
 from app.models import Job, Reason, State
 from core.run.protocol import Claim, Outcome, Task
 from core.run.rundir import AttemptDir
 from worker import queries
-from worker.capacity import Capacity, num_devices, shortfall
 from worker.executors.base import Batch, Observation, ProcessState, Submission, TrackedAttempt
 from worker.executors.processes import ProcessHandle
 from worker.executors.starters import ColdStarter, Starter

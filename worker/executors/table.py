@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from app.jobs.capacity import Capacity
 from app.settings import Settings
-from worker.capacity import Capacity
 from worker.executors.base import Executor
 from worker.executors.local import LocalExecutor
 from worker.executors.slurm.executor import SlurmExecutor

@@ -38,6 +38,20 @@ def test_jobs_lists_ids_states_and_names(cli: Cli, service: Service) -> None:
     assert json.loads(cli("jobs", "--json").stdout)["items"][0]["id"] == job_id
 
 
+def test_jobs_are_filtered_by_owner_and_sorted(cli: Cli, service: Service) -> None:
+    ids = [
+        service.submit(EXPERT | {"name": name}, user) for name, user in (("b", "alice"), ("a", "alice"), ("c", "bob"))
+    ]
+
+    def listed(*options: str) -> list[str]:
+        return [job["id"] for job in json.loads(cli("jobs", "--json", *options).stdout)["items"]]
+
+    assert listed("--owner", "alice") == [ids[1], ids[0]]
+    assert listed("--sort", "name") == [ids[1], ids[0], ids[2]]
+    assert listed("--sort", "-score") == []
+    assert cli("jobs", "--sort", "score").exit_code == 2
+
+
 def test_an_unknown_job_is_wrong_usage(cli: Cli) -> None:
     result = cli("show", "job_none")
     assert (result.exit_code, "job_none" in result.stderr) == (2, True)

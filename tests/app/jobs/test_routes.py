@@ -30,6 +30,7 @@ def test_a_dry_run_stores_nothing(service: Service) -> None:
     answer = service.post("/jobs?dry_run=true", FUSION)
     assert answer.status_code == 200
     assert len(answer.json()["spec"]["experts"]) == 2
+    assert answer.json()["estimate"]["gpu_hours"] is None
     assert service.get("/jobs").json()["items"] == []
 
 

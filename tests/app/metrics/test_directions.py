@@ -12,7 +12,13 @@ from app.sweeps import ranking
 from tests.app.api import Service
 
 LOWER = ["train/loss_total", "val/loss_global", "test/nll", "test/ece", "test/disagreement", "test/nll_ensemble"]
-HIGHER = ["val/accuracy_fused", "test/accuracy_expert_0_before", "test/accuracy_oracle", "throughput/images_per_s"]
+HIGHER = [
+    "val/accuracy_fused",
+    "test/contribution_expert_0",
+    "test/accuracy_expert_0_before",
+    "test/accuracy_oracle",
+    "throughput/images_per_s",
+]
 
 
 @pytest.mark.parametrize("metric", [*LOWER, *HIGHER])

@@ -75,6 +75,9 @@ def test_oracle_and_disagreement_are_their_definitions() -> None:
     assert measured["accuracy_oracle"] == pytest.approx((predictions == labels.numpy()).any(0).mean())
     pairs = [(predictions[i] != predictions[j]).mean() for i, j in itertools.combinations(range(K), 2)]
     assert measured["disagreement"] == pytest.approx(np.mean(pairs))
+    matrix = measure(outputs, labels).pairwise_disagreement
+    expected = [[(predictions[i] != predictions[j]).mean() for j in range(K)] for i in range(K)]
+    assert [value for row in matrix for value in row] == pytest.approx([value for row in expected for value in row])
 
 
 @pytest.mark.parametrize("batch", [1, 7, N])
@@ -157,4 +160,5 @@ def test_outputs_that_are_not_finite_are_absent_with_their_path_and_never_correc
     }
     assert not set(measured.absent) & set(measured.metrics)
     assert "expert_1" not in measured.per_class
+    assert measured.pairwise_disagreement == []
     assert {"accuracy_fused", "nll", "accuracy_expert_0"} <= set(measured.metrics)

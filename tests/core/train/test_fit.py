@@ -63,7 +63,8 @@ def test_a_fusion_job_reports_every_metric(trained: Trained) -> None:
     expected |= {f"{kind}/{name}" for kind in ("lr", "grad_norm", "clipped") for name in ("experts", "fusion", "head")}
     paths = ("fused", "expert_0", "expert_1", "ensemble", "ensemble_logits", "ensemble_probabilities")
     expected |= {f"{split}/accuracy_{path}" for split in ("val", "test") for path in paths}
-    expected |= {"test/accuracy_oracle", "test/nll", "test/ece", "test/disagreement"}
+    expected |= {"val/accuracy_oracle", "val/disagreement", "test/accuracy_oracle", "test/disagreement"}
+    expected |= {"test/nll", "test/ece", "test/contribution_expert_0", "test/contribution_expert_1"}
     assert metric_keys(trained[2]) == expected
 
 
@@ -76,6 +77,9 @@ def test_what_was_not_measured_is_absent_with_a_reason(
     result = run(spec, run_dir)
     assert "test/accuracy_expert_0_before" not in result.metrics
     assert result.absent["test/accuracy_expert_0_before"] == "the expert started untrained"
+    [[zero, differ], [mirrored, _]] = result.pairwise_disagreement
+    assert (zero, mirrored) == (0.0, differ)
+    assert differ == pytest.approx(result.metrics["test/disagreement"])
 
 
 def test_steps_of_a_series_rise_and_progress_ends_at_one(

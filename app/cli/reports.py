@@ -1,0 +1,69 @@
+"""Commands that report on one job: why it is in its state, and where its time went."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rich.table import Column, Table
+
+from app.cli.arguments import AsJson, JobId
+from app.cli.formatting import format_duration
+from app.cli.tables import plain_table
+from app.cli.terminal import connected, out, print_json
+
+
+def explain(job_id: JobId, as_json: AsJson = False) -> None:
+    """Say why a job is in its state, and what can be done."""
+    with connected() as api:
+        explanation = api.get(f"/jobs/{job_id}/explain")
+    if as_json:
+        print_json(explanation)
+        return
+    out.print(explanation["sentence"])
+    for sentence in explanation["evidence"]:
+        out.print(f"- {sentence}")
+    for action in explanation["actions"]:
+        out.print(f"{action['label']}: {action['command']}")
+
+
+def ledger(job_id: JobId, as_json: AsJson = False) -> None:
+    """Show how much device time of a job was useful, was done again, or passed while it waited."""
+    with connected() as api:
+        content = api.get(f"/jobs/{job_id}/ledger")
+    if as_json:
+        print_json(content)
+        return
+    out.print(_attempts_table(content))
+    causes = _causes_table(content)
+    if causes.row_count:
+        out.print("")
+        out.print(causes)
+    if content["useful_share"] is not None:
+        out.print(f"\n{100 * content['useful_share']:.0f} % of the device time, waiting included, was useful.")
+    if content["totals"]["unknown"]:
+        out.print(f"Not known how much of {_time(content['totals']['unknown'])} was done again.")
+
+
+def _attempts_table(ledger: Mapping[str, Any]) -> Table:
+    numbers = [Column(name, justify="right") for name in ("devices", "useful", "redone", "waiting")]
+    table = plain_table("attempt", *numbers, "reason")
+    for row in ledger["attempts"]:
+        redone = _time(row["redone"]) + (f" ({row['redone_steps']} steps)" if row["redone_steps"] else "")
+        cells = [str(row["devices"]), _time(row["useful"]), redone, _time(row["waiting"])]
+        table.add_row(str(row["attempt"]), *cells, row["reason"] or "")
+    totals = ledger["totals"]
+    table.add_row("total", "", *(_time(totals[name]) for name in ("useful", "redone", "waiting")), "")
+    return table
+
+
+def _causes_table(ledger: Mapping[str, Any]) -> Table:
+    table = plain_table("cause", Column("redone", justify="right"), Column("waiting", justify="right"))
+    for cause, totals in sorted(ledger["by_cause"].items()):
+        table.add_row(cause, _time(totals["redone"]), _time(totals["waiting"]))
+    return table
+
+
+def _time(minutes: float | None) -> str:
+    """Device-minutes as a duration; `?` where they are not known."""
+    return "?" if minutes is None else format_duration(60 * minutes)

@@ -1,0 +1,179 @@
+"""Why a job is in its state, in the words of a colleague, and what would change it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlmodel import Session
+
+from app.db import now
+from app.jobs import explain_ended as ended
+from app.jobs import explain_queued, queries, queue_queries
+from app.jobs.explain_ended import log_action, post
+from app.jobs.report_schemas import Action, Explanation
+from app.jobs.schemas import progress_of
+from app.jobs.wording import about, count, plain
+from app.models import WORKER_TIMEOUT, Job, State
+
+Explainer = Callable[[Session, Job], Explanation]
+
+
+def explain(session: Session, job: Job) -> Explanation:
+    """Explains the state of a job from what is stored about it, the other jobs and the workers."""
+    return EXPLAINERS[State(job.state)](session, job)
+
+
+def _waiting(session: Session, job: Job) -> Explanation:
+    needed = queue_queries.dependencies(session, job.id)
+    evidence = [_progress_sentence(other) for other in needed]
+    actions = [_cancel(job)]
+    dead = [other for other in needed if other.state in (State.failed, State.cancelled)]
+    if dead:
+        sentence = f"It will fail in a moment, because {_name(dead[0])} did not succeed."
+        return Explanation(
+            sentence=sentence,
+            evidence=evidence,
+            actions=[*(post("retry", other.id, f"Retry {other.name or other.id}") for other in dead), *actions],
+        )
+    if not needed:
+        return Explanation(sentence="All that it waited for has succeeded: it is queued in a moment.", evidence=[],
+                           actions=actions)  # fmt: skip
+    # The one that ends last, as far as that is known.
+    slowest = max(needed, key=lambda other: (progress_of(other).eta_s is None, progress_of(other).eta_s or 0.0))
+    rest = len(needed) - 1
+    others = f" and {count(rest, 'other job')}" if rest else ""
+    sentence = f"It waits for {_name(slowest)}{_done(slowest)}{others}."
+    resumable = [post("resume", other.id, f"Resume {other.name or other.id}") for other in needed if _is_paused(other)]
+    return Explanation(sentence=sentence, evidence=evidence, actions=[*resumable, *actions])
+
+
+def _is_paused(job: Job) -> bool:
+    return job.state == State.paused
+
+
+def _starting(session: Session, job: Job) -> Explanation:
+    attempt = queue_queries.latest_attempt(session, job)
+    host = attempt.host if attempt else ""
+    if job.executor == "slurm":
+        sentence = f"It is {job.message}." if job.message else "It has been submitted to Slurm."
+        evidence = [f"Slurm knows it as job {attempt.slurm_job_id}."] if attempt and attempt.slurm_job_id else []
+    else:
+        sentence = f"Its training process is starting{f' on {host}' if host else ''}."
+        evidence = [plain(job.message)] if job.message else []
+    return Explanation(
+        sentence=sentence, evidence=[*evidence, *_silence(session, job, host)], actions=[_cancel(job)]
+    )  # fmt: skip
+
+
+def _running(session: Session, job: Job) -> Explanation:
+    progress, attempt = progress_of(job), queue_queries.latest_attempt(session, job)
+    sentence = "It is training; its first report has not arrived yet."
+    if progress.step is not None:
+        epoch = f"epoch {progress.epoch} of {progress.epochs}, " if progress.epoch is not None else ""
+        sentence = f"It is training: {epoch}{100 * progress.fraction:.0f} % done{_left(progress.eta_s)}."
+    evidence = [plain(job.message)] if job.message else []
+    if attempt and attempt.resumed_from_step:
+        evidence.append(f"Attempt {attempt.number} resumed from step {attempt.resumed_from_step}.")
+    evidence += _silence(session, job, attempt.host if attempt else "")
+    return Explanation(
+        sentence=sentence, evidence=evidence, actions=[post("pause", job.id, "Pause"), _cancel(job), log_action(job)]
+    )  # fmt: skip
+
+
+def _silence(session: Session, job: Job, host: str) -> list[str]:
+    """A sentence if the worker that watches a running job has not been heard from."""
+    live, latest = queue_queries.workers(session)
+    watching = [worker for worker in live if worker.slurm is not None or job.executor == "local"]
+    if job.executor == "local" and host:
+        watching = [worker for worker in watching if worker.host == host]
+    if watching or latest is None:
+        return []
+    since = about(max(0.0, (now() - latest.seen_at).total_seconds(), WORKER_TIMEOUT.total_seconds()))
+    where = f" on {host}" if host and job.executor == "local" else ""
+    return [f"The worker{where} has not been heard from for {since}; training goes on without it, news does not."]
+
+
+def _pausing(session: Session, job: Job) -> Explanation:
+    sentence = "It is writing a checkpoint and frees its device once that is done."
+    return Explanation(sentence=sentence, evidence=_silence(session, job, ""), actions=[_cancel(job)])
+
+
+def _paused(session: Session, job: Job) -> Explanation:
+    step = progress_of(job).step
+    where = f" at step {step}" if step else ""
+    return Explanation(
+        sentence=f"A user paused it{where}; it resumes from its checkpoint when you say so.",
+        evidence=[plain(job.message)] if job.message else [],
+        actions=[post("resume", job.id, "Resume"), _cancel(job)],
+    )
+
+
+def _cancelling(session: Session, job: Job) -> Explanation:
+    evidence = [ended.cancelled_sentence(job), *_silence(session, job, "")]
+    return Explanation(sentence="Its process is being stopped.", evidence=evidence, actions=[])
+
+
+def _succeeded(session: Session, job: Job) -> Explanation:
+    metrics = queries.views(session, [job])[0].metrics
+    path = next((path for path in ("fused", "expert_0") if metrics.get(f"test/accuracy_{path}") is not None), None)
+    result = f": test accuracy {metrics[f'test/accuracy_{path}']:.3f}" if path else ""
+    download = Action(
+        label="Download its components",
+        method="GET",
+        path=f"/jobs/{job.id}/components",
+        command=f"mcn download {job.id}",
+    )
+    return Explanation(sentence=f"It succeeded{result}.", evidence=[], actions=[download])
+
+
+def _failed(session: Session, job: Job) -> Explanation:
+    unsuccessful = queue_queries.dependencies(session, job.id)
+    return Explanation(
+        sentence=ended.failed_sentence(job),
+        evidence=ended.failed_evidence(job, unsuccessful),
+        actions=ended.failed_actions(job, unsuccessful),
+    )
+
+
+def _cancelled(session: Session, job: Job) -> Explanation:
+    return Explanation(
+        sentence=ended.cancelled_sentence(job),
+        evidence=[plain(job.message)] if job.message else [],
+        actions=[post("retry", job.id, "Retry")],
+    )
+
+
+EXPLAINERS: dict[State, Explainer] = {
+    State.waiting: _waiting,
+    State.queued: explain_queued.explain,
+    State.starting: _starting,
+    State.running: _running,
+    State.pausing: _pausing,
+    State.paused: _paused,
+    State.cancelling: _cancelling,
+    State.succeeded: _succeeded,
+    State.failed: _failed,
+    State.cancelled: _cancelled,
+}
+
+
+def _cancel(job: Job) -> Action:
+    return post("cancel", job.id, "Cancel")
+
+
+def _name(job: Job) -> str:
+    return f"{job.name} ({job.id})" if job.name else job.id
+
+
+def _left(eta_s: float | None) -> str:
+    return "" if eta_s is None else f", {about(eta_s)} left"
+
+
+def _done(job: Job) -> str:
+    """How far a running job is, in parentheses."""
+    progress = progress_of(job)
+    return f", {100 * progress.fraction:.0f} % done{_left(progress.eta_s)}" if job.state == State.running else ""
+
+
+def _progress_sentence(job: Job) -> str:
+    return f"{_name(job)} is {State(job.state).value}{_done(job)}."

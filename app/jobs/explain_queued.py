@@ -1,0 +1,98 @@
+"""Why a queued job has not started: its place in line, the devices, the limit of its sweep, silent workers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlmodel import Session
+
+from app.db import now
+from app.jobs import queue_queries
+from app.jobs.capacity import Capacity, num_devices, shortfall
+from app.jobs.explain_ended import REQUEUED, post
+from app.jobs.report_schemas import Action, Explanation
+from app.jobs.schemas import progress_of
+from app.jobs.wording import about, count, ordinal, plain
+from app.models import Job, Reason, Worker
+
+_START = Action(label="Start a worker", method=None, path=None, command="mcn up")
+
+
+def explain(session: Session, job: Job) -> Explanation:
+    """The most decisive obstacle as the sentence, everything else that matters as evidence."""
+    workers = queue_queries.workers(session)
+    live = [worker for worker in workers.live if job.executor == "local" or worker.slurm is not None]
+    evidence: list[str] = []
+    if job.reason:
+        evidence.append(REQUEUED[Reason(job.reason)])
+    if job.message:
+        evidence.append(plain(job.message))
+    places = queue_queries.sweep_places(session, job.sweep) if job.sweep else None
+    if places:
+        evidence.append(f"{places[0]} of the {places[1]} jobs of its sweep that may run at once are running.")
+    cancel = post("cancel", job.id, "Cancel")
+    if not live:
+        return Explanation(sentence=_no_worker(job, workers), evidence=evidence, actions=[_START, cancel])
+    if places and places[0] >= places[1]:
+        sentence = f"Its sweep runs {count(places[1], 'job')} at once, and all of these places are taken."
+        return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])
+    ahead = queue_queries.jobs_ahead(session, job)
+    place = ordinal(ahead + 1)
+    if ahead:
+        evidence.append(f"{count(ahead, 'job')} of higher priority, or older, {'is' if ahead == 1 else 'are'} ahead.")
+    if job.executor != "local":
+        sentence = f"It is {place} in line to be submitted to Slurm."
+        return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])
+    capacities = [Capacity(worker.devices, worker.cpus, worker.memory_gb) for worker in live]
+    resources = job.spec["resources"]
+    if not any(capacity.fits(resources) for capacity in capacities):
+        change = Action(
+            label="Change its resources",
+            method="POST",
+            path=f"/jobs/{job.id}/resume",
+            command=f"mcn resume {job.id} --set resources.gpus=1",
+        )
+        # The advice of a job that has failed for this; a queued one can be changed in place.
+        evidence.append(plain(shortfall(resources, capacities).replace(", then retry", ", or add a larger machine")))
+        sentence = "No machine that is up is large enough for it."
+        return Explanation(sentence=sentence, evidence=evidence, actions=[change, cancel])
+    fitting = [worker for worker, capacity in zip(live, capacities, strict=True) if capacity.fits(resources)]
+    obstacle, about_devices = _devices(session, job, fitting)
+    sentence = f"It is {place} in line{obstacle}."
+    if not ahead and not obstacle:
+        sentence = "It is first in line and a device is free: it starts within seconds."
+    return Explanation(sentence=sentence, evidence=[*evidence, *about_devices], actions=[cancel])
+
+
+def _no_worker(job: Job, workers: queue_queries.Workers) -> str:
+    if workers.live:
+        return "It waits for a worker that reaches Slurm: none of those that are up does."
+    if workers.latest is None:
+        return "No worker has ever been heard from, and only a worker can start it."
+    since = about((now() - workers.latest.seen_at).total_seconds())
+    return f"No worker has been heard from for {since}, and only a worker can start it."
+
+
+def _devices(session: Session, job: Job, workers: Sequence[Worker]) -> tuple[str, list[str]]:
+    """What the job still needs as the end of a sentence (empty if enough is free), and who holds the devices."""
+    needed = num_devices(job.spec["resources"])
+    held = queue_queries.holders(session, [worker.host for worker in workers])
+    total = sum(len(worker.devices) for worker in workers)
+    free = {
+        worker.host: len(worker.devices) - sum(lease.host == worker.host for lease, _ in held) for worker in workers
+    }
+    verb = "is" if sum(free.values()) == 1 else "are"
+    evidence = [f"It needs {count(needed, 'device')}; {sum(free.values())} of {total} on the machines that are up {verb} free."]  # fmt: skip  # noqa: E501
+    if max(free.values()) >= needed:
+        return "", evidence
+    etas: list[tuple[float, str]] = []
+    for lease, holder in held:
+        eta_s = progress_of(holder).eta_s
+        left = "" if eta_s is None else f", which has {about(eta_s)} left"
+        evidence.append(f"{lease.device} on {lease.host} is held by {holder.name or holder.id} ({holder.id}){left}.")
+        if eta_s is not None:
+            etas.append((eta_s, f"{lease.device} on {lease.host}"))
+    if not etas:
+        return "; no device that it could use is free", evidence
+    first, device = min(etas)
+    return f"; {device} frees in {about(first)}", evidence

@@ -1,0 +1,68 @@
+"""The SQL behind explanations: what is ahead of a job, what it depends on, and what the workers have."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import NamedTuple
+
+from sqlalchemy import func
+from sqlmodel import Session, col, select
+
+from app.db import now
+from app.models import WORKER_TIMEOUT, Attempt, Dependency, Job, Lease, State, Sweep, Worker
+
+ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)
+
+
+def dependencies(session: Session, job_id: str) -> list[Job]:
+    """The jobs that a job depends on and that have not succeeded."""
+    query = select(Job).join(Dependency, col(Dependency.depends_on) == col(Job.id))
+    return list(session.exec(query.where(Dependency.job_id == job_id, Job.state != State.succeeded).order_by(Job.id)))
+
+
+def jobs_ahead(session: Session, job: Job) -> int:
+    """How many queued jobs of the same executor start before a queued job; sweeps at their limit do not count."""
+    ahead = (col(Job.priority) > job.priority) | ((col(Job.priority) == job.priority) & (col(Job.id) < job.id))
+    query = select(func.count()).select_from(Job)
+    query = query.where(Job.state == State.queued, Job.executor == job.executor, ahead)
+    at_limit = [sweep for sweep, active, limit in _limited_sweeps(session) if active >= limit]
+    if at_limit:
+        query = query.where(col(Job.sweep).is_(None) | col(Job.sweep).not_in(at_limit))
+    return session.exec(query).one()
+
+
+def sweep_places(session: Session, sweep_id: str) -> tuple[int, int] | None:
+    """How many of a sweep's jobs run, and how many may; None without a limit, or if none runs."""
+    return next(((active, limit) for sweep, active, limit in _limited_sweeps(session) if sweep == sweep_id), None)
+
+
+def _limited_sweeps(session: Session) -> list[tuple[str, int, int]]:
+    query = select(Sweep.id, func.count(), Sweep.max_parallel).join(Job, col(Job.sweep) == col(Sweep.id))
+    query = query.where(col(Job.state).in_(ACTIVE_STATES), col(Sweep.max_parallel).is_not(None))
+    rows = session.exec(query.group_by(Sweep.id, col(Sweep.max_parallel)))
+    return [(sweep, active, limit or 0) for sweep, active, limit in rows]
+
+
+class Workers(NamedTuple):
+    """The workers whose heartbeat is recent, and the one that was heard from last of all that are known."""
+
+    live: list[Worker]
+    latest: Worker | None
+
+
+def workers(session: Session) -> Workers:
+    """All workers, by whether they have been heard from lately."""
+    rows = list(session.exec(select(Worker).order_by(col(Worker.host))))
+    live = [worker for worker in rows if worker.seen_at > now() - WORKER_TIMEOUT]
+    return Workers(live, max(rows, key=lambda worker: worker.seen_at, default=None))
+
+
+def holders(session: Session, hosts: Collection[str]) -> list[tuple[Lease, Job]]:
+    """The devices of these hosts that are held, with the jobs that hold them."""
+    query = select(Lease, Job).join(Job, col(Job.id) == col(Lease.job_id)).where(col(Lease.host).in_(hosts))
+    return list(session.exec(query.order_by(col(Lease.host), col(Lease.device))).all())
+
+
+def latest_attempt(session: Session, job: Job) -> Attempt | None:
+    """The latest attempt of a job."""
+    return session.get(Attempt, (job.id, job.attempt))

@@ -1,0 +1,89 @@
+"""The routes that report on one job: why it is in its state, where its time went, and its result."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from app.auth.principals import Viewer
+from app.http.errors import NotFound
+from app.http.session import Configured, Reading
+from app.jobs import explain, ledger, queries
+from app.jobs.report_schemas import Explanation, Ledger
+from app.jobs.routes import JobId
+from app.models import State
+from core.run.rundir import RunDir
+
+router = APIRouter(prefix="/jobs", tags=["jobs"])
+
+
+def _example(value: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
+    return {200: {"content": {"application/json": {"example": value}}}}
+
+
+@router.get(
+    "/{job_id}/explain",
+    responses=_example(
+        {
+            "sentence": "It is third in line; 0 on gpu-1 frees in about 6 min.",
+            "evidence": ["2 jobs of higher priority, or older, are ahead."],
+            "actions": [
+                {
+                    "label": "Cancel",
+                    "method": "POST",
+                    "path": "/jobs/job_01M85N3F36VFE5DRETSBRX1ADS/cancel",
+                    "command": "mcn cancel job_01M85N3F36VFE5DRETSBRX1ADS",
+                    "body": None,
+                }
+            ],
+        }
+    ),
+)
+def get_explanation(job_id: JobId, _principal: Viewer, session: Reading) -> Explanation:
+    """Explain why a job is in its state, from the queue, the workers and its history, and what can be done."""
+    return explain.explain(session, queries.get_job(session, job_id))
+
+
+@router.get(
+    "/{job_id}/ledger",
+    responses=_example(
+        {
+            "attempts": [
+                {
+                    "attempt": 1,
+                    "executor": "local",
+                    "devices": 1,
+                    "reason": "preempted",
+                    "device_minutes": 10.0,
+                    "useful": 9.0,
+                    "redone": 1.0,
+                    "redone_steps": 40,
+                    "waiting": 2.0,
+                }
+            ],
+            "by_cause": {"queued": {"redone": 0.0, "waiting": 2.0}, "preempted": {"redone": 1.0, "waiting": 0.0}},
+            "totals": {"useful": 9.0, "redone": 1.0, "waiting": 2.0, "unknown": 0.0},
+            "useful_share": 0.75,
+        }
+    ),
+)
+def get_ledger(job_id: JobId, _principal: Viewer, session: Reading) -> Ledger:
+    """Show where the time of a job went: useful, done again after a resume, and waiting, in device-minutes by cause."""
+    return ledger.ledger(session, queries.get_job(session, job_id))
+
+
+@router.get(
+    "/{job_id}/result",
+    response_class=Response,
+    responses={200: {"content": {"application/json": {"schema": {"type": "object"}}}}},
+)
+def get_result(job_id: JobId, _principal: Viewer, session: Reading, settings: Configured) -> Response:
+    """Get the result of a job that has succeeded: metrics, accuracy by class, what is absent and why."""
+    job = queries.get_job(session, job_id)
+    try:
+        content = RunDir(settings.runs_dir / job.id).result.read_bytes()
+    except FileNotFoundError:
+        state = State(job.state).value
+        raise NotFound(f"{job.id} is {state} and has no result yet: it is written when the job succeeds") from None
+    return Response(content, media_type="application/json")

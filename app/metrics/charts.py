@@ -1,0 +1,142 @@
+"""Reads metrics for charts: in buckets that keep extremes, from the summaries of chunks wherever those suffice."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import groupby, pairwise
+from operator import itemgetter
+from typing import Any
+
+import numpy as np
+from sqlalchemy import ColumnElement, tuple_
+from sqlmodel import Session, col, select
+
+from app.metrics.blocks import Block, finite_list
+from app.metrics.buckets import Chunks, Summaries, between
+from app.metrics.schemas import SeriesView
+from app.metrics.store import read_chunks, unpacked
+from app.models import Chunk, ChunkData, Series
+
+# Chunks whose points are read for one request, of 24 kB each.
+MAX_CHUNKS_READ = 512
+PAIRS_PER_QUERY = 500
+# As `Chunks.of_columns` takes them.
+_CHUNK_COLUMNS: list[Any] = [
+    Chunk.series_id, Chunk.number, Chunk.first_step,
+    Chunk.count, Chunk.last_step, Chunk.last_time, Chunk.mean, Chunk.last, Chunk.min, Chunk.max,
+]  # fmt: skip
+
+
+def chart(session: Session, series: Series, points: int, first: int | None, last: int | None) -> SeriesView:
+    """A metric between two steps (inclusive) in at most `points` buckets, which keep the minimum and the maximum."""
+    where = [col(Chunk.series_id) == series.id]
+    if first is not None:
+        where.append(col(Chunk.last_step) >= first)
+    if last is not None:
+        where.append(col(Chunk.first_step) <= last)
+    columns = (Chunk.number, Chunk.first_step, Chunk.last_step, Chunk.last, Chunk.min, Chunk.max)
+    rows = session.exec(select(*columns).where(*where).order_by(col(Chunk.number))).all()  # type: ignore[call-overload]
+    assert series.id is not None
+    if len(rows) <= max(2, points // 8):
+        block = between(read_chunks(session, series.id, [row[0] for row in rows]), first, last)
+        arrays = [block.steps, block.values, block.values, block.values]
+    else:
+        # The summaries of whole chunks, and the points of the first and last chunk, which may exceed the range.
+        edges = [between(read_chunks(session, series.id, [rows[edge][0]]), first, last) for edge in (0, -1)]
+        inner = rows[1:-1]
+        steps, values, low, high = (np.array([row[column] for row in inner], dtype=float) for column in (2, 3, 4, 5))
+        arrays = [
+            np.concatenate([head, middle, tail])
+            for head, middle, tail in zip(
+                (edges[0].steps, *[edges[0].values] * 3),
+                (steps, values, low, high),
+                (edges[1].steps, *[edges[1].values] * 3),
+                strict=True,
+            )
+        ]
+    return _buckets(series.key, *arrays, points=points)
+
+
+def _buckets(
+    key: str, steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, points: int
+) -> SeriesView:
+    count = len(steps)
+    if count == 0:
+        return SeriesView(key=key, steps=[], values=[], min=[], max=[])
+    starts = np.unique(np.linspace(0, count, min(points, count), endpoint=False).astype(int))
+    ends = np.append(starts[1:], count) - 1
+    # fmin and fmax ignore NaN wherever there is a number.
+    minima, maxima = np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
+    return SeriesView(
+        key=key,
+        steps=steps[ends].astype(np.int64).tolist(),
+        values=finite_list(values[ends]),
+        min=finite_list(minima),
+        max=finite_list(maxima),
+    )
+
+
+def read_series(
+    session: Session, series_ids: Sequence[int], points: int, first: int | None = None, last: int | None = None
+) -> dict[int, Summaries]:
+    """Several series between two steps (inclusive), with two queries: enough runs of points for `points` buckets each.
+
+    Points are read where chunks are too long for buckets, as long as all series together have few chunks; where they
+    have many, buckets are chunks. Series without points in the range are left out.
+    """
+    chunks = _read_chunks(session, series_ids, first, last)
+    limit = max(2, min(points // 2, MAX_CHUNKS_READ // max(1, len(chunks))))
+    numbers = {
+        series_id: rows.numbers if len(rows.numbers) <= limit else rows.partial(first, last)
+        for series_id, rows in chunks.items()
+    }
+    blocks = _read_blocks(session, [(series_id, number) for series_id, some in numbers.items() for number in some])
+    return {
+        series_id: rows.with_points({number: blocks[series_id, number] for number in numbers[series_id]}, first, last)
+        for series_id, rows in chunks.items()
+    }
+
+
+def read_whole_series(session: Session, series_ids: Sequence[int], short: Sequence[int]) -> dict[int, Summaries]:
+    """Several series, with one query: the values of those in `short` (without times), the chunks of the others."""
+    this_chunk = (col(ChunkData.series_id) == col(Chunk.series_id)) & (col(ChunkData.number) == col(Chunk.number))
+    query = select(*_CHUNK_COLUMNS).add_columns(ChunkData.steps, ChunkData.values)
+    query = query.outerjoin(ChunkData, this_chunk & col(Chunk.series_id).in_(short))
+    query = query.where(col(Chunk.series_id).in_(series_ids)).order_by(col(Chunk.series_id), col(Chunk.number))
+    whole: dict[int, Summaries] = {}
+    for series_id, group in groupby(session.connection().execute(query), key=itemgetter(0)):
+        *columns, steps, values = zip(*group, strict=True)
+        if steps[0] is None:
+            whole[series_id] = Chunks.of_columns(*columns).summaries
+        else:
+            block = unpacked(b"".join(steps), b"".join(values), b"")
+            whole[series_id] = Summaries.of_points(Block(block.steps, block.values, np.zeros(len(block.steps))))
+    return whole
+
+
+def _read_chunks(session: Session, series_ids: Sequence[int], first: int | None, last: int | None) -> dict[int, Chunks]:
+    where: list[ColumnElement[bool]] = [col(Chunk.series_id).in_(series_ids)]
+    if first is not None:
+        where.append(col(Chunk.last_step) >= first)
+    if last is not None:
+        where.append(col(Chunk.first_step) <= last)
+    query = select(*_CHUNK_COLUMNS).where(*where).order_by(col(Chunk.series_id), col(Chunk.number))
+    rows = session.connection().execute(query).all()
+    if not rows:
+        return {}
+    ids, *columns = zip(*rows, strict=True)
+    chunks = Chunks.of_columns(ids, *columns)
+    starts = np.flatnonzero(np.diff(np.array(ids), prepend=-1)).tolist()
+    return {ids[start]: chunks.rows(slice(start, end)) for start, end in pairwise([*starts, len(ids)])}
+
+
+def _read_blocks(session: Session, pairs: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Block]:
+    """The points of chunks, by series and number; of one that was deleted in the meantime, none."""
+    columns = (ChunkData.series_id, ChunkData.number, ChunkData.steps, ChunkData.values, ChunkData.times)
+    key = tuple_(ChunkData.series_id, ChunkData.number)
+    blocks = dict.fromkeys(pairs, unpacked(b"", b"", b""))
+    for start in range(0, len(pairs), PAIRS_PER_QUERY):
+        query = select(*columns).where(key.in_(pairs[start : start + PAIRS_PER_QUERY]))  # type: ignore[call-overload]
+        for series_id, number, *packed in session.connection().execute(query):
+            blocks[series_id, number] = unpacked(*packed)
+    return blocks

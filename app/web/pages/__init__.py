@@ -1,0 +1,40 @@
+"""The pages of the dashboard, one module each."""
+
+from __future__ import annotations
+
+from app.web.pages import (
+    about,
+    cluster,
+    compare,
+    components,
+    curves,
+    job,
+    job_actions,
+    job_log,
+    jobs,
+    login,
+    new,
+    new_sweep,
+    sweep,
+    sweeps,
+    tokens,
+)
+
+# A sweep's page takes any address below /ui/sweeps, so `/ui/sweeps/new` comes before it.
+ROUTERS = [
+    login.router,
+    jobs.router,
+    job.router,
+    job_actions.router,
+    job_log.router,
+    curves.router,
+    new.router,
+    compare.router,
+    new_sweep.router,
+    sweeps.router,
+    sweep.router,
+    components.router,
+    cluster.router,
+    tokens.router,
+    about.router,
+]

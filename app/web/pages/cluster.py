@@ -1,0 +1,61 @@
+"""The page of the cluster: workers and devices, the queue, Slurm, device-hours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from fastapi import Request
+from sqlmodel import Session
+from starlette.responses import Response
+
+from app.auth.principals import Viewer
+from app.cluster import queries
+from app.cluster.usage import usage
+from app.cluster.views import cluster_view
+from app.http.session import Reading
+from app.jobs.explain import explain
+from app.jobs.queries import summaries
+from app.models import Job
+from app.web.render import page
+from app.web.routing import page_router
+from app.web.views.devices import job_load, worker_row
+from app.web.views.queue import QueueEntry, grouped
+
+router = page_router()
+# Explaining a job takes some queries.
+MAX_EXPLAINED, MAX_WAITING, MAX_IN_SLURM = 20, 10, 100
+USAGE_DAYS = 30
+
+
+@router.get("/ui/cluster")
+def cluster_page(request: Request, principal: Viewer, session: Reading) -> Response:
+    """Everything that trains, and everything that waits to."""
+    return page(request, "cluster/cluster.html", **_context(session), usage=usage(session, USAGE_DAYS))
+
+
+@router.get("/ui/-/cluster")
+def cluster_fragment(request: Request, principal: Viewer, session: Reading) -> Response:
+    """The same without device-hours."""
+    return page(request, "cluster/_live.html", **_context(session))
+
+
+def _context(session: Session) -> dict[str, Any]:
+    view = cluster_view(session)
+    on_devices = {device.job for worker in view.workers for device in worker.devices if device.job}
+    in_slurm = queries.list_in_slurm(session, limit=MAX_IN_SLURM)
+    rows = queries.list_jobs_by_id(session, on_devices | {job.id for job, _, _ in in_slurm})
+    jobs = {job.id: job for job in summaries(session, rows)}
+    queue = queries.list_queue(session, limit=MAX_EXPLAINED)
+    return {
+        "cluster": view,
+        "workers": [worker_row(worker, jobs) for worker in view.workers],
+        "in_slurm": [(job_load(jobs[job.id]), nodes, slurm_id) for job, nodes, slurm_id in in_slurm],
+        "num_explained": len(queue),
+        "queue": _explained(session, queue),
+        "waiting": _explained(session, queries.list_waiting(session, limit=MAX_WAITING)),
+    }
+
+
+def _explained(session: Session, jobs: Sequence[Job]) -> list[QueueEntry]:
+    return grouped([(job, explain(session, job).sentence) for job in jobs])

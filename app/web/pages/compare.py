@@ -1,0 +1,143 @@
+"""The page that compares jobs: their curves, specifications and results."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Annotated, Literal
+from urllib.parse import urlencode
+
+from fastapi import Query, Request
+from sqlmodel import Session
+from starlette.responses import RedirectResponse, Response
+
+from app.auth.principals import Viewer
+from app.http.errors import Invalid, NotFound
+from app.http.session import Reading
+from app.jobs import queries
+from app.jobs.schemas import JobView
+from app.metrics import store
+from app.metrics.schemas import Latest
+from app.metrics.scores import accuracy_key
+from app.models import Job
+from app.web.pages.curves import TERMINAL, ChartParameters, Charts, job_facts, panel_views
+from app.web.render import page
+from app.web.routing import page_router
+from app.web.views.difference import expert_rows, field_rows, metric_rows
+from app.web.views.panels import comparison_panels, is_charted, series_look
+from app.web.views.selection import MAX_JOBS, distinct_names, parse_selection, selection_query
+
+router = page_router()
+MAX_KEYS = 24
+_DEFAULT_KEYS = ("train/loss_total", "val/loss_global", "throughput/images_per_s")
+
+
+@dataclass(frozen=True)
+class ComparedJob:
+    """A job of the comparison: its label in charts, its look, and the address without it."""
+
+    job: JobView
+    label: str
+    look: str
+    without: str
+
+
+@router.get("/ui/compare")
+def compare_page(
+    request: Request,
+    _principal: Viewer,
+    session: Reading,
+    view: ChartParameters,
+    job: Annotated[list[str] | None, Query(max_length=40)] = None,
+    key: Annotated[list[str] | None, Query(max_length=100)] = None,
+    add: Annotated[str, Query(max_length=2_000)] = "",
+    fields: Literal["differing", "all"] = "differing",
+) -> Response:
+    """Compare 2 to 20 jobs. `job` is an id with its slot, `add` has ids to add, `key` the metrics to draw."""
+    given = [text[:80] for text in job or []]
+    selected = parse_selection(given)
+    new = [text for text in add.replace(",", " ").split() if text]
+    problem = _problem(session, selected, new)
+    if new and not problem:
+        selected = parse_selection([*(f"{id}~{slot}" for id, slot in selected), *new])
+    if len(selected) > MAX_JOBS:
+        raise Invalid(f"at most {MAX_JOBS} jobs can be compared; the address has {len(selected)}")
+    if not problem and (new or given != [f"{id}~{slot}" for id, slot in selected]):
+        rest = [(name, value) for name, value in request.query_params.multi_items() if name not in ("job", "add")]
+        query = "&".join(filter(None, [selection_query(selected), urlencode(rest)]))
+        return RedirectResponse("/ui/compare" + (f"?{query}" if query else ""), 303)
+    rows = [queries.get_job(session, id) for id, _ in selected]
+    latest = [store.latest(session, row.id) for row in rows]
+    views = queries.views(session, rows)
+    results = [one.metrics for one in views]
+    charted = sorted({name for one in latest for name in one if is_charted(name)})
+    keys = _keys(key, views, charted)
+    labels = distinct_names([(one.id, one.name) for one in views])
+    lines = [(id, label, slot) for (id, slot), label in zip(selected, labels, strict=True)]
+    spec_rows = field_rows([one.spec for one in views])
+    live = [row.id for row in rows if row.state not in TERMINAL]
+    return page(
+        request,
+        "compare/compare.html",
+        status=422 if problem else 200,
+        problem=problem,
+        add=add if problem else "",
+        selection=[f"{id}~{slot}" for id, slot in selected],
+        query=selection_query(selected),
+        jobs=_compared(views, labels, selected),
+        keys=keys,
+        all_keys=charted,
+        curves=_charts(session, rows, latest, lines, keys),
+        fields=fields,
+        spec_rows=[row for row in spec_rows if row.differs or fields == "all"],
+        num_equal=sum(not row.differs for row in spec_rows),
+        metric_rows=metric_rows(results),
+        expert_rows=expert_rows(results),
+        view={name: value for name, value in view.items() if value},
+        stream="&".join(f"job={id}" for id in live),
+        max_jobs=MAX_JOBS,
+    )
+
+
+def _problem(session: Session, selected: list[tuple[str, int]], new: list[str]) -> str:
+    """Why jobs cannot be added; empty if they can."""
+    if len(dict.fromkeys([*(id for id, _ in selected), *new])) > MAX_JOBS:
+        return f"At most {MAX_JOBS} jobs can be compared."
+    try:
+        queries.require_jobs(session, new)
+    except NotFound as error:
+        return error.detail[:1].upper() + error.detail[1:]
+    return ""
+
+
+def _keys(given: list[str] | None, views: list[JobView], charted: list[str]) -> list[str]:
+    if given is not None:
+        return [name for name in dict.fromkeys(given) if name in charted][:MAX_KEYS]
+    preferred = [*(accuracy_key(one.kind) for one in views), *_DEFAULT_KEYS]
+    return [name for name in dict.fromkeys(preferred) if name in charted]
+
+
+def _compared(views: list[JobView], labels: list[str], selected: list[tuple[str, int]]) -> list[ComparedJob]:
+    return [
+        ComparedJob(one, label, series_look(slot), selection_query([other for other in selected if other[0] != one.id]))
+        for one, label, (_, slot) in zip(views, labels, selected, strict=True)
+    ]
+
+
+def _charts(
+    session: Session,
+    rows: list[Job],
+    latest: list[dict[str, Latest]],
+    lines: list[tuple[str, str, int]],
+    keys: list[str],
+) -> Charts:
+    by_line = {(row.id, name): value for row, one in zip(rows, latest, strict=True) for name, value in one.items()}
+    return Charts(
+        panels=panel_views(session, comparison_panels(lines, keys), by_line, []),
+        jobs=json.dumps([job_facts(session, row, []) for row in rows]),
+        source="",
+        first_step=None,
+        seconds_to_first=None,
+        is_over=all(row.state in TERMINAL for row in rows),
+        compares=True,
+    )

@@ -1,0 +1,193 @@
+"""The charts of a job: the panels that its page includes, and the fragment that renders them again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Annotated, Any, Literal
+
+from fastapi import Depends, Query, Request
+from sqlmodel import Session
+from starlette.responses import Response
+
+from app.auth.principals import Viewer
+from app.db import iso
+from app.http.session import Reading
+from app.jobs import queries
+from app.jobs.routes import JobId, JobIdText
+from app.metrics import store
+from app.metrics.batch import series_of_jobs
+from app.metrics.schemas import Latest
+from app.metrics.scores import accuracy_key
+from app.models import Job, State
+from app.web.render import page
+from app.web.routing import page_router
+from app.web.views import curves
+from app.web.views.panels import Panel, job_panels
+
+router = page_router()
+# More charts than this on one page help nobody; the table of metrics of the API has the others.
+MAX_PANELS = 40
+TERMINAL = frozenset({State.succeeded, State.failed, State.cancelled})
+
+
+def chart_parameters(
+    x: Literal["step", "epoch", "training", "wall"] = "step",
+    logx: Literal["1"] | None = None,
+    y: Literal["lin", "log"] = "lin",
+    focus: Literal["1"] | None = None,
+    smooth: Annotated[int, Query(ge=0, le=1_000_000)] = 0,
+    from_: Annotated[float | None, Query(alias="from")] = None,
+    to: float | None = None,
+    charts: Annotated[str, Query(max_length=200)] = "",
+) -> dict[str, Any]:
+    """The view of the charts as the address has it: pages with charts take these parameters, `charts.js` reads them."""
+    return {"x": x, "logx": bool(logx), "y": y, "focus": bool(focus), "smooth": smooth, "charts": charts}
+
+
+ChartParameters = Annotated[dict[str, Any], Depends(chart_parameters)]
+
+
+@dataclass(frozen=True)
+class PanelView:
+    """A panel as the template shows it. `config` is what `charts.js` needs, as JSON."""
+
+    panel: Panel
+    drawing: curves.Drawing | None
+    rows: list[curves.ValueRow]
+    config: str
+
+
+@dataclass(frozen=True)
+class Charts:
+    """All charts of a page. `jobs` is what `charts.js` needs to know of the jobs, as JSON."""
+
+    panels: list[PanelView]
+    jobs: str
+    source: str
+    first_step: int | None
+    seconds_to_first: float | None
+    is_over: bool
+    compares: bool
+
+
+def curves_context(session: Session, job_id: str) -> dict[str, Any]:
+    """What `curves/curves.html` needs to show the charts of a job. Raises NotFound for an unknown job."""
+    job = queries.get_job(session, job_id)
+    latest = store.latest(session, job.id)
+    panels = job_panels(job.id, latest)[:MAX_PANELS]
+    marks = _marks(session, job, latest)
+    by_line = {(job.id, key): value for key, value in latest.items()}
+    first = first_step(job)
+    report = job.progress or {}
+    pace = (report.get("eta_s") or 0) / max(1, (report.get("steps") or 1) - (report.get("step") or 0))
+    charts = Charts(
+        panels=panel_views(session, panels, by_line, marks),
+        jobs=json.dumps([job_facts(session, job, marks)]),
+        source=f"/ui/-/curves?job={job.id}",
+        first_step=first,
+        seconds_to_first=pace * first if pace and first else None,
+        is_over=job.state in TERMINAL,
+        compares=False,
+    )
+    return {"curves": charts}
+
+
+def panel_views(
+    session: Session,
+    panels: list[Panel],
+    latest: dict[tuple[str, str], Latest],
+    marks: list[tuple[int, str]],
+) -> list[PanelView]:
+    """Panels with their drawings, for which all series are read at once."""
+    jobs = list(dict.fromkeys(line.job for panel in panels for line in panel.lines))
+    keys = list(dict.fromkeys(line.key for panel in panels for line in panel.lines))
+    data = series_of_jobs(session, jobs, keys, curves.POINTS).series if keys else []
+    by_line = {(one.job, one.key): one for one in data}
+    return [
+        PanelView(panel, curves.draw(panel, by_line, marks if has_marks(panel) else []), rows, _config(panel, rows))
+        for panel in panels
+        for rows in [curves.value_rows(panel, latest)]
+    ]
+
+
+def job_facts(session: Session, job: Job, marks: list[tuple[int, str]]) -> dict[str, Any]:
+    """What the browser needs of a job: steps of an epoch, when it ran, its marks."""
+    spans = [[_unix(row.started_at), _unix(row.ended_at)] for row in queries.list_attempts(session, job.id)]
+    return {
+        "id": job.id,
+        "epoch": steps_per_epoch(job),
+        "live": job.state not in TERMINAL,
+        "spans": spans,
+        "marks": marks,
+    }
+
+
+def first_step(job: Job) -> int | None:
+    """The step at which the first values are logged; None if it is not known yet."""
+    steps = steps_per_epoch(job)
+    return None if steps is None else max(1, min(50, steps // 4))
+
+
+def steps_per_epoch(job: Job) -> int | None:
+    """Steps of an epoch, from the plan or from progress."""
+    planned = (job.plan or {}).get("steps_per_epoch")
+    report = job.progress or {}
+    if planned or not (report.get("steps") and report.get("epochs")):
+        return planned or None
+    return int(report["steps"] // report["epochs"]) or None
+
+
+def _marks(session: Session, job: Job, latest: dict[str, Latest]) -> list[tuple[int, str]]:
+    marks = [
+        (row.resumed_from_step, f"attempt {row.number} from {row.resumed_from_step}")
+        for row in queries.list_attempts(session, job.id)
+        if row.number > 1 and row.resumed_from_step
+    ]
+    best = latest.get(accuracy_key(job.kind))
+    steps = steps_per_epoch(job)
+    if best is not None and best.best_step is not None and steps:
+        marks.append((best.best_step, f"best: epoch {round(best.best_step / steps)}"))
+    return marks
+
+
+def _config(panel: Panel, rows: list[curves.ValueRow]) -> str:
+    lines = [
+        {
+            "job": row.line.job,
+            "key": row.line.key,
+            "label": row.line.label,
+            "look": row.line.look,
+            "count": row.count,
+            "ranked": row.line.is_ranked,
+        }
+        for row in rows
+    ]
+    facts = {"title": panel.title, "better": panel.better, "comparable": panel.is_comparable, "marks": has_marks(panel)}
+    return json.dumps(facts | {"lines": lines})
+
+
+def has_marks(panel: Panel) -> bool:
+    """Whether resumes and the best epoch are marked: where training is judged, not in every chart."""
+    return panel.id in ("accuracy", "losses")
+
+
+def _unix(time: datetime | None) -> float | None:
+    text = iso(time)
+    return None if text is None else datetime.fromisoformat(text).timestamp()
+
+
+@router.get("/ui/-/curves")
+def curves_fragment(request: Request, _principal: Viewer, session: Reading, job: JobIdText) -> Response:
+    """The charts of a job, again: new metrics may have come."""
+    return page(request, "curves/curves.html", **curves_context(session, job))
+
+
+@router.get("/ui/jobs/{job_id}/curves")
+def curves_page(
+    request: Request, _principal: Viewer, session: Reading, job_id: JobId, _view: ChartParameters
+) -> Response:
+    """The charts of a job in the full width of the window."""
+    job = queries.get_job(session, job_id)
+    return page(request, "curves/page.html", job=job, **curves_context(session, job.id))

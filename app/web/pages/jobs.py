@@ -1,0 +1,161 @@
+"""The list of jobs: filters, counts by state, and actions on several jobs at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import Form, Query, Request
+from sqlmodel import Session
+from starlette.responses import RedirectResponse, Response
+
+from app.auth.principals import Member, Viewer
+from app.http.paging import Cursor
+from app.http.session import Reading
+from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs
+from app.jobs.list_schemas import JobCounts
+from app.jobs.routes import Filter
+from app.jobs.schemas import Kind
+from app.metrics.spark import sparklines
+from app.models import State
+from app.web.bulk import ACTIONS, apply_to_jobs, confirmation
+from app.web.render import page
+from app.web.routing import page_router
+from app.web.views.row import COLUMNS, DEFAULT_COLUMNS, row
+
+router = page_router()
+ROWS = 50
+PILLS: tuple[tuple[str, tuple[State, ...]], ...] = (
+    ("running", (State.running, State.starting, State.pausing, State.cancelling)),
+    ("queued", (State.queued,)),
+    ("waiting", (State.waiting,)),
+    ("paused", (State.paused,)),
+    ("failed", (State.failed,)),
+    ("succeeded", (State.succeeded,)),
+    ("cancelled", (State.cancelled,)),
+)
+SORT_NAMES = {
+    "-created_at": "Newest first",
+    "created_at": "Oldest first",
+    "-score": "Best first",
+    "-priority": "Highest priority",
+    "name": "Name",
+}
+States = Annotated[list[State] | None, Query()]
+Columns = Annotated[list[str] | None, Query(max_length=20)]
+
+
+@router.get("/ui/jobs")
+def jobs_page(
+    request: Request,
+    _principal: Viewer,
+    session: Reading,
+    state: States = None,
+    kind: Kind | Literal[""] | None = None,
+    tag: Filter = None,
+    sweep: Filter = None,
+    owner: Filter = None,
+    q: Filter = None,
+    sort: SortName = "-created_at",
+    cols: Columns = None,
+    cursor: Cursor = None,
+) -> Response:
+    """The whole page."""
+    filters = JobFilter(kind=kind or None, tag=tag, sweep=sweep, owner=owner, q=q)
+    return page(request, "jobs/jobs.html", **context(session, filters, state or [], sort, cols, cursor))
+
+
+@router.get("/ui/-/jobs")
+def jobs_fragment(
+    request: Request,
+    _principal: Viewer,
+    session: Reading,
+    state: States = None,
+    kind: Kind | Literal[""] | None = None,
+    tag: Filter = None,
+    sweep: Filter = None,
+    owner: Filter = None,
+    q: Filter = None,
+    sort: SortName = "-created_at",
+    cols: Columns = None,
+    cursor: Cursor = None,
+) -> Response:
+    """The counts and rows alone, for updates."""
+    filters = JobFilter(kind=kind or None, tag=tag, sweep=sweep, owner=owner, q=q)
+    return page(request, "jobs/list.html", **context(session, filters, state or [], sort, cols, cursor))
+
+
+def context(
+    session: Session,
+    filters: JobFilter,
+    states: Sequence[State] = (),
+    sort: SortName = "-created_at",
+    cols: Sequence[str] | None = None,
+    cursor: str | None = None,
+) -> dict[str, Any]:
+    """What the templates of the list need."""
+    found = list_jobs(session, filters, states=states, sort=sort, limit=ROWS, cursor=cursor, summary=True)
+    sparks = sparklines(session, {job.id: job.kind for job in found.items})
+    columns = [name for name in COLUMNS if name in (cols or DEFAULT_COLUMNS)]
+    given = {name: value for name, value in vars(filters).items() if value}
+    others = [("sort", sort)] * (sort != "-created_at") + [("cols", name) for name in cols or ()]
+    chosen = [("state", state.value) for state in states]
+
+    def address(*pairs: tuple[str, str], base: str = "/ui/jobs") -> str:
+        query = urlencode([*given.items(), *pairs, *others])
+        return f"{base}?{query}" if query else base
+
+    counts = count_jobs(session, filters)
+    return {
+        "rows": [row(job, sparks.get(job.id, [])) for job in found.items],
+        "pills": _pills(counts, states, address),
+        "filters": filters,
+        "is_filtered": bool(given or states),
+        "states": [state.value for state in states],
+        "sort": sort,
+        "sort_names": SORT_NAMES,
+        "columns": columns,
+        "all_columns": COLUMNS,
+        "first_url": address(*chosen) if cursor else "",
+        "next_url": address(*chosen, ("cursor", found.next_cursor)) if found.next_cursor else "",
+        "fragment_url": address(*chosen, *([("cursor", cursor)] if cursor else []), base="/ui/-/jobs"),
+        "actions": ACTIONS,
+    }
+
+
+def _pills(counts: JobCounts, states: Sequence[State], address: Any) -> list[dict[str, Any]]:
+    """The filters by state with the number of jobs in each."""
+    total = sum(counts.counts.values())
+    at_limit = any(number >= counts.limit for number in counts.counts.values())
+    pills = [{"name": "all", "n": _number(total, at_limit), "url": address(), "current": not states}]
+    for name, members in PILLS:
+        number = sum(counts.counts[state] for state in members)
+        reached = any(counts.counts[state] >= counts.limit for state in members)
+        url = address(*[("state", state.value) for state in members])
+        pills.append({"name": name, "n": _number(number, reached), "url": url, "current": set(states) == set(members)})
+    return pills
+
+
+def _number(number: int, is_at_limit: bool) -> str:
+    short = f"{number // 1000}k" if number >= 10_000 else f"{number:,}"
+    return short + ("+" if is_at_limit else "")
+
+
+@router.post("/ui/jobs/bulk")
+def bulk(
+    request: Request,
+    principal: Member,
+    do: Annotated[str, Form(max_length=20)],
+    job: Annotated[list[str], Form()] = [],  # noqa: B006
+    confirmed: Annotated[bool, Form()] = False,
+) -> Response:
+    """Do something with the selected jobs, and say for each how it went."""
+    ids = list(dict.fromkeys(job))[:200]
+    if do == "compare" and ids:
+        slots = urlencode([("job", f"{job_id}~{slot}") for slot, job_id in enumerate(ids[:20])])
+        return RedirectResponse(f"/ui/compare?{slots}", 303)
+    if do == "delete" and ids and not confirmed:
+        return page(request, "jobs/confirm.html", **confirmation(request, ids))
+    outcomes = apply_to_jobs(request, principal, do, ids)
+    return page(request, "jobs/outcomes.html", do=ACTIONS.get(do, do), outcomes=outcomes)

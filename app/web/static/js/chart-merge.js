@@ -1,0 +1,32 @@
+// Takes charts that the server has rendered anew into the page.
+
+// Charts with the lines that they had stay, with what a person has set in them. False if the server did not answer.
+export async function mergeCharts(root) {
+  const page = await render(root.dataset.source);
+  if (!page) return false;
+  const old = new Map([...root.querySelectorAll("[data-chart]")].map((element) => [element.dataset.panel, element]));
+  const elements = [...page.querySelectorAll("[data-chart]")].map((element) => {
+    const kept = old.get(element.dataset.panel);
+    if (!kept || keysOf(kept) !== keysOf(element)) return element;
+    kept.querySelector(".chart-values tbody").replaceWith(element.querySelector(".chart-values tbody"));
+    return kept;
+  });
+  root.dataset.charts = page.dataset.charts;
+  const grid = root.querySelector(".chart-grid");
+  if (!grid) root.replaceChildren(...page.childNodes);
+  else if (elements.some((element, index) => grid.children[index] !== element)) grid.replaceChildren(...elements);
+  return true;
+}
+
+const keysOf = (element) => JSON.parse(element.dataset.chart).lines.map((line) => line.key).join(" ");
+
+async function render(source) {
+  try {
+    const answer = await fetch(source, { headers: { "HX-Request": "true" } });
+    if (!answer.ok) return null;
+    return new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("curves-panels");
+  } catch {
+    // The next event tries again; the badge of the page says that the connection is lost.
+    return null;
+  }
+}

@@ -1,0 +1,190 @@
+// One event stream per page. It refreshes parts of the page and never touches what a person has set.
+//
+// <main data-stream="/events?.." data-job="ID"> names the stream; parts with `data-live-src` and `data-live-on` are
+// fetched again and morphed when an event of these types arrives, at most once a second and after each reconnection.
+import { toast } from "./main.js";
+
+const TYPES = ["state", "progress", "metrics", "component", "log", "rung"];
+const REFRESH_MS = 1000;
+const MAX_DELAY_MS = 30_000;
+const TERMINAL = new Set(["succeeded", "failed", "cancelled"]);
+const main = document.getElementById("main");
+const badge = document.getElementById("live");
+const title = document.title;
+
+let source = null;
+let lastId = "";
+let lostAt = 0;
+let shownAt = new Date();
+let delay = 1000;
+const dirty = new Set();
+
+function open() {
+  if (source || document.hidden) return;
+  const url = new URL(main.dataset.stream, location.href);
+  if (lastId) url.searchParams.set("last_event_id", lastId);
+  source = new EventSource(url);
+  source.addEventListener("open", connected);
+  source.addEventListener("error", lost);
+  for (const type of TYPES) source.addEventListener(type, (event) => receive(type, event));
+}
+
+function close() {
+  source?.close();
+  source = null;
+}
+
+function connected() {
+  delay = 1000;
+  if (lostAt) {
+    lostAt = 0;
+    refreshAll();
+    document.dispatchEvent(new CustomEvent("mcn:reconnected"));
+  }
+  showBadge();
+}
+
+function lost() {
+  lostAt ||= Date.now();
+  showBadge();
+  // The browser reconnects by itself, except after an answer that is no stream.
+  if (source?.readyState === EventSource.CLOSED) {
+    close();
+    setTimeout(open, delay);
+    delay = Math.min(MAX_DELAY_MS, delay * 2);
+  }
+}
+
+function receive(type, event) {
+  if (event.lastEventId) lastId = event.lastEventId;
+  shownAt = new Date();
+  const data = JSON.parse(event.data);
+  if (type === "progress") showProgress(data.job, data);
+  if (type === "metrics") document.dispatchEvent(new CustomEvent("mcn:metrics", { detail: { job: data.job } }));
+  if (type === "state" && data.job === main.dataset.job) showState(data);
+  for (const part of document.querySelectorAll("[data-live-src]")) {
+    const jobs = part.dataset.liveJob;
+    if (part.dataset.liveOn?.split(" ").includes(type) && (!jobs || jobs === data.job)) dirty.add(part.id);
+  }
+}
+
+function showProgress(job, data) {
+  const fraction = data.steps ? Math.min(1, data.step / data.steps) : 0;
+  const values = {
+    fraction,
+    percent: percent(fraction),
+    epoch: data.epoch,
+    epochs: data.epochs,
+    step: data.step,
+    steps: data.steps,
+    images_per_s: data.images_per_s == null ? "" : Math.round(data.images_per_s),
+    eta: data.eta_s == null ? "" : duration(data.eta_s),
+  };
+  for (const box of document.querySelectorAll(`[data-progress-of="${CSS.escape(job)}"]`)) {
+    for (const place of box.querySelectorAll("[data-live]")) {
+      const value = values[place.dataset.live];
+      if (value === undefined || value === null) continue;
+      if (place.tagName === "PROGRESS") place.value = value;
+      else if (place.textContent !== String(value)) place.textContent = value;
+    }
+  }
+  if (job === main.dataset.job) document.title = `${percent(fraction)} · ${title}`;
+}
+
+function showState(data) {
+  if (!TERMINAL.has(data.state)) return;
+  document.title = `${data.state} · ${title}`;
+  toast(`The job has ${data.state === "cancelled" ? "been cancelled" : data.state}.`, 10_000);
+}
+
+export function percent(fraction) {
+  return `${fraction < 1 ? Math.min(99, Math.floor(fraction * 100)) : 100} %`;
+}
+
+export function duration(seconds) {
+  const whole = Math.round(seconds);
+  for (const [size, unit, smaller, name] of [[86400, "d", 3600, "h"], [3600, "h", 60, "min"], [60, "min", 1, "s"]]) {
+    if (whole >= size) {
+      const rest = Math.floor((whole % size) / smaller);
+      return `${Math.floor(whole / size)} ${unit}${rest ? ` ${rest} ${name}` : ""}`;
+    }
+  }
+  return `${whole} s`;
+}
+
+// A table does not move under the pointer, nor while rows are selected.
+function isHeld(part) {
+  return "liveHold" in part.dataset && (part.matches(":hover") || part.querySelector("input:checked") !== null);
+}
+
+async function refresh(part) {
+  await window.htmx.ajax("GET", part.dataset.liveSrc, { source: part, target: part, swap: "outerMorph" });
+  shownAt = new Date();
+}
+
+function refreshAll() {
+  for (const part of document.querySelectorAll("[data-live-src]")) dirty.add(part.id);
+}
+
+async function refreshDirty() {
+  for (const id of [...dirty]) {
+    const part = document.getElementById(id);
+    if (!part) dirty.delete(id);
+    else if (!isHeld(part)) {
+      dirty.delete(id);
+      await refresh(part).catch(() => dirty.add(id));
+    }
+    const chip = document.querySelector(`[data-held="${CSS.escape(id)}"]`);
+    if (chip) chip.hidden = !dirty.has(id);
+  }
+  setTimeout(refreshDirty, REFRESH_MS);
+}
+
+document.addEventListener("click", (event) => {
+  const chip = event.target.closest("[data-held]");
+  const part = chip && document.getElementById(chip.dataset.held);
+  if (!part) return;
+  dirty.delete(part.id);
+  chip.hidden = true;
+  refresh(part);
+});
+
+function showBadge() {
+  badge.hidden = false;
+  badge.dataset.live = lostAt ? "lost" : "on";
+  const seconds = Math.round((Date.now() - lostAt) / 1000);
+  const text = lostAt
+    ? `connection lost ${seconds} s ago, showing ${shownAt.toLocaleTimeString()}, trying again`
+    : "live";
+  if (badge.textContent !== text) badge.textContent = text;
+}
+
+async function showHiddenTitle() {
+  if (!document.hidden || !main.dataset.job) return;
+  const answer = await fetch(`/jobs/${main.dataset.job}/progress`).catch(() => null);
+  if (!answer?.ok) return;
+  const progress = await answer.json();
+  document.title = TERMINAL.has(progress.state) ? `${progress.state} · ${title}` : `${percent(progress.fraction)} · ${title}`;
+}
+
+if (main?.dataset.stream) {
+  // Browsers open six connections to a host: hidden tabs hold none.
+  document.addEventListener("visibilitychange", () => {
+    if (document.hidden) close();
+    else {
+      open();
+      refreshAll();
+    }
+  });
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", (event) => {
+    // Going back shows the page as it was when it was left or first loaded.
+    const isBack = performance.getEntriesByType("navigation")[0]?.type === "back_forward";
+    if (event.persisted || isBack) refreshAll();
+    if (event.persisted) open();
+  });
+  setInterval(() => lostAt && showBadge(), 1000);
+  setInterval(showHiddenTitle, 60_000);
+  open();
+  refreshDirty();
+}

@@ -1,0 +1,198 @@
+"""Charts as the server draws them: paths in a square of 1,000 units, ticks, labels at the ends of lines."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from app.metrics.schemas import JobSeries, Latest
+from app.web.views.panels import Line, Panel
+
+POINTS = 100
+SIZE = 1_000
+# The height of the plot in pixels, and what a label needs.
+HEIGHT = 184
+LABEL_HEIGHT = 14
+MAX_LABELS = HEIGHT // LABEL_HEIGHT
+Scale = Callable[[float], float]
+
+
+@dataclass(frozen=True)
+class Tick:
+    """A mark of an axis: its position in percent and its text."""
+
+    at: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A vertical line with a text, which stands on its left if it is in the right half."""
+
+    at: str
+    text: str
+    is_right: bool
+
+
+@dataclass(frozen=True)
+class DrawnLine:
+    """A line: its path, the band from minimum to maximum, single points, and the label at its end."""
+
+    line: Line
+    path: str
+    band: str
+    dots: list[tuple[str, str]]
+    label_y: int | None
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A chart in coordinates of its plot."""
+
+    lines: list[DrawnLine]
+    x_ticks: list[Tick]
+    y_ticks: list[Tick]
+    marks: list[Mark]
+
+
+@dataclass(frozen=True)
+class ValueRow:
+    """A row of the table that says what a chart shows."""
+
+    line: Line
+    step: int | None
+    latest: float | None
+    best: float | None
+    best_step: int | None
+    is_best: bool
+    count: int
+
+
+def draw(
+    panel: Panel, series: Mapping[tuple[str, str], JobSeries], marks: Sequence[tuple[int, str]] = ()
+) -> Drawing | None:
+    """Draws a panel; None if it has no finite value yet."""
+    data = [(line, series[line.job, line.key]) for line in panel.lines if (line.job, line.key) in series]
+    steps = [step for _, one in data for step in one.steps]
+    values = [value for _, one in data for array in (one.mean, one.min or (), one.max or ()) for value in array]
+    finite = [value for value in values if value is not None]
+    if not steps or not finite:
+        return None
+    x_low, x_high = _widened(min(steps), max(steps))
+    y_ticks = ticks(*_widened(min(finite), max(finite)), 4)
+    y_low, y_high = min(y_ticks[0], min(finite)), max(y_ticks[-1], max(finite))
+
+    def to_x(step: float) -> float:
+        return (step - x_low) / (x_high - x_low) * SIZE
+
+    def to_y(value: float) -> float:
+        return (1 - (value - y_low) / (y_high - y_low)) * SIZE
+
+    drawn = [_line(line, one, to_x, to_y) for line, one in data]
+    places = spread_labels([end for _, end in drawn])
+    lines = [replace(one, label_y=place) for (one, _), place in zip(drawn, places, strict=True)]
+    return Drawing(
+        lines,
+        [
+            Tick(f"{to_x(tick) / 10:.1f}%", short_number(tick))
+            for tick in ticks(x_low, x_high, 4)
+            if x_low <= tick <= x_high
+        ],
+        [Tick(f"{to_y(tick) / 10:.1f}%", short_number(tick)) for tick in y_ticks],
+        [
+            Mark(f"{to_x(step) / 10:.1f}%", text, to_x(step) > SIZE / 2)
+            for step, text in marks
+            if x_low <= step <= x_high
+        ],
+    )
+
+
+def value_rows(panel: Panel, latest: Mapping[tuple[str, str], Latest]) -> list[ValueRow]:
+    """The latest and the best value of each line; the best of all is marked where a direction is known."""
+    rows: list[ValueRow] = []
+    for line in panel.lines:
+        one = latest.get((line.job, line.key))
+        best = None if one is None or panel.better is None else one.max if panel.better == "max" else one.min
+        best_step = None if one is None or best is None else one.best_step
+        count = one.count if one else 0
+        rows.append(
+            ValueRow(line, one.step if one else None, one.value if one else None, best, best_step, False, count)
+        )
+    known = [row.best for row in rows if row.best is not None and row.line.is_ranked]
+    if len(known) < 2 or not panel.is_comparable:
+        return rows
+    top = max(known) if panel.better == "max" else min(known)
+    return [replace(row, is_best=row.best == top and row.line.is_ranked) for row in rows]
+
+
+def ticks(low: float, high: float, count: int) -> list[float]:
+    """Round numbers around a range, about `count` of them."""
+    rough = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [index * step for index in range(first, last + 1)]
+
+
+def short_number(value: float) -> str:
+    """A number for an axis: 12k instead of 12000, 1e-5 instead of 0.00001."""
+    size = abs(value)
+    if size >= 1e6 or 0 < size < 1e-3:
+        mantissa, exponent = f"{value:.2e}".split("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    if size >= 10_000:
+        return f"{value / 1000:.4g}k"
+    return f"{value:.4g}"
+
+
+def spread_labels(ends: Sequence[float | None]) -> list[int | None]:
+    """Positions of labels in pixels that do not overlap, near the ends of their lines; None where there is no room."""
+    wanted = sorted((end * HEIGHT / SIZE, index) for index, end in enumerate(ends) if end is not None)
+    placed: list[int | None] = [None] * len(ends)
+    previous = -math.inf
+    positions: list[float] = []
+    for y, _ in wanted[:MAX_LABELS]:
+        previous = max(y, previous + LABEL_HEIGHT)
+        positions.append(previous)
+    limit = float(HEIGHT)
+    for at in range(len(positions) - 1, -1, -1):
+        positions[at] = min(positions[at], limit)
+        limit = positions[at] - LABEL_HEIGHT
+    for (_, index), position in zip(wanted, positions, strict=False):
+        placed[index] = round(position)
+    return placed
+
+
+def _widened(low: float, high: float) -> tuple[float, float]:
+    if low < high and math.isfinite(high - low):
+        return low, high
+    margin = abs(low) * 0.05 or 1.0
+    return low - margin, high + margin
+
+
+def _line(line: Line, one: JobSeries, to_x: Scale, to_y: Scale) -> tuple[DrawnLine, float | None]:
+    """A line without its label, and where it ends."""
+    points = [(to_x(s), None if v is None else to_y(v)) for s, v in zip(one.steps, one.mean, strict=True)]
+    path: list[str] = []
+    pen_down = False
+    for x, y in points:
+        if y is not None:
+            path.append(f"{'L' if pen_down else 'M'}{x:.1f} {y:.1f}")
+        pen_down = y is not None
+    known = [(x, y) for x, y in points if y is not None]
+    dots = [(f"{x / 10:.2f}%", f"{y / 10:.2f}%") for x, y in known] if one.counts is None and len(known) <= 30 else []
+    band = ""
+    if one.min is not None and one.max is not None:
+        edges = [
+            (to_x(s), to_y(low), to_y(high))
+            for s, low, high in zip(one.steps, one.min, one.max, strict=True)
+            if low is not None and high is not None
+        ]
+        if len(edges) > 1:
+            outline = [f"{x:.1f} {high:.1f}" for x, _, high in edges] + [
+                f"{x:.1f} {low:.1f}" for x, low, _ in edges[::-1]
+            ]
+            band = "M" + "L".join(outline) + "Z"
+    end = known[-1][1] if known else None
+    return DrawnLine(line, "".join(path), band, dots, None), end

@@ -1,0 +1,123 @@
+"""What a model is worth: fused, ensembles, oracle and experts side by side, and what is absent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+# Shades of the disagreement table.
+LEVELS = 6
+_PATHS = {
+    "fused": "Fused",
+    "ensemble": "Ensemble, mean of logits",
+    "ensemble_probabilities": "Ensemble, mean of probabilities",
+    "oracle": "Oracle: any expert is right",
+}
+
+
+class Path(NamedTuple):
+    """An accuracy by its name."""
+
+    key: str
+    label: str
+    accuracy: float
+    is_best: bool = False
+
+
+class ExpertRow(NamedTuple):
+    """The accuracy of an expert before and after the job, and what its features add to the fused path."""
+
+    number: int
+    before: float | None
+    after: float | None
+    contribution: float | None
+
+    @property
+    def change(self) -> float | None:
+        """In points."""
+        return None if self.before is None or self.after is None else 100 * (self.after - self.before)
+
+
+class Evaluation(NamedTuple):
+    """`points_left` is the oracle's accuracy minus the fused one, in points; negative if fused is better."""
+
+    dataset: str
+    paths: list[Path]
+    points_left: float | None
+    gain: float | None
+    experts: list[ExpertRow]
+    others: Sequence[tuple[str, float]]
+    absent: list[tuple[str, list[str]]]
+    disagreement: list[list[tuple[float, int]]]
+
+
+def evaluation(metrics: Mapping[str, float | None], result: Mapping[str, Any] | None) -> Evaluation | None:
+    """The evaluation on test from a job's result, else the latest one on validation; None before there is one."""
+    dataset = "val" if result is None else "test"
+    values = metrics if result is None else _numbers(result.get("metrics"))
+    own = {
+        key.partition("/")[2]: value
+        for key, value in values.items()
+        if key.startswith(f"{dataset}/") and value is not None
+    }
+    paths = [
+        Path(key, label, own[f"accuracy_{key}"]) for key, label in _PATHS.items() if f"accuracy_{key}" in own
+    ]  # fmt: skip
+    experts = _experts(own)
+    best = max(experts, key=lambda row: row.after if row.after is not None else -1.0, default=None)
+    if best is not None and best.after is not None:
+        name = "Expert" if len(experts) == 1 else f"Best expert ({best.number})"
+        paths.insert(1 if paths and paths[0].key == "fused" else 0, Path("best_expert", name, best.after))
+    if not paths:
+        return None
+    fused, oracle = own.get("accuracy_fused"), own.get("accuracy_oracle")
+    best_alone = best.after if best is not None else None
+    reachable = [path.accuracy for path in paths if path.key != "oracle"]
+    others = [(key, own[key]) for key in ("nll", "ece", "disagreement") if key in own]
+    return Evaluation(
+        dataset=dataset,
+        paths=[path._replace(is_best=path.key != "oracle" and path.accuracy == max(reachable)) for path in paths],
+        points_left=None if fused is None or oracle is None else 100 * (oracle - fused),
+        gain=None if fused is None or best_alone is None else 100 * (fused - best_alone),
+        experts=experts,
+        others=others,
+        absent=_absent(result.get("absent") or {} if result else {}),
+        disagreement=_shaded((result.get("pairwise_disagreement") or []) if result else []),
+    )
+
+
+def _numbers(values: object) -> dict[str, float]:
+    if not isinstance(values, Mapping):
+        return {}
+    return {str(key): float(value) for key, value in values.items() if isinstance(value, int | float)}
+
+
+def _experts(own: Mapping[str, float]) -> list[ExpertRow]:
+    indices = {
+        int(number)
+        for key in own
+        if key.startswith("accuracy_expert_")
+        and (number := key.removeprefix("accuracy_expert_").removesuffix("_before")).isdecimal()
+    }
+    return [
+        ExpertRow(
+            k,
+            own.get(f"accuracy_expert_{k}_before"),
+            own.get(f"accuracy_expert_{k}"),
+            own.get(f"contribution_expert_{k}"),
+        )
+        for k in sorted(indices)
+    ]
+
+
+def _absent(reasons: Mapping[str, str]) -> list[tuple[str, list[str]]]:
+    """The metrics that are not there, by their reason."""
+    grouped: dict[str, list[str]] = {}
+    for key, reason in reasons.items():
+        grouped.setdefault(str(reason), []).append(key.removeprefix("test/"))
+    return list(grouped.items())
+
+
+def _shaded(matrix: Sequence[Sequence[float]]) -> list[list[tuple[float, int]]]:
+    largest = max((value for row in matrix for value in row), default=0.0)
+    return [[(value, round((LEVELS - 1) * value / largest) if largest else 0) for value in row] for row in matrix]

@@ -1,0 +1,138 @@
+"""The plan panel: what a job would build and cost, in words and numbers."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from app.jobs.schemas import DryRun, Estimate
+from app.web.views.words import NOTHING, number
+from core.spec import FUSION_TYPES, Augmentation
+from core.spec.recipes import FusionRecipe
+
+# D is the fused dimension, n_k the normalised features of expert k.
+FORMULAS = {
+    "multiplicative": "n₁ ⊙ n₂ ⊙ … ⊙ n_K",
+    "multiplicativeAddition": "∏ n_k + Σ softmax(w)_k n_k",
+    "multiplicativeShifted": "∏ (n_k + 1)",
+    "TransformerBase": "mean of self-attention over n₁ … n_K",
+    "concatenation": "MLP([n₁, n₂, …, n_K])",
+    "simpleAddition": "Σ softmax(w)_k n_k",
+}
+
+
+@dataclass(frozen=True)
+class FusionChoice:
+    """A fusion type with its recipe in words. The range is an expectation, never a result."""
+
+    name: str
+    formula: str
+    rates: str
+    augmentation: str
+    expected: str
+
+
+def fusion_choices() -> list[FusionChoice]:
+    """All fusion types as the form shows them."""
+    return [
+        FusionChoice(
+            name,
+            FORMULAS.get(name, ""),
+            _rates(info.recipe),
+            _augmentation(info.recipe.augmentation),
+            _range(info.recipe),
+        )
+        for name, info in FUSION_TYPES.items()
+    ]
+
+
+def _rates(recipe: FusionRecipe) -> str:
+    return f"experts {recipe.lr_experts:g}, fusion and head {recipe.lr_fusion:g}"
+
+
+def _augmentation(augmentation: Augmentation) -> str:
+    parts = [augmentation.color, f"erasing {augmentation.erasing:g}"]
+    parts += [f"MixUp {augmentation.mixup_alpha:g}"] if augmentation.mixup_alpha else []
+    parts += [f"CutMix {augmentation.cutmix_alpha:g}"] if augmentation.cutmix_alpha else []
+    return ", ".join(parts)
+
+
+def _range(recipe: FusionRecipe) -> str:
+    (low, high), (low_augmented, high_augmented) = recipe.baseline, recipe.augmented
+    return f"{low} to {high} %, with augmentation {low_augmented} to {high_augmented} %"
+
+
+@dataclass(frozen=True)
+class RateRow:
+    """A learning rate and where it comes from."""
+
+    name: str
+    value: float | None
+    why: str
+
+
+@dataclass(frozen=True)
+class PlanView:
+    """What the panel shows of a dry run."""
+
+    facts: list[tuple[str, str]]
+    parameters: list[tuple[str, int | None]]
+    rates: list[RateRow]
+    warnings: list[str]
+    notes: list[str]
+    waits_for: list[str]
+
+
+def plan_view(run: DryRun) -> PlanView:
+    """The panel of a valid specification."""
+    outline = run.outline
+    facts = []
+    if outline.data:
+        about = "" if outline.data.exact else " (estimated)"
+        images = f"{number(outline.data.train)} training, {number(outline.data.val)} validation images{about}"
+        facts.append(("Data", f"{outline.data.name}: {outline.data.classes} classes; {images}"))
+    facts.append(("Feature dimensions", _dims(outline.feature_dims)))
+    if run.kind != "expert":
+        facts.append(("Fused dimension D", number(outline.input_dim)))
+        if outline.adapters is not None:
+            facts.append(("Adapters", ", ".join(outline.adapters) or "none needed"))
+    if outline.new_expert_heads:
+        facts.append(("New heads", ", ".join(outline.new_expert_heads)))
+    if run.kind != "evaluate":
+        per_epoch = "" if outline.steps_per_epoch is None else f" ({number(outline.steps_per_epoch)} per epoch)"
+        facts.append(("Epochs", number(outline.epochs)))
+        facts.append(
+            ("Steps", "known when the job starts" if outline.steps is None else number(outline.steps) + per_epoch)
+        )
+    facts.append(("Cost", estimate_text(run.estimate)))
+    rates = [
+        RateRow(name, value, outline.learning_rates_why.get(name, "")) for name, value in outline.learning_rates.items()
+    ]
+    shown = rates if run.kind != "evaluate" else []
+    return PlanView(facts, _parameters(outline.parameters), shown, outline.warnings, outline.notes, run.waits_for)
+
+
+def _dims(dims: Sequence[int | None]) -> str:
+    """Equal dimensions together: `64 (4 experts), 128`."""
+    counts = Counter("detected at start" if dim is None else str(dim) for dim in dims)
+    return ", ".join(f"{dim} ({count} experts)" if count > 1 else dim for dim, count in counts.items())
+
+
+def _parameters(parameters: dict[str, int | None]) -> list[tuple[str, int | None]]:
+    """Up to eight experts by themselves, more as one row."""
+    experts = {name: count for name, count in parameters.items() if name.startswith("expert_")}
+    if len(experts) <= 8:
+        return list(parameters.items())
+    counts = list(experts.values())
+    total = None if None in counts else sum(count for count in counts if count is not None)
+    return [(f"{len(experts)} experts", total), *((name, n) for name, n in parameters.items() if name not in experts)]
+
+
+def estimate_text(estimate: Estimate) -> str:
+    """The cost in device hours with its basis, or why it is not known."""
+    if estimate.gpu_hours is None:
+        return f"{NOTHING} ({estimate.why})"
+    hours = estimate.gpu_hours
+    amount = f"{hours:.2g} device hours" if hours >= 1 else f"{hours * 60:.2g} device minutes"
+    return f"about {amount} ({estimate.why})" if hours else estimate.why

@@ -1,0 +1,36 @@
+"""The jobs of a comparison as its address has them: `ID~SLOT`, where the slot gives a job its colour for good."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from urllib.parse import quote
+
+MAX_JOBS = 20
+_SLOT = re.compile(r"(.*)~(\d{1,3})", re.DOTALL)
+
+
+def parse_selection(texts: Sequence[str]) -> list[tuple[str, int]]:
+    """Jobs with their slots, in the order of the address. A job without a valid slot gets the lowest free one."""
+    wanted: dict[str, int | None] = {}
+    for text in texts:
+        match = _SLOT.fullmatch(text)
+        job, slot = (match[1], int(match[2])) if match else (text, None)
+        taken = slot is None or slot >= MAX_JOBS or slot in wanted.values()
+        wanted.setdefault(job, None if taken else slot)
+    used = {slot for slot in wanted.values() if slot is not None}
+    free = (slot for slot in range(len(wanted) + MAX_JOBS) if slot not in used)
+    return [(job, next(free) if slot is None else slot) for job, slot in wanted.items()]
+
+
+def selection_query(jobs: Sequence[tuple[str, int]]) -> str:
+    """The jobs as parameters of an address."""
+    return "&".join(f"job={quote(job, safe='')}~{slot}" for job, slot in jobs)
+
+
+def distinct_names(names: Sequence[tuple[str, str]]) -> list[str]:
+    """Names of jobs, given with their ids; equal names get the end of the id."""
+    counts: dict[str, int] = {}
+    for _, name in names:
+        counts[name] = counts.get(name, 0) + 1
+    return [name if name and counts[name] == 1 else f"{name} …{job[-4:]}".strip() for job, name in names]

@@ -1,0 +1,47 @@
+"""How many images a job trains on, from the size of its dataset alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
+
+
+@dataclass(frozen=True)
+class PartSize:
+    """Images and classes of a job's part of its dataset. `exact`: the labels cannot change these numbers."""
+
+    train: int
+    val: int
+    num_classes: int
+    exact: bool
+
+
+def part_size(spec: JobSpec, num_train: int, num_classes: int) -> PartSize:
+    """The size of a resolved job's part of a training set of `num_train` images.
+
+    How many images a shard of `class_shards` or `dirichlet` has depends on the labels: it is estimated.
+    """
+    split = spec.dataset.split
+    if isinstance(spec, EvaluateJob):
+        return PartSize(0, 0, num_classes, exact=True)
+    held_out = round(num_train * (split.holdout or 0.0))
+    size, exact = held_out or num_train, True
+    if isinstance(spec, ExpertJob):
+        size, exact = _shard_size(spec, num_train - held_out)
+        if split.regime == "class_shards":
+            first, last = (spec.expert.shard + i for i in (0, 1))
+            num_classes = last * num_classes // split.num_shards - first * num_classes // split.num_shards
+    val = min(max(1, round(size * split.val)), max(0, size - 1))
+    return PartSize(size - val, val, num_classes, exact)
+
+
+def _shard_size(spec: ExpertJob, total: int) -> tuple[int, bool]:
+    split = spec.dataset.split
+    if split.regime == "full":
+        return total, True
+    if split.regime == "iid":
+        shared = round(total * split.shared)
+        rest, left_over = divmod(total - shared, split.num_shards)
+        return shared + rest + (spec.expert.shard < left_over), True
+    return round(total / split.num_shards), False

@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import json
+
+from sqlalchemy import update
+
+from app.db import transaction
+from app.models import Attempt
+from tests.app.api import EXPERT, Service
+from tests.app.cli.attempts import submit_with_two_attempts
+from tests.app.cli.conftest import Cli
+
+
+def test_explain_prints_the_sentence_the_evidence_and_the_commands(cli: Cli, service: Service) -> None:
+    job_id = service.submit()
+    lines = cli("explain", job_id).stdout.splitlines()
+    assert lines[0].startswith("No worker has ever been heard from")
+    assert lines[-2:] == ["Start a worker: mcn up", f"Cancel: mcn cancel {job_id}"]
+    assert json.loads(cli("explain", job_id, "--json").stdout)["sentence"] == lines[0]
+
+
+def test_ledger_prints_attempts_causes_and_the_useful_share(cli: Cli, service: Service) -> None:
+    job_id = submit_with_two_attempts(service, EXPERT)
+    with transaction(service.app.state.engine) as session:
+        # The first attempt did steps 7 to 27, the second one resumed at 17.
+        first, second = (update(Attempt).where(Attempt.number == number) for number in (1, 2))  # type: ignore[arg-type]
+        session.execute(first.values(last_step=27, ended_at=Attempt.started_at))
+        session.execute(second.values(resumed_from_step=17))
+    stdout = cli("ledger", job_id).stdout
+    assert [word in stdout for word in ("attempt", "(10 steps)", "lost", "total", "queued")] == [True] * 5, stdout
+    assert "of the device time, waiting included, was useful." in stdout
+    assert [row["redone_steps"] for row in json.loads(cli("ledger", job_id, "--json").stdout)["attempts"]] == [10, 0]
+
+
+def test_a_ledger_with_unknown_steps_says_so(cli: Cli, service: Service) -> None:
+    job_id = submit_with_two_attempts(service, EXPERT)
+    with transaction(service.app.state.engine) as session:
+        ended = update(Attempt).where(Attempt.number == 1).values(ended_at=Attempt.started_at)  # type: ignore[arg-type]
+        session.execute(ended)
+        session.execute(update(Attempt).where(Attempt.number == 2).values(resumed_from_step=17))  # type: ignore[arg-type]
+    assert "?" in cli("ledger", job_id).stdout

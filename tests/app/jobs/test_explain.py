@@ -1,0 +1,268 @@
+"""Every state and every reason is explained in a sentence, from what really holds the job up."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import update
+
+from app.db import now, transaction
+from app.jobs.explain import EXPLAINERS
+from app.jobs.explain_ended import ADVICE, FAILURES, REQUEUED
+from app.jobs.wording import about, count, ordinal, plain
+from app.models import Attempt, Job, Lease, Reason, State, Sweep, Worker
+from tests.app.api import EXPERT, FUSION, Service
+
+
+def explain(service: Service, job_id: str) -> dict[str, Any]:
+    answer = service.get(f"/jobs/{job_id}/explain")
+    assert answer.status_code == 200, answer.text
+    shown = dict(answer.json())
+    for sentence in (shown["sentence"], *shown["evidence"]):
+        # A sentence that begins with the name of a job or a device keeps it as it is.
+        assert not sentence[0].islower() or sentence.startswith("one (job_"), sentence
+        assert sentence.endswith("."), sentence
+    return shown
+
+
+def set_job(service: Service, job_id: str, **columns: Any) -> None:
+    with transaction(service.app.state.engine) as session:
+        session.execute(update(Job).where(Job.id == job_id).values(**columns))  # type: ignore[arg-type]
+
+
+def add(service: Service, *rows: Any) -> None:
+    with transaction(service.app.state.engine) as session:
+        session.add_all(rows)
+
+
+def worker(host: str = "here", age_s: float = 0.0, **columns: Any) -> Worker:
+    known: dict[str, Any] = {"devices": ["cpu"], "cpus": 4, "memory_gb": 8.0} | columns
+    return Worker(host=host, seen_at=now() - timedelta(seconds=age_s), **known)
+
+
+def progress(eta_s: float, step: int = 71) -> dict[str, Any]:
+    at = now().isoformat()
+    return {"epoch": 3, "epochs": 10, "step": step, "steps": 100, "images_per_s": 1.0, "eta_s": eta_s, "at": at}
+
+
+def running(service: Service, name: str, eta_s: float, device: str | None = None) -> str:
+    job_id = service.submit(EXPERT | {"name": name})
+    service.transition(job_id, State.starting, State.running)
+    set_job(service, job_id, progress=progress(eta_s), attempt=1)
+    if device:
+        add(service, Lease(host="here", device=device, job_id=job_id, attempt=1))
+    return job_id
+
+
+def waiting(service: Service) -> tuple[str, str]:
+    first = service.submit()
+    return first, service.submit(FUSION | {"experts": [{"from": {"job": first, "component": "expert_0"}}]})
+
+
+def test_a_waiting_job_names_what_it_waits_for_with_the_time_left(service: Service) -> None:
+    first, second = waiting(service)
+    assert explain(service, second)["sentence"] == f"It waits for one ({first})."
+    service.transition(first, State.starting, State.running)
+    set_job(service, first, progress=progress(40))
+    shown = explain(service, second)
+    assert shown["sentence"] == f"It waits for one ({first}), 71 % done, about 40 s left."
+    assert shown["evidence"] == [f"one ({first}) is running, 71 % done, about 40 s left."]
+    assert shown["actions"][0]["command"] == f"mcn cancel {second}"
+    set_job(service, first, state="paused")
+    assert explain(service, second)["actions"][0]["path"] == f"/jobs/{first}/resume"
+    set_job(service, first, state="failed")
+    assert "will fail in a moment" in explain(service, second)["sentence"]
+    set_job(service, first, state="succeeded")
+    assert "queued in a moment" in explain(service, second)["sentence"]
+
+
+def test_a_job_that_no_worker_can_start_says_so(service: Service) -> None:
+    job_id = service.submit()
+    shown = explain(service, job_id)
+    assert shown["sentence"].startswith("No worker has ever been heard from")
+    assert shown["actions"][0] | {"label": ""} == {
+        "label": "", "method": None, "path": None, "command": "mcn up", "body": None,
+    }  # fmt: skip
+    add(service, worker(age_s=300))
+    assert explain(service, job_id)["sentence"].startswith("No worker has been heard from for about 5 min")
+    add(service, worker("other"))
+    assert explain(service, job_id)["sentence"] == "It is first in line and a device is free: it starts within seconds."
+    set_job(service, job_id, executor="slurm")
+    assert "a worker that reaches Slurm" in explain(service, job_id)["sentence"]
+    add(service, worker("login", slurm={"reachable": True}))
+    assert explain(service, job_id)["sentence"] == "It is first in line to be submitted to Slurm."
+
+
+def test_a_queued_job_knows_its_place_and_when_a_device_frees(service: Service) -> None:
+    add(service, worker(devices=["0", "1"]))
+    holder = running(service, "slow", 3600, "0")
+    running(service, "fast", 360, "1")
+    older, job_id, urgent = service.submit(), service.submit(), service.submit(EXPERT | {"priority": 5})
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "It is third in line; 1 on here frees in about 6 min."
+    assert "2 jobs of higher priority, or older, are ahead." in shown["evidence"]
+    assert "It needs 1 device; 0 of 2 on the machines that are up are free." in shown["evidence"]
+    assert f"0 on here is held by slow ({holder}), which has about 60 min left." in shown["evidence"]
+    assert explain(service, urgent)["sentence"].startswith("It is first in line;")
+    assert explain(service, older)["sentence"].startswith("It is second in line;")
+    set_job(service, job_id, executor="slurm")
+    add(service, worker("login", slurm={}))
+    assert explain(service, job_id)["sentence"].startswith("It is first in line to be submitted")
+
+
+def test_the_limit_of_its_sweep_holds_a_job_up_and_does_not_count_for_others(service: Service) -> None:
+    add(
+        service,
+        worker(devices=["0", "1", "2"]),
+        Sweep(id="swp_1", name="", owner="a", base={}, grid={}, max_parallel=2),
+    )
+    for name in ("a", "b"):
+        set_job(service, running(service, name, 60), sweep="swp_1")
+    job_id = service.submit()
+    set_job(service, job_id, sweep="swp_1")
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "Its sweep runs 2 jobs at once, and all of these places are taken."
+    assert explain(service, service.submit())["sentence"].startswith("It is first in line")
+    with transaction(service.app.state.engine) as session:
+        session.execute(update(Sweep).values(max_parallel=4))
+    assert "2 of the 4 jobs of its sweep that may run at once are running." in explain(service, job_id)["evidence"]
+
+
+def test_a_job_that_is_too_large_is_told_what_to_change(service: Service) -> None:
+    add(service, worker())
+    job_id = service.submit(EXPERT | {"resources": {"gpus": 2}})
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "No machine that is up is large enough for it."
+    assert "change resources.gpus, or add a larger machine" in shown["evidence"][-1]
+    assert shown["actions"][0]["command"].startswith(f"mcn resume {job_id} --set resources.")
+
+
+def test_what_slurm_says_is_passed_on(service: Service) -> None:
+    job_id = service.submit()
+    service.transition(job_id, State.starting, message="pending in Slurm: waiting for nodes to become free (Resources)")
+    set_job(service, job_id, executor="slurm", attempt=1)
+    add(service, Attempt(job_id=job_id, number=1, executor="slurm", host="", devices=[], slurm_job_id="77"))
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "It is pending in Slurm: waiting for nodes to become free (Resources)."
+    assert shown["evidence"] == ["Slurm knows it as job 77."]
+
+
+def test_a_running_job_says_how_far_it_is_and_whether_news_arrives(service: Service) -> None:
+    job_id = running(service, "r", 7200)
+    assert explain(service, job_id)["sentence"] == "It is training: epoch 3 of 10, 71 % done, about 2 h left."
+    add(
+        service,
+        Attempt(job_id=job_id, number=1, executor="local", host="here", devices=[], resumed_from_step=60),
+        worker(age_s=600),
+        worker("other"),
+    )
+    assert explain(service, job_id)["evidence"][0] == "Attempt 1 resumed from step 60."
+    assert "The worker on here has not been heard from" in explain(service, job_id)["evidence"][1]
+    set_job(service, job_id, progress=None)
+    assert "first report has not arrived" in explain(service, job_id)["sentence"]
+
+
+STATES: dict[State, str] = {
+    State.starting: "Its training process is starting.",
+    State.pausing: "It is writing a checkpoint and frees its device once that is done.",
+    State.paused: "A user paused it; it resumes from its checkpoint when you say so.",
+    State.cancelling: "Its process is being stopped.",
+    State.succeeded: "It succeeded.",
+    State.failed: "It failed; the reason is not known.",
+    State.cancelled: "A user cancelled it.",
+}
+
+
+@pytest.mark.parametrize("state", State)
+def test_every_state_is_explained(service: Service, state: State) -> None:
+    job_id = service.submit()
+    set_job(service, job_id, state=state.value)
+    shown = explain(service, job_id)
+    assert shown["sentence"] == STATES.get(state, shown["sentence"])
+    assert set(EXPLAINERS) == set(State)
+    for action in shown["actions"]:
+        assert action["command"].startswith("mcn ")
+        verb = (action["path"] or "").rpartition("/")[2]
+        if action["method"] == "POST" and job_id in action["path"]:
+            assert service.post(f"/jobs/{job_id}/{verb}").status_code == 202, verb
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_is_explained_with_what_to_do(service: Service, reason: Reason) -> None:
+    job_id = service.submit()
+    set_job(service, job_id, state="failed", reason=reason.value, message="first line\nsecond", attempt=1)
+    shown = explain(service, job_id)
+    assert shown["sentence"] == f"It failed because {FAILURES[reason]}."
+    assert shown["evidence"] == ["First line.", ADVICE[reason]]
+    assert shown["actions"]
+    set_job(service, job_id, state="queued", message=None)
+    assert REQUEUED[reason] in explain(service, job_id)["evidence"]
+
+
+@pytest.mark.parametrize(
+    ("reason", "resources", "command", "body"),
+    [
+        ("out_of_memory", {"memory_gb": 6}, "resources.memory_gb=12", {"memory_gb": 12}),
+        ("out_of_memory", {}, "resources.memory_gb=32", {"memory_gb": 32}),
+        ("time_limit", {"time_limit_min": 30}, "resources.time_limit_min=60", {"time_limit_min": 60}),
+        ("lost", {}, "", None),
+    ],
+)
+def test_a_retry_has_more_of_what_was_missing(
+    service: Service, reason: str, resources: dict[str, Any], command: str, body: dict[str, Any] | None
+) -> None:
+    job_id = service.submit(EXPERT | {"resources": resources})
+    set_job(service, job_id, state="failed", reason=reason)
+    retry = explain(service, job_id)["actions"][0]
+    assert retry["command"] == f"mcn retry {job_id}" + (f" --set {command}" if command else "")
+    assert retry["body"] == (body and {"resources": body})
+    assert service.post(retry["path"], retry["body"]).status_code == 202
+
+
+def test_a_job_whose_dependency_failed_says_which_to_retry_first(service: Service) -> None:
+    first, second = waiting(service)
+    set_job(service, first, state="failed")
+    set_job(service, second, state="failed", reason="dependency_failed")
+    shown = explain(service, second)
+    assert f"one ({first}) is failed." in shown["evidence"]
+    assert [action["path"] for action in shown["actions"]] == [f"/jobs/{first}/retry"]
+
+
+def test_retrying_what_cannot_succeed_is_not_offered(service: Service) -> None:
+    job_id = service.submit()
+    set_job(service, job_id, state="failed", reason="loss_not_finite", attempt=1)
+    assert [action["label"] for action in explain(service, job_id)["actions"]] == ["Read the log"]
+
+
+@pytest.mark.parametrize(
+    ("message", "sentence"),
+    [
+        ("stopped early: rank 4 of 5", "Early stopping ended it"),
+        ("cancelled in Slurm with scancel", "It was cancelled in Slurm."),
+        (None, "A user cancelled it."),
+    ],
+)
+def test_a_cancelled_job_says_who_cancelled_it(service: Service, message: str | None, sentence: str) -> None:
+    job_id = service.submit()
+    set_job(service, job_id, state="cancelled", reason="user", message=message)
+    assert explain(service, job_id)["sentence"].startswith(sentence)
+
+
+def test_numbers_and_times_are_said_in_words() -> None:
+    assert [ordinal(n) for n in (1, 10, 11, 12, 21, 22, 111)] == [
+        "first",
+        "tenth",
+        "11th",
+        "12th",
+        "21st",
+        "22nd",
+        "111th",
+    ]
+    assert [count(n, "job") for n in (0, 1, 1200)] == ["0 jobs", "1 job", "1,200 jobs"]
+    times = (0.2, 7, 43, 300, 7200, 200_000)
+    assert [about(s) for s in times] == [
+        "about 1 s", "about 7 s", "about 40 s", "about 5 min", "about 2 h", "about 2 days",
+    ]  # fmt: skip
+    assert plain("no space\nmore") == "No space."

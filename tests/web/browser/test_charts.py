@@ -1,0 +1,134 @@
+"""Charts in a browser: they replace the server's drawings, zoom with the address, and never move what a person set."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import Locator, Page
+
+from tests.e2e.running import Running, fusion
+from tests.web.fixtures import LIMIT_MS, Visit, new_context
+
+
+@pytest.fixture(scope="module")
+def job(dashboard: Running) -> str:
+    """A job that has ended, with some hundred steps."""
+    spec = fusion(epochs=2, batch_size=8)
+    spec["dataset"] = {"name": "digits", "split": {"regime": "iid", "num_shards": 4, "holdout": 0.5, "seed": 1}}
+    job_id = str(dashboard.api.post("/jobs", spec)["id"])
+    dashboard.wait(job_id, "succeeded")
+    return job_id
+
+
+def plot(page: Page, panel: str) -> Locator:
+    return page.locator(f"[data-panel={panel}] .u-over")
+
+
+def drag(page: Page, panel: str) -> None:
+    box = plot(page, panel).bounding_box()
+    assert box
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] * 0.25, y)
+    page.mouse.down()
+    page.mouse.move(box["x"] + box["width"] * 0.5, y, steps=4)
+    page.mouse.move(box["x"] + box["width"] * 0.75, y, steps=4)
+    page.mouse.up()
+    page.wait_for_url("**from=*to=*")
+
+
+def test_a_zoom_is_in_the_address_and_back_zooms_out(visit: Visit, job: str) -> None:
+    page = visit.open(f"/ui/jobs/{job}/curves")
+    plot(page, "losses").wait_for()
+    drag(page, "losses")
+    zoomed = page.url
+    page.get_by_role("button", name="Reset zoom").wait_for()
+    page.reload()
+    plot(page, "losses").wait_for()
+    assert page.url == zoomed
+    page.go_back()
+    page.wait_for_url(f"**/{job}/curves")
+    page.get_by_role("button", name="Reset zoom").wait_for(state="hidden")
+    page.go_forward()
+    plot(page, "losses").dblclick()
+    page.wait_for_url(f"**/{job}/curves")
+
+
+def test_the_view_is_in_the_address_and_charts_are_filtered_by_text(visit: Visit, job: str) -> None:
+    page = visit.open(f"/ui/jobs/{job}/curves")
+    plot(page, "losses").wait_for()
+    page.get_by_label("x axis").select_option("epoch")
+    page.get_by_label("y axis").select_option("log")
+    page.get_by_label("focus").check()
+    page.get_by_label("Filter charts").fill("LOSS_TOTAL")
+    page.wait_for_url("**/curves?x=epoch&y=log&focus=1&charts=LOSS_TOTAL")
+    assert page.locator(".chart-panel:visible").count() == 1
+    page.get_by_label("Filter charts").fill("nothing has this")
+    page.get_by_text("No chart matches this text.").wait_for()
+
+
+def test_the_keyboard_moves_along_a_chart(visit: Visit, job: str) -> None:
+    page = visit.open(f"/ui/jobs/{job}/curves")
+    plot(page, "losses").wait_for()
+    page.locator("[data-panel=losses] .chart").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowRight")
+    assert page.locator("[data-panel=losses] .readout tr").count() >= 4
+    # The cross-hair is in all charts.
+    assert page.locator("[data-panel=rates] .readout").is_visible()
+    page.keyboard.press("+")
+    page.wait_for_url("**from=*to=*")
+    page.keyboard.press("0")
+    page.wait_for_url(f"**/{job}/curves")
+    page.keyboard.press("s")
+    page.wait_for_url("**?smooth=50")
+
+
+def test_new_values_never_move_a_zoomed_view(visit: Visit, job: str) -> None:
+    page = visit.open(f"/ui/jobs/{job}/curves")
+    plot(page, "losses").wait_for()
+    drag(page, "losses")
+    page.wait_for_load_state("networkidle")
+    page.mouse.move(0, 0)
+    page.locator(".readout:visible").first.wait_for(state="hidden")
+    before = page.locator("[data-panel=losses] canvas").screenshot()
+    requests: list[str] = []
+    page.on("request", lambda request: requests.append(request.url) if "/series" in request.url else None)
+    page.evaluate(
+        "job => { for (let i = 0; i < 100; i += 1)"
+        " document.dispatchEvent(new CustomEvent('mcn:metrics', {detail: {job}})) }",
+        job,
+    )
+    page.get_by_role("button", name="live →").wait_for()
+    assert requests == []
+    assert page.locator("[data-panel=losses] canvas").screenshot() == before
+    page.get_by_role("button", name="live →").click()
+    page.wait_for_url(f"**/{job}/curves")
+
+
+def test_a_failed_request_is_told_in_the_chart_and_tried_again(visit: Visit, job: str) -> None:
+    page = visit.page
+    page.route("**/series?*", lambda route: route.abort())
+    visit.open(f"/ui/jobs/{job}/curves?charts=rates")
+    page.get_by_text("Not loaded: the service is not reachable").wait_for()
+    # The server's drawing is still there.
+    assert page.locator("[data-panel=rates] .chart-svg").is_visible()
+    page.unroute("**/series?*")
+    page.get_by_role("button", name="Retry").click()
+    plot(page, "rates").wait_for()
+    assert all("ERR_FAILED" in line for line in visit.console)
+    visit.console.clear()
+
+
+def test_charts_and_their_values_are_there_without_scripts(visit: Visit, dashboard: Running, job: str) -> None:
+    browser = visit.page.context.browser
+    assert browser
+    context = new_context(browser, dashboard)
+    state = context.storage_state()
+    context.close()
+    context = browser.new_context(java_script_enabled=False, storage_state=state)
+    context.set_default_timeout(LIMIT_MS)
+    page = context.new_page()
+    page.goto(f"{dashboard.api.url}/ui/compare?job={job}")
+    assert page.locator(".chart-svg .line").count() > 3
+    page.get_by_text("Values").first.click()
+    page.get_by_role("columnheader", name="Best").first.wait_for()
+    context.close()

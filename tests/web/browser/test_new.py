@@ -1,0 +1,78 @@
+"""The form of a new job and the basket of components in a browser."""
+
+from __future__ import annotations
+
+from playwright.sync_api import Browser, expect
+
+from tests.e2e.running import Running
+from tests.web.fixtures import LIMIT_MS, Visit, new_context
+
+
+def without_missing_pages(visit: Visit) -> None:
+    """Where a form leads may be a page that has its own tests."""
+    visit.console[:] = [line for line in visit.console if "404" not in line]
+
+
+def test_form_text_and_plan_follow_one_another(visit: Visit) -> None:
+    page = visit.open("/ui/new")
+    text = page.get_by_label("JSON or YAML")
+    page.get_by_label("Epochs", exact=True).fill("3")
+    start = "kind: fusion\nexperts:\n- arch: convnet_small\nnum_experts: 4\ndataset:\n  name: digits\n"
+    expect(text).to_have_value(f"{start}training:\n  epochs: 3\n", timeout=LIMIT_MS)
+    page.get_by_label("Epochs", exact=True).fill("many")
+    error = page.locator('[data-error="training.epochs"]')
+    expect(error).to_contain_text("must be an integer", timeout=LIMIT_MS)
+    assert page.get_by_label("Epochs", exact=True).get_attribute("aria-invalid") == "true"
+    text.fill("kind: fusion\nexperts: [{arch: resnet18}, {arch: convnet_small}]\ntraining: {epochs: 5}\nname: typed")
+    expect(page.get_by_label("Epochs", exact=True)).to_have_value("5", timeout=LIMIT_MS)
+    expect(error).to_be_hidden()
+    assert page.locator('[name="experts.1.arch"]').input_value() == "convnet_small"
+    assert page.get_by_label("this text").is_checked()
+    expect(page.locator("#plan")).to_contain_text("512, 64")
+    # What was typed is still there in the next visit, and goes when it is discarded.
+    visit.open("/ui/about")
+    page = visit.open("/ui/new")
+    expect(page.get_by_label("Name", exact=True)).to_have_value("typed", timeout=LIMIT_MS)
+    page.get_by_role("button", name="Discard").click()
+    expect(page.get_by_label("Epochs", exact=True)).to_have_value("10", timeout=LIMIT_MS)
+
+
+def test_a_job_is_submitted_and_its_component_goes_into_the_basket(visit: Visit, dashboard: Running) -> None:
+    page = visit.open("/ui/new?kind=expert")
+    page.get_by_label("Name", exact=True).fill("for the basket")
+    page.get_by_label("Epochs", exact=True).fill("1")
+    page.get_by_role("button", name="Submit").dblclick()
+    page.wait_for_url("**/ui/jobs/job_*")
+    without_missing_pages(visit)
+    jobs = [job for job in dashboard.api.get("/jobs?q=for+the+basket")["items"] if job["name"] == "for the basket"]
+    assert len(jobs) == 1
+    dashboard.wait(jobs[0]["id"], "succeeded")
+    page = visit.open("/ui/components?q=for+the+basket")
+    page.get_by_label("Assemble expert_0 of for the basket").check()
+    basket = page.locator("#basket")
+    expect(basket).to_contain_text("These fit together", timeout=LIMIT_MS)
+    # It is kept while other filters are shown.
+    page = visit.open("/ui/components?role=head")
+    expect(basket).to_contain_text("for the basket", timeout=LIMIT_MS)
+    page.get_by_role("link", name="New fusion").click()
+    page.wait_for_url("**/ui/new?kind=fusion&experts=cmp_*")
+    expect(page.locator("#plan")).to_contain_text("Learning rates")
+
+
+def test_without_javascript_a_job_is_checked_and_submitted(browser: Browser, dashboard: Running) -> None:
+    context = new_context(browser, dashboard, java_script_enabled=False)
+    page = context.new_page()
+    page.goto(f"{dashboard.api.url}/ui/new")
+    page.get_by_role("button", name="Add an expert").click()
+    page.locator('[name="experts.1.arch"]').fill("unknown")
+    page.get_by_role("button", name="Check").click()
+    assert "choose one of resnet18" in page.locator('[data-error="experts.1.arch"]').inner_text()
+    page.locator('[name="experts.1.arch"]').fill("convnet_small")
+    page.get_by_label("Number of experts").fill("")
+    page.get_by_label("Name", exact=True).fill("without scripts")
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    job = dashboard.api.get("/jobs?q=without+scripts")["items"][0]
+    assert len(job["spec"]["experts"]) == 2
+    dashboard.api.post(f"/jobs/{job['id']}/cancel")
+    context.close()

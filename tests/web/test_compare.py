@@ -1,0 +1,104 @@
+"""The pages with charts, without a browser."""
+
+from __future__ import annotations
+
+import html
+from typing import Any
+
+import pytest
+
+from app.db import transaction
+from app.metrics.store import append
+from app.models import State
+from tests.app.api import EXPERT, Service
+from tests.app.metrics.points import block
+from tests.web.test_security import log_in
+
+HOSTILE = '<script>alert("1")</script>'
+
+
+def submit(service: Service, name: str, **values: list[float]) -> str:
+    """A job with metrics of one value every ten steps; `__` in a key stands for a slash."""
+    job = service.submit({**EXPERT, "name": name})
+    blocks = {
+        key.replace("__", "/"): block(list(range(10, 10 * len(some) + 10, 10)), some) for key, some in values.items()
+    }
+    with transaction(service.app.state.engine) as session:
+        append(session, job, blocks)
+    return job
+
+
+def read(service: Service, path: str, status: int = 200) -> str:
+    answer: Any = service.http.get(path, headers=log_in(service), follow_redirects=True)
+    assert answer.status_code == status, answer.text
+    return str(answer.text)
+
+
+def test_the_charts_of_a_job_are_drawn_by_the_server(service: Service) -> None:
+    job = submit(service, HOSTILE, val__accuracy_expert_0=[0.1, 0.5, 0.4], train__loss_total=[3.0, 2.0, 1.0])
+    text = read(service, f"/ui/-/curves?job={job}")
+    assert text.count('<svg class="chart-svg"') == 2
+    assert "Validation accuracy" in text
+    assert "0.5" in text
+    assert "<script" not in text
+    assert read(service, f"/ui/jobs/{job}/curves?x=epoch&smooth=50&from=1&to=2&y=log&focus=1&logx=1&charts=loss")
+
+
+def test_metrics_with_hostile_names_are_text(service: Service) -> None:
+    key = "custom/<img src=x onerror=alert(1)>'\" \x1b[31m"
+    job = submit(service, "one", **{key: [1.0, 2.0]})
+    text = read(service, f"/ui/-/curves?job={job}")
+    assert "<img" not in text
+    assert "&lt;img" in text
+    assert "\x1b[31m" not in html.unescape(text)
+
+
+def test_before_the_first_values_the_page_says_when_they_come(service: Service) -> None:
+    job = service.submit()
+    assert "First values appear" in read(service, f"/ui/-/curves?job={job}")
+    service.transition(job, State.starting, State.running, progress={"step": 0, "steps": 400, "epochs": 4})
+    assert "First values after step 25" in read(service, f"/ui/-/curves?job={job}")
+    service.transition(job, State.failed)
+    assert "ended before it logged" in read(service, f"/ui/-/curves?job={job}")
+
+
+def test_unknown_jobs_and_parameters_give_an_error_page(service: Service) -> None:
+    read(service, "/ui/-/curves?job=job_none", 404)
+    job = service.submit()
+    read(service, f"/ui/jobs/{job}/curves?zoom=1", 422)
+    read(service, f"/ui/jobs/{job}/curves?x=miles", 400)
+    read(service, "/ui/compare?job=job_none~0", 404)
+
+
+def test_a_comparison_shows_curves_differences_and_results(service: Service) -> None:
+    one = submit(service, HOSTILE, val__accuracy_expert_0=[0.1, 0.5], test__accuracy_expert_0=[0.5], test__nll=[1.5])
+    two = submit(service, "two", val__accuracy_expert_0=[0.2, 0.75], test__accuracy_expert_0=[0.75], test__nll=[1.0])
+    answer = service.http.get(
+        f"/ui/compare?job={one}&job={two}~9&y=log", headers=log_in(service), follow_redirects=False
+    )
+    # The address gets slots, so that colours stay when jobs are removed.
+    assert answer.headers["location"] == f"/ui/compare?job={one}~0&job={two}~9&y=log"
+    text = read(service, answer.headers["location"])
+    assert "series-1 dashed" in text
+    assert "<code>name</code>" in text
+    assert "<code>expert.arch</code>" not in text
+    assert "\u22120.5" in text
+    assert "<script>alert" not in text
+    assert "<code>expert.arch</code>" in read(service, f"/ui/compare?job={one}~0&job={two}~9&fields=all")
+    assert "No metric is selected" in read(service, f"/ui/compare?job={one}~0&job={two}~9&key=unknown")
+
+
+def test_jobs_are_added_by_id(service: Service) -> None:
+    one, two = service.submit(), service.submit()
+    assert "choose Compare" in read(service, "/ui/compare")
+    answer = service.http.get(f"/ui/compare?job={one}~3&add={two}", headers=log_in(service), follow_redirects=False)
+    assert answer.headers["location"] == f"/ui/compare?job={one}~3&job={two}~0"
+    text = read(service, f"/ui/compare?job={one}~3&add=%3Cb%3E", 422)
+    assert "There is no job" in text
+    assert "<b>" not in text
+
+
+@pytest.mark.parametrize(("count", "status"), [(21, 422), (41, 400)])
+def test_too_many_jobs_are_refused(service: Service, count: int, status: int) -> None:
+    jobs = "&".join(f"job=job_{number}" for number in range(count))
+    read(service, f"/ui/compare?{jobs}", status)

@@ -1,0 +1,157 @@
+"""The page of a job and that of its log over HTTP, without a browser."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.models import Reason, State
+from core.run.rundir import RunDir
+from tests.app.api import EXPERT, FUSION, Service
+from tests.web.test_security import log_in
+
+HOSTILE = "<script>alert(1)</script> <b>bold</b> \"'&amp; עברית"
+PARTS = ("header", "attempts", "components", "evaluation")
+
+
+def get(service: Service, path: str, owner: str = "alice") -> str:
+    answer = service.http.get(path, headers=log_in(service, owner))
+    assert answer.status_code == 200, answer.text
+    return str(answer.text)
+
+
+def post(service: Service, path: str, owner: str = "alice", **data: Any) -> Any:
+    return service.http.post(path, data=data, headers=log_in(service, owner), follow_redirects=False)
+
+
+def write_log(service: Service, job_id: str, text: str, number: int = 1) -> None:
+    log = RunDir(service.settings.runs_dir / job_id).attempt(number).log
+    log.parent.mkdir(parents=True)
+    log.write_text(text)
+
+
+def test_a_new_job_says_what_will_come_and_offers_what_can_be_done(service: Service) -> None:
+    job_id = service.submit(EXPERT | {"name": "digits one"}, "alice")
+    html = get(service, f"/ui/jobs/{job_id}")
+    for text in ("digits one", job_id, "queued", "No accuracy yet", "No attempt yet", "No components yet",
+                 "It starts with attempt 1", "convnet_small", f"/ui/new?from={job_id}", f"job={job_id}~0"):  # fmt: skip
+        assert text in html, text
+    for anchor in ("curves", "model", "attempts", "components", "log", "spec", "evaluation"):
+        assert f'id="{anchor}"' in html
+    assert f"/ui/jobs/{job_id}/cancel" in html
+    assert f"/ui/jobs/{job_id}/delete" not in html
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_refreshed_part_is_the_same_as_in_the_page(service: Service, part: str) -> None:
+    job_id = service.submit(FUSION, "alice")
+    fragment = get(service, f"/ui/-/jobs/{job_id}/{part}")
+    assert "<html" not in fragment
+    assert f'data-live-src="/ui/-/jobs/{job_id}/{part}"' in fragment
+    opening = fragment[fragment.index("<section" if "<section" in fragment else "<header") :].partition(">")[0]
+    assert opening in get(service, f"/ui/jobs/{job_id}")
+
+
+def test_others_read_but_do_not_change(service: Service) -> None:
+    job_id = service.submit(EXPERT, "alice")
+    for owner in ("bob", "eve"):
+        assert f"/ui/jobs/{job_id}/cancel" not in get(service, f"/ui/jobs/{job_id}", owner)
+        assert post(service, f"/ui/jobs/{job_id}/cancel", owner).status_code == 403
+    assert "/ui/new?from=" not in get(service, f"/ui/jobs/{job_id}", "eve")
+
+
+def test_a_job_is_cancelled_retried_with_other_resources_and_deleted(service: Service) -> None:
+    job_id = service.submit(EXPERT, "alice")
+    answer = post(service, f"/ui/jobs/{job_id}/cancel", next=f"/ui/jobs/{job_id}")
+    assert (answer.status_code, answer.headers["location"]) == (303, f"/ui/jobs/{job_id}")
+    html = get(service, f"/ui/jobs/{job_id}")
+    assert "A user cancelled it." in html
+    assert "Retry with other resources" in html
+    answer = post(service, f"/ui/jobs/{job_id}/retry", memory_gb="7", cpus="", gpus="0", time_limit_min="")
+    assert answer.status_code == 303
+    job = service.get(f"/jobs/{job_id}").json()
+    assert (job["state"], job["spec"]["resources"]["memory_gb"], job["spec"]["resources"]["cpus"]) == ("queued", 7, 2)
+    refused = post(service, f"/ui/jobs/{job_id}/retry")
+    assert (refused.status_code, "so it cannot be retried" in refused.text) == (409, True)
+    assert "Cancel it first" in get(service, f"/ui/jobs/{job_id}/delete")
+    post(service, f"/ui/jobs/{job_id}/cancel")
+    write_log(service, job_id, "x" * 4_200)
+    assert "Delete 4.2 kB" in get(service, f"/ui/jobs/{job_id}/delete")
+    assert "only its owner" in get(service, f"/ui/jobs/{job_id}/delete", "bob")
+    answer = post(service, f"/ui/jobs/{job_id}/delete")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/ui/jobs")
+    assert service.get(f"/jobs/{job_id}").status_code == 404
+    gone = service.http.get(f"/ui/jobs/{job_id}", headers=log_in(service))
+    assert (gone.status_code, "there is no job" in gone.text) == (404, True)
+
+
+def test_impossible_resources_give_a_page_that_says_why(service: Service) -> None:
+    job_id = service.submit(EXPERT, "alice")
+    service.transition(job_id, State.cancelled)
+    answer = post(service, f"/ui/jobs/{job_id}/retry", cpus="5000")
+    assert (answer.status_code, "1024" in answer.text) == (422, True)
+    assert post(service, f"/ui/jobs/{job_id}/retry", cpus="many").status_code == 422
+
+
+def test_hostile_text_is_shown_as_text(service: Service) -> None:
+    job_id = service.submit(EXPERT | {"name": HOSTILE}, "alice")
+    service.transition(job_id, State.starting, attempt=1)
+    message = "\x1b[31mred\x1b[0m <img src=x onerror=alert(1)> \u202e" + "y" * 10_000
+    service.transition(job_id, State.failed, reason=Reason.code_error, message=message)
+    write_log(service, job_id, message + "\n<script>\n")
+    for path in (f"/ui/jobs/{job_id}", f"/ui/jobs/{job_id}/log", f"/ui/jobs/{job_id}/delete"):
+        html = get(service, path)
+        assert "&lt;script&gt;" in html
+        for text in ("<script>alert", "<img", "\x1b", "\u202e"):
+            assert text not in html, (path, text)
+
+
+def test_the_result_is_shown_with_what_is_absent(service: Service) -> None:
+    job_id = service.submit(FUSION, "alice")
+    run = RunDir(service.settings.runs_dir / job_id)
+    run.path.mkdir(parents=True)
+    metrics = {"test/accuracy_fused": 0.9, "test/accuracy_oracle": 0.95, "test/accuracy_expert_0": 0.8}
+    result = {"metrics": metrics, "absent": {"test/ece": "no <b>numbers</b>"}}
+    run.result.write_text(json.dumps(result))
+    html = get(service, f"/ui/-/jobs/{job_id}/evaluation")
+    for text in ("test set", "5.0 points", "+10.0 points", "no &lt;b&gt;numbers", "Expert"):
+        assert text in html
+    run.result.write_text("{damaged")
+    assert "No accuracy yet" in get(service, f"/ui/-/jobs/{job_id}/evaluation")
+
+
+def test_the_specification_can_be_reduced_to_what_was_given(service: Service) -> None:
+    job_id = service.submit(EXPERT, "alice")
+    assert "max_attempts" in get(service, f"/ui/jobs/{job_id}")
+    given = get(service, f"/ui/jobs/{job_id}?spec=given")
+    assert "max_attempts" not in given
+    assert "arch: convnet_small" in given
+    answer = service.http.get(f"/ui/jobs/{job_id}?spek=given", headers=log_in(service))
+    assert answer.status_code == 422
+
+
+def test_the_log_has_windows_search_and_attempts(service: Service) -> None:
+    job_id = service.submit(EXPERT, "alice")
+    path = f"/ui/jobs/{job_id}/log"
+    assert "It starts with attempt 1" in get(service, path)
+    service.transition(job_id, State.starting, attempt=2)
+    write_log(service, job_id, "first attempt\n", 1)
+    write_log(service, job_id, "".join(f"line {k} of many\n" for k in range(2_000)), 2)
+    last = get(service, path)
+    assert "line 1999 of many" in last
+    assert "line 0 of many" not in last
+    assert ">Previous</a>" in last
+    assert ">Next</a>" not in last
+    first = get(service, f"{path}?at=0")
+    assert "line 499 of many" in first
+    assert "line 500 of many" not in first
+    assert ">Last</a>" in first
+    assert "first attempt" in get(service, f"{path}?attempt=1")
+    found = get(service, f"{path}?q=LINE+77+")
+    assert "1 line with" in found
+    assert "at=1222" in found
+    assert "0 lines with" in get(service, f"{path}?q=%3Cnothing%3E")
+    answer = service.http.get(f"{path}?attempt=9", headers=log_in(service))
+    assert answer.status_code == 404

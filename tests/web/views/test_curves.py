@@ -1,0 +1,132 @@
+"""Which metrics share a chart, and what the server draws of them."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from app.metrics.schemas import JobSeries, Latest
+from app.web.views import curves
+from app.web.views.panels import Line, Panel, comparison_panels, job_panels, series_look
+
+KEYS = [
+    "clipped/experts",
+    "grad_norm/experts",
+    "lr/experts",
+    "system/rss_gb",
+    "test/accuracy_fused",
+    "throughput/images_per_s",
+    "train/loss_global",
+    "train/loss_total",
+    "val/accuracy_ensemble",
+    "val/accuracy_ensemble_logits",
+    *(f"val/accuracy_expert_{k}" for k in range(11)),
+    "val/accuracy_fused",
+    "val/accuracy_oracle",
+    "custom/<script>",
+]
+
+
+def series(values: list[float | None], *, key: str = "val/accuracy_fused", **more: object) -> JobSeries:
+    steps = list(range(10, 10 * len(values) + 10, 10))
+    columns = {"counts": None, "min": None, "max": None, "mean": values, "last": values} | more
+    return JobSeries(job="a", key=key, steps=steps, times=[float(s) for s in steps], **columns)  # type: ignore[arg-type]
+
+
+def panel(better: str | None = "max") -> Panel:
+    return Panel("accuracy", "Accuracy", better=better, lines=[Line("a", "val/accuracy_fused", "fused", "series-main")])  # type: ignore[arg-type]
+
+
+def test_metrics_of_a_kind_share_a_chart_and_results_have_none() -> None:
+    panels = {panel.id: panel for panel in job_panels("a", KEYS)}
+    assert list(panels)[:2] == ["accuracy", "losses"]
+    assert {"rates", "gradient", "clipped", "throughput", "memory", "other-custom"} <= set(panels)
+    drawn = [line.key for panel in panels.values() for line in panel.lines]
+    # The ensemble has two names for the same values.
+    assert sorted([*drawn, "test/accuracy_fused", "val/accuracy_ensemble_logits"]) == sorted(KEYS)
+
+
+def test_experts_have_the_colour_of_their_index_and_fused_that_of_text() -> None:
+    looks = {line.label: line.look for line in job_panels("a", KEYS)[0].lines}
+    assert looks["fused"] == "series-main"
+    assert looks["expert 0"] == "series-0"
+    assert looks["expert 10"] == "series-2 dashed"
+    assert next(iter(looks)) == "fused"
+    assert len(set(looks.values())) == len(looks)
+
+
+def test_twenty_slots_look_different() -> None:
+    assert len({series_look(slot) for slot in range(20)}) == 20
+
+
+def test_a_comparison_has_a_chart_for_each_metric_with_jobs_in_their_colours() -> None:
+    panels = comparison_panels([("a", "one", 0), ("b", "two", 9)], ["val/accuracy_fused", "train/loss_total"])
+    assert [(panel.title, panel.better) for panel in panels] == [
+        ("val/accuracy_fused", "max"),
+        ("train/loss_total", "min"),
+    ]
+    assert [line.look for line in panels[0].lines] == ["series-0", "series-1 dashed"]
+
+
+def test_nothing_is_drawn_before_there_are_values() -> None:
+    assert curves.draw(panel(), {}) is None
+    assert curves.draw(panel(), {("a", "val/accuracy_fused"): series([None, None])}) is None
+
+
+def test_a_missing_value_interrupts_the_line() -> None:
+    drawing = curves.draw(
+        panel(), {("a", "val/accuracy_fused"): series([0.1, None, 0.3, 0.2])}, [(20, "attempt 2 from 20")]
+    )
+    assert drawing is not None
+    assert drawing.lines[0].path.count("M") == 2
+    assert drawing.marks[0].text == "attempt 2 from 20"
+    assert len(drawing.lines[0].dots) == 3
+
+
+def test_the_band_reaches_from_the_minimum_to_the_maximum() -> None:
+    data = series([0.5, 0.5], counts=[5, 5], min=[0.0, 0.1], max=[1.0, 0.9])
+    drawing = curves.draw(panel(), {("a", "val/accuracy_fused"): data})
+    assert drawing is not None
+    heights = [float(point.split()[1]) for point in re.findall(r"[\d.]+ [\d.]+", drawing.lines[0].band)]
+    assert min(heights) == 0
+    assert max(heights) == 1000
+    assert not drawing.lines[0].dots
+
+
+@given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=30))
+def test_every_finite_series_stays_inside_the_chart(values: list[float]) -> None:
+    drawing = curves.draw(panel(), {("a", "val/accuracy_fused"): series(list(values))})
+    assert drawing is not None
+    numbers = [float(text) for text in re.findall(r"-?[\d.]+", drawing.lines[0].path)]
+    assert all(-0.1 <= number <= 1000.1 for number in numbers)
+    assert 2 <= len(drawing.y_ticks) <= 12
+
+
+@given(st.lists(st.one_of(st.none(), st.floats(0, 1000)), max_size=40))
+def test_labels_do_not_overlap(ends: list[float | None]) -> None:
+    placed = sorted(place for place in curves.spread_labels(ends) if place is not None)
+    assert len(placed) == min(curves.MAX_LABELS, sum(end is not None for end in ends))
+    assert all(after - before >= curves.LABEL_HEIGHT - 1 for before, after in pairwise(placed))
+    assert all(0 <= place <= curves.HEIGHT for place in placed)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0, "0"), (12_000, "12k"), (1e-5, "1e-5"), (0.25, "0.25"), (2.5e7, "2.5e7")]
+)
+def test_numbers_of_axes_are_short(value: float, text: str) -> None:
+    assert curves.short_number(value) == text
+
+
+def test_the_best_is_marked_and_the_oracle_is_not_it() -> None:
+    lines = [Line("a", f"val/accuracy_{name}", name, "series-0") for name in ("fused", "expert_0", "oracle")]
+    latest = {
+        ("a", line.key): Latest(step=9, value=best, min=0.0, max=best, best_step=5, count=3)
+        for line, best in zip(lines, (0.8, 0.7, 0.99), strict=True)
+    }
+    rows = curves.value_rows(Panel("accuracy", "Accuracy", better="max", lines=lines), latest)
+    assert [row.is_best for row in rows] == [True, False, False]
+    assert rows[0].best_step == 5
