@@ -80,7 +80,7 @@ def _cause(causes: dict[str, CauseTotals], name: str) -> CauseTotals:
 def _waits(job: Job, events: Sequence[Event], at: datetime) -> list[Wait]:
     waits: list[Wait] = []
     ends = [event.time for event in events[1:]] + [at]
-    for event, end in zip(events, ends, strict=True):
+    for event, end in zip(events, ends, strict=False):
         state = State(event.data["state"])
         if state in WAITING_STATES:
             waits.append(Wait(event.time, end, event.data.get("reason") or state.value))

@@ -114,7 +114,7 @@ def test_slurm_has_partitions_pending_jobs_and_faults(service: Service) -> None:
 
 def test_a_silent_controller_is_said_in_words(service: Service) -> None:
     add(service, worker("login", ["0"], slurm=SLURM | {"reachable": False, "partitions": []}))
-    assert "its controller does not answer" in text_of(read(service, "/ui/cluster"))
+    assert "its controller is not responding" in text_of(read(service, "/ui/cluster"))
 
 
 def test_device_hours_are_listed_by_owner(service: Service) -> None:

@@ -33,7 +33,6 @@ def test_a_job_that_succeeded_is_read_from_top_to_bottom(visit: Visit, dashboard
     page.get_by_role("link", name="Delete…").click()
     page.get_by_role("button", name="Delete").click()
     page.wait_for_url("**/ui/jobs")
-    visit.console.clear()
 
 
 def test_a_log_is_followed_until_a_person_scrolls_up(visit: Visit, dashboard: Running) -> None:
