@@ -52,7 +52,7 @@ class Tally:
             "confidence": (num_paths, ECE_BINS),
             "hits": (num_paths, ECE_BINS),
             "oracle": (),
-            "differ": (),
+            "differ": (num_experts, num_experts),
             "non_finite": (self._num_fused + num_experts,),
         }
         # A process without images must still take part in the sum over all processes.
