@@ -13,6 +13,7 @@ from sqlmodel.sql.expression import SelectOfScalar
 
 from app.db import now
 from app.jobs.capacity import Capacity
+from app.jobs.queue_queries import sweeps_at_limit
 from app.models import (
     TERMINAL_STATES,
     Attempt,
@@ -22,15 +23,12 @@ from app.models import (
     Lease,
     Reason,
     State,
-    Sweep,
     Worker,
     offline_before,
 )
 
 # Job id and number of an attempt.
 AttemptKey = tuple[str, int]
-
-_ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)
 
 
 def queued_jobs(session: Session, executor: str) -> Iterator[Job]:
@@ -45,18 +43,9 @@ def queued_points(session: Session, executor: str, sweep_id: str, limit: int) ->
 
 def _queued(session: Session, executor: str) -> SelectOfScalar[Job]:
     query = select(Job).where(Job.state == State.queued, Job.executor == executor)
-    at_limit = sweeps_at_limit(session)
-    if at_limit:
+    if at_limit := sweeps_at_limit(session):
         query = query.where(col(Job.sweep).is_(None) | col(Job.sweep).not_in(at_limit))
     return query.order_by(col(Job.priority).desc(), col(Job.id))
-
-
-def sweeps_at_limit(session: Session) -> set[str]:
-    """Sweeps of which `max_parallel` jobs run. Jobs that a sweep reuses count for the sweep that created them."""
-    active = select(Sweep.id).join(Job, col(Job.sweep) == col(Sweep.id))
-    active = active.where(col(Job.state).in_(_ACTIVE_STATES), col(Sweep.max_parallel).is_not(None))
-    at_limit = active.group_by(Sweep.id, col(Sweep.max_parallel)).having(func.count() >= col(Sweep.max_parallel))
-    return set(session.exec(at_limit))
 
 
 def num_live_attempts(session: Session, sweep_id: str) -> int:

@@ -8,10 +8,9 @@ from typing import NamedTuple
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
-from app.db import now
-from app.models import WORKER_TIMEOUT, Attempt, Dependency, Job, Lease, State, Sweep, Worker
+from app.models import Attempt, Dependency, Job, Lease, State, Sweep, Worker, offline_before
 
-ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)
+_ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)
 
 
 def dependencies(session: Session, job_id: str) -> list[Job]:
@@ -25,8 +24,7 @@ def jobs_ahead(session: Session, job: Job) -> int:
     ahead = (col(Job.priority) > job.priority) | ((col(Job.priority) == job.priority) & (col(Job.id) < job.id))
     query = select(func.count()).select_from(Job)
     query = query.where(Job.state == State.queued, Job.executor == job.executor, ahead)
-    at_limit = [sweep for sweep, active, limit in _limited_sweeps(session) if active >= limit]
-    if at_limit:
+    if at_limit := sweeps_at_limit(session):
         query = query.where(col(Job.sweep).is_(None) | col(Job.sweep).not_in(at_limit))
     return session.exec(query).one()
 
@@ -36,9 +34,14 @@ def sweep_places(session: Session, sweep_id: str) -> tuple[int, int] | None:
     return next(((active, limit) for sweep, active, limit in _limited_sweeps(session) if sweep == sweep_id), None)
 
 
+def sweeps_at_limit(session: Session) -> set[str]:
+    """Sweeps of which `max_parallel` jobs run. Jobs that a sweep reuses count for the sweep that created them."""
+    return {sweep for sweep, active, limit in _limited_sweeps(session) if active >= limit}
+
+
 def _limited_sweeps(session: Session) -> list[tuple[str, int, int]]:
     query = select(Sweep.id, func.count(), Sweep.max_parallel).join(Job, col(Job.sweep) == col(Sweep.id))
-    query = query.where(col(Job.state).in_(ACTIVE_STATES), col(Sweep.max_parallel).is_not(None))
+    query = query.where(col(Job.state).in_(_ACTIVE_STATES), col(Sweep.max_parallel).is_not(None))
     rows = session.exec(query.group_by(Sweep.id, col(Sweep.max_parallel)))
     return [(sweep, active, limit or 0) for sweep, active, limit in rows]
 
@@ -53,7 +56,7 @@ class Workers(NamedTuple):
 def workers(session: Session) -> Workers:
     """All workers, by whether they have been heard from lately."""
     rows = list(session.exec(select(Worker).order_by(col(Worker.host))))
-    live = [worker for worker in rows if worker.seen_at > now() - WORKER_TIMEOUT]
+    live = [worker for worker in rows if worker.seen_at > offline_before()]
     return Workers(live, max(rows, key=lambda worker: worker.seen_at, default=None))
 
 

@@ -39,12 +39,8 @@ def series_of_jobs(
             "request fewer points, jobs or keys"
         )
     data = read_series(session, list(found.values()), points, first, last)
-    nothing = Summaries(*[np.array([])] * 7)
     return JobSeriesList(
-        series=[
-            _view(job_id, key, data.get(series_id, nothing).reduced(points))
-            for (job_id, key), series_id in found.items()
-        ]
+        series=[_view(job_id, key, data[series_id].reduced(points)) for (job_id, key), series_id in found.items()]
     )
 
 

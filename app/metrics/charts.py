@@ -12,9 +12,9 @@ from sqlalchemy import ColumnElement, tuple_
 from sqlmodel import Session, col, select
 
 from app.metrics.blocks import Block, finite_list
-from app.metrics.buckets import Chunks, Summaries, between
+from app.metrics.buckets import Chunks, Summaries
 from app.metrics.schemas import SeriesView
-from app.metrics.store import read_chunks, unpacked
+from app.metrics.store import unpacked
 from app.models import Chunk, ChunkData, Series
 
 # Chunks whose points are read for one request, of 24 kB each.
@@ -29,50 +29,14 @@ _CHUNK_COLUMNS: list[Any] = [
 
 def chart(session: Session, series: Series, points: int, first: int | None, last: int | None) -> SeriesView:
     """A metric between two steps (inclusive) in at most `points` buckets, which keep the minimum and the maximum."""
-    where = [col(Chunk.series_id) == series.id]
-    if first is not None:
-        where.append(col(Chunk.last_step) >= first)
-    if last is not None:
-        where.append(col(Chunk.first_step) <= last)
-    columns = (Chunk.number, Chunk.first_step, Chunk.last_step, Chunk.last, Chunk.min, Chunk.max)
-    rows = session.exec(select(*columns).where(*where).order_by(col(Chunk.number))).all()  # type: ignore[call-overload]
     assert series.id is not None
-    if len(rows) <= max(2, points // 8):
-        block = between(read_chunks(session, series.id, [row[0] for row in rows]), first, last)
-        arrays = [block.steps, block.values, block.values, block.values]
-    else:
-        # The summaries of whole chunks, and the points of the first and last chunk, which may exceed the range.
-        edges = [between(read_chunks(session, series.id, [rows[edge][0]]), first, last) for edge in (0, -1)]
-        inner = rows[1:-1]
-        steps, values, low, high = (np.array([row[column] for row in inner], dtype=float) for column in (2, 3, 4, 5))
-        arrays = [
-            np.concatenate([head, middle, tail])
-            for head, middle, tail in zip(
-                (edges[0].steps, *[edges[0].values] * 3),
-                (steps, values, low, high),
-                (edges[1].steps, *[edges[1].values] * 3),
-                strict=True,
-            )
-        ]
-    return _buckets(series.key, *arrays, points=points)
-
-
-def _buckets(
-    key: str, steps: np.ndarray, values: np.ndarray, low: np.ndarray, high: np.ndarray, *, points: int
-) -> SeriesView:
-    count = len(steps)
-    if count == 0:
-        return SeriesView(key=key, steps=[], values=[], min=[], max=[])
-    starts = np.unique(np.linspace(0, count, min(points, count), endpoint=False).astype(int))
-    ends = np.append(starts[1:], count) - 1
-    # fmin and fmax ignore NaN wherever there is a number.
-    minima, maxima = np.fmin.reduceat(low, starts), np.fmax.reduceat(high, starts)
+    buckets = read_series(session, [series.id], points, first, last)[series.id].reduced(points)
     return SeriesView(
-        key=key,
-        steps=steps[ends].astype(np.int64).tolist(),
-        values=finite_list(values[ends]),
-        min=finite_list(minima),
-        max=finite_list(maxima),
+        key=series.key,
+        steps=buckets.steps.tolist(),
+        values=finite_list(buckets.last),
+        min=finite_list(buckets.min),
+        max=finite_list(buckets.max),
     )
 
 
@@ -82,7 +46,7 @@ def read_series(
     """Several series between two steps (inclusive), with two queries: enough runs of points for `points` buckets each.
 
     Points are read where chunks are too long for buckets, as long as all series together have few chunks; where they
-    have many, buckets are chunks. Series without points in the range are left out.
+    have many, buckets are chunks.
     """
     chunks = _read_chunks(session, series_ids, first, last)
     limit = max(2, min(points // 2, MAX_CHUNKS_READ // max(1, len(chunks))))
@@ -91,10 +55,11 @@ def read_series(
         for series_id, rows in chunks.items()
     }
     blocks = _read_blocks(session, [(series_id, number) for series_id, some in numbers.items() for number in some])
-    return {
-        series_id: rows.with_points({number: blocks[series_id, number] for number in numbers[series_id]}, first, last)
-        for series_id, rows in chunks.items()
-    }
+    whole = dict.fromkeys(series_ids, Summaries.of_points(unpacked(b"", b"", b"")))
+    for series_id, rows in chunks.items():
+        points_read = {number: blocks[series_id, number] for number in numbers[series_id]}
+        whole[series_id] = rows.with_points(points_read, first, last)
+    return whole
 
 
 def read_whole_series(session: Session, series_ids: Sequence[int], short: Sequence[int]) -> dict[int, Summaries]:

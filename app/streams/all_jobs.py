@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import AsyncIterator
 
@@ -14,7 +13,7 @@ from app.db import reading
 from app.streams import queries
 from app.streams.hub import Hub
 from app.streams.queries import StreamedEvent
-from app.streams.sse import HEADERS, HEARTBEAT_S, REPLAY_BATCH
+from app.streams.sse import HEADERS, HEARTBEAT_S, REPLAY_BATCH, frame
 from app.streams.subscriptions import EventFilter
 from app.streams.throttle import ProgressThrottle
 
@@ -64,5 +63,4 @@ def _replay(engine: Engine, events: EventFilter, after: int) -> list[StreamedEve
 
 
 def _frame(event: StreamedEvent, event_id: int) -> bytes:
-    data = json.dumps({**event.data, "job": event.job_id})
-    return f"id: {event_id}\nevent: {event.type}\ndata: {data}\n\n".encode()
+    return frame(event_id, event.type, {**event.data, "job": event.job_id})

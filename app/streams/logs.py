@@ -13,6 +13,7 @@ from starlette.responses import Response, StreamingResponse
 from app.db import reading
 from app.streams import queries
 from app.streams.log_windows import Window, read_window
+from app.streams.sse import HEADERS
 from core.run.rundir import RunDir
 
 POLL_S = 0.3
@@ -20,7 +21,6 @@ TAIL_BLOCK_BYTES = 64 << 10
 MAX_TAIL_BYTES = 16 << 20
 READ_BYTES = 1 << 20
 MEDIA_TYPE = "text/plain; charset=utf-8"
-HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
 def log_response(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
 
 from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
@@ -17,6 +18,7 @@ from app.streams.queries import StreamedEvent
 
 HEARTBEAT_S = 15.0
 REPLAY_BATCH = 1_000
+# A proxy neither keeps a stream nor holds it back.
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 
@@ -33,7 +35,7 @@ async def _frames(hub: Hub, job_id: str, after: int) -> AsyncIterator[bytes]:
             events, ended = await run_in_threadpool(_replay, hub.engine, job_id, last_id)
             for event in events:
                 last_id = event.id
-                yield _frame(event)
+                yield frame(event.id, event.type, event.data)
             if not events:
                 break
         # After a retry the job has not ended any more, although its stored events contain an end.
@@ -47,7 +49,7 @@ async def _frames(hub: Hub, job_id: str, after: int) -> AsyncIterator[bytes]:
                 return
             if received.id > last_id:
                 last_id = received.id
-                yield _frame(received)
+                yield frame(received.id, received.type, received.data)
                 ended = received.ends_job
 
 
@@ -59,5 +61,6 @@ def _replay(engine: Engine, job_id: str, after: int) -> tuple[list[StreamedEvent
         return queries.job_events_after(session, job_id, after, REPLAY_BATCH), ended
 
 
-def _frame(event: StreamedEvent) -> bytes:
-    return f"id: {event.id}\nevent: {event.type}\ndata: {json.dumps(event.data)}\n\n".encode()
+def frame(event_id: int, event_type: str, data: Mapping[str, Any]) -> bytes:
+    """An event as a client reads it; it resumes after `event_id`."""
+    return f"id: {event_id}\nevent: {event_type}\ndata: {json.dumps(data)}\n\n".encode()

@@ -10,7 +10,6 @@ import torch
 from core.experts import detect_feature_dim
 from core.model.assemble import Sources, build_model, complete_spec
 from core.model.model import MultiExpertModel
-from core.model.new_heads import experts_with_new_heads
 from core.plan.augmentation import ResolvedAugmentation, resolve_augmentation
 from core.plan.data_size import DataSize
 from core.plan.estimates import activation_bytes, checkpoint_bytes, count_parameters
@@ -18,6 +17,7 @@ from core.plan.optimizer_groups import optimizer_groups
 from core.plan.precision import with_measured_precision
 from core.policies import Rate, describe_schedule, resolve_policies, resolve_rates
 from core.spec import FUSION_TYPES, ComponentPolicy, EvaluateJob, ExpertJob, GroupName, JobSpec, Schedule
+from core.spec.component_choices import new_heads
 from core.spec.fusion_sizes import degeneracy_warning
 
 
@@ -99,8 +99,9 @@ def make_plan(spec: JobSpec, size: DataSize, sources: Sources, *, activations: b
     if activations:
         _verify_feature_dims(model, size)
     input_dim = model.fusion.input_dim if model.fusion else dims[0]
-    new_heads = experts_with_new_heads(spec, sources, size.num_classes)
-    policies = resolve_policies(spec, new_expert_heads=bool(new_heads))
+    configs = {field: component.config for field, component in sources.items()}
+    heads = new_heads(spec, configs, size.num_classes)
+    policies = resolve_policies(spec, new_expert_heads=bool(heads))
     epochs, batch_size = spec.training.epochs, spec.training.batch_size
     assert epochs is not None
     assert batch_size is not None
@@ -113,15 +114,15 @@ def make_plan(spec: JobSpec, size: DataSize, sources: Sources, *, activations: b
         feature_dims=tuple(dims),
         input_dim=input_dim,
         parameters=count_parameters(model),
-        new_heads=new_heads,
+        new_heads=heads,
         policies=policies,
-        rates=resolve_rates(spec, input_dim, new_expert_heads=bool(new_heads)),
+        rates=resolve_rates(spec, input_dim, new_expert_heads=bool(heads)),
         schedules={name: _describe(policy, epochs) for name, policy in policies.items()},
         augmentation=resolve_augmentation(spec, size.info),
         warnings=_warnings(spec, input_dim),
         steps_per_epoch=steps_per_epoch,
         steps=steps_per_epoch * epochs,
-        checkpoint_bytes=checkpoint_bytes(model, optimizer_groups(model, new_heads), policies),
+        checkpoint_bytes=checkpoint_bytes(model, optimizer_groups(model, heads), policies),
         activation_bytes=activation_bytes(model, size.shape, min(batch_size, size.train)) if activations else None,
     )
 

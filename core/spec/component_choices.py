@@ -51,10 +51,14 @@ def _expert(expert: ExpertSpec, config: Mapping[str, Any]) -> ExpertSpec:
     return expert.model_copy(update={"arch": config["arch"], "feature_dim": config.get("options_feature_dim")})
 
 
-def new_heads(spec: JobSpec, configs: Configs, num_classes: int) -> list[int]:
-    """Experts that get a new head, because their component was trained on other classes than the dataset's."""
+def new_heads(spec: JobSpec, configs: Configs, num_classes: int) -> tuple[int, ...]:
+    """Indices of the experts whose own head, for other classes than the dataset's, is replaced by an untrained one.
+
+    Frozen experts keep their heads, since a new one would never learn, and so do those of evaluate jobs. `num_classes`
+    is the dataset's.
+    """
     if isinstance(spec, ExpertJob | EvaluateJob) or spec.training.components.experts.frozen:
-        return []
+        return ()
     classes = {k: part_config(configs.get(f"experts.{k}", {}), f"experts.{k}") for k in range(len(spec.experts))}
     everything = list(range(num_classes))
-    return [k for k, config in classes.items() if config.get("classes", everything) != everything]
+    return tuple(k for k, config in classes.items() if list(config.get("classes", everything)) != everything)

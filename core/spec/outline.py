@@ -58,7 +58,7 @@ def outline(spec: JobSpec, configs: Configs | None = None) -> Outline:
     experts: Sequence[ExpertSpec] = [spec.expert] if isinstance(spec, ExpertJob) else spec.experts
     (data, num_classes), dims = _data(spec), [_feature_dim(expert) for expert in experts]
     input_dim = _input_dim(spec, dims)
-    heads = [] if data is None else new_heads(spec, configs, data.classes)
+    heads = () if data is None else new_heads(spec, configs, data.classes)
     rates = _rates(spec, input_dim, new_expert_heads=bool(heads))
     expert_counts = [_expert_parameters(expert, dims[k], data, num_classes) for k, expert in enumerate(experts)]
     parameters = {f"expert_{k}": count for k, count in enumerate(expert_counts)}

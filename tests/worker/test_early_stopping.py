@@ -12,13 +12,13 @@ from sqlalchemy import Engine
 from sqlmodel import col, select
 
 from app.db import make_engine, reading, transaction, upgrade
+from app.jobs.queue_queries import sweeps_at_limit
 from app.jobs.transitions import transition
 from app.metrics import store
 from app.metrics.queries import extremes
 from app.models import Event, Job, State, Sweep, SweepPoint
 from worker import early_stopping as sweeps
 from worker.early_stopping import apply_early_stopping, rungs_reached
-from worker.queries import sweeps_at_limit
 
 STEPS = 10
 EPOCHS = 27
