@@ -62,6 +62,7 @@ def page(request: Request, template: str, *, status: int = 200, **context: Any) 
         "may_write": principal is not None and principal.role.includes(Role.member),
         "csrf": csrf_token(secret) if secret else "",
         "theme": theme if theme in THEMES else "system",
+        "since": getattr(request.state, "since", None),
         "path": request.url.path,
         "address": request.url.path + (f"?{request.url.query}" if request.url.query else ""),
     }

@@ -6,18 +6,28 @@ import logging
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
 from app.http.error_handlers import DATABASE_ERRORS, database_unavailable
 from app.http.errors import Invalid, Problem
+from app.http.session import Reading
+from app.streams.queries import latest_event_id
 from app.web.csrf import check_csrf
 from app.web.render import page
 from app.web.session import session_secret
 
 log = logging.getLogger(__name__)
+
+
+def _note_latest_event(request: Request, session: Reading) -> None:
+    request.state.since = latest_event_id(session)
+
+
+# For pages that follow events: the stream begins with what came while the page was read and shown.
+FOLLOWS = [Depends(_note_latest_event)]
 
 
 class PageRoute(APIRoute):

@@ -18,7 +18,7 @@ from app.jobs.explain import explain
 from app.jobs.queries import summaries
 from app.models import Job
 from app.web.render import page
-from app.web.routing import page_router
+from app.web.routing import FOLLOWS, page_router
 from app.web.views.devices import job_load, worker_row
 from app.web.views.queue import QueueEntry, grouped
 
@@ -28,7 +28,7 @@ MAX_EXPLAINED, MAX_WAITING, MAX_IN_SLURM = 20, 10, 100
 USAGE_DAYS = 30
 
 
-@router.get("/ui/cluster")
+@router.get("/ui/cluster", dependencies=FOLLOWS)
 def cluster_page(request: Request, principal: Viewer, session: Reading) -> Response:
     """Everything that trains, and everything that waits to."""
     return page(request, "cluster/cluster.html", **_context(session), usage=usage(session, USAGE_DAYS))

@@ -22,7 +22,7 @@ from app.metrics.scores import accuracy_key
 from app.models import Job
 from app.web.pages.curves import TERMINAL, ChartParameters, Charts, job_facts, panel_views
 from app.web.render import page
-from app.web.routing import page_router
+from app.web.routing import FOLLOWS, page_router
 from app.web.views.difference import expert_rows, field_rows, metric_rows
 from app.web.views.panels import comparison_panels, is_charted, series_look
 from app.web.views.selection import MAX_JOBS, distinct_names, parse_selection, selection_query
@@ -42,7 +42,7 @@ class ComparedJob:
     without: str
 
 
-@router.get("/ui/compare")
+@router.get("/ui/compare", dependencies=FOLLOWS)
 def compare_page(
     request: Request,
     _principal: Viewer,

@@ -22,7 +22,7 @@ from app.metrics.schemas import Latest
 from app.metrics.scores import accuracy_key
 from app.models import Job, State
 from app.web.render import page
-from app.web.routing import page_router
+from app.web.routing import FOLLOWS, page_router
 from app.web.views import curves
 from app.web.views.panels import Panel, job_panels
 
@@ -184,7 +184,7 @@ def curves_fragment(request: Request, _principal: Viewer, session: Reading, job:
     return page(request, "curves/curves.html", **curves_context(session, job))
 
 
-@router.get("/ui/jobs/{job_id}/curves")
+@router.get("/ui/jobs/{job_id}/curves", dependencies=FOLLOWS)
 def curves_page(
     request: Request, _principal: Viewer, session: Reading, job_id: JobId, _view: ChartParameters
 ) -> Response:

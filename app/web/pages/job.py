@@ -25,7 +25,7 @@ from app.streams.queries import latest_events
 from app.web.pages.curves import ChartParameters, curves_context
 from app.web.pages.job_log import last_lines
 from app.web.render import page
-from app.web.routing import page_router
+from app.web.routing import FOLLOWS, page_router
 from app.web.views import job_actions, picture
 from app.web.views.evaluation import evaluation
 from app.web.views.spec_lines import spec_lines
@@ -45,7 +45,7 @@ MAX_USERS = 20
 Context = dict[str, Any]
 
 
-@router.get("/ui/jobs/{job_id}")
+@router.get("/ui/jobs/{job_id}", dependencies=FOLLOWS)
 def job_page(
     request: Request,
     job_id: JobId,

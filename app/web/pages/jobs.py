@@ -21,7 +21,7 @@ from app.metrics.spark import sparklines
 from app.models import State
 from app.web.bulk import ACTIONS, apply_to_jobs, confirmation
 from app.web.render import page
-from app.web.routing import page_router
+from app.web.routing import FOLLOWS, page_router
 from app.web.views.row import COLUMNS, DEFAULT_COLUMNS, row
 
 router = page_router()
@@ -46,7 +46,7 @@ States = Annotated[list[State] | None, Query()]
 Columns = Annotated[list[str] | None, Query(max_length=20)]
 
 
-@router.get("/ui/jobs")
+@router.get("/ui/jobs", dependencies=FOLLOWS)
 def jobs_page(
     request: Request,
     _principal: Viewer,

@@ -20,7 +20,7 @@ from app.sweeps.routes import Metric, SweepId
 from app.sweeps.schemas import SweepView
 from app.sweeps.views import point_page, sweep_view
 from app.web.render import page
-from app.web.routing import page_router
+from app.web.routing import FOLLOWS, page_router
 from app.web.views.heatmap import compare_url, heat_map
 from app.web.views.parallel import parallel
 from app.web.views.sweep_counts import shares
@@ -38,7 +38,7 @@ MAX_FOLLOWED = 60
 EVENT_TYPES = ("state", "component", "rung")
 
 
-@router.get("/ui/sweeps/{sweep_id}", openapi_extra=AT_FIELDS)
+@router.get("/ui/sweeps/{sweep_id}", dependencies=FOLLOWS, openapi_extra=AT_FIELDS)
 def sweep_page(
     request: Request,
     sweep_id: SweepId,

@@ -13,14 +13,14 @@ from app.http.session import Configured, Reading
 from app.sweeps import queries
 from app.sweeps.views import sweep_page
 from app.web.render import page
-from app.web.routing import page_router
+from app.web.routing import FOLLOWS, page_router
 from app.web.views.sweep_counts import shares
 
 router = page_router()
 PAGE_SIZE = 50
 
 
-@router.get("/ui/sweeps")
+@router.get("/ui/sweeps", dependencies=FOLLOWS)
 def sweeps_page(
     request: Request, principal: Viewer, session: Reading, settings: Configured, cursor: Cursor = None
 ) -> Response:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from playwright.sync_api import expect
+from playwright.sync_api import Route, expect
 
 from tests.e2e.running import Running, fusion
 from tests.parts import wait_until
@@ -56,3 +56,17 @@ def test_a_log_is_followed_until_a_person_scrolls_up(visit: Visit, dashboard: Ru
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#job-header")).to_contain_text("cancel")
     dashboard.wait(job_id, "cancelled")
+
+
+def test_a_page_shows_what_happened_before_its_stream_was_open(visit: Visit, dashboard: Running) -> None:
+    job_id = submit(dashboard, fusion(epochs=600))
+    dashboard.wait(job_id, "running")
+    held: list[Route] = []
+    visit.page.route("**/events?*", lambda route: held.append(route))
+    page = visit.open(f"/ui/jobs/{job_id}")
+    expect(page.locator("#job-header")).to_contain_text("running")
+    dashboard.api.post(f"/jobs/{job_id}/cancel")
+    dashboard.wait(job_id, "cancelled")
+    wait_until(lambda: bool(page.evaluate("1") and held), "the request of a stream", 60.0)
+    held[0].continue_()
+    expect(page.locator("#job-header")).to_contain_text("cancelled")

@@ -13,7 +13,8 @@ const badge = document.getElementById("live");
 const title = document.title;
 
 let source = null;
-let lastId = "";
+// The last event before the page was read: none that came since then is missed.
+let lastId = main?.dataset.since ?? "";
 let lostAt = 0;
 let shownAt = new Date();
 let delay = 1000;
