@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from html import escape
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -14,6 +14,7 @@ from app.auth.sessions import SESSION_LIFETIME, cookie_name
 from app.settings import Settings
 from app.web.headers import PAGE_HEADERS
 
+HOME = "/ui/jobs"
 _REFRESH = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>MCN Fusion</title>
 <meta http-equiv="refresh" content="0; url={url}"></head>
@@ -48,23 +49,37 @@ def login_response(scope: Scope, detail: str) -> Response:
     which would be cross-site too, but a page that moves on: that request does carry the cookie.
     """
     headers = Headers(scope=scope)
-    url = login_url(scope["path"], scope.get("query_string", b"").decode("latin-1"))
+    url = login_url(_wanted_page(scope, headers))
     if headers.get("hx-request"):
         return Response(detail, 401, {"HX-Redirect": url, **PAGE_HEADERS}, media_type="text/plain")
     return HTMLResponse(_REFRESH.format(url=escape(url)), 401, PAGE_HEADERS)
 
 
-def login_url(path: str, query: str = "") -> str:
+def _wanted_page(scope: Scope, headers: Headers) -> str:
+    # A part of a page, and the address that a form is sent to, are no pages to come back to.
+    if headers.get("hx-request"):
+        try:
+            address = urlsplit(headers.get("hx-current-url", ""))
+        except ValueError:
+            return HOME
+        path, query = address.path or HOME, address.query
+    elif scope["method"] in ("GET", "HEAD"):
+        path, query = scope["path"], scope.get("query_string", b"").decode("latin-1")
+    else:
+        path, query = HOME, ""
+    return path + (f"?{query}" if query else "")
+
+
+def login_url(target: str) -> str:
     """The address of the login page that leads on to another page of the dashboard."""
-    target = path + (f"?{query}" if query else "")
     return f"/login?next={quote(target, safe='/')}"
 
 
 def safe_target(target: str | None) -> str:
     """Where to go after the login: a path of this service, never another host."""
     if not target or not target.startswith("/") or target.startswith(("//", "/\\", "/login")) or "\\" in target:
-        return "/ui/jobs"
-    return target if target.isprintable() and target.isascii() else "/ui/jobs"
+        return HOME
+    return target if target.isprintable() and target.isascii() else HOME
 
 
 def session_secret(request: Request) -> str | None:

@@ -127,6 +127,26 @@ def test_a_session_ends_with_its_token_and_with_logging_out(service: Service) ->
     assert service.http.get("/ui/tokens", headers=headers).status_code == 401
 
 
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "following"),
+    [
+        ("GET", "/ui/jobs?status=failed", {}, "/ui/jobs%3Fstatus%3Dfailed"),
+        ("POST", "/ui/logout", {}, "/ui/jobs"),
+        ("POST", "/ui/theme", {"HX-Request": "true", "HX-Current-URL": "http://lab/ui/about?x=1"}, "/ui/about%3Fx%3D1"),
+        ("GET", "/ui/jobs/x/head", {"HX-Request": "true", "HX-Current-URL": "http://lab/ui/jobs/x"}, "/ui/jobs/x"),
+        ("GET", "/ui/jobs", {"HX-Request": "true", "HX-Current-URL": "http://[lab"}, "/ui/jobs"),
+    ],
+)
+def test_the_login_leads_back_to_a_page(
+    service: Service, method: str, path: str, headers: dict[str, str], following: str
+) -> None:
+    answer = service.http.request(method, path, headers=headers)
+    assert answer.status_code == 401
+    login = re.search(r'/login[^"]*', answer.headers.get("hx-redirect") or answer.text)
+    assert login
+    assert login[0] == f"/login?next={following}"
+
+
 def test_a_login_link_works_once(service: Service) -> None:
     headers = {"Authorization": f"Bearer {service.tokens['eve']}"}
     link = service.http.post("/login-links", headers=headers).json()

@@ -46,7 +46,8 @@ def test_a_link_from_another_site_works_and_carries_no_authority(visit: Visit) -
     assert pages == [401, 200]
     page.goto(OTHER_SITE)
     page.get_by_role("button").click()
-    page.wait_for_url(f"{visit.base}/**")
+    # A form of another site does nothing, and the person ends on a page that exists.
+    page.get_by_role("heading", name="Jobs", exact=True).wait_for()
     visit.open("/ui/tokens")
     page.get_by_role("heading", name="Tokens").wait_for()
     assert all("401" in line for line in visit.console)
