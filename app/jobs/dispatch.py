@@ -14,6 +14,7 @@ from celery import Celery
 from sqlmodel import Session
 
 from app.db import after_commit
+from app.jobs.broker import Transport
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     if settings.broker_url is None:
         folder = settings.data_dir / "broker"
         config["broker_url"] = "filesystem://"
+        config["broker_transport"] = f"{Transport.__module__}:{Transport.__qualname__}"
         config["broker_transport_options"] = {
             "data_folder_in": str(folder),
             "data_folder_out": str(folder),

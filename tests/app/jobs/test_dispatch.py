@@ -81,6 +81,22 @@ def test_an_unreachable_broker_does_not_fail_a_submission(
     assert "the broker is not reachable" in caplog.text
 
 
+def test_a_worker_never_sees_half_a_message(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_in_place, seen = os.replace, []
+
+    def look_first(source: Path, target: Path) -> None:
+        if target.suffix == ".msg":
+            # The whole message is on the disk, under a name that no worker takes.
+            assert json.loads(source.read_bytes())["body"]
+            seen.append(received_nudges(service.settings))
+        put_in_place(source, target)
+
+    monkeypatch.setattr(os, "replace", look_first)
+    service.submit()
+    assert seen == [[]]
+    assert received_nudges(service.settings) == [("start", [])]
+
+
 def is_failed(service: Service, job_id: str) -> bool:
     return bool(service.get(f"/jobs/{job_id}").json()["state"] == "failed")
 
