@@ -64,8 +64,8 @@ def job_page(
         "job/job.html",
         **context,
         **curves_context(session, job.id),
+        **_events(session, job),
         log=last_lines(settings, job),
-        events=[schemas.event_view(event) for event in latest_events(session, job.id, SHOWN_EVENTS, EVENT_TYPES)],
         spec_lines=spec_lines(job.spec, job.defaulted, given_only=spec == "given"),
         given_only=spec == "given",
     )
@@ -104,6 +104,28 @@ def evaluation_part(
     return page(request, "job/evaluation.html", job=view, **_evaluation(settings, job, view))
 
 
+@router.get("/ui/-/jobs/{job_id}/model")
+def model_part(request: Request, job_id: JobId, _principal: Viewer, session: Reading) -> Response:
+    """The picture of the model, with the accuracies so far."""
+    job = queries.get_job(session, job_id)
+    view = queries.views(session, [job])[0]
+    return page(request, "job/model.html", job=view, **_model(session, job, view))
+
+
+@router.get("/ui/-/jobs/{job_id}/log")
+def log_part(request: Request, job_id: JobId, _principal: Viewer, session: Reading, settings: Configured) -> Response:
+    """The last lines of the log."""
+    job = queries.get_job(session, job_id)
+    return page(request, "job/log.html", job=queries.views(session, [job])[0], log=last_lines(settings, job))
+
+
+@router.get("/ui/-/jobs/{job_id}/events")
+def events_part(request: Request, job_id: JobId, _principal: Viewer, session: Reading) -> Response:
+    """What happened to the job, the latest first."""
+    job = queries.get_job(session, job_id)
+    return page(request, "job/events.html", job=queries.views(session, [job])[0], **_events(session, job))
+
+
 def _header(session: Session, job: Job, principal: Principal) -> Context:
     explanation = explain.explain(session, job)
     allowed = job_actions.may_change(principal, job.owner)
@@ -126,6 +148,12 @@ def _attempts(session: Session, job: Job) -> Context:
         "ledger": account,
         "timeline": timeline(states, rungs, attempts, account, at),
         "now": at,
+    }
+
+
+def _events(session: Session, job: Job) -> Context:
+    return {
+        "events": [schemas.event_view(event) for event in latest_events(session, job.id, SHOWN_EVENTS, EVENT_TYPES)]
     }
 
 

@@ -24,6 +24,7 @@ def plot(page: Page, panel: str) -> Locator:
 
 
 def drag(page: Page, panel: str) -> None:
+    plot(page, panel).scroll_into_view_if_needed()
     box = plot(page, panel).bounding_box()
     assert box
     y = box["y"] + box["height"] / 2

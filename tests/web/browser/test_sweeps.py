@@ -44,11 +44,12 @@ def test_a_sweep_follows_its_jobs_without_a_reload(visit: Visit, dashboard: Runn
 
 def test_the_cluster_shows_a_job_from_its_start_to_its_end(visit: Visit, dashboard: Running) -> None:
     page = visit.open("/ui/cluster")
-    job_id = dashboard.submit(expert(epochs=3) | {"name": "on a device"})
+    job_id = dashboard.submit(expert(epochs=3000) | {"name": "on a device"})
     device = page.locator(f"[data-progress-of={job_id}]")
     device.get_by_text("on a device").wait_for()
     expect(device.locator("[data-live=percent]")).to_have_text(re.compile(r"\d+ %"))
-    dashboard.wait(job_id)
+    dashboard.api.post(f"/jobs/{job_id}/cancel")
+    dashboard.wait(job_id, "cancelled")
     expect(device).to_have_count(0)
     expect(page.get_by_text("free", exact=True).first).to_be_visible()
 

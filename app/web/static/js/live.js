@@ -3,6 +3,7 @@
 // <main data-stream="/events?.." data-job="ID"> names the stream; parts with `data-live-src` and `data-live-on` are
 // fetched again and morphed when an event of these types arrives, at most once a second and after each reconnection.
 import { toast } from "./main.js";
+import { markFresh } from "./stale.js";
 
 const TYPES = ["state", "progress", "metrics", "component", "log", "rung"];
 const REFRESH_MS = 1000;
@@ -113,14 +114,17 @@ export function duration(seconds) {
   return `${whole} s`;
 }
 
-// A table does not move under the pointer, nor while rows are selected.
+// A table does not move under the pointer, nor while rows are selected; a log that is followed is up to date.
 function isHeld(part) {
+  if ("following" in part.dataset) return true;
   return "liveHold" in part.dataset && (part.matches(":hover") || part.querySelector("input:checked") !== null);
 }
 
 async function refresh(part) {
   await window.htmx.ajax("GET", part.dataset.liveSrc, { source: part, target: part, swap: "outerMorph" });
+  if ("stale" in part.dataset) return;
   shownAt = new Date();
+  markFresh(part);
 }
 
 function refreshAll() {
@@ -133,13 +137,15 @@ async function refreshDirty() {
     if (!part) dirty.delete(id);
     else if (!isHeld(part)) {
       dirty.delete(id);
-      await refresh(part).catch(() => dirty.add(id));
+      await refresh(part);
     }
     const chip = document.querySelector(`[data-held="${CSS.escape(id)}"]`);
     if (chip) chip.hidden = !dirty.has(id);
   }
   setTimeout(refreshDirty, REFRESH_MS);
 }
+
+document.addEventListener("mcn:refresh", (event) => refresh(event.detail.part));
 
 document.addEventListener("click", (event) => {
   const chip = event.target.closest("[data-held]");

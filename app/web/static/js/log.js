@@ -121,12 +121,21 @@ class Follower {
   }
 }
 
-for (const section of document.querySelectorAll("[data-log]")) {
-  const text = section.querySelector("[data-log-text]");
-  if (!text) continue;
-  if (!location.hash.startsWith("#byte-")) text.scrollTop = text.scrollHeight;
-  if (section.querySelector("[data-log-follow]")) new Follower(section);
+const known = new WeakSet();
+
+function adopt() {
+  for (const section of document.querySelectorAll("[data-log]")) {
+    const text = section.querySelector("[data-log-text]");
+    if (!text || known.has(text)) continue;
+    known.add(text);
+    if (!location.hash.startsWith("#byte-")) text.scrollTop = text.scrollHeight;
+    if (section.querySelector("[data-log-follow]")) new Follower(section);
+  }
 }
+
+adopt();
+// The first lines come after the page.
+document.addEventListener("htmx:after:swap", adopt);
 
 // Shift+F shows the log on the full screen.
 document.addEventListener("keydown", (event) => {
