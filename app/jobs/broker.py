@@ -20,12 +20,12 @@ class Channel(filesystem.Channel):
     and ends.
     """
 
-    def _put(self, queue: str, message: Any, **_: Any) -> None:
+    def _put(self, queue: str, payload: Any, **_: Any) -> None:  # type: ignore[override]
         # Kombu reads files named *.QUEUE.msg, in the order of their names.
         final = Path(self.data_folder_out) / f"{round(time.monotonic() * 1000)}_{uuid.uuid4()}.{queue}.msg"
         unfinished = final.with_suffix(".part")
         try:
-            unfinished.write_text(dumps(message))  # type: ignore[no-untyped-call]
+            unfinished.write_text(dumps(payload))  # type: ignore[no-untyped-call]
             os.replace(unfinished, final)
         except OSError as error:
             raise ChannelError(f"the broker cannot write {final}: {error}") from error
