@@ -11,7 +11,7 @@ REASONS: dict[Reason, str] = {
     Reason.node_failure: "The node failed. It resumes elsewhere from its latest checkpoint.",
     Reason.hardware_fault: "The device failed. It is retried; on Slurm, without the faulty node.",
     Reason.out_of_memory: "Memory ran out. Retry with a smaller batch or more `resources.memory_gb`.",
-    Reason.time_limit: "The time limit passed. It resumes from the checkpoint it wrote before.",
+    Reason.time_limit: "The time limit passed. It resumes from its checkpoint, if there was progress.",
     Reason.loss_not_finite: "Training produced NaN or infinity; the message names the component.",
     Reason.no_space: "The disk of the run directory is full. Free some space, then retry.",
     Reason.code_error: "The training process raised an error; the last lines of the log are in the message.",

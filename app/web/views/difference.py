@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.metrics.directions import known_direction
 from app.web.views import words
-from app.web.views.panels import better_values
 
 _BEFORE = re.compile(r"test/accuracy_expert_(\d+)_before")
 _EXPERT = re.compile(r"test/accuracy_expert_(\d+)")
@@ -95,7 +95,7 @@ def signed(difference: float) -> str:
 def _cells(key: str, results: Sequence[Mapping[str, float | None]]) -> list[Cell]:
     values = [one.get(key) for one in results]
     known = [value for value in values if value is not None]
-    better = better_values(key)
+    better = known_direction(key)
     best = (max if better == "max" else min)(known) if better and len(known) > 1 else None
     first = values[0]
     cells = []

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
-from app.metrics.directions import Mode, direction
+from app.metrics.directions import Mode, known_direction
 
 NUM_SLOTS = 8
 _EXPERT = re.compile(r"expert_(\d+)$")
@@ -57,18 +57,17 @@ class _Group:
     title: str
     pattern: re.Pattern[str]
     unit: str = ""
-    better: Mode | None = None
 
 
 _GROUPS = [
-    _Group("accuracy", "Validation accuracy", re.compile(r"val/accuracy_(.+)"), better="max"),
-    _Group("losses", "Losses", re.compile(r"(?:train|val)/loss_(.+)"), better="min"),
-    _Group("train_accuracy", "Training accuracy", re.compile(r"train/accuracy_(.+)"), better="max"),
+    _Group("accuracy", "Validation accuracy", re.compile(r"val/accuracy_(.+)")),
+    _Group("losses", "Losses", re.compile(r"(?:train|val)/loss_(.+)")),
+    _Group("train_accuracy", "Training accuracy", re.compile(r"train/accuracy_(.+)")),
     _Group("rates", "Learning rates", re.compile(r"lr/(.+)")),
     _Group("gradient", "Gradient norm", re.compile(r"grad_norm/(.+)")),
     _Group("clipped", "Clipped gradients", re.compile(r"clipped/(.+)"), unit="share"),
     _Group("disagreement", "Disagreement of experts", re.compile(r"val/(disagreement)")),
-    _Group("throughput", "Throughput", re.compile(r"throughput/(.+)"), unit="images/s", better="max"),
+    _Group("throughput", "Throughput", re.compile(r"throughput/(.+)"), unit="images/s"),
     _Group("memory", "Memory", re.compile(r"system/(.+)_gb"), unit="GiB"),
     _Group("utilization", "GPU utilization", re.compile(r"system/(gpu_util)"), unit="%"),
     _Group("lambda", "Share of the individual loss", re.compile("(lambda)")),
@@ -106,7 +105,8 @@ def job_panels(job: str, keys: Iterable[str]) -> list[Panel]:
         left = [key for key in left if key not in members]
         if members:
             lines = _lines(job, sorted(members, key=_order), group)
-            panels.append(Panel(group.id, group.title, group.unit, group.better, lines, group.id != "losses"))
+            better = known_direction(members[0])
+            panels.append(Panel(group.id, group.title, group.unit, better, lines, group.id != "losses"))
     for prefix in dict.fromkeys(key.rpartition("/")[0] for key in left):
         members = [key for key in left if key.rpartition("/")[0] == prefix]
         panels.append(_other(job, prefix, members))
@@ -119,7 +119,7 @@ def comparison_panels(jobs: Sequence[tuple[str, str, int]], keys: Iterable[str])
         Panel(
             f"key-{number}",
             key,
-            better=better_values(key),
+            better=known_direction(key),
             lines=[Line(id, key, name, series_look(s)) for id, name, s in jobs],
         )
         for number, key in enumerate(keys)
@@ -134,12 +134,6 @@ def label_of(key: str) -> str:
             name = _LABELS.get(match[1], match[1].replace("_", " "))
             return f"{name} (val)" if group.id == "losses" and key.startswith("val/") else name
     return key.rpartition("/")[2]
-
-
-def better_values(key: str) -> Mode | None:
-    """Whether higher or lower values of a metric are better; None where neither is."""
-    known = re.search(r"accuracy|loss|nll|ece|images_per_s", key)
-    return direction(key) if known else None
 
 
 def _order(key: str) -> tuple[int, int, str]:

@@ -7,7 +7,7 @@ import pytest
 
 from app.db import transaction
 from app.metrics import store
-from app.metrics.directions import direction
+from app.metrics.directions import direction, known_direction
 from app.sweeps import ranking
 from tests.app.api import Service
 
@@ -33,3 +33,8 @@ def test_the_best_step_and_the_leaderboard_agree_on_the_direction(service: Servi
     assert direction(metric) == expected
     assert latest["best_step"] == (1 if expected == "min" else 2)
     assert ranking.choose("fusion", metric) == (metric, expected)
+
+
+@pytest.mark.parametrize("metric", ["lr/experts", "grad_norm/head", "system/gpu_util", "clipped/fusion"])
+def test_no_value_of_a_metric_is_called_better_where_neither_is(metric: str) -> None:
+    assert known_direction(metric) is None
