@@ -65,7 +65,7 @@ def _missing(request: DatasetRequest, reason: str) -> DatasetMissingError:
     roots = ", ".join(str(root) for root in request.data_roots) or "a data root (none is configured)"
     archive = DATASET_FACTS[request.name].archive
     return DatasetMissingError(
-        f"{request.name} is not available ({reason}). Put {archive} from its authors' page into {roots}"
+        f"the data set {request.name} is not available ({reason}). Put {archive} from its authors' page into {roots}"
     )
 
 

@@ -42,6 +42,9 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     running.start()
     yield running
     running.stop()
+    # Training outlives the service; what a failed test left must not slow down those that follow.
+    for process in running.training():
+        process.kill()
 
 
 # Not for the whole session: while it is open, Playwright's event loop runs, and no other test could run one.

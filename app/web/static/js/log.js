@@ -15,15 +15,18 @@ export function plain(text) {
 class Follower {
   constructor(section) {
     this.section = section;
-    this.text = section.querySelector("[data-log-text]");
     this.button = section.querySelector("[data-log-follow]");
     this.following = false;
     this.sticky = true;
     this.request = null;
-    this.button.hidden = false;
     this.button.addEventListener("click", () => this.toggle());
-    this.text.addEventListener("scroll", () => this.scrolled());
+    section.addEventListener("scroll", () => this.scrolled(), true);
     document.addEventListener("visibilitychange", () => this.visibility());
+  }
+
+  // A refreshed section may have another element.
+  get text() {
+    return this.section.querySelector("[data-log-text]");
   }
 
   toggle() {
@@ -123,13 +126,22 @@ class Follower {
 
 const known = new WeakSet();
 
+function isNew(element) {
+  if (known.has(element)) return false;
+  known.add(element);
+  return true;
+}
+
 function adopt() {
   for (const section of document.querySelectorAll("[data-log]")) {
     const text = section.querySelector("[data-log-text]");
-    if (!text || known.has(text)) continue;
-    known.add(text);
-    if (!location.hash.startsWith("#byte-")) text.scrollTop = text.scrollHeight;
-    if (section.querySelector("[data-log-follow]")) new Follower(section);
+    const button = section.querySelector("[data-log-follow]");
+    if (!text) continue;
+    if (isNew(text) && !location.hash.startsWith("#byte-")) text.scrollTop = text.scrollHeight;
+    if (!button) continue;
+    // The server hides it: without scripts it would do nothing.
+    button.hidden = false;
+    if (isNew(button)) new Follower(section);
   }
 }
 
