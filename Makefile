@@ -7,7 +7,7 @@ READY  := $(VENV)/.ready
 JOBS   ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast coverage lint format docs bench soak lock vendor clean
+.PHONY: help setup demo up test test-fast coverage lint format docs pictures bench soak lock vendor clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -57,6 +57,10 @@ format: $(READY)  ## format the code and fix what ruff can fix
 
 docs: $(READY)  ## write the parts of the documentation that come from the code
 	@$(BIN)/python -m docs.generate
+
+pictures: $(READY)  ## take the pictures of the README from the demo's jobs
+	@mkdir -p docs/images
+	@MCN_TAKE_PICTURES=1 $(BIN)/python -m pytest tests/web/browser/test_pictures.py
 
 bench: $(READY)  ## run the benchmarks; each prints ratios measured side by side
 	@$(BIN)/python -m tests.benchmarks
