@@ -51,10 +51,16 @@ def _folder() -> Iterator[Path]:
 def wait_until(ready: object, what: str, limit_s: float = 120.0) -> None:
     """Waits for a condition, with a deadline."""
     assert callable(ready)
-    deadline = time.monotonic() + limit_s
+    start = time.monotonic()
     while not ready():
-        assert time.monotonic() < deadline, f"{what} did not happen in {limit_s} s"
-        time.sleep(0.02)
+        waited = time.monotonic() - start
+        assert waited < limit_s, f"{what} did not happen in {limit_s} s"
+        time.sleep(pause_s(waited))
+
+
+def pause_s(waited_s: float) -> float:
+    """How long to wait before looking again: longer and longer, so that looking costs little beside the waiting."""
+    return min(0.5, max(0.02, waited_s / 20))
 
 
 @pytest.fixture(scope="session")

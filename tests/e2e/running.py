@@ -19,7 +19,7 @@ import psutil
 
 from app.cli.client import TERMINAL_STATES, Api
 from app.settings import Settings
-from tests.parts import free_port, wait_until
+from tests.parts import free_port, pause_s, wait_until
 from tests.training_processes import training_processes
 
 ROOT = Path(__file__).parents[2]
@@ -208,7 +208,7 @@ class Running:
 
     def wait(self, job_id: str, *states: str, limit_s: float = LIMIT_S) -> dict[str, Any]:
         """Waits until a job is in one of these states, by default in a terminal state."""
-        deadline = time.monotonic() + limit_s
+        start = time.monotonic()
         job: dict[str, Any] = {"state": "unknown"}
         while True:
             with contextlib.suppress(Exception):  # the API may be restarting
@@ -217,10 +217,9 @@ class Running:
                 return job
             ended = job["state"] in TERMINAL_STATES
             assert not ended, f"the job is {job['state']}: {job['message']}"
-            assert time.monotonic() < deadline, (
-                f"the job is still {job['state']} after {limit_s} s: {job.get('message')}"
-            )
-            time.sleep(0.05)
+            waited = time.monotonic() - start
+            assert waited < limit_s, f"the job is still {job['state']} after {limit_s} s: {job.get('message')}"
+            time.sleep(pause_s(waited))
 
     def wait_step(self, job_id: str, step: int) -> dict[str, Any]:
         """Waits until a job has logged a step, or ended."""

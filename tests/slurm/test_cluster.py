@@ -107,3 +107,10 @@ def test_nothing_outlives_a_cluster(tmp_path: Path) -> None:
         return [word for word in words if str(folder) in word]
 
     wait_until(lambda: not left(), "the end of all processes in the folder")
+
+
+def test_a_drained_node_is_back_after_restoring(slurm: Cluster) -> None:
+    slurm.run("scontrol", "update", "nodename=n1", "state=drain", "reason=a test")
+    assert slurm.nodes_in("drain") == ["n1"]
+    slurm.restore()
+    assert slurm.nodes_in("drain") == []

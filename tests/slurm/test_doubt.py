@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,8 @@ from fastapi.testclient import TestClient
 
 from app.main import create_app
 from app.settings import Settings
+from core.run.protocol import Claim
+from core.run.rundir import RunDir
 from tests.e2e.running import ROOT, Running, fusion, once
 from tests.parts import wait_until
 from tests.slurm.cluster import Cluster
@@ -102,11 +105,16 @@ def test_an_unreachable_controller_changes_no_job(lab: Running, slurm: Cluster) 
     lab.wait_step(running, 5)
     once(lambda: lab.job(pending)["state"] == "starting", "the submission")
     states = {job_id: lab.job(job_id)["state"] for job_id in (running, pending)}
+    # What it would compute meanwhile proves nothing.
+    claim = Claim.from_file(RunDir(lab.settings.runs_dir / running).attempt(1).claim)
+    assert claim
+    os.kill(claim.pid, signal.SIGSTOP)
     slurm.stop_controller()
     stopped = os.times().elapsed
     once(lambda: os.times().elapsed - stopped > 30, "thirty seconds", 40)
     assert {job_id: lab.job(job_id)["state"] for job_id in (running, pending)} == states
     slurm.start_controller()
+    os.kill(claim.pid, signal.SIGCONT)
     for job_id in (running, pending):
         lab.api.post(f"/jobs/{job_id}/cancel")
         assert lab.wait(job_id, limit_s=60)["state"] == "cancelled"
