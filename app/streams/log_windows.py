@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+from app.http.errors import NotFound
+from app.models import Job
+
 MAX_WINDOW_BYTES = 4 << 20
 # Of a line that is longer, the middle can be the beginning of a window.
 MAX_LINE_BYTES = 64 << 10
@@ -12,6 +15,13 @@ MAX_HITS = 200
 MAX_SEARCH_BYTES = 256 << 20
 MAX_HIT_CHARACTERS = 500
 _BLOCK_BYTES = 1 << 20
+
+
+def requested_attempt(job: Job, attempt: int | None) -> int:
+    """The attempt whose log was requested, or the latest; raises NotFound."""
+    if attempt is not None and attempt > job.attempt:
+        raise NotFound(f"{job.id} has no attempt {attempt}: it has had {job.attempt}")
+    return attempt or job.attempt
 
 
 class Window(NamedTuple):

@@ -8,13 +8,12 @@ from fastapi import APIRouter, Header, Query, Request, Response
 
 from app.auth.principals import Viewer
 from app.http import paging
-from app.http.errors import Invalid, NotFound
+from app.http.errors import Invalid
 from app.http.openapi import EVENT_STREAM
 from app.http.paging import Cursor, Limit
 from app.http.session import Configured, Reading
 from app.jobs import queries, schemas
 from app.jobs.routes import JobId, JobIdText
-from app.models import Job
 from app.streams import log_windows
 from app.streams.all_jobs import sse_of_jobs
 from app.streams.logs import log_response, window_response
@@ -118,7 +117,7 @@ def get_logs(
     A window begins and ends with whole lines; a line that is longer than the window is cut.
     """
     job = queries.get_job(session, job_id)
-    number = _attempt_of(job, attempt)
+    number = log_windows.requested_attempt(job, attempt)
     run_dir, engine, single = settings.runs_dir / job.id, request.app.state.engine, attempt is not None
     if at is None:
         return log_response(engine, run_dir, job.id, number, tail, follow=follow, single=single)
@@ -142,14 +141,7 @@ def search_logs(
     One call returns at most 200 lines and reads at most 256 MiB; `next_after` says where the next call goes on.
     """
     job = queries.get_job(session, job_id)
-    number = _attempt_of(job, attempt)
+    number = log_windows.requested_attempt(job, attempt)
     found = log_windows.search(RunDir(settings.runs_dir / job.id).attempt(number).log, q, after)
     hits = [LogHit(offset=hit.offset, text=hit.text) for hit in found.hits]
     return LogSearch(attempt=number, hits=hits, next_after=found.next_after, size=found.size)
-
-
-def _attempt_of(job: Job, attempt: int | None) -> int:
-    """The attempt that was requested, or the latest; raises NotFound."""
-    if attempt is not None and attempt > job.attempt:
-        raise NotFound(f"{job.id} has no attempt {attempt}: it has had {job.attempt}")
-    return attempt or job.attempt

@@ -18,6 +18,7 @@ from app.streams.queries import latest_event_id
 from app.web.csrf import check_csrf
 from app.web.render import page
 from app.web.session import session_secret
+from core.spec.fields import in_words
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +47,7 @@ class PageRoute(APIRoute):
                 return error_page(request, problem)
             except RequestValidationError as error:
                 fields = "; ".join(
-                    f"{'.'.join(map(str, entry['loc'][1:]))}: {entry['msg']}" for entry in error.errors()
+                    f"{'.'.join(map(str, entry['loc'][1:]))}: {in_words(entry)}" for entry in error.errors()
                 )
                 return error_page(request, Invalid(f"this request is not valid: {fields[:500]}"))
             except DATABASE_ERRORS as error:

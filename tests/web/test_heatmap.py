@@ -11,8 +11,9 @@ from app.http.errors import Invalid
 from app.models import State
 from app.sweeps.schemas import LeaderboardRow, PointView
 from app.web.views import heatmap
-from app.web.views.heatmap import compare_url, heat_map
+from app.web.views.heatmap import heat_map
 from app.web.views.parallel import MAX_LINES, parallel
+from app.web.views.selection import compare_url
 from app.web.views.sweep_fields import Layout, address_value, layout, short_names
 
 GRID: dict[str, list[Any]] = {"a": [1, 2], "b": ["x", "y", "z"], "training.seed": [1, 2], "c.d": [{"k": 1}, {"k": 2}]}

@@ -11,7 +11,7 @@ import pytest
 
 from app.web.views.form_fields import FIELDS, SECTIONS
 from app.web.views.form_values import to_spec, to_values
-from app.web.views.plan import FORMULAS
+from app.web.views.formulas import FORMULAS
 from app.web.views.spec_leaves import leaves
 from app.web.views.spec_text import given_fields, read_text, to_text, to_yaml
 from core.spec import FUSION_TYPES, KINDS, SpecError, parse_spec

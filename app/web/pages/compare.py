@@ -19,8 +19,8 @@ from app.jobs.schemas import JobView
 from app.metrics import store
 from app.metrics.schemas import Latest
 from app.metrics.scores import accuracy_key
-from app.models import Job
-from app.web.pages.curves import TERMINAL, ChartParameters, Charts, job_facts, panel_views
+from app.models import TERMINAL_STATES, Job
+from app.web.pages.curves import ChartParameters, Charts, job_facts, panel_views
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 from app.web.views.difference import expert_rows, field_rows, metric_rows
@@ -75,7 +75,7 @@ def compare_page(
     labels = distinct_names([(one.id, one.name) for one in views])
     lines = [(id, label, slot) for (id, slot), label in zip(selected, labels, strict=True)]
     spec_rows = field_rows([one.spec for one in views])
-    live = [row.id for row in rows if row.state not in TERMINAL]
+    live = [row.id for row in rows if row.state not in TERMINAL_STATES]
     return page(
         request,
         "compare/compare.html",
@@ -138,6 +138,6 @@ def _charts(
         source="",
         first_step=None,
         seconds_to_first=None,
-        is_over=all(row.state in TERMINAL for row in rows),
+        is_over=all(row.state in TERMINAL_STATES for row in rows),
         compares=True,
     )

@@ -12,7 +12,6 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from app.auth.principals import Viewer
-from app.db import iso
 from app.http.session import Reading
 from app.jobs import queries
 from app.jobs.routes import JobId, JobIdText
@@ -20,7 +19,7 @@ from app.metrics import store
 from app.metrics.batch import series_of_jobs
 from app.metrics.schemas import Latest
 from app.metrics.scores import accuracy_key
-from app.models import Job, State
+from app.models import TERMINAL_STATES, Job
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 from app.web.views import curves
@@ -29,7 +28,6 @@ from app.web.views.panels import Panel, job_panels
 router = page_router()
 # More charts than this on one page help nobody; the table of metrics of the API has the others.
 MAX_PANELS = 40
-TERMINAL = frozenset({State.succeeded, State.failed, State.cancelled})
 
 
 def chart_parameters(
@@ -72,9 +70,8 @@ class Charts:
     compares: bool
 
 
-def curves_context(session: Session, job_id: str) -> dict[str, Any]:
-    """What `curves/curves.html` needs to show the charts of a job. Raises NotFound for an unknown job."""
-    job = queries.get_job(session, job_id)
+def curves_context(session: Session, job: Job) -> dict[str, Any]:
+    """What `curves/curves.html` needs to show the charts of a job."""
     latest = store.latest(session, job.id)
     panels = job_panels(job.id, latest)[:MAX_PANELS]
     marks = _marks(session, job, latest)
@@ -88,7 +85,7 @@ def curves_context(session: Session, job_id: str) -> dict[str, Any]:
         source=f"/ui/-/curves?job={job.id}",
         first_step=first,
         seconds_to_first=pace * first if pace and first else None,
-        is_over=job.state in TERMINAL,
+        is_over=job.state in TERMINAL_STATES,
         compares=False,
     )
     return {"curves": charts}
@@ -118,7 +115,7 @@ def job_facts(session: Session, job: Job, marks: list[tuple[int, str]]) -> dict[
     return {
         "id": job.id,
         "epoch": steps_per_epoch(job),
-        "live": job.state not in TERMINAL,
+        "live": job.state not in TERMINAL_STATES,
         "spans": spans,
         "marks": marks,
     }
@@ -174,14 +171,13 @@ def has_marks(panel: Panel) -> bool:
 
 
 def _unix(time: datetime | None) -> float | None:
-    text = iso(time)
-    return None if text is None else datetime.fromisoformat(text).timestamp()
+    return None if time is None else time.timestamp()
 
 
 @router.get("/ui/-/curves")
 def curves_fragment(request: Request, _principal: Viewer, session: Reading, job: JobIdText) -> Response:
     """The charts of a job, again: new metrics may have come."""
-    return page(request, "curves/curves.html", **curves_context(session, job))
+    return page(request, "curves/curves.html", **curves_context(session, queries.get_job(session, job)))
 
 
 @router.get("/ui/jobs/{job_id}/curves", dependencies=FOLLOWS)
@@ -190,4 +186,4 @@ def curves_page(
 ) -> Response:
     """The charts of a job in the full width of the window."""
     job = queries.get_job(session, job_id)
-    return page(request, "curves/page.html", job=job, **curves_context(session, job.id))
+    return page(request, "curves/page.html", job=job, **curves_context(session, job))

@@ -63,7 +63,7 @@ def job_page(
         request,
         "job/job.html",
         **context,
-        **curves_context(session, job.id),
+        **curves_context(session, job),
         **_events(session, job),
         log=last_lines(settings, job),
         spec_lines=spec_lines(job.spec, job.defaulted, given_only=spec == "given"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import Form, Request
+from fastapi import Depends, Form, Request
 from starlette.responses import RedirectResponse, Response
 
 from app.auth.principals import Member
@@ -27,8 +27,14 @@ def _back(job_id: str, target: str) -> Response:
     return RedirectResponse(safe_target(target) if target else f"/ui/jobs/{job_id}", 303)
 
 
-def _given(**resources: int | None) -> dict[str, Any] | None:
-    return {name: value for name, value in resources.items() if value is not None} or None
+def _resources(
+    memory_gb: Count = None, cpus: Count = None, gpus: Count = None, time_limit_min: Count = None
+) -> dict[str, Any] | None:
+    given = {"memory_gb": memory_gb, "cpus": cpus, "gpus": gpus, "time_limit_min": time_limit_min}
+    return {name: value for name, value in given.items() if value is not None} or None
+
+
+Resources = Annotated[dict[str, Any] | None, Depends(_resources)]
 
 
 @router.post("/{job_id}/pause")
@@ -51,14 +57,10 @@ def resume(
     principal: Member,
     session: Writing,
     settings: Configured,
-    memory_gb: Count = None,
-    cpus: Count = None,
-    gpus: Count = None,
-    time_limit_min: Count = None,
+    resources: Resources,
     next: Next = "",
 ) -> Response:
     """Resume a paused job, or change the resources of a queued one."""
-    resources = _given(memory_gb=memory_gb, cpus=cpus, gpus=gpus, time_limit_min=time_limit_min)
     service.resume(session, settings, principal, job_id, resources)
     return _back(job_id, next)
 
@@ -69,14 +71,10 @@ def retry(
     principal: Member,
     session: Writing,
     settings: Configured,
-    memory_gb: Count = None,
-    cpus: Count = None,
-    gpus: Count = None,
-    time_limit_min: Count = None,
+    resources: Resources,
     next: Next = "",
 ) -> Response:
     """Queue a job again, with some resources changed if they are given."""
-    resources = _given(memory_gb=memory_gb, cpus=cpus, gpus=gpus, time_limit_min=time_limit_min)
     service.retry(session, settings, principal, job_id, resources)
     return _back(job_id, next)
 

@@ -9,7 +9,6 @@ from fastapi import Query, Request
 from starlette.responses import Response
 
 from app.auth.principals import Viewer
-from app.http.errors import NotFound
 from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.routes import JobId
@@ -47,9 +46,7 @@ def log_page(
 ) -> Response:
     """A window of a log: the last one, or the one that begins at a byte."""
     job = queries.get_job(session, job_id)
-    if attempt is not None and attempt > job.attempt:
-        raise NotFound(f"{job.id} has no attempt {attempt}: it has had {job.attempt}")
-    number = attempt or job.attempt
+    number = log_windows.requested_attempt(job, attempt)
     file = RunDir(settings.runs_dir / job.id).attempt(number).log
     window = log_lines.log_window(file, at)
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import Form, Query, Request
+from fastapi import Depends, Form, Query, Request
 from sqlmodel import Session
 from starlette.responses import RedirectResponse, Response
 
@@ -23,6 +24,7 @@ from app.web.bulk import ACTIONS, apply_to_jobs, confirmation
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 from app.web.views.row import COLUMNS, DEFAULT_COLUMNS, row
+from app.web.views.selection import compare_url, selection_query
 
 router = page_router()
 ROWS = 50
@@ -42,64 +44,56 @@ SORT_NAMES = {
     "-priority": "Highest priority",
     "name": "Name",
 }
-States = Annotated[list[State] | None, Query()]
-Columns = Annotated[list[str] | None, Query(max_length=20)]
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What the list shows, and how, as the address says."""
+
+    filters: JobFilter
+    states: list[State]
+    sort: SortName
+    columns: list[str]
+    cursor: str | None
+
+
+def _shown(
+    state: Annotated[list[State] | None, Query()] = None,
+    kind: Kind | Literal[""] | None = None,
+    tag: Filter = None,
+    sweep: Filter = None,
+    owner: Filter = None,
+    q: Filter = None,
+    sort: SortName = "-created_at",
+    cols: Annotated[list[str] | None, Query(max_length=20)] = None,
+    cursor: Cursor = None,
+) -> Shown:
+    filters = JobFilter(kind=kind or None, tag=tag, sweep=sweep, owner=owner, q=q)
+    return Shown(filters, state or [], sort, cols or [], cursor)
+
+
+InAddress = Annotated[Shown, Depends(_shown)]
 
 
 @router.get("/ui/jobs", dependencies=FOLLOWS)
-def jobs_page(
-    request: Request,
-    _principal: Viewer,
-    session: Reading,
-    state: States = None,
-    kind: Kind | Literal[""] | None = None,
-    tag: Filter = None,
-    sweep: Filter = None,
-    owner: Filter = None,
-    q: Filter = None,
-    sort: SortName = "-created_at",
-    cols: Columns = None,
-    cursor: Cursor = None,
-) -> Response:
+def jobs_page(request: Request, _principal: Viewer, session: Reading, shown: InAddress) -> Response:
     """The whole page."""
-    filters = JobFilter(kind=kind or None, tag=tag, sweep=sweep, owner=owner, q=q)
-    return page(request, "jobs/jobs.html", **context(session, filters, state or [], sort, cols, cursor))
+    return page(request, "jobs/jobs.html", **_context(session, shown))
 
 
 @router.get("/ui/-/jobs")
-def jobs_fragment(
-    request: Request,
-    _principal: Viewer,
-    session: Reading,
-    state: States = None,
-    kind: Kind | Literal[""] | None = None,
-    tag: Filter = None,
-    sweep: Filter = None,
-    owner: Filter = None,
-    q: Filter = None,
-    sort: SortName = "-created_at",
-    cols: Columns = None,
-    cursor: Cursor = None,
-) -> Response:
+def jobs_fragment(request: Request, _principal: Viewer, session: Reading, shown: InAddress) -> Response:
     """The counts and rows alone, for updates."""
-    filters = JobFilter(kind=kind or None, tag=tag, sweep=sweep, owner=owner, q=q)
-    return page(request, "jobs/list.html", **context(session, filters, state or [], sort, cols, cursor))
+    return page(request, "jobs/list.html", **_context(session, shown))
 
 
-def context(
-    session: Session,
-    filters: JobFilter,
-    states: Sequence[State] = (),
-    sort: SortName = "-created_at",
-    cols: Sequence[str] | None = None,
-    cursor: str | None = None,
-) -> dict[str, Any]:
-    """What the templates of the list need."""
+def _context(session: Session, shown: Shown) -> dict[str, Any]:
+    filters, states, sort, cursor = shown.filters, shown.states, shown.sort, shown.cursor
     found = list_jobs(session, filters, states=states, sort=sort, limit=ROWS, cursor=cursor, summary=True)
     sparks = sparklines(session, {job.id: job.kind for job in found.items})
-    columns = [name for name in COLUMNS if name in (cols or DEFAULT_COLUMNS)]
+    columns = [name for name in COLUMNS if name in (shown.columns or DEFAULT_COLUMNS)]
     given = {name: value for name, value in vars(filters).items() if value}
-    others = [("sort", sort)] * (sort != "-created_at") + [("cols", name) for name in cols or ()]
+    others = [("sort", sort)] * (sort != "-created_at") + [("cols", name) for name in shown.columns]
     chosen = [("state", state.value) for state in states]
 
     def address(*pairs: tuple[str, str], base: str = "/ui/jobs") -> str:
@@ -153,8 +147,7 @@ def bulk(
     """Do something with the selected jobs, and say for each how it went."""
     ids = list(dict.fromkeys(job))[:200]
     if do == "compare" and ids:
-        slots = urlencode([("job", f"{job_id}~{slot}") for slot, job_id in enumerate(ids[:20])])
-        return RedirectResponse(f"/ui/compare?{slots}", 303)
+        return RedirectResponse(compare_url(ids) or f"/ui/compare?{selection_query([(ids[0], 0)])}", 303)
     if do == "delete" and ids and not confirmed:
         return page(request, "jobs/confirm.html", **confirmation(request, ids))
     outcomes = apply_to_jobs(request, principal, do, ids)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import urlencode
 
-from fastapi import Query, Request
+from fastapi import Depends, Query, Request
 from sqlmodel import Session
 from starlette.responses import RedirectResponse, Response
 
@@ -13,7 +14,7 @@ from app.auth.principals import Member, Principal, Viewer
 from app.http.paging import Cursor
 from app.http.query_parameters import PREFIXES
 from app.http.session import Configured, Reading, Writing
-from app.models import TERMINAL_STATES, Role, State
+from app.models import TERMINAL_STATES, State
 from app.sweeps import queries, ranking, service
 from app.sweeps.grid import MAX_POINTS, SEEDS
 from app.sweeps.routes import Metric, SweepId
@@ -21,8 +22,10 @@ from app.sweeps.schemas import SweepView
 from app.sweeps.views import point_page, sweep_view
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
-from app.web.views.heatmap import compare_url, heat_map
+from app.web.views.heatmap import heat_map
+from app.web.views.job_actions import may_change
 from app.web.views.parallel import parallel
+from app.web.views.selection import compare_url
 from app.web.views.sweep_counts import shares
 from app.web.views.sweep_fields import Layout, address_value, label, layout, short_names
 
@@ -38,20 +41,41 @@ MAX_FOLLOWED = 60
 EVENT_TYPES = ("state", "component", "rung")
 
 
+@dataclass(frozen=True)
+class Shown:
+    """Which part of the results is shown, as the address says."""
+
+    rows: str | None
+    cols: str | None
+    metric: str | None
+    cursor: str | None
+    at: dict[str, str]
+
+
+def _shown(
+    request: Request,
+    rows: FieldName = None,
+    cols: FieldName = None,
+    metric: Metric = None,
+    cursor: Cursor = None,
+) -> Shown:
+    at = {name.removeprefix(AT): value for name, value in request.query_params.items() if name.startswith(AT)}
+    return Shown(rows, cols, metric, cursor, at)
+
+
+InAddress = Annotated[Shown, Depends(_shown)]
+
+
 @router.get("/ui/sweeps/{sweep_id}", dependencies=FOLLOWS, openapi_extra=AT_FIELDS)
 def sweep_page(
     request: Request,
     sweep_id: SweepId,
     principal: Viewer,
     session: Reading,
-    rows: FieldName = None,
-    cols: FieldName = None,
-    metric: Metric = None,
-    cursor: Cursor = None,
+    shown: InAddress,
 ) -> Response:
     """A sweep with its results."""
-    context = _context(request, session, principal, sweep_id, rows, cols, metric, cursor)
-    return page(request, "sweeps/sweep.html", **context)
+    return page(request, "sweeps/sweep.html", **_context(session, principal, sweep_id, shown))
 
 
 @router.get("/ui/-/sweeps/{sweep_id}/counts")
@@ -67,14 +91,10 @@ def results_fragment(
     sweep_id: SweepId,
     principal: Viewer,
     session: Reading,
-    rows: FieldName = None,
-    cols: FieldName = None,
-    metric: Metric = None,
-    cursor: Cursor = None,
+    shown: InAddress,
 ) -> Response:
     """Heat map, parallel coordinates, leaderboard, decisions of early stopping and points."""
-    context = _context(request, session, principal, sweep_id, rows, cols, metric, cursor)
-    return page(request, "sweeps/_results.html", **context)
+    return page(request, "sweeps/_results.html", **_context(session, principal, sweep_id, shown))
 
 
 @router.post("/ui/sweeps/{sweep_id}/cancel")
@@ -91,34 +111,25 @@ def retry(sweep_id: SweepId, principal: Member, session: Writing, settings: Conf
     return RedirectResponse(f"/ui/sweeps/{sweep.id}", 303)
 
 
-def _context(
-    request: Request,
-    session: Session,
-    principal: Principal,
-    sweep_id: str,
-    rows: str | None,
-    cols: str | None,
-    metric: str | None,
-    cursor: str | None,
-) -> dict[str, Any]:
+def _context(session: Session, principal: Principal, sweep_id: str, shown: Shown) -> dict[str, Any]:
     sweep = queries.get_sweep(session, sweep_id)
     kind = sweep.base.get("kind")
     # Validation values come about during training; an evaluation has none.
     default = ranking.choose(kind, part="test" if kind == "evaluate" else "val")[0]
-    view = sweep_view(session, sweep, metric or default)
+    view = sweep_view(session, sweep, shown.metric or default)
     best = next((row.values for row in view.leaderboard if row.mean is not None), {})
-    chosen = layout(view.grid, rows or None, cols or None, _at(request), best)
+    chosen = layout(view.grid, shown.rows or None, shown.cols or None, shown.at, best)
     points = point_page(session, sweep, metric=view.metric, mode=None, limit=MAX_POINTS, cursor=None).items
-    listed = point_page(session, sweep, metric=view.metric, mode=None, limit=POINTS_PER_PAGE, cursor=cursor)
+    listed = point_page(session, sweep, metric=view.metric, mode=None, limit=POINTS_PER_PAGE, cursor=shown.cursor)
     names = short_names(list(view.grid))
     return {
         **_summary(view, principal),
         "names": names,
         "averaged": any(path in SEEDS and path not in (chosen.rows, chosen.cols) for path in view.grid),
         "layout": chosen,
-        "query": _query(view, chosen, cursor),
+        "query": _query(view, chosen, shown.cursor),
         "next_url": f"/ui/sweeps/{view.id}?{_query(view, chosen, listed.next_cursor)}" if listed.next_cursor else None,
-        "first_url": f"/ui/sweeps/{view.id}?{_query(view, chosen, None)}" if cursor else None,
+        "first_url": f"/ui/sweeps/{view.id}?{_query(view, chosen, None)}" if shown.cursor else None,
         "fields": list(view.grid),
         "options": {path: _options(view, path, index) for path, index in chosen.at.items()},
         "metrics": _metrics(session, view),
@@ -146,13 +157,8 @@ def _summary(view: SweepView, principal: Principal) -> dict[str, Any]:
         "finished": finished,
         "retryable": max(0, retryable),
         "active": view.count - finished - view.missing,
-        "may_change": principal.role is Role.admin
-        or (principal.role.includes(Role.member) and principal.owner == view.owner),
+        "may_change": may_change(principal, view.owner),
     }
-
-
-def _at(request: Request) -> dict[str, str]:
-    return {name.removeprefix(AT): value for name, value in request.query_params.items() if name.startswith(AT)}
 
 
 def _query(view: SweepView, chosen: Layout, cursor: str | None) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from app.metrics.directions import Mode
 from app.models import TERMINAL_STATES, State
 from app.sweeps.schemas import PointView
+from app.web.views.selection import compare_url
 from app.web.views.sweep_fields import Grid, Layout, key, label
 
 # Steps of the colour scale.
@@ -16,7 +17,6 @@ STEPS = 9
 # More rows or columns than these do not fit a page, and are left out.
 MAX_ROWS, MAX_COLS = 40, 24
 # The most jobs that one comparison shows.
-MAX_COMPARED = 20
 # A paused job has begun, but holds no device until somebody resumes it.
 NOT_STARTED = (State.waiting, State.queued, State.paused)
 
@@ -124,11 +124,3 @@ def _colour(cells: Sequence[Cell], mode: Mode) -> tuple[float | None, float | No
             cell.step = min(STEPS - 1, int(fraction * STEPS))
     next(cell for cell in cells if cell.mean == best).is_best = True
     return worst, best
-
-
-def compare_url(jobs: Sequence[str]) -> str | None:
-    """The comparison of two or more jobs, each with its own colour."""
-    jobs = list(dict.fromkeys(jobs))[:MAX_COMPARED]
-    if len(jobs) < 2:
-        return None
-    return "/ui/compare?" + "&".join(f"job={job}~{slot}" for slot, job in enumerate(jobs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from app.web.views.formulas import FORMULAS
 from core.spec import ComponentRef, ExpertJob, FusionSpec, HeadSpec, JobSpec
 
 # Of more experts than this, the picture shows one less and says how many more there are.
@@ -12,14 +13,6 @@ MAX_BOXES = 8
 BOX_WIDTH, BOX_HEIGHT, GAP = 300, 88, 12
 ADAPTER_WIDTH, FUSION_WIDTH, HEAD_WIDTH, SIDE_HEIGHT = 84, 200, 130, 108
 _ARROW = 28
-_FORMULAS = {
-    "multiplicative": "∏ nₖ",
-    "multiplicativeAddition": "∏ nₖ + Σ softmax(w)ₖ nₖ",
-    "multiplicativeShifted": "∏ (nₖ + 1)",
-    "simpleAddition": "Σ softmax(w)ₖ nₖ",
-    "concatenation": "MLP [n₁ … n_K]",
-    "TransformerBase": "mean of attention(n₁ … n_K)",
-}
 
 
 class ComponentFacts(NamedTuple):
@@ -120,7 +113,7 @@ def formula(fusion: FusionSpec) -> str:
     """How a fusion module combines the features n of the experts."""
     if fusion.type is None:
         return ""
-    text = _FORMULAS[fusion.type]
+    text = FORMULAS[fusion.type]
     if fusion.weights == "none":
         text = text.replace("softmax(w)ₖ ", "")
     if fusion.type == "TransformerBase" and fusion.encoder:

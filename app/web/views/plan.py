@@ -7,19 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.jobs.schemas import DryRun, Estimate
+from app.web.views.formulas import FORMULAS
 from app.web.views.words import NOTHING, number
 from core.spec import FUSION_TYPES, Augmentation
 from core.spec.recipes import FusionRecipe
 
 # D is the fused dimension, n_k the normalised features of expert k.
-FORMULAS = {
-    "multiplicative": "n₁ ⊙ n₂ ⊙ … ⊙ n_K",
-    "multiplicativeAddition": "∏ n_k + Σ softmax(w)_k n_k",
-    "multiplicativeShifted": "∏ (n_k + 1)",
-    "TransformerBase": "mean of self-attention over n₁ … n_K",
-    "concatenation": "MLP([n₁, n₂, …, n_K])",
-    "simpleAddition": "Σ softmax(w)_k n_k",
-}
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,14 @@ def selection_query(jobs: Sequence[tuple[str, int]]) -> str:
     return "&".join(f"job={quote(job, safe='')}~{slot}" for job, slot in jobs)
 
 
+def compare_url(jobs: Sequence[str]) -> str | None:
+    """The comparison of two or more jobs, each with its own colour; as many as fit."""
+    different = list(dict.fromkeys(jobs))[:MAX_JOBS]
+    if len(different) < 2:
+        return None
+    return f"/ui/compare?{selection_query([(job, slot) for slot, job in enumerate(different)])}"
+
+
 def distinct_names(names: Sequence[tuple[str, str]]) -> list[str]:
     """Names of jobs, given with their ids; equal names get the end of the id."""
     counts: dict[str, int] = {}

@@ -8,7 +8,7 @@ from playwright.sync_api import Browser, Page
 
 from app.web.render import THEME_COOKIE
 from tests.e2e.running import Running, expert, fusion
-from tests.web.fixtures import Visit
+from tests.web.fixtures import Visit, new_context
 
 WIDTHS = (390, 1280, 2560)
 # What the budgets allow on one page.
@@ -55,10 +55,10 @@ def test_a_page_is_accessible_and_fits(visit: Visit, jobs: dict[str, str], path:
     page = visit.page
     for theme in ("light", "dark"):
         page.context.add_cookies([{"name": THEME_COOKIE, "value": theme, "url": visit.base}])
+        visit.open(path.format(**jobs))
+        page.locator("h1").first.wait_for()
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
-            visit.open(path.format(**jobs))
-            page.locator("h1").first.wait_for()
             assert findings(page) == [], (theme, width)
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (theme, width)
             assert page.evaluate("document.querySelectorAll('*').length") <= MAX_NODES
@@ -69,12 +69,28 @@ def test_a_page_before_the_login_is_accessible_and_fits(browser: Browser, dashbo
     for theme in ("light", "dark"):
         context = browser.new_context(color_scheme="dark" if theme == "dark" else "light")
         page = context.new_page()
+        page.goto(dashboard.api.url + path)
         for width in WIDTHS:
             page.set_viewport_size({"width": width, "height": 900})
-            page.goto(dashboard.api.url + path)
             assert findings(page) == [], (theme, width)
             assert page.evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, (theme, width)
         context.close()
+
+
+def test_every_page_is_read_without_scripts(browser: Browser, dashboard: Running, jobs: dict[str, str]) -> None:
+    plain = new_context(browser, dashboard, java_script_enabled=False, viewport={"width": 390, "height": 900})
+    scripted = new_context(browser, dashboard)
+    pages = {"without": plain.new_page(), "with": scripted.new_page()}
+    for path in PAGES:
+        seen = {}
+        for name, page in pages.items():
+            page.goto(dashboard.api.url + path.format(**jobs))
+            texts = page.locator("main :is(h1, h2, h3)").all_inner_texts()
+            seen[name] = (texts, page.locator("main tbody tr").count())
+        assert seen["without"] == seen["with"], path
+        assert pages["without"].evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
+    plain.close()
+    scripted.close()
 
 
 def findings(page: Page) -> list[str]:
