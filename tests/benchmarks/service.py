@@ -24,12 +24,12 @@ import psutil
 
 from app.db import make_engine, transaction
 from app.models import Component, Event, Job
+from tests.benchmarks.measures import Row, row
 from tests.e2e.running import Running, expert
 from tests.parts import free_port, wait_until
 
 CONNECTIONS = 16
 FILE_BYTES = 1 << 30
-Row = list[str]
 
 
 def rows() -> list[Row]:
@@ -42,16 +42,12 @@ def rows() -> list[Row]:
         ready_s = time.monotonic() - began
         try:
             with _bare(folder) as bare:
-                table = [_row("API ready after its start", f"{ready_s:.1f} s", "<= 5 s", ready_s <= 5)]
+                table = [row("API ready after its start", f"{ready_s:.1f} s", "<= 5 s", ready_s <= 5)]
                 table += _memory(up)
                 table += [_first_process(up), _posts(up, bare), *_downloads(up, bare), _subscribers(up)]
                 return table
         finally:
             up.stop()
-
-
-def _row(what: str, value: str, wanted: str, well: bool) -> Row:
-    return [what, value, f"{wanted}  {'ok' if well else 'MISSED'}"]
 
 
 def _memory(up: Running) -> list[Row]:
@@ -62,8 +58,8 @@ def _memory(up: Running) -> list[Row]:
     whole = psutil.Process(up._process.pid)
     everything = sum(process.memory_info().rss for process in [whole, *whole.children(recursive=True)]) / 1e6
     return [
-        _row("resident memory of the API", f"{api:.0f} MB", "< 150 MB", api < 150),
-        _row("resident memory of the idle service", f"{everything:.0f} MB", "< 450 MB", everything < 450),
+        row("resident memory of the API", f"{api:.0f} MB", "< 150 MB", api < 150),
+        row("resident memory of the idle service", f"{everything:.0f} MB", "< 450 MB", everything < 450),
     ]
 
 
@@ -77,7 +73,7 @@ def _first_process(up: Running) -> Row:
         times.append(time.monotonic() - began)
         up.wait(job_id)
     middle = statistics.median(times)
-    return _row("from POST to the start of the training process", f"{middle:.2f} s", "< 1 s", middle < 1)
+    return row("from POST to the start of the training process", f"{middle:.2f} s", "< 1 s", middle < 1)
 
 
 @contextmanager
@@ -125,7 +121,7 @@ def _posts(up: Running, bare: int) -> Row:
         other.append(_load(bare, body, token))
     ratio = statistics.median(a / b for a, b in zip(ours, other, strict=True))
     value = f"{statistics.median(ours):.0f} / {statistics.median(other):.0f} a second = {ratio:.2f}"
-    return _row("POST /jobs at 16 connections / a bare insert", value, ">= 0.6", ratio >= 0.6)
+    return row("POST /jobs at 16 connections / a bare insert", value, ">= 0.6", ratio >= 0.6)
 
 
 def _load(port: int, body: bytes, token: str, seconds: float = 2.0) -> float:
@@ -171,7 +167,7 @@ def _downloads(up: Running, bare: int) -> list[Row]:
     )
     value = f"{ours:.2f} / {other:.2f} GB/s = {ours / other:.2f}"
     table = [
-        _row("component download / a bare FileResponse", value, ">= 2.5 or 1 GB/s", ours / other >= 2.5 or ours >= 1)
+        row("component download / a bare FileResponse", value, ">= 2.5 or 1 GB/s", ours / other >= 2.5 or ours >= 1)
     ]
     pid = up.pid("api")
     assert pid is not None
@@ -192,7 +188,7 @@ def _downloads(up: Running, bare: int) -> list[Row]:
     watcher.join()
     rise = (max(most) - before) / (1 << 20)
     table.append(
-        _row("16 downloads of 1 GiB at once raise the API's memory by", f"{rise:.0f} MiB", "< 64 MiB", rise < 64)
+        row("16 downloads of 1 GiB at once raise the API's memory by", f"{rise:.0f} MiB", "< 64 MiB", rise < 64)
     )
     return table
 
@@ -221,7 +217,7 @@ def _subscribers(up: Running, count: int = 1_000) -> Row:
         session.add(Job(id=job_id, kind="expert", name="", state="running", owner="x", spec={}, defaulted=[]))
     token = (up.settings.data_dir / "admin-token").read_text().strip()
     worst = asyncio.run(_subscribe(up.settings.port, job_id, token, count, engine))
-    return _row(f"an event reaches {count:,} subscribers within", f"{worst:.2f} s", "<= 1 s", worst <= 1)
+    return row(f"an event reaches {count:,} subscribers within", f"{worst:.2f} s", "<= 1 s", worst <= 1)
 
 
 async def _subscribe(port: int, job_id: str, token: str, count: int, engine: Any) -> float:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import psutil
 
+from tests.benchmarks.measures import Row, row
 from tests.e2e.running import Running, expert
 from tests.parts import wait_until
 
@@ -33,7 +34,7 @@ if "worker.training.main" in sys.orig_argv:
 """
 
 
-def rows() -> list[list[str]]:
+def rows() -> list[Row]:
     """Every measure, with its target."""
     with tempfile.TemporaryDirectory() as temporary, ExitStack() as stack:
         folder = Path(temporary)
@@ -55,18 +56,14 @@ def rows() -> list[list[str]]:
         before, after = _jobs_per_minute(old, OLD_POINTS), _jobs_per_minute(warm, POINTS)
     ratio = cold_s / old_s
     return [
-        _row("from POST to the end of the first step, the old way", f"{old_s:.2f} s", "", True),
-        _row("the same, started cold", f"{cold_s:.2f} s = {ratio:.2f} of it", "<= 0.6", ratio <= 0.6),
-        _row("the same, forked from the warm process", f"{warm_s:.2f} s", "<= 0.7 s", warm_s <= 0.7),
-        _row("one-epoch digits jobs of a sweep per minute, the old way", f"{before:.0f}", "", True),
-        _row("the same, warm", f"{after:.0f} = {after / before:.1f} x", ">= 4 x", after >= 4 * before),
-        _row("resident memory of the idle service", f"{idle_mb:.0f} MB", "< 450 MB", idle_mb < 450),
-        _row("the same with the warm process", f"{warm_mb:.0f} MB", "< 900 MB", warm_mb < 900),
+        row("from POST to the end of the first step, the old way", f"{old_s:.2f} s", "", True),
+        row("the same, started cold", f"{cold_s:.2f} s = {ratio:.2f} of it", "<= 0.6", ratio <= 0.6),
+        row("the same, forked from the warm process", f"{warm_s:.2f} s", "<= 0.7 s", warm_s <= 0.7),
+        row("one-epoch digits jobs of a sweep per minute, the old way", f"{before:.0f}", "", True),
+        row("the same, warm", f"{after:.0f} = {after / before:.1f} x", ">= 4 x", after >= 4 * before),
+        row("resident memory of the idle service", f"{idle_mb:.0f} MB", "< 450 MB", idle_mb < 450),
+        row("the same with the warm process", f"{warm_mb:.0f} MB", "< 900 MB", warm_mb < 900),
     ]
-
-
-def _row(what: str, value: str, target: str, is_met: bool) -> list[str]:
-    return [what, value, target and f"{target}  {'ok' if is_met else 'MISSED'}"]
 
 
 @contextmanager
