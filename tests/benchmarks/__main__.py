@@ -15,6 +15,8 @@ from rich.table import Table
 from tests.benchmarks import augmentation, evaluation, training
 from tests.benchmarks.sidebyside import Row
 
+# Parts of the service that are measured, in this order.
+SERVICE = ("starts", "service", "store", "dashboard")
 console = Console(width=max(110, Console().width))
 
 
@@ -35,12 +37,12 @@ def main() -> int:
     given = parser.parse_args()
     device = torch.device(given.device)
     comparisons = measure(device)
-    others = ("starts", "service", "store", "cuda")
+    others = (*SERVICE, "cuda")
     unknown = sorted(set(given.only) - set(comparisons) - set(others))
     if unknown:
         parser.error(f"there is no {', '.join(unknown)}; choose from {', '.join([*comparisons, *others])}")
     console.print(f"PyTorch {torch.__version__} on {_hardware(device)}, {torch.get_num_threads()} threads")
-    said = _service([name for name in ("starts", "service", "store") if not given.only or name in given.only])
+    said = _service([name for name in SERVICE if not given.only or name in given.only])
     rows = [row for name, compare in comparisons.items() if not given.only or name in given.only for row in compare()]
     table = Table("comparison (ours / the other)", "ours /s", "other /s", "ratio", "wanted", title="Training core")
     for row in rows:
@@ -54,12 +56,11 @@ def main() -> int:
 
 def _service(names: list[str]) -> bool:
     """Measures the service; whether something was missed."""
-    from tests.benchmarks import service, starts, store
+    from tests.benchmarks import dashboard, service, starts, store
 
     table = Table("measure", "value", "wanted", title="Service")
-    lines = [
-        line for name in names for line in {"starts": starts.rows, "service": service.rows, "store": store.rows}[name]()
-    ]
+    parts = {"starts": starts.rows, "service": service.rows, "store": store.rows, "dashboard": dashboard.rows}
+    lines = [line for name in names for line in parts[name]()]
     for line in lines:
         table.add_row(*line)
     if lines:
