@@ -9,12 +9,15 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, update
+from sqlalchemy.orm import defer
+from sqlalchemy.orm.interfaces import ORMOption
 from sqlmodel import Session, SQLModel, col, select
 
 from app.db import serialize_events
 from app.http.errors import NotFound
 from app.jobs.schemas import JobSummary, JobView, job_view, summary_view
 from app.models import (
+    TERMINAL_STATES,
     Attempt,
     Chunk,
     ChunkData,
@@ -28,6 +31,14 @@ from app.models import (
     Worker,
 )  # fmt: skip
 from core.spec import ComponentRef
+
+# Most of a row's bytes, which lists do not show.
+SPEC_COLUMNS = ("spec", "defaulted", "plan")
+
+
+def without(columns: Sequence[str]) -> list[ORMOption]:
+    """Options of a query that leave out columns of jobs; reading them later is an error."""
+    return [defer(getattr(Job, column), raiseload=True) for column in columns]
 
 
 def get_job(session: Session, job_id: str) -> Job:
@@ -103,10 +114,14 @@ def list_attempts(session: Session, job_id: str) -> list[Attempt]:
     return list(session.exec(select(Attempt).where(Attempt.job_id == job_id).order_by(col(Attempt.number))))
 
 
-def dependents(session: Session, job_id: str) -> list[Job]:
-    """The jobs that use components of a job."""
+def dependents(session: Session, job_id: str, *, unfinished: bool = False, limit: int | None = None) -> list[Job]:
+    """The jobs that use components of a job, oldest first, without `spec`, `defaulted` and `plan`."""
     statement = select(Job).join(Dependency, col(Dependency.job_id) == col(Job.id))
-    return list(session.exec(statement.where(Dependency.depends_on == job_id)))
+    statement = statement.where(Dependency.depends_on == job_id)
+    if unfinished:
+        statement = statement.where(col(Job.state).not_in(TERMINAL_STATES))
+    statement = statement.options(*without(SPEC_COLUMNS)).order_by(Dependency.job_id).limit(limit)
+    return list(session.exec(statement))
 
 
 def dependency_states(session: Session, job_id: str) -> dict[str, State]:

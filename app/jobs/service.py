@@ -222,7 +222,7 @@ def delete(session: Session, settings: Settings, principal: Principal, job_id: s
     job = _changeable(session, principal, job_id)
     if job.state not in TERMINAL_STATES:
         raise _refused(job, "be deleted", "cancel it first")
-    users = [other.id for other in queries.dependents(session, job_id) if other.state not in TERMINAL_STATES]
+    users = [other.id for other in queries.dependents(session, job_id, unfinished=True)]
     if users:
         raise Conflict(f"{', '.join(users[:5])} still need its components: delete it after they have ended")
     queries.delete_job(session, job)

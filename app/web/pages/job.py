@@ -162,7 +162,7 @@ def _components(session: Session, settings: Settings, job: Job) -> Context:
     return {
         "components": components,
         "url": settings.browser_url.rstrip("/"),
-        "users": queries.dependents(session, job.id)[:MAX_USERS],
+        "users": queries.dependents(session, job.id, limit=MAX_USERS),
     }
 
 

@@ -83,7 +83,7 @@ def retry(
 def delete_page(request: Request, job_id: JobId, principal: Member, session: Reading, settings: Configured) -> Response:
     """Asks before a job is deleted, and says how much space that frees."""
     job = queries.get_job(session, job_id)
-    users = [other for other in queries.dependents(session, job_id) if other.state not in TERMINAL_STATES]
+    users = queries.dependents(session, job_id, unfinished=True)
     return page(
         request,
         "job/delete.html",
