@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
+from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from app.models import Attempt, Job, State
@@ -12,8 +13,10 @@ from app.models import Attempt, Job, State
 
 def newest_succeeded(session: Session, limit: int) -> Iterable[tuple[str, dict[str, Any]]]:
     """Ids and specifications of the newest jobs that have succeeded."""
-    query = select(Job.id, col(Job.spec)).where(Job.state == State.succeeded).order_by(col(Job.id).desc())
-    return session.exec(query.limit(limit))
+    # By the order of ids: the index of states would have all that have succeeded sorted.
+    newest = select(Job.id).where(func.coalesce(col(Job.state), "") == State.succeeded).order_by(col(Job.id).desc())
+    ids = session.exec(newest.limit(limit)).all()
+    return session.exec(select(Job.id, col(Job.spec)).where(col(Job.id).in_(ids)).order_by(col(Job.id).desc()))
 
 
 def attempts_of(session: Session, job_ids: Collection[str]) -> Sequence[Attempt]:
