@@ -79,8 +79,11 @@ class Component(SQLModel, table=True):
     __tablename__ = "components"
     __table_args__ = (
         UniqueConstraint("job_id", "name", name="uq_components_job_id_name"),
-        Index("components_by_score", "score", "id"),
-        Index("components_by_created_at", "created_at", "id"),
+        # With the job, so that a search by its name reads no row that it does not show.
+        Index("components_by_score", "score", "id", "job_id"),
+        Index("components_by_created_at", "created_at", "id", "job_id"),
+        Index("components_by_role_score", "role", "score", "id"),
+        Index("components_by_role_created_at", "role", "created_at", "id"),
     )
     id: str = Field(primary_key=True)
     job_id: str = Field(foreign_key="jobs.id", ondelete="CASCADE", index=True)

@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
-from app.components.queries import ComponentFilter, list_all_components
+from app.components.queries import ComponentFilter, ComponentSort, list_all_components
 from app.db import reading, transaction
 from app.models import Component, Job
 from tests.app.api import EXPERT, Service
@@ -80,6 +80,22 @@ def test_the_newest_or_the_best_come_first(engine: Engine) -> None:
 )
 def test_filters_narrow_the_list(engine: Engine, filters: ComponentFilter, expected: list[str]) -> None:
     assert listed(engine, filters) == expected
+
+
+@pytest.mark.parametrize("filters", [ComponentFilter(), ComponentFilter(role="expert"), ComponentFilter(q="none")])
+@pytest.mark.parametrize("sort", ["-created_at", "-score"])
+def test_a_page_is_chosen_from_indexes_and_not_from_the_wide_rows(
+    service: Service, filters: ComponentFilter, sort: ComponentSort
+) -> None:
+    executed: list[tuple[str, Any]] = []
+    engine = service.app.state.engine
+    event.listen(engine, "before_cursor_execute", lambda *args: executed.append((args[2], args[3])))
+    with reading(engine) as session:
+        list_all_components(session, filters, sort=sort)
+        statement, parameters = executed[0]
+        plan = [row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    steps = [step for step in plan if not step.startswith("LIST SUBQUERY")]
+    assert all("USING COVERING INDEX" in step for step in steps), plan
 
 
 def test_the_routes_show_the_job_and_what_a_component_is_chosen_by(service: Service) -> None:
