@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from app.db import now
-from app.jobs import queue_queries
 from app.jobs.capacity import Capacity, num_devices, shortfall
 from app.jobs.explain_ended import REQUEUED, post
+from app.jobs.queue_queries import Queue, Workers
 from app.jobs.report_schemas import Action, Explanation
 from app.jobs.schemas import progress_of
 from app.jobs.wording import about, count, ordinal, plain
@@ -20,14 +20,19 @@ _START = Action(label="Start a worker", method=None, path=None, command="mcn up"
 
 def explain(session: Session, job: Job) -> Explanation:
     """The most decisive obstacle as the sentence, everything else that matters as evidence."""
-    workers = queue_queries.workers(session)
+    return explain_in(Queue(session), job)
+
+
+def explain_in(queue: Queue, job: Job) -> Explanation:
+    """The same, for several jobs of a queue that is read once."""
+    workers = queue.workers
     live = [worker for worker in workers.live if job.executor == "local" or worker.slurm is not None]
     evidence: list[str] = []
     if job.reason:
         evidence.append(REQUEUED[Reason(job.reason)])
     if job.message:
         evidence.append(plain(job.message))
-    places = queue_queries.sweep_places(session, job.sweep) if job.sweep else None
+    places = queue.sweep_places(job.sweep) if job.sweep else None
     if places:
         evidence.append(f"{places[0]} of the {places[1]} jobs of its sweep that may run at once are running.")
     cancel = post("cancel", job.id, "Cancel")
@@ -36,7 +41,7 @@ def explain(session: Session, job: Job) -> Explanation:
     if places and places[0] >= places[1]:
         sentence = f"Its sweep runs {count(places[1], 'job')} at once, and all of these places are taken."
         return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])
-    ahead = queue_queries.jobs_ahead(session, job)
+    ahead = queue.jobs_ahead(job)
     place = ordinal(ahead + 1)
     if ahead:
         evidence.append(f"{count(ahead, 'job')} of higher priority, or older, {'is' if ahead == 1 else 'are'} ahead.")
@@ -57,14 +62,14 @@ def explain(session: Session, job: Job) -> Explanation:
         sentence = "No machine that is up is large enough for it."
         return Explanation(sentence=sentence, evidence=evidence, actions=[change, cancel])
     fitting = [worker for worker, capacity in zip(live, capacities, strict=True) if capacity.fits(resources)]
-    obstacle, about_devices = _devices(session, job, fitting)
+    obstacle, about_devices = _devices(queue, job, fitting)
     sentence = f"It is {place} in line{obstacle}."
     if not ahead and not obstacle:
         sentence = "It is first in line and a device is free: it starts within seconds."
     return Explanation(sentence=sentence, evidence=[*evidence, *about_devices], actions=[cancel])
 
 
-def _no_worker(job: Job, workers: queue_queries.Workers) -> str:
+def _no_worker(job: Job, workers: Workers) -> str:
     if workers.live:
         return "It waits for a worker that reaches Slurm: none of those that are up does."
     if workers.latest is None:
@@ -73,10 +78,11 @@ def _no_worker(job: Job, workers: queue_queries.Workers) -> str:
     return f"No worker has been heard from for {since}, and only a worker can start it."
 
 
-def _devices(session: Session, job: Job, workers: Sequence[Worker]) -> tuple[str, list[str]]:
+def _devices(queue: Queue, job: Job, workers: Sequence[Worker]) -> tuple[str, list[str]]:
     """What the job still needs as the end of a sentence (empty if enough is free), and who holds the devices."""
     needed = num_devices(job.spec["resources"])
-    held = queue_queries.holders(session, [worker.host for worker in workers])
+    hosts = {worker.host for worker in workers}
+    held = [(lease, holder) for lease, holder in queue.holders if lease.host in hosts]
     total = sum(len(worker.devices) for worker in workers)
     free = {
         worker.host: len(worker.devices) - sum(lease.host == worker.host for lease, _ in held) for worker in workers

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
 from typing import NamedTuple
 
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from app.jobs.queries import SPEC_COLUMNS, without
 from app.models import Attempt, Dependency, Job, Lease, State, Sweep, Worker, offline_before
 
 _ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)
@@ -17,21 +19,6 @@ def dependencies(session: Session, job_id: str) -> list[Job]:
     """The jobs that a job depends on and that have not succeeded."""
     query = select(Job).join(Dependency, col(Dependency.depends_on) == col(Job.id))
     return list(session.exec(query.where(Dependency.job_id == job_id, Job.state != State.succeeded).order_by(Job.id)))
-
-
-def jobs_ahead(session: Session, job: Job) -> int:
-    """How many queued jobs of the same executor start before a queued job; sweeps at their limit do not count."""
-    ahead = (col(Job.priority) > job.priority) | ((col(Job.priority) == job.priority) & (col(Job.id) < job.id))
-    query = select(func.count()).select_from(Job)
-    query = query.where(Job.state == State.queued, Job.executor == job.executor, ahead)
-    if at_limit := sweeps_at_limit(session):
-        query = query.where(col(Job.sweep).is_(None) | col(Job.sweep).not_in(at_limit))
-    return session.exec(query).one()
-
-
-def sweep_places(session: Session, sweep_id: str) -> tuple[int, int] | None:
-    """How many of a sweep's jobs run, and how many may; None without a limit, or if none runs."""
-    return next(((active, limit) for sweep, active, limit in _limited_sweeps(session) if sweep == sweep_id), None)
 
 
 def sweeps_at_limit(session: Session) -> set[str]:
@@ -61,9 +48,47 @@ def workers(session: Session) -> Workers:
 
 
 def holders(session: Session, hosts: Collection[str]) -> list[tuple[Lease, Job]]:
-    """The devices of these hosts that are held, with the jobs that hold them."""
+    """The devices of these hosts that are held, with the jobs that hold them, which lack their specification."""
     query = select(Lease, Job).join(Job, col(Job.id) == col(Lease.job_id)).where(col(Lease.host).in_(hosts))
+    query = query.options(*without(SPEC_COLUMNS))
     return list(session.exec(query.order_by(col(Lease.host), col(Lease.device))).all())
+
+
+class Queue:
+    """What the explanations of all queued jobs have in common, read once: workers, devices, sweeps with a limit."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    @cached_property
+    def workers(self) -> Workers:
+        """All workers."""
+        return workers(self._session)
+
+    @cached_property
+    def holders(self) -> list[tuple[Lease, Job]]:
+        """The devices of live workers that are held, with the jobs that hold them."""
+        return holders(self._session, [worker.host for worker in self.workers.live])
+
+    @cached_property
+    def _limited_sweeps(self) -> list[tuple[str, int, int]]:
+        return _limited_sweeps(self._session)
+
+    def sweep_places(self, sweep_id: str) -> tuple[int, int] | None:
+        """How many of a sweep's jobs run, and how many may; None without a limit, or if none runs."""
+        return next(((active, limit) for sweep, active, limit in self._limited_sweeps if sweep == sweep_id), None)
+
+    def jobs_ahead(self, job: Job) -> int:
+        """How many queued jobs of the same executor start before a queued job; sweeps at their limit do not count."""
+        at_limit = [sweep for sweep, active, limit in self._limited_sweeps if active >= limit]
+        query = select(func.count()).select_from(Job)
+        query = query.where(Job.state == State.queued, Job.executor == job.executor)
+        if at_limit:
+            query = query.where(col(Job.sweep).is_(None) | col(Job.sweep).not_in(at_limit))
+        # Two counts: each is a range of the index of the queue.
+        higher = query.where(col(Job.priority) > job.priority)
+        older = query.where(col(Job.priority) == job.priority, col(Job.id) < job.id)
+        return self._session.exec(higher).one() + self._session.exec(older).one()
 
 
 def latest_attempt(session: Session, job: Job) -> Attempt | None:

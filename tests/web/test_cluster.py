@@ -8,7 +8,7 @@ from typing import Any
 from app.db import now, transaction
 from app.models import Attempt, Lease, State, Worker
 from tests.app.api import EXPERT, FUSION, Service
-from tests.app.sweeps.sweeping import create, measure, sweep
+from tests.app.sweeps.sweeping import create, measure, statements, sweep
 from tests.web.test_sweeps import read, text_of
 
 SLURM = {
@@ -82,6 +82,18 @@ def test_the_queue_is_in_order_and_every_job_has_its_sentence(service: Service) 
     assert queue.index("urgent") < queue.index("ordinary") < queue.index("Waiting for other jobs")
     assert queue.count("No worker has ever been heard from") == 2
     assert "It waits for ordinary" in queue[queue.index("dependent") :]
+
+
+def test_workers_and_their_devices_are_read_once_for_the_whole_queue(service: Service) -> None:
+    add(service, worker("one", ["0"]))
+    numbers = []
+    for count in (1, 5):
+        for _ in range(count):
+            service.submit()
+        with statements(service) as executed:
+            read(service, "/ui/cluster")
+        numbers.append([sum(f"FROM {table}" in text for text in executed) for table in ("workers", "leases", "sweeps")])
+    assert numbers[0] == numbers[1]
 
 
 def test_jobs_of_a_sweep_that_wait_for_the_same_reason_are_one_entry(service: Service) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import Request
@@ -15,7 +16,10 @@ from app.cluster.usage import usage
 from app.cluster.views import cluster_view
 from app.http.session import Reading
 from app.jobs.explain import explain
+from app.jobs.explain_queued import explain_in
 from app.jobs.queries import summaries
+from app.jobs.queue_queries import Queue
+from app.jobs.report_schemas import Explanation
 from app.models import Job
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
@@ -52,10 +56,10 @@ def _context(session: Session) -> dict[str, Any]:
         "workers": [worker_row(worker, jobs) for worker in view.workers],
         "in_slurm": [(job_load(jobs[job.id]), nodes, slurm_id) for job, nodes, slurm_id in in_slurm],
         "num_explained": len(queue),
-        "queue": _explained(session, queue),
-        "waiting": _explained(session, queries.list_waiting(session, limit=MAX_WAITING)),
+        "queue": _explained(queue, partial(explain_in, Queue(session))),
+        "waiting": _explained(queries.list_waiting(session, limit=MAX_WAITING), partial(explain, session)),
     }
 
 
-def _explained(session: Session, jobs: Sequence[Job]) -> list[QueueEntry]:
-    return grouped([(job, explain(session, job).sentence) for job in jobs])
+def _explained(jobs: Sequence[Job], explain_job: Callable[[Job], Explanation]) -> list[QueueEntry]:
+    return grouped([(job, explain_job(job).sentence) for job in jobs])
