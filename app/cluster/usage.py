@@ -16,17 +16,18 @@ def usage(session: Session, days: int) -> Usage:
     """The device-hours of attempts in the last `days` days, the largest share first; running ones count up to now."""
     end = now()
     start = end - timedelta(days=days)
-    by_owner: dict[str, OwnerUsage] = {}
-    jobs: dict[str, set[str]] = {}
+    hours: dict[str, float] = {}
+    jobs: dict[str, list[str]] = {}
     for row in queries.attempts_since(session, start):
-        owner = by_owner.setdefault(row.owner, OwnerUsage(owner=row.owner, device_hours=0.0, attempts=0, jobs=0))
-        devices = len(row.devices) or requested_devices(row.resources)
-        owner.device_hours += devices * _hours(max(row.started_at, start), row.ended_at or end)
-        owner.attempts += 1
-        jobs.setdefault(row.owner, set()).add(row.job_id)
-    for name, owner in by_owner.items():
-        owner.jobs = len(jobs[name])
-    items = sorted(by_owner.values(), key=lambda owner: (-owner.device_hours, owner.owner))
+        devices = row.num_devices or requested_devices(row.resources or {})
+        attempt_hours = devices * _hours(max(row.started_at, start), row.ended_at or end)
+        hours[row.owner] = hours.get(row.owner, 0.0) + attempt_hours
+        jobs.setdefault(row.owner, []).append(row.job_id)
+    items = [
+        OwnerUsage(owner=owner, device_hours=hours[owner], attempts=len(ids), jobs=len(set(ids)))
+        for owner, ids in jobs.items()
+    ]
+    items.sort(key=lambda owner: (-owner.device_hours, owner.owner))
     total = sum(owner.device_hours for owner in items)
     return Usage(days=days, since=iso(start) or "", device_hours=total, owners=items)
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import Request
+from fastapi import Query, Request
 from sqlmodel import Session
 from starlette.responses import Response
 
@@ -33,9 +33,21 @@ USAGE_DAYS = 30
 
 
 @router.get("/ui/cluster", dependencies=FOLLOWS)
-def cluster_page(request: Request, principal: Viewer, session: Reading) -> Response:
-    """Everything that trains, and everything that waits to."""
-    return page(request, "cluster/cluster.html", **_context(session), usage=usage(session, USAGE_DAYS))
+def cluster_page(
+    request: Request,
+    principal: Viewer,
+    session: Reading,
+    with_usage: Annotated[Literal["now"] | None, Query(alias="usage")] = None,
+) -> Response:
+    """Everything that trains, and everything that waits to; device-hours are loaded afterwards, or `now`."""
+    context = _context(session) | {"usage": usage(session, USAGE_DAYS) if with_usage else None}
+    return page(request, "cluster/cluster.html", **context, usage_days=USAGE_DAYS)
+
+
+@router.get("/ui/-/cluster/usage")
+def usage_fragment(request: Request, principal: Viewer, session: Reading) -> Response:
+    """The device-hours, for which all attempts of a month are read."""
+    return page(request, "cluster/_usage.html", usage=usage(session, USAGE_DAYS))
 
 
 @router.get("/ui/-/cluster")

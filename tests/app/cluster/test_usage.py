@@ -6,9 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine
 
-from app.db import now, transaction
-from app.models import Attempt
+from app.cluster.queries import attempts_since
+from app.db import now, reading, transaction
+from app.models import Attempt, Job
 from tests.app.api import EXPERT, Service
 
 
@@ -40,3 +42,17 @@ def test_usage_counts_device_hours_of_each_owner(service: Service) -> None:
     assert [row["device_hours"] for row in usage["owners"]] == pytest.approx([5.0, 4.5], abs=0.01)
     assert usage["device_hours"] == pytest.approx(9.5, abs=0.01)
     assert service.get("/usage").json()["device_hours"] == pytest.approx(25.5, abs=0.01)
+
+
+def test_resources_are_read_of_jobs_whose_attempts_have_no_devices(database: Engine) -> None:
+    resources = {"gpus": 4, "nodes": 2}
+    with transaction(database) as session:
+        session.add(
+            Job(id="a", kind="expert", name="", state="running", owner="x", spec={"resources": resources}, defaulted=[])
+        )
+        session.flush()
+        for number, devices in enumerate(([], ["0", "1"])):
+            session.add(Attempt(job_id="a", number=number, executor="slurm", host="here", devices=devices))
+    with reading(database) as session:
+        rows = list(attempts_since(session, now() - timedelta(days=1)))
+    assert [(row.num_devices, row.resources) for row in rows] == [(0, resources), (2, None)]
