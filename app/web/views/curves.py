@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 
 from app.metrics.schemas import JobSeries, Latest
 from app.web.views.panels import Line, Panel
 
 POINTS = 100
 SIZE = 1_000
+# Bands are most of a page's bytes.
+BUCKETS_PER_EDGE = 2
 # The height of the plot in pixels, and what a label needs.
 HEIGHT = 184
 LABEL_HEIGHT = 14
@@ -174,25 +177,34 @@ def _widened(low: float, high: float) -> tuple[float, float]:
 def _line(line: Line, one: JobSeries, to_x: Scale, to_y: Scale) -> tuple[DrawnLine, float | None]:
     """A line without its label, and where it ends."""
     points = [(to_x(s), None if v is None else to_y(v)) for s, v in zip(one.steps, one.mean, strict=True)]
-    path: list[str] = []
-    pen_down = False
-    for x, y in points:
-        if y is not None:
-            path.append(f"{'L' if pen_down else 'M'}{x:.1f} {y:.1f}")
-        pen_down = y is not None
+    segments = groupby(points, lambda point: point[1] is not None)
+    path = "".join(_path([(x, y) for x, y in segment if y is not None]) for is_known, segment in segments if is_known)
     known = [(x, y) for x, y in points if y is not None]
     dots = [(f"{x / 10:.2f}%", f"{y / 10:.2f}%") for x, y in known] if one.counts is None and len(known) <= 30 else []
-    band = ""
-    if one.min is not None and one.max is not None:
-        edges = [
-            (to_x(s), to_y(low), to_y(high))
-            for s, low, high in zip(one.steps, one.min, one.max, strict=True)
-            if low is not None and high is not None
-        ]
-        if len(edges) > 1:
-            outline = [f"{x:.1f} {high:.1f}" for x, _, high in edges] + [
-                f"{x:.1f} {low:.1f}" for x, low, _ in edges[::-1]
-            ]
-            band = "M" + "L".join(outline) + "Z"
     end = known[-1][1] if known else None
-    return DrawnLine(line, "".join(path), band, dots, None), end
+    return DrawnLine(line, path, _band(one, to_x, to_y), dots, None), end
+
+
+def _band(one: JobSeries, to_x: Scale, to_y: Scale) -> str:
+    """The area from the minimum to the maximum of every `BUCKETS_PER_EDGE` buckets; empty if there is none."""
+    if one.min is None or one.max is None:
+        return ""
+    buckets = zip(one.steps, one.min, one.max, strict=True)
+    known = [(step, low, high) for step, low, high in buckets if low is not None and high is not None]
+    if len(known) < 2:
+        return ""
+    groups = [known[start : start + BUCKETS_PER_EDGE] for start in range(0, len(known), BUCKETS_PER_EDGE)]
+    # The area begins where the line does.
+    steps = [known[0][0], *(group[-1][0] for group in groups)]
+    lows = [min(low for _, low, _ in group) for group in (groups[0], *groups)]
+    highs = [max(high for _, _, high in group) for group in (groups[0], *groups)]
+    top = [(to_x(step), to_y(high)) for step, high in zip(steps, highs, strict=True)]
+    bottom = [(to_x(step), to_y(low)) for step, low in zip(steps, lows, strict=True)]
+    return _path(top + bottom[::-1]) + "Z"
+
+
+def _path(points: Sequence[tuple[float, float]]) -> str:
+    """Points in whole units, each relative to the one before: equal distances between them compress well."""
+    whole = [(round(x), round(y)) for x, y in points]
+    moves = [f"{x - before_x} {y - before_y}" for (before_x, before_y), (x, y) in pairwise(whole)]
+    return f"M{whole[0][0]} {whole[0][1]}" + ("l" + " ".join(moves) if moves else "")
