@@ -53,6 +53,7 @@ LONG_KEYS = (
     *("lr/experts", "lr/fusion", "grad_norm/experts", "throughput/images_per_s", "system/rss_gb"),
 )
 LONG_POINTS = 500_000
+NOISE = 0.1
 COMPARED_KEYS = ("train/loss_total", "throughput/images_per_s")
 COMPARED_POINTS = 50_000
 VALIDATION_KEYS = ("val/accuracy_fused", "val/accuracy_expert_0", "val/loss_global")
@@ -138,7 +139,7 @@ def _long_job(engine: Engine, settings: Settings, admin: Principal) -> str:
             session.add(Event(job_id=job_id, time=at, type="log", data=data))
     names = [*(f"expert_{k}" for k in range(NUM_EXPERTS)), "fusion", "head", "complete"]
     insert_rows(engine, Component, [_component(job_id, name, 0.97, at) for name in names])
-    fill_series(engine, job_id, LONG_KEYS, LONG_POINTS)
+    fill_series(engine, job_id, LONG_KEYS, LONG_POINTS, NOISE)
     log = RunDir(settings.runs_dir / job_id).attempt(3).log
     log.parent.mkdir(parents=True)
     log.write_text("".join(f"step {k} loss {1 / (k + 1):.6f} 412 images/s\n" for k in range(LOG_LINES)))
@@ -207,8 +208,8 @@ def _compared_jobs(engine: Engine, settings: Settings, admin: Principal) -> list
             spec = fusion(seed=number, batch_size=8 + number)
             jobs.append(_submit(session, settings, admin, spec, f"comparison {number}"))
             _set(session, jobs[-1], state=State.succeeded, attempt=1, progress=_PROGRESS)
-        fill_series(engine, jobs[-1], COMPARED_KEYS, COMPARED_POINTS)
-        fill_series(engine, jobs[-1], [*VALIDATION_KEYS, "test/accuracy_fused", "test/nll"], 60)
+        fill_series(engine, jobs[-1], COMPARED_KEYS, COMPARED_POINTS, NOISE)
+        fill_series(engine, jobs[-1], [*VALIDATION_KEYS, "test/accuracy_fused", "test/nll"], 60, NOISE)
     return jobs
 
 
@@ -234,7 +235,7 @@ def _sweeps(engine: Engine, settings: Settings, admin: Principal) -> str:
                 session.add(SweepPoint(sweep_id=small.id, reused=True, **row))
         sweep_id, jobs = sweep.id, [str(point.job_id) for point in points]
     for job_id in jobs:
-        fill_series(engine, job_id, ["val/accuracy_expert_0", "val/loss_expert_0", "train/loss_total"], 60)
+        fill_series(engine, job_id, ["val/accuracy_expert_0", "val/loss_expert_0", "train/loss_total"], 60, NOISE)
     return sweep_id
 
 

@@ -40,9 +40,20 @@ def insert_jobs(engine: Engine, rows: Sequence[Mapping[str, Any]]) -> None:
     insert_rows(engine, Job, [_JOB_DEFAULTS | at | dict(row) for row in rows])
 
 
-def fill_series(engine: Engine, job_id: str, keys: Sequence[str], count: int) -> None:
-    """Gives a job `count` points of each metric, at steps from 0."""
+def fill_series(engine: Engine, job_id: str, keys: Sequence[str], count: int, noise: float = 0.0) -> None:
+    """Gives a job `count` points of each metric, at steps from 0.
+
+    With noise, which is a standard deviation, neither values nor times compress better than those of a real job.
+    """
     steps = np.arange(count)
-    block = store.Block(steps, np.sin(steps / 1e4), steps.astype(float))
+    random = np.random.default_rng(count)
+    blocks = {
+        key: store.Block(
+            steps,
+            np.sin(steps / 1e4) + noise * random.standard_normal(count),
+            steps + noise * random.random(count),
+        )
+        for key in keys
+    }
     with transaction(engine) as session:
-        store.append(session, job_id, dict.fromkeys(keys, block))
+        store.append(session, job_id, blocks)
