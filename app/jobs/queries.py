@@ -49,6 +49,13 @@ def get_job(session: Session, job_id: str) -> Job:
     return job
 
 
+def get_jobs(session: Session, job_ids: Sequence[str]) -> list[Job]:
+    """Jobs in this order; raises NotFound if one of them does not exist."""
+    require_jobs(session, job_ids)
+    jobs = {job.id: job for job in session.exec(select(Job).where(col(Job.id).in_(job_ids)))}
+    return [jobs[job_id] for job_id in job_ids]
+
+
 def require_jobs(session: Session, job_ids: Sequence[str]) -> None:
     """Raises NotFound if one of these jobs does not exist."""
     valid = [job_id for job_id in job_ids if job_id.isascii() and "\0" not in job_id]
@@ -111,7 +118,16 @@ def list_events(
 
 def list_attempts(session: Session, job_id: str) -> list[Attempt]:
     """The attempts of a job, oldest first."""
-    return list(session.exec(select(Attempt).where(Attempt.job_id == job_id).order_by(col(Attempt.number))))
+    return attempts_of_jobs(session, [job_id])[job_id]
+
+
+def attempts_of_jobs(session: Session, job_ids: Sequence[str]) -> dict[str, list[Attempt]]:
+    """The attempts of each of some jobs, oldest first."""
+    attempts: dict[str, list[Attempt]] = {job_id: [] for job_id in job_ids}
+    query = select(Attempt).where(col(Attempt.job_id).in_(job_ids)).order_by(col(Attempt.number))
+    for attempt in session.exec(query):
+        attempts[attempt.job_id].append(attempt)
+    return attempts
 
 
 def dependents(session: Session, job_id: str, *, unfinished: bool = False, limit: int | None = None) -> list[Job]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 from sqlalchemy import delete
@@ -13,7 +13,7 @@ from app.metrics.directions import direction
 from app.metrics.schemas import Latest
 from app.models import Chunk, ChunkData, Series
 
-__all__ = ["CHUNK", "Block", "append", "csv_rows", "latest", "read_chunks", "truncate", "unpacked"]
+__all__ = ["CHUNK", "Block", "append", "csv_rows", "latest", "latest_of_jobs", "read_chunks", "truncate", "unpacked"]
 
 # Points in a full chunk.
 CHUNK = 1_024
@@ -131,8 +131,14 @@ def unpacked(steps: bytes, values: bytes, times: bytes) -> Block:
 
 def latest(session: Session, job_id: str) -> dict[str, Latest]:
     """The summary of every metric of a job, by key."""
-    return {
-        row.key: Latest(
+    return latest_of_jobs(session, [job_id])[job_id]
+
+
+def latest_of_jobs(session: Session, job_ids: Sequence[str]) -> dict[str, dict[str, Latest]]:
+    """The summary of every metric of some jobs, by job and key."""
+    summaries: dict[str, dict[str, Latest]] = {job_id: {} for job_id in job_ids}
+    for row in session.exec(select(Series).where(col(Series.job_id).in_(job_ids)).order_by(Series.key)):
+        summaries[row.job_id][row.key] = Latest(
             step=row.last_step,
             value=row.last,
             min=row.min,
@@ -140,8 +146,7 @@ def latest(session: Session, job_id: str) -> dict[str, Latest]:
             best_step=row.min_step if direction(row.key) == "min" else row.max_step,
             count=row.count,
         )
-        for row in session.exec(select(Series).where(Series.job_id == job_id).order_by(Series.key))
-    }
+    return summaries
 
 
 def csv_rows(session: Session, job_id: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:

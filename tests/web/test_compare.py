@@ -12,6 +12,7 @@ from app.metrics.store import append
 from app.models import State
 from tests.app.api import EXPERT, Service
 from tests.app.metrics.points import block
+from tests.app.sweeps.sweeping import statements
 from tests.web.test_security import log_in
 
 HOSTILE = '<script>alert("1")</script>'
@@ -68,6 +69,16 @@ def test_unknown_jobs_and_parameters_give_an_error_page(service: Service) -> Non
     read(service, f"/ui/jobs/{job}/curves?zoom=1", 422)
     read(service, f"/ui/jobs/{job}/curves?x=miles", 422)
     read(service, "/ui/compare?job=job_none~0", 404)
+
+
+def test_a_comparison_of_many_jobs_takes_as_many_queries_as_one_of_two(service: Service) -> None:
+    jobs = [submit(service, f"job {number}", train__loss_total=[2.0, 1.0]) for number in range(6)]
+    numbers = []
+    for compared in (jobs[:2], jobs):
+        with statements(service) as executed:
+            read(service, "/ui/compare?" + "&".join(f"job={job}~{slot}" for slot, job in enumerate(compared)))
+        numbers.append(len(executed))
+    assert numbers[0] == numbers[1]
 
 
 def test_a_comparison_shows_curves_differences_and_results(service: Service) -> None:

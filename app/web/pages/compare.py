@@ -66,8 +66,8 @@ def compare_page(
         rest = [(name, value) for name, value in request.query_params.multi_items() if name not in ("job", "add")]
         query = "&".join(filter(None, [selection_query(selected), urlencode(rest)]))
         return RedirectResponse("/ui/compare" + (f"?{query}" if query else ""), 303)
-    rows = [queries.get_job(session, id) for id, _ in selected]
-    latest = [store.latest(session, row.id) for row in rows]
+    rows = queries.get_jobs(session, [id for id, _ in selected])
+    latest = list(store.latest_of_jobs(session, [row.id for row in rows]).values())
     views = queries.views(session, rows)
     results = [one.metrics for one in views]
     charted = sorted({name for one in latest for name in one if is_charted(name)})
@@ -131,10 +131,11 @@ def _charts(
     lines: list[tuple[str, str, int]],
     keys: list[str],
 ) -> Charts:
+    attempts = queries.attempts_of_jobs(session, [row.id for row in rows])
     by_line = {(row.id, name): value for row, one in zip(rows, latest, strict=True) for name, value in one.items()}
     return Charts(
         panels=panel_views(session, comparison_panels(lines, keys), by_line, []),
-        jobs=json.dumps([job_facts(session, row, []) for row in rows]),
+        jobs=json.dumps([job_facts(row, attempts[row.id], []) for row in rows]),
         source="",
         first_step=None,
         seconds_to_first=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -19,7 +20,7 @@ from app.metrics import store
 from app.metrics.batch import series_of_jobs
 from app.metrics.schemas import Latest
 from app.metrics.scores import accuracy_key
-from app.models import TERMINAL_STATES, Job
+from app.models import TERMINAL_STATES, Attempt, Job
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 from app.web.views import curves
@@ -81,7 +82,7 @@ def curves_context(session: Session, job: Job) -> dict[str, Any]:
     pace = (report.get("eta_s") or 0) / max(1, (report.get("steps") or 1) - (report.get("step") or 0))
     charts = Charts(
         panels=panel_views(session, panels, by_line, marks),
-        jobs=json.dumps([job_facts(session, job, marks)]),
+        jobs=json.dumps([job_facts(job, queries.list_attempts(session, job.id), marks)]),
         source=f"/ui/-/curves?job={job.id}",
         first_step=first,
         seconds_to_first=pace * first if pace and first else None,
@@ -109,9 +110,9 @@ def panel_views(
     ]
 
 
-def job_facts(session: Session, job: Job, marks: list[tuple[int, str]]) -> dict[str, Any]:
+def job_facts(job: Job, attempts: Sequence[Attempt], marks: list[tuple[int, str]]) -> dict[str, Any]:
     """What the browser needs of a job: steps of an epoch, when it ran, its marks."""
-    spans = [[_unix(row.started_at), _unix(row.ended_at)] for row in queries.list_attempts(session, job.id)]
+    spans = [[_unix(row.started_at), _unix(row.ended_at)] for row in attempts]
     return {
         "id": job.id,
         "epoch": steps_per_epoch(job),
