@@ -12,7 +12,7 @@ from app.jobs import explain_queued, queries, queue_queries
 from app.jobs.explain_ended import log_action, post
 from app.jobs.report_schemas import Action, Explanation
 from app.jobs.schemas import progress_of
-from app.jobs.wording import about, count, plain
+from app.jobs.wording import about, count, percent, plain
 from app.models import WORKER_TIMEOUT, Job, State
 
 Explainer = Callable[[Session, Job], Explanation]
@@ -70,7 +70,7 @@ def _running(session: Session, job: Job) -> Explanation:
     sentence = "It is training; its first report has not arrived yet."
     if progress.step is not None:
         epoch = f"epoch {progress.epoch} of {progress.epochs}, " if progress.epoch is not None else ""
-        sentence = f"It is training: {epoch}{100 * progress.fraction:.0f} % done{_left(progress.eta_s)}."
+        sentence = f"It is training: {epoch}{percent(progress.fraction)} done{_left(progress.eta_s)}."
     evidence = [plain(job.message)] if job.message else []
     if attempt and attempt.resumed_from_step:
         evidence.append(f"Attempt {attempt.number} resumed from step {attempt.resumed_from_step}.")
@@ -172,7 +172,7 @@ def _left(eta_s: float | None) -> str:
 def _done(job: Job) -> str:
     """How far a running job is, in parentheses."""
     progress = progress_of(job)
-    return f", {100 * progress.fraction:.0f} % done{_left(progress.eta_s)}" if job.state == State.running else ""
+    return f", {percent(progress.fraction)} done{_left(progress.eta_s)}" if job.state == State.running else ""
 
 
 def _progress_sentence(job: Job) -> str:

@@ -18,6 +18,11 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
+def percent(fraction: float) -> str:
+    """A fraction in whole percent; 100 only when it is complete."""
+    return f"{min(99, int(fraction * 100)) if fraction < 1 else 100} %"
+
+
 def about(seconds: float) -> str:
     """A length of time with one digit of meaning: `about 40 s`, `about 6 min`, `about 3 h`, `about 2 days`."""
     if seconds < 90:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from app.jobs import wording
 from app.models import State
 
 # A state is shown by an icon, a word and a colour.
@@ -100,7 +101,7 @@ def accuracy(value: float | None) -> str:
 
 def percent(fraction: float | None) -> str:
     """A fraction in whole percent; 100 only when it is complete."""
-    return NOTHING if fraction is None else f"{min(99, int(fraction * 100)) if fraction < 1 else 100} %"
+    return NOTHING if fraction is None else wording.percent(fraction)
 
 
 def short_id(identifier: str) -> str:
