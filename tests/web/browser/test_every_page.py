@@ -87,7 +87,12 @@ def test_every_page_is_read_without_scripts(browser: Browser, dashboard: Running
             page.goto(dashboard.api.url + path.format(**jobs))
             texts = page.locator("main :is(h1, h2, h3)").all_inner_texts()
             seen[name] = (texts, page.locator("main tbody tr").count())
-        assert seen["without"] == seen["with"], path
+        if path.startswith(("/ui/new", "/ui/sweeps/new")):
+            # Scripts fill the plan, which comes last; without them, Check does.
+            headings = seen["without"][0]
+            assert headings == seen["with"][0][: len(headings)], path
+        else:
+            assert seen["without"] == seen["with"], path
         assert pages["without"].evaluate("document.documentElement.scrollWidth - innerWidth") <= 0, path
     plain.close()
     scripted.close()
