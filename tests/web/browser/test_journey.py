@@ -69,8 +69,10 @@ def test_a_job_is_made_watched_and_cancelled(seen: Visit, dashboard: Running) ->
     job_id = page.url.rpartition("/")[2]
     expect(page.locator("#job-header .state")).to_have_text("running")
     # The bar, the numbers and the curve move.
+    # A chart is drawn once it is in sight.
+    page.locator("[data-panel=losses]").scroll_into_view_if_needed()
     chart = page.locator("[data-panel=losses] canvas")
-    chart.scroll_into_view_if_needed()
+    chart.wait_for()
     step, picture = number(page, "step"), chart.screenshot()
     wait_until(lambda: number(page, "step") > step, "another step", 60.0)
     wait_until(lambda: chart.screenshot() != picture, "another curve", 60.0)
