@@ -49,13 +49,13 @@ def login_response(scope: Scope, detail: str) -> Response:
     which would be cross-site too, but a page that moves on: that request does carry the cookie.
     """
     headers = Headers(scope=scope)
-    url = login_url(_wanted_page(scope, headers))
+    url = login_url(_requested_page(scope, headers))
     if headers.get("hx-request"):
         return Response(detail, 401, {"HX-Redirect": url, **PAGE_HEADERS}, media_type="text/plain")
     return HTMLResponse(_REFRESH.format(url=escape(url)), 401, PAGE_HEADERS)
 
 
-def _wanted_page(scope: Scope, headers: Headers) -> str:
+def _requested_page(scope: Scope, headers: Headers) -> str:
     # A part of a page, and the address that a form is sent to, are no pages to come back to.
     if headers.get("hx-request"):
         try:

@@ -16,7 +16,6 @@ from app.web.views.sweep_fields import Grid, Layout, key, label
 STEPS = 9
 # More rows or columns than these do not fit a page, and are left out.
 MAX_ROWS, MAX_COLS = 40, 24
-# The most jobs that one comparison shows.
 # A paused job has begun, but holds no device until somebody resumes it.
 NOT_STARTED = (State.waiting, State.queued, State.paused)
 

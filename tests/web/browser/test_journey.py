@@ -44,7 +44,7 @@ def jobs(dashboard: Running) -> Jobs:
 
 @pytest.fixture(params=WIDTHS)
 def seen(browser: Browser, dashboard: Running, request: pytest.FixtureRequest) -> Iterator[Visit]:
-    """A browser of some width, logged in; it must have logged nothing and asked no other host."""
+    """A browser of some width, logged in; it must have logged nothing and requested nothing from another host."""
     context = new_context(browser, dashboard, viewport={"width": request.param, "height": 900})
     visit = watch(context.new_page(), dashboard.api.url)
     yield visit
@@ -68,16 +68,14 @@ def test_a_job_is_made_watched_and_cancelled(seen: Visit, dashboard: Running) ->
     page.evaluate("window.same = true")
     job_id = page.url.rpartition("/")[2]
     expect(page.locator("#job-header .state")).to_have_text("running")
-    # The bar, the numbers and the curve move.
-    # A chart is drawn once it is in sight.
+    # The bar, the numbers and the curve move. A chart is drawn once it is in sight.
     page.locator("[data-panel=losses]").scroll_into_view_if_needed()
     chart = page.locator("[data-panel=losses] canvas")
     chart.wait_for()
     step, picture = number(page, "step"), chart.screenshot()
     wait_until(lambda: number(page, "step") > step, "another step", 60.0)
     wait_until(lambda: chart.screenshot() != picture, "another curve", 60.0)
-    bar = page.locator("#job-header progress")
-    assert float(bar.get_attribute("value") or 0) > 0 or bar.evaluate("bar => bar.value") > 0
+    assert page.locator("#job-header progress").evaluate("bar => bar.value") > 0
     # The log is followed.
     page.locator("#log").get_by_role("button", name="Follow").click()
     log = page.locator("[data-log-text]")

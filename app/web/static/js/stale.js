@@ -17,15 +17,15 @@ function showStale(part, reason) {
   retry.type = "button";
   retry.className = "button";
   retry.textContent = "Retry";
-  retry.addEventListener("click", () => askAgain(part));
+  retry.addEventListener("click", () => refreshAgain(part));
   const time = (shown.get(part.id) ?? since).toLocaleTimeString();
   note.replaceChildren(`Showing ${time}. Not refreshed: ${reason} `, retry);
   part.prepend(note);
   clearTimeout(timers.get(part.id));
-  timers.set(part.id, setTimeout(() => askAgain(part), AGAIN_MS));
+  timers.set(part.id, setTimeout(() => refreshAgain(part), AGAIN_MS));
 }
 
-function askAgain(part) {
+function refreshAgain(part) {
   if (part.isConnected && "stale" in part.dataset) document.dispatchEvent(new CustomEvent("mcn:refresh", { detail: { part } }));
 }
 
