@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import case, func
 from sqlmodel import Session, col, select
 
+from app.jobs.queries import jobs_in_order
 from app.models import Attempt, Job, Lease, Reason, State, Worker
 
 MAX_PENDING = 200
@@ -89,20 +90,15 @@ def list_jobs_by_id(session: Session, job_ids: Collection[str]) -> list[Job]:
 
 def list_queue(session: Session, *, limit: int) -> list[Job]:
     """Queued jobs in the order in which they start."""
+    # Sorting ids reads an index alone; the rows are wide.
     query = select(Job.id).where(Job.state == State.queued).order_by(col(Job.priority).desc(), Job.id)
-    return _jobs_in_order(session, session.exec(query.limit(limit)).all())
+    return jobs_in_order(session, session.exec(query.limit(limit)).all())
 
 
 def list_waiting(session: Session, *, limit: int) -> list[Job]:
     """Jobs that wait for the components of others, oldest first."""
     query = select(Job.id).where(Job.state == State.waiting).order_by(Job.id)
-    return _jobs_in_order(session, session.exec(query.limit(limit)).all())
-
-
-def _jobs_in_order(session: Session, ids: Sequence[str]) -> list[Job]:
-    """Jobs by id. Sorting ids reads an index alone; the rows are wide."""
-    jobs = {job.id: job for job in list_jobs_by_id(session, ids)}
-    return [jobs[job_id] for job_id in ids if job_id in jobs]
+    return jobs_in_order(session, session.exec(query.limit(limit)).all())
 
 
 def list_in_slurm(session: Session, *, limit: int) -> list[tuple[Job, str, str | None]]:

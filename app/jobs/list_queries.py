@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from app.http import paging
 from app.jobs.list_schemas import JobCounts, JobSummaryPage
-from app.jobs.queries import SPEC_COLUMNS, summaries, views, without
+from app.jobs.queries import SPEC_COLUMNS, jobs_in_order, summaries, views
 from app.jobs.schemas import JobPage
 from app.models import Job, State, SweepPoint, Tag
 
@@ -118,16 +118,9 @@ def list_jobs(
     page = paging.page(list(found), limit, lambda row: paging.encode(*row))
     ids = [row[-1] for row in page["items"]]
     if summary:
-        jobs = _jobs_in_order(session, ids, SPEC_COLUMNS)
+        jobs = jobs_in_order(session, ids, SPEC_COLUMNS)
         return JobSummaryPage(items=summaries(session, jobs), next_cursor=page["next_cursor"])
-    return JobPage(items=views(session, _jobs_in_order(session, ids)), next_cursor=page["next_cursor"])
-
-
-def _jobs_in_order(session: Session, ids: Sequence[str], columns: Sequence[str] = ()) -> list[Job]:
-    """Jobs by id, without some of their columns."""
-    query = select(Job).where(col(Job.id).in_(ids)).options(*without(columns))
-    rows = {job.id: job for job in session.exec(query)}
-    return [rows[job_id] for job_id in ids if job_id in rows]
+    return JobPage(items=views(session, jobs_in_order(session, ids)), next_cursor=page["next_cursor"])
 
 
 def count_jobs(session: Session, filters: JobFilter) -> JobCounts:

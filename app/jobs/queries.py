@@ -52,8 +52,14 @@ def get_job(session: Session, job_id: str) -> Job:
 def get_jobs(session: Session, job_ids: Sequence[str]) -> list[Job]:
     """Jobs in this order; raises NotFound if one of them does not exist."""
     require_jobs(session, job_ids)
-    jobs = {job.id: job for job in session.exec(select(Job).where(col(Job.id).in_(job_ids)))}
-    return [jobs[job_id] for job_id in job_ids]
+    return jobs_in_order(session, job_ids)
+
+
+def jobs_in_order(session: Session, job_ids: Sequence[str], left_out: Sequence[str] = ()) -> list[Job]:
+    """Those of these jobs that exist, in this order, without some of their columns."""
+    query = select(Job).where(col(Job.id).in_(job_ids)).options(*without(left_out))
+    jobs = {job.id: job for job in session.exec(query)}
+    return [jobs[job_id] for job_id in job_ids if job_id in jobs]
 
 
 def require_jobs(session: Session, job_ids: Sequence[str]) -> None:
