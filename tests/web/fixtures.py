@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from playwright.sync_api import (
     sync_playwright,
 )
 
+from app.cli.client import TERMINAL_STATES, ApiError
 from tests.e2e.running import Running
 from tests.machine import find
 
@@ -45,6 +47,17 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     # Training outlives the service; what a failed test left must not slow down those that follow.
     for process in running.training():
         process.kill()
+
+
+@pytest.fixture
+def free_devices(dashboard: Running) -> Iterator[None]:
+    """Cancels what still holds or waits for a device after a test, so that a failed one does not block the next."""
+    yield
+    for job in dashboard.api.get("/jobs", limit=200)["items"]:
+        if job["state"] not in TERMINAL_STATES:
+            with suppress(ApiError):  # it may just have ended
+                dashboard.api.post(f"/jobs/{job['id']}/cancel")
+            dashboard.wait(job["id"])
 
 
 # Not for the whole session: while it is open, Playwright's event loop runs, and no other test could run one.

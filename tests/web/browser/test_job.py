@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from playwright.sync_api import Route, expect
 
 from tests.e2e.running import Running, fusion
 from tests.parts import wait_until
 from tests.web.fixtures import Visit
+
+pytestmark = pytest.mark.usefixtures("free_devices")
 
 
 def submit(dashboard: Running, spec: dict[str, Any]) -> str:

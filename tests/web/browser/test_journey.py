@@ -16,6 +16,7 @@ from tests.parts import wait_until
 from tests.web.fixtures import LIMIT_MS, Visit, new_context, watch
 
 WIDTHS = (1280, 390)
+pytestmark = pytest.mark.usefixtures("free_devices")
 
 
 @dataclass(frozen=True)
@@ -148,12 +149,7 @@ def test_a_page_says_why_its_job_waits_or_failed(seen: Visit, dashboard: Running
     queued = dashboard.submit(expert(epochs=1))
     source = {"from": {"job": queued, "component": "expert_0"}}
     waiting = dashboard.submit(fusion(epochs=1) | {"experts": [source], "num_experts": 2})
-    try:
-        page = seen.open(f"/ui/jobs/{queued}")
-        expect(page.locator(".job-why")).to_contain_text("in line")
-        page = seen.open(f"/ui/jobs/{waiting}")
-        expect(page.locator("#job-header")).to_contain_text(queued[-4:])
-    finally:
-        for job_id in (waiting, queued, *long):
-            dashboard.api.post(f"/jobs/{job_id}/cancel")
-            dashboard.wait(job_id, "cancelled")
+    page = seen.open(f"/ui/jobs/{queued}")
+    expect(page.locator(".job-why")).to_contain_text("in line")
+    page = seen.open(f"/ui/jobs/{waiting}")
+    expect(page.locator("#job-header")).to_contain_text(queued[-4:])

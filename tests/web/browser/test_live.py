@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -23,14 +22,15 @@ REFRESH = """async ([id, times]) => {
 }"""
 
 
+pytestmark = pytest.mark.usefixtures("free_devices")
+
+
 @pytest.fixture
-def running_job(dashboard: Running) -> Iterator[str]:
+def running_job(dashboard: Running) -> str:
     """A job that trains until the test ends."""
     job_id = dashboard.submit(fusion(epochs=3000) | {"name": "a long one"})
     dashboard.wait_step(job_id, 30)
-    yield job_id
-    dashboard.api.post(f"/jobs/{job_id}/cancel")
-    dashboard.wait(job_id, "cancelled")
+    return job_id
 
 
 def content(page: Page) -> str:
@@ -38,20 +38,18 @@ def content(page: Page) -> str:
     return re.sub(r"\d+ (s|min) ago", "ago", page.locator("main").inner_text())
 
 
-def test_a_page_comes_back_after_the_api_was_killed(visit: Visit, dashboard: Running) -> None:
-    job_id = dashboard.submit(fusion(epochs=3000))
-    dashboard.wait_step(job_id, 30)
+def test_a_page_comes_back_after_the_api_was_killed(visit: Visit, dashboard: Running, running_job: str) -> None:
     # Charts out of sight are not kept up to date.
     visit.page.set_viewport_size({"width": 1280, "height": 8000})
-    page = visit.open(f"/ui/jobs/{job_id}")
+    page = visit.open(f"/ui/jobs/{running_job}")
     badge = page.locator("#live")
     expect(badge).to_have_text("live")
     page.evaluate("window.same = true")
     dashboard.kill("api")
     expect(badge).to_contain_text(re.compile(r"connection lost \d+ s ago, showing .*, trying again"))
     expect(badge).to_have_text("live")
-    dashboard.api.post(f"/jobs/{job_id}/cancel")
-    dashboard.wait(job_id, "cancelled")
+    dashboard.api.post(f"/jobs/{running_job}/cancel")
+    dashboard.wait(running_job, "cancelled")
     expect(page.locator("#job-header .state")).to_have_text("cancelled")
     assert page.evaluate("window.same")
     fresh = page.context.new_page()

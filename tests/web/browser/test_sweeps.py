@@ -42,6 +42,7 @@ def test_a_sweep_follows_its_jobs_without_a_reload(visit: Visit, dashboard: Runn
     expect(page.locator("tr[data-row]")).to_have_count(8)
 
 
+@pytest.mark.usefixtures("free_devices")
 def test_the_cluster_shows_a_job_from_its_start_to_its_end(visit: Visit, dashboard: Running) -> None:
     page = visit.open("/ui/cluster")
     job_id = dashboard.submit(expert(epochs=3000) | {"name": "on a device"})
