@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from queue import Empty
@@ -95,6 +96,23 @@ def test_a_worker_never_sees_half_a_message(service: Service, monkeypatch: pytes
     service.submit()
     assert seen == [[]]
     assert received_nudges(service.settings) == [("start", [])]
+
+
+def test_two_processes_that_start_at_once_never_see_half_a_file_of_bindings(service: Service) -> None:
+    app = Celery(set_as_current=False)
+    app.conf.update(celery_config(service.settings))
+    with app.connection_for_write() as connection, ThreadPoolExecutor() as threads:
+        channel, other = connection.channel(), connection.channel()
+        with channel._locked_bindings():
+            # Kombu creates the file before it writes it.
+            (channel.control_folder / "new.exchange").touch()
+            reader = threads.submit(other.get_table, "new")
+            binder = threads.submit(other._queue_bind, "new", "key", None, "queue")
+            assert wait([reader, binder], timeout=0.5).done == set()
+            (channel.control_folder / "new.exchange").write_text("[]")
+        binder.result()
+        assert reader.result() in ([], other.get_table("new"))
+        assert [binding.queue for binding in other.get_table("new")] == ["queue"]
 
 
 def is_failed(service: Service, job_id: str) -> bool:
