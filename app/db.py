@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, create_engine, event, text
 from sqlmodel import Session
+
+if TYPE_CHECKING:
+    from alembic.config import Config
 
 MIGRATIONS = Path(__file__).parents[1] / "migrations"
 _HOOKS = "after_commit"
@@ -108,17 +107,25 @@ def serialize_events(session: Session) -> None:
 
 def upgrade(url: str) -> None:
     """Apply all migrations up to the latest one."""
+    # Alembic takes a quarter of a second to import, and the worker never needs it.
+    from alembic import command
+
     command.upgrade(_alembic(url), "head")
 
 
 def is_current(engine: Engine) -> bool:
     """Whether the latest migration has been applied."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
     with reading(engine) as session:
         current = MigrationContext.configure(session.connection()).get_current_revision()
     return current == ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def _alembic(url: str) -> Config:
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS))
     config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))

@@ -18,7 +18,7 @@ from app.components.queries import (
 )
 from app.components.schemas import ComponentPage, ComponentView
 from app.http.errors import NotFound
-from app.http.paging import Cursor, Limit
+from app.http.query_parameters import Cursor, Limit
 from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.routes import Filter, JobId

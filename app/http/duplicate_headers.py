@@ -8,6 +8,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.errors import Problem
+from app.http.responses import problem_response
 
 SINGLE_HEADERS = (b"host", b"authorization")
 
@@ -23,6 +24,6 @@ class DuplicateHeaders:
             names = [name for name, _ in scope["headers"] if name in SINGLE_HEADERS]
             if len(names) > len(set(names)):
                 problem = Problem("the request has several Host or Authorization headers: send each once")
-                await problem.response()(scope, receive, send)
+                await problem_response(problem)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

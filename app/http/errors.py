@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
-from fastapi.responses import JSONResponse
-
 
 class Problem(Exception):  # noqa: N818
     """An error that becomes the response to a request. `detail` says what to change, `errors` has one entry per field.
@@ -29,17 +27,15 @@ class Problem(Exception):  # noqa: N818
         """The problem with these errors, each with `loc` and `msg`; its detail names the first five."""
         return cls(summarize(errors), errors=errors)
 
-    def response(self) -> JSONResponse:
-        """The problem as `application/problem+json`."""
+    def body(self) -> dict[str, Any]:
+        """The problem as the body of a response."""
         body: dict[str, Any] = {
             "type": self.type,
             "title": self.title,
             "status": self.status,
             "detail": encodable(self.detail),
         }
-        if self.errors:
-            body["errors"] = self.errors
-        return JSONResponse(body, self.status, self.headers, media_type="application/problem+json")
+        return body | {"errors": self.errors} if self.errors else body
 
 
 class Invalid(Problem):

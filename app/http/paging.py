@@ -6,21 +6,11 @@ import base64
 import binascii
 import json
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Generic, TypedDict, TypeVar
-
-from fastapi import Query
+from typing import Any, Generic, TypedDict, TypeVar
 
 from app.http.errors import Invalid, encodable
 
 T = TypeVar("T")
-
-Limit = Annotated[int, Query(ge=1, le=200, description="maximum number of items")]
-# Enough for a name of 200 characters of four bytes and an id.
-MAX_CURSOR = 1500
-Cursor = Annotated[
-    str | None,
-    Query(max_length=MAX_CURSOR, pattern="^[A-Za-z0-9_-]+$", description="`next_cursor` of the previous page"),
-]
 
 
 class Page(TypedDict, Generic[T]):

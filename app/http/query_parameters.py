@@ -1,8 +1,10 @@
-"""A dependency of all routes that refuses unknown query parameters."""
+"""The query parameters of lists, and a dependency of all routes that refuses unknown ones."""
 
 from __future__ import annotations
 
-from fastapi import Request
+from typing import Annotated
+
+from fastapi import Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
@@ -10,6 +12,14 @@ from app.http.errors import Invalid, encodable
 
 # A route names the beginnings of further parameters, such as `at.`, under this key of its `openapi_extra`.
 PREFIXES = "x-query-prefixes"
+
+Limit = Annotated[int, Query(ge=1, le=200, description="maximum number of items")]
+# Enough for a name of 200 characters of four bytes and an id.
+MAX_CURSOR = 1500
+Cursor = Annotated[
+    str | None,
+    Query(max_length=MAX_CURSOR, pattern="^[A-Za-z0-9_-]+$", description="`next_cursor` of the previous page"),
+]
 
 
 async def refuse_unknown_parameters(request: Request) -> None:

@@ -10,7 +10,7 @@ from app.auth.principals import Viewer
 from app.http import paging
 from app.http.errors import Invalid
 from app.http.openapi import EVENT_STREAM
-from app.http.paging import Cursor, Limit
+from app.http.query_parameters import Cursor, Limit
 from app.http.session import Configured, Reading
 from app.jobs import queries, schemas
 from app.jobs.routes import JobId, JobIdText

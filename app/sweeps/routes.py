@@ -10,7 +10,7 @@ from starlette.concurrency import run_in_threadpool
 from app.auth.principals import Member, Principal, Viewer
 from app.db import reading, transaction
 from app.http.idempotency import IdempotencyKey
-from app.http.paging import Cursor, Limit
+from app.http.query_parameters import Cursor, Limit
 from app.http.responses import json_response
 from app.http.session import Configured, Reading, Writing
 from app.jobs.validation import parse_body

@@ -15,7 +15,7 @@ from app.components.queries import ComponentFilter, ComponentSort, component_wit
 from app.components.routes import Role
 from app.components.schemas import ComponentView
 from app.http.errors import InvalidSpec, NotFound
-from app.http.paging import Cursor
+from app.http.query_parameters import Cursor
 from app.http.session import Configured, Reading
 from app.jobs import references
 from app.jobs.validation import parse_job

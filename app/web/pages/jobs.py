@@ -12,7 +12,7 @@ from sqlmodel import Session
 from starlette.responses import RedirectResponse, Response
 
 from app.auth.principals import Member, Viewer
-from app.http.paging import Cursor
+from app.http.query_parameters import Cursor
 from app.http.session import Reading
 from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs
 from app.jobs.list_schemas import JobCounts

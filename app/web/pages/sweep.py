@@ -11,8 +11,7 @@ from sqlmodel import Session
 from starlette.responses import RedirectResponse, Response
 
 from app.auth.principals import Member, Principal, Viewer
-from app.http.paging import Cursor
-from app.http.query_parameters import PREFIXES
+from app.http.query_parameters import PREFIXES, Cursor
 from app.http.session import Configured, Reading, Writing
 from app.models import TERMINAL_STATES, State
 from app.sweeps import queries, ranking, service

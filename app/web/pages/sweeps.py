@@ -8,7 +8,7 @@ from fastapi import Request
 from starlette.responses import Response
 
 from app.auth.principals import Viewer
-from app.http.paging import Cursor
+from app.http.query_parameters import Cursor
 from app.http.session import Configured, Reading
 from app.sweeps import queries
 from app.sweeps.views import sweep_page
