@@ -47,7 +47,7 @@ def listed(engine: Engine, filters: JobFilter, **options: Any) -> list[str]:
     cursor = None
     while True:
         with reading(engine) as session:
-            page = list_jobs(session, filters, limit=7, cursor=cursor, **options)
+            page = list_jobs(session, filters, limit=17, cursor=cursor, **options)
         ids += [item.id for item in page.items]
         cursor = page.next_cursor
         if cursor is None:
