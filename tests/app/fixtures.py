@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -57,7 +58,20 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Engine]
 @pytest.fixture
 def service(tmp_path: Path, migrated_sqlite: Path) -> Iterator[Service]:
     """The application in this process on an empty SQLite database; no worker."""
-    settings = Settings(data_dir=tmp_path / "data")
+    with _service(tmp_path, migrated_sqlite) as service:
+        yield service
+
+
+@pytest.fixture(scope="module")
+def shared_service(tmp_path_factory: pytest.TempPathFactory, migrated_sqlite: Path) -> Iterator[Service]:
+    """One application for all tests of a module, for those that change nothing that another one sees."""
+    with _service(tmp_path_factory.mktemp("shared"), migrated_sqlite) as service:
+        yield service
+
+
+@contextmanager
+def _service(folder: Path, migrated_sqlite: Path) -> Iterator[Service]:
+    settings = Settings(data_dir=folder / "data")
     settings.make_folders()
     shutil.copy(migrated_sqlite, settings.data_dir / "mcn.db")
     application = create_app(settings)

@@ -21,12 +21,12 @@ BODIES: dict[str, Any] = {
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-16-le", "utf-16-be", "utf-32", "utf-32-le", "utf-32-be"])
 @pytest.mark.parametrize("path", list(BODIES))
-def test_a_body_in_another_encoding_than_utf8_is_refused(service: Service, path: str, encoding: str) -> None:
+def test_a_body_in_another_encoding_than_utf8_is_refused(shared_service: Service, path: str, encoding: str) -> None:
     body = json.dumps(BODIES[path])
-    answer = service.post(path, body.encode(encoding))
+    answer = shared_service.post(path, body.encode(encoding))
     assert answer.status_code == 422, answer.text
     assert "UTF-8" in answer.json()["detail"]
-    assert service.post(path, body.encode()).status_code == 201
+    assert shared_service.post(path, body.encode()).status_code == 201
 
 
 def test_duplicate_host_and_authorization_headers_are_refused(service: Service) -> None:
@@ -41,8 +41,8 @@ def test_duplicate_host_and_authorization_headers_are_refused(service: Service) 
 
 @pytest.mark.parametrize("path", ["/me", "/jobs/job_x", "/healthz", "/docs", "/static/docs/swagger-ui.css", "/nothing"])
 @pytest.mark.parametrize("user", ["admin", None])
-def test_every_response_has_the_security_headers(service: Service, path: str, user: str | None) -> None:
-    headers = service.get(path, user).headers
+def test_every_response_has_the_security_headers(shared_service: Service, path: str, user: str | None) -> None:
+    headers = shared_service.get(path, user).headers
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["referrer-policy"] == "no-referrer"
     assert headers["x-frame-options"] == "DENY"
@@ -83,10 +83,10 @@ def test_the_docs_page_permits_its_own_script_and_no_other(service: Service) -> 
         ("/healthz", "GET, OPTIONS"),
     ],
 )
-def test_options_and_405_name_the_methods_of_the_path(service: Service, path: str, allowed: str) -> None:
-    answer = service.call("OPTIONS", path)
+def test_options_and_405_name_the_methods_of_the_path(shared_service: Service, path: str, allowed: str) -> None:
+    answer = shared_service.call("OPTIONS", path)
     assert (answer.status_code, answer.headers["allow"], answer.content) == (204, allowed, b"")
-    refused = service.call("PATCH", path)
+    refused = shared_service.call("PATCH", path)
     assert (refused.status_code, refused.headers["allow"]) == (405, allowed)
     assert refused.json()["type"] == "method-not-allowed"
 
@@ -104,7 +104,9 @@ def test_options_and_405_name_the_methods_of_the_path(service: Service, path: st
         ("POST", "/jobs", b"x" * (2 << 20)),
     ],
 )
-def test_authentication_comes_before_every_other_check(service: Service, method: str, path: str, body: bytes) -> None:
-    answer = service.call(method, path, user=None, content=body)
+def test_authentication_comes_before_every_other_check(
+    shared_service: Service, method: str, path: str, body: bytes
+) -> None:
+    answer = shared_service.call(method, path, user=None, content=body)
     assert answer.status_code == 401
-    assert service.call(method, path, content=body).status_code != 401
+    assert shared_service.call(method, path, content=body).status_code != 401

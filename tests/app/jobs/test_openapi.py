@@ -78,9 +78,9 @@ def schema_allows(path: str, body: Any) -> bool:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_the_description_refuses_what_validation_refuses(service: Service, name: str) -> None:
+def test_the_description_refuses_what_validation_refuses(shared_service: Service, name: str) -> None:
     path, body = REFUSED[name]
-    assert service.post(path.replace("{job_id}", service.submit()), body).status_code == 422
+    assert shared_service.post(path.replace("{job_id}", shared_service.submit()), body).status_code == 422
     assert not schema_allows(path, body)
 
 

@@ -345,8 +345,8 @@ def test_sweeps_are_listed_by_pages_newest_first(service: Service) -> None:
         ("/sweeps/swp_none/leaderboard.csv", 404), ("/sweeps/{id}?metric=nothing", 200),
     ],
 )  # fmt: skip
-def test_invalid_paths_and_parameters_are_refused(service: Service, path: str, status: int) -> None:
-    answer = service.get(path.replace("{id}", create(service)["id"]))
+def test_invalid_paths_and_parameters_are_refused(shared_service: Service, path: str, status: int) -> None:
+    answer = shared_service.get(path.replace("{id}", create(shared_service)["id"]))
     assert answer.status_code == status
     assert status == 200 or answer.json()["detail"]
 

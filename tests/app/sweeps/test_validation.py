@@ -104,17 +104,17 @@ MISTAKES: dict[str, tuple[Any, list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", MISTAKES)
-def test_an_error_is_located_at_the_field_that_has_it(service: Service, name: str) -> None:
+def test_an_error_is_located_at_the_field_that_has_it(shared_service: Service, name: str) -> None:
     body, loc, message = MISTAKES[name]
-    answer = service.post("/sweeps", body)
+    answer = shared_service.post("/sweeps", body)
     assert answer.status_code == 422, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
     [first, *_] = answer.json()["errors"]
     assert first["loc"] == loc, answer.json()
     assert message in first["msg"], answer.json()
     assert SECRET not in answer.text
-    assert service.post("/sweeps?dry_run=true", body).status_code == 422
-    assert service.get("/sweeps").json()["items"] == service.get("/jobs").json()["items"] == []
+    assert shared_service.post("/sweeps?dry_run=true", body).status_code == 422
+    assert shared_service.get("/sweeps").json()["items"] == shared_service.get("/jobs").json()["items"] == []
 
 
 UNREADABLE = {
@@ -128,11 +128,11 @@ UNREADABLE = {
 
 
 @pytest.mark.parametrize("name", UNREADABLE)
-def test_bodies_that_cannot_be_stored_are_refused(service: Service, name: str) -> None:
-    answer = service.post("/sweeps", UNREADABLE[name])
+def test_bodies_that_cannot_be_stored_are_refused(shared_service: Service, name: str) -> None:
+    answer = shared_service.post("/sweeps", UNREADABLE[name])
     assert answer.status_code == 422, answer.text
     assert len(answer.json()["detail"]) > 10
-    assert service.get("/sweeps").json()["items"] == []
+    assert shared_service.get("/sweeps").json()["items"] == []
 
 
 JUNK = {f"u{number}": 0 for number in range(60_000)}
@@ -153,10 +153,10 @@ OVERSIZED: dict[str, tuple[dict[str, Any], list[Any], str]] = {
 
 
 @pytest.mark.parametrize("name", OVERSIZED)
-def test_an_oversized_sweep_is_refused_before_its_points_are_checked(service: Service, name: str) -> None:
+def test_an_oversized_sweep_is_refused_before_its_points_are_checked(shared_service: Service, name: str) -> None:
     body, loc, message = OVERSIZED[name]
     began = time.process_time()
-    answer = service.post("/sweeps", body)
+    answer = shared_service.post("/sweeps", body)
     assert time.process_time() - began < 15
     assert answer.status_code == 422, answer.text[:300]
     errors = answer.json()["errors"]
@@ -186,6 +186,6 @@ def test_errors_of_many_points_are_limited(service: Service) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 1.5, "2", True, None, 10_001])
-def test_points_per_task_is_a_positive_integer(service: Service, value: Any) -> None:
-    answer = service.post("/sweeps", sweep(points_per_task=value))
+def test_points_per_task_is_a_positive_integer(shared_service: Service, value: Any) -> None:
+    answer = shared_service.post("/sweeps", sweep(points_per_task=value))
     assert (answer.status_code, answer.json()["errors"][0]["loc"]) == (422, ["points_per_task"])
