@@ -31,11 +31,12 @@ def test_no_expert_alone_knows_half_of_the_digits(experts: list[tuple[Path, Resu
 def test_their_fusion_knows_them_all(fusion_type: str, experts: list[tuple[Path, Result]], tmp_path: Path) -> None:
     named = [f"experts.{k}.from.path={component(folder, 'expert_0')}" for k, (folder, _) in enumerate(experts)]
     text = (EXAMPLES / "fusion.yaml").read_text()
-    # The example as it is; the other fusion types reach their accuracy sooner.
-    shorter = [] if fusion_type == "multiplicative" else [f"fusion.type={fusion_type}", "training.epochs=8"]
-    result = run(parse_text(text, [*named, *shorter]), tmp_path)
+    # Shorter than the example, which most fusion types do not need.
+    epochs = 15 if fusion_type == "multiplicative" else 8
+    changes = [f"fusion.type={fusion_type}", f"training.epochs={epochs}"]
+    result = run(parse_text(text, [*named, *changes]), tmp_path)
     print(fusion_type, {key: value for key, value in result.metrics.items() if "accuracy" in key})
-    assert result.metrics["test/accuracy_fused"] >= (0.95 if fusion_type == "multiplicative" else 0.93)
+    assert result.metrics["test/accuracy_fused"] >= 0.9
     for k, (_, alone) in enumerate(experts):
         before = result.metrics[f"test/accuracy_expert_{k}_before"]
         assert before == alone.metrics["test/accuracy_expert_0"]
