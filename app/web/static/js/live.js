@@ -2,7 +2,7 @@
 //
 // <main data-stream="/events?.." data-job="ID"> names the stream; parts with `data-live-src` and `data-live-on` are
 // fetched again and morphed when an event of these types arrives, at most once a second and after each reconnection.
-import { toast } from "./main.js";
+import { showAge, toast } from "./main.js";
 import { markFresh } from "./stale.js";
 
 const TYPES = ["state", "progress", "metrics", "component", "log", "rung"];
@@ -11,6 +11,8 @@ const MAX_DELAY_MS = 30_000;
 const TERMINAL = new Set(["succeeded", "failed", "cancelled"]);
 const main = document.getElementById("main");
 const badge = document.getElementById("live");
+const status = badge.querySelector("[role=status]");
+const age = badge.querySelector("time");
 const title = document.title;
 
 let source = null;
@@ -59,7 +61,7 @@ function lost() {
 
 function receive(type, event) {
   if (event.lastEventId) lastId = event.lastEventId;
-  shownAt = new Date();
+  markShown();
   const data = JSON.parse(event.data);
   if (type === "progress") showProgress(data.job, data);
   if (type === "metrics") document.dispatchEvent(new CustomEvent("mcn:metrics", { detail: { job: data.job } }));
@@ -123,7 +125,6 @@ function isHeld(part) {
 async function refresh(part) {
   await window.htmx.ajax("GET", part.dataset.liveSrc, { source: part, target: part, swap: "outerMorph" });
   if ("stale" in part.dataset) return;
-  shownAt = new Date();
   markFresh(part);
 }
 
@@ -156,6 +157,11 @@ document.addEventListener("click", (event) => {
   refresh(part);
 });
 
+function markShown() {
+  shownAt = new Date();
+  if (!badge.hidden) showBadge();
+}
+
 function showBadge() {
   badge.hidden = false;
   badge.dataset.live = lostAt ? "lost" : "on";
@@ -163,7 +169,11 @@ function showBadge() {
   const text = lostAt
     ? `connection lost ${seconds} s ago, showing ${shownAt.toLocaleTimeString()}, trying again`
     : "live";
-  if (badge.textContent !== text) badge.textContent = text;
+  if (status.textContent !== text) status.textContent = text;
+  age.hidden = lostAt !== 0;
+  age.dateTime = shownAt.toISOString();
+  age.title = `Updated at ${shownAt.toLocaleTimeString()}`;
+  showAge(age);
 }
 
 async function showHiddenTitle() {
@@ -190,6 +200,7 @@ if (main?.dataset.stream) {
     if (event.persisted || isBack) refreshAll();
     if (event.persisted) open();
   });
+  document.addEventListener("htmx:after:swap", markShown);
   setInterval(() => lostAt && showBadge(), 1000);
   setInterval(showHiddenTitle, 60_000);
   open();

@@ -55,12 +55,10 @@ export function toast(text, lasting = 4000) {
 }
 
 // Times such as "3 min ago" stay true while the page is open.
-function refreshTimes() {
-  for (const time of document.querySelectorAll("time[datetime]")) {
-    const seconds = Math.max(0, (Date.now() - Date.parse(time.dateTime)) / 1000);
-    const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([size]) => seconds >= size) ?? [1, "s"];
-    const text = `${Math.floor(seconds / size)} ${unit} ago`;
-    if (time.textContent !== text) time.textContent = text;
-  }
+export function showAge(time) {
+  const seconds = Math.max(0, (Date.now() - Date.parse(time.dateTime)) / 1000);
+  const [size, unit] = [[86400, "d"], [3600, "h"], [60, "min"]].find(([size]) => seconds >= size) ?? [1, "s"];
+  const text = `${Math.floor(seconds / size)} ${unit} ago`;
+  if (time.textContent !== text) time.textContent = text;
 }
-setInterval(refreshTimes, 5000);
+setInterval(() => document.querySelectorAll("time[datetime]").forEach(showAge), 5000);
