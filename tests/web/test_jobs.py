@@ -28,7 +28,8 @@ def listed(service: Service, query: str = "", owner: str = "alice") -> str:
 def test_an_empty_list_says_what_to_do(service: Service) -> None:
     text = listed(service)
     assert "No jobs yet" in text
-    assert "mcn submit" in text
+    assert "mcn demo" in text
+    assert text.count("button primary") == 1
     assert "No job matches these filters" in listed(service, "?q=nothing")
 
 

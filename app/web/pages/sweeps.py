@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from app.auth.principals import Viewer
 from app.http.query_parameters import Cursor
-from app.http.session import Configured, Reading
+from app.http.session import Reading
 from app.sweeps import queries
 from app.sweeps.views import sweep_page
 from app.web.render import page
@@ -21,22 +21,18 @@ PAGE_SIZE = 50
 
 
 @router.get("/ui/sweeps", dependencies=FOLLOWS)
-def sweeps_page(
-    request: Request, principal: Viewer, session: Reading, settings: Configured, cursor: Cursor = None
-) -> Response:
+def sweeps_page(request: Request, principal: Viewer, session: Reading, cursor: Cursor = None) -> Response:
     """All sweeps, newest first."""
-    return _list(request, session, settings, cursor, "sweeps/list.html")
+    return _list(request, session, cursor, "sweeps/list.html")
 
 
 @router.get("/ui/-/sweeps")
-def sweeps_fragment(
-    request: Request, principal: Viewer, session: Reading, settings: Configured, cursor: Cursor = None
-) -> Response:
+def sweeps_fragment(request: Request, principal: Viewer, session: Reading, cursor: Cursor = None) -> Response:
     """The same list without the page around it."""
-    return _list(request, session, settings, cursor, "sweeps/_list.html")
+    return _list(request, session, cursor, "sweeps/_list.html")
 
 
-def _list(request: Request, session: Reading, settings: Configured, cursor: str | None, template: str) -> Response:
+def _list(request: Request, session: Reading, cursor: str | None, template: str) -> Response:
     sweeps = sweep_page(session, limit=PAGE_SIZE, cursor=cursor)
     return page(
         request,
@@ -47,5 +43,4 @@ def _list(request: Request, session: Reading, settings: Configured, cursor: str 
         cursor=cursor,
         query=f"?{urlencode({'cursor': cursor})}" if cursor else "",
         next_cursor=sweeps.next_cursor,
-        api_url=settings.browser_url,
     )
