@@ -113,13 +113,16 @@ def _dims(dims: Sequence[int | None]) -> str:
 
 
 def _parameters(parameters: dict[str, int | None]) -> list[tuple[str, int | None]]:
-    """Up to eight experts by themselves, more as one row."""
+    """Experts of equal size as one row, and so more than eight; fewer by themselves."""
     experts = {name: count for name, count in parameters.items() if name.startswith("expert_")}
+    others = [(name, count) for name, count in parameters.items() if name not in experts]
+    sizes = set(experts.values())
+    if len(experts) > 1 and len(sizes) == 1:
+        return [(f"{len(experts)} experts, each", sizes.pop()), *others]
     if len(experts) <= 8:
         return list(parameters.items())
-    counts = list(experts.values())
-    total = None if None in counts else sum(count for count in counts if count is not None)
-    return [(f"{len(experts)} experts", total), *((name, n) for name, n in parameters.items() if name not in experts)]
+    total = None if None in sizes else sum(count or 0 for count in experts.values())
+    return [(f"{len(experts)} experts", total), *others]
 
 
 def estimate_text(estimate: Estimate) -> str:
