@@ -10,14 +10,20 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class FieldInfo:
-    """The section of a field, its label and a sentence about it; advanced fields are folded away."""
+    """The section of a field, its label and a sentence about it."""
 
     section: str
     label: str
     help: str = ""
-    advanced: bool = True
 
 
+# What most jobs of a kind set, in the order of the form. All else is folded into its section.
+SHORT = {
+    "fusion": ("name", "dataset.name", "num_experts", "fusion.type", "training.epochs", "training.preset"),
+    "expert": ("name", "dataset.name", "expert.arch", "expert.from", "training.epochs", "training.preset"),
+    "head": ("name", "dataset.name", "fusion.from", "head.type", "training.epochs", "training.preset"),
+    "evaluate": ("name", "dataset.name", "fusion.from", "head.from"),
+}
 # Sections in the order of the form.
 SECTIONS = (
     "Job", "Experts", "Fusion", "Head", "Data", "Training", "Loss", "Experts' optimizer", "Fusion optimizer",
@@ -25,16 +31,10 @@ SECTIONS = (
 )  # fmt: skip
 
 
-def _basic(section: str, label: str, help: str = "") -> FieldInfo:
-    return FieldInfo(section, label, help, advanced=False)
-
-
 def _expert(prefix: str) -> dict[str, FieldInfo]:
     return {
-        f"{prefix}.arch": _basic("Experts", "Architecture", "a name of the list, or timm:<name>"),
-        f"{prefix}.from": _basic(
-            "Experts", "Saved component", "cmp_.. or job_../expert_0; it decides the architecture"
-        ),
+        f"{prefix}.arch": FieldInfo("Experts", "Architecture", "a name of the list, or timm:<name>"),
+        f"{prefix}.from": FieldInfo("Experts", "Saved expert", "instead: cmp_.. or job_../expert_0"),
         f"{prefix}.dropout": FieldInfo("Experts", "Dropout", "of architectures that have one"),
         f"{prefix}.feature_dim": FieldInfo("Experts", "Feature dimension", "of convnet_small alone"),
         f"{prefix}.pretrained": FieldInfo("Experts", "Pretrained weights", "of timm alone"),
@@ -59,17 +59,17 @@ def _optimizer(component: str, section: str) -> dict[str, FieldInfo]:
 
 
 FIELDS: dict[str, FieldInfo] = {
-    "name": _basic("Job", "Name"),
-    "tags": _basic("Job", "Tags", "separated by commas"),
+    "name": FieldInfo("Job", "Name"),
+    "tags": FieldInfo("Job", "Tags", "separated by commas"),
     "priority": FieldInfo("Job", "Priority", "jobs with a higher one start first"),
     "max_attempts": FieldInfo("Job", "Attempts", "after this many failures the job fails"),
     **_expert("experts.*"),
-    "num_experts": _basic("Experts", "Number of experts", "one row above then stands for this many equal experts"),
+    "num_experts": FieldInfo("Experts", "Number of experts", "with one row above, that many equal ones"),
     **_expert("expert"),
-    "expert.shard": _basic("Experts", "Shard", "of the training set, numbered from 0"),
-    "fusion.type": _basic("Fusion", "Type", "by default multiplicative"),
-    "fusion.from": _basic("Fusion", "Saved component", "cmp_.. or job_../fusion; it decides the type"),
-    "input_dim": _basic("Fusion", "Fused dimension D", "by default the largest of the experts"),
+    "expert.shard": FieldInfo("Experts", "Shard", "of the training set, numbered from 0"),
+    "fusion.type": FieldInfo("Fusion", "Fusion type", "by default multiplicative"),
+    "fusion.from": FieldInfo("Fusion", "Saved fusion", "cmp_.. or job_../fusion; it decides the type"),
+    "input_dim": FieldInfo("Fusion", "Fused dimension D", "by default the largest of the experts"),
     "fusion.hidden_dim": FieldInfo("Fusion", "Hidden dimension H", "of the MLP; by default D"),
     "fusion.mlp": FieldInfo("Fusion", "MLP", "without it the fused vector itself is used"),
     "fusion.norm": FieldInfo("Fusion", "LayerNorm", "of every expert's features"),
@@ -78,13 +78,13 @@ FIELDS: dict[str, FieldInfo] = {
     "fusion.heads": FieldInfo("Fusion", "Attention heads", "of TransformerBase; must divide D"),
     "fusion.encoder": FieldInfo("Fusion", "Encoder", "of TransformerBase: two encoder layers"),
     "fusion.encoder_dropout": FieldInfo("Fusion", "Encoder dropout", "of TransformerBase with an encoder"),
-    "head.from": _basic("Head", "Saved component", "cmp_.. or job_../head"),
-    "head.type": _basic("Head", "Type", "linear: D to C; mlp: two layers"),
+    "head.from": FieldInfo("Head", "Saved head", "cmp_.. or job_../head"),
+    "head.type": FieldInfo("Head", "Head type", "linear: D to C; mlp: two layers"),
     "head.hidden_dim": FieldInfo("Head", "Hidden dimension", "of mlp alone; by default D"),
     "head.dropout": FieldInfo("Head", "Dropout", "of mlp alone; by default 0.5"),
-    "dataset.name": _basic("Data", "Data set", "digits, cifar10, cifar100, imagefolder:<path> or npz:<path>"),
-    "dataset.split.regime": _basic("Data", "Split between experts", "how the training set is dealt to the experts"),
-    "dataset.split.num_shards": _basic("Data", "Shards"),
+    "dataset.name": FieldInfo("Data", "Data set", "digits, cifar10, cifar100, imagefolder:<path> or npz:<path>"),
+    "dataset.split.regime": FieldInfo("Data", "Split between experts", "how the training set is dealt to the experts"),
+    "dataset.split.num_shards": FieldInfo("Data", "Shards"),
     "dataset.split.holdout": FieldInfo("Data", "Hold-out", "fraction that only the fusion phase sees"),
     "dataset.split.shared": FieldInfo("Data", "Shared fraction", "of iid: what all experts see"),
     "dataset.split.beta": FieldInfo("Data", "Beta", "of dirichlet: smaller is more uneven"),
@@ -92,10 +92,10 @@ FIELDS: dict[str, FieldInfo] = {
     "dataset.split.seed": FieldInfo("Data", "Seed of the split"),
     "dataset.split.version": FieldInfo("Data", "Version of the split", "1 repeats runs from before version 2"),
     "dataset.image_size": FieldInfo("Data", "Image size", "of image folders alone, in pixels"),
-    "training.epochs": _basic("Training", "Epochs"),
-    "training.batch_size": _basic("Training", "Batch size"),
-    "training.seed": _basic("Training", "Seed"),
-    "training.preset": _basic("Training", "Preset", "where values come from that are not given"),
+    "training.epochs": FieldInfo("Training", "Epochs"),
+    "training.batch_size": FieldInfo("Training", "Batch size"),
+    "training.seed": FieldInfo("Training", "Seed"),
+    "training.preset": FieldInfo("Training", "Preset", "where values come from that are not given"),
     "training.precision": FieldInfo("Training", "Precision", "auto: bfloat16 where the hardware has it"),
     "training.clip_norm": FieldInfo("Training", "Clip norm", "bound on the norm of all gradients; 0: none"),
     "training.deterministic": FieldInfo("Training", "Deterministic", "the same bits in every run, at some speed"),
@@ -119,9 +119,9 @@ FIELDS: dict[str, FieldInfo] = {
     "training.augmentation.erasing": FieldInfo("Augmentation", "Erasing", "probability per image"),
     "training.augmentation.mixup_alpha": FieldInfo("Augmentation", "MixUp alpha", "0: no MixUp"),
     "training.augmentation.cutmix_alpha": FieldInfo("Augmentation", "CutMix alpha", "0: no CutMix"),
-    "resources.executor": _basic("Resources", "Executor", "local: the service's own machines"),
-    "resources.gpus": _basic("Resources", "GPUs", "by default one where there is one"),
-    "resources.cpus": _basic("Resources", "CPU threads"),
+    "resources.executor": FieldInfo("Resources", "Executor", "local: the service's own machines"),
+    "resources.gpus": FieldInfo("Resources", "GPUs", "by default one where there is one"),
+    "resources.cpus": FieldInfo("Resources", "CPU threads"),
     "resources.memory_gb": FieldInfo("Resources", "Memory in GiB"),
     "resources.nodes": FieldInfo("Resources", "Nodes", "more than one on Slurm alone"),
     "resources.time_limit_min": FieldInfo("Resources", "Time limit in minutes"),

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from app.web.views.form_fields import FIELDS, SECTIONS
+from app.web.views.form_fields import FIELDS, SECTIONS, SHORT
 from app.web.views.form_values import Values, rows_of, to_values
 from app.web.views.spec_leaves import Leaf, leaves, leaves_by_path, pattern_of
 from core.spec.jobs import MAX_EXPERTS
@@ -39,48 +39,46 @@ class FieldView:
 
 @dataclass
 class Section:
-    """A part of the form. `given` counts the advanced fields that have a value or an error."""
+    """Fields that are folded under one heading."""
 
     name: str
-    basic: list[FieldView] = field(default_factory=list)
-    advanced: list[FieldView] = field(default_factory=list)
+    fields: list[FieldView] = field(default_factory=list)
 
     @property
     def given(self) -> int:
-        """How many of the advanced fields have a value or an error."""
-        return sum(bool(view.value or view.error) for view in self.advanced)
+        """How many of the fields have a value or an error."""
+        return sum(bool(view.value or view.error) for view in self.fields)
 
 
 @dataclass(frozen=True)
 class FormView:
-    """The form: its sections, and a list of fields for every row of experts."""
+    """The form: the fields that most jobs set, the sections of all others, and a list of fields per row of experts."""
 
+    short: dict[str, FieldView]
     sections: list[Section]
     rows: list[list[FieldView]]
 
 
 def form_view(kind: str, values: Values, defaults: Values, errors: Mapping[str, str], extra_rows: int = 0) -> FormView:
     """The form with these values; `defaults` are shown where nothing is given."""
+    views = {
+        leaf.path: _field(leaf, leaf.path, values, defaults, errors)
+        for leaf in leaves(kind)
+        if "*" not in leaf.path and not _is_unused(kind, leaf.path, values)
+    }
     sections = {name: Section(name) for name in SECTIONS}
+    for path in sorted(views, key=list(FIELDS).index):
+        if path not in SHORT[kind]:
+            sections[FIELDS[path].section].fields.append(views[path])
     rows = rows_of(values)
-    for leaf in leaves(kind):
-        if "*" in leaf.path or _is_unused(kind, leaf.path, values):
-            continue
-        section = sections[FIELDS[leaf.path].section]
-        view = _field(leaf, leaf.path, values, defaults, errors)
-        (section.advanced if FIELDS[leaf.path].advanced else section.basic).append(view)
     expert_leaves = [leaf for leaf in leaves(kind) if leaf.path.startswith("experts.*.")]
     count = min(MAX_EXPERTS, max(rows, default=0) + 1 + extra_rows)
     expert_rows = [
         [_field(leaf, leaf.path.replace("*", str(row)), values, defaults, errors) for leaf in expert_leaves]
         for row in range(count if expert_leaves else 0)
     ]
-    kept = [section for section in sections.values() if section.basic or section.advanced]
-    order = list(FIELDS)
-    for section in kept:
-        section.basic.sort(key=lambda view: order.index(view.name))
-        section.advanced.sort(key=lambda view: order.index(view.name))
-    return FormView(kept, expert_rows)
+    short = {path: views[path] for path in SHORT[kind]}
+    return FormView(short, [section for section in sections.values() if section.fields], expert_rows)
 
 
 def _is_unused(kind: str, path: str, values: Values) -> bool:

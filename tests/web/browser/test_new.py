@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import Browser, expect
 
 from tests.e2e.running import Running
@@ -30,6 +31,40 @@ def test_form_text_and_plan_follow_one_another(visit: Visit) -> None:
     expect(page.get_by_label("Name", exact=True)).to_have_value("typed", timeout=LIMIT_MS)
     page.get_by_role("button", name="Discard").click()
     expect(page.get_by_label("Epochs", exact=True)).to_have_value("10", timeout=LIMIT_MS)
+
+
+@pytest.mark.parametrize("path", ["/ui/new", "/ui/sweeps/new"])
+def test_plan_and_buttons_stay_in_sight_and_hide_no_field(visit: Visit, path: str) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": 1280, "height": 800})
+    visit.open(path)
+    submit, plan = page.get_by_role("button", name="Submit"), page.locator(".side")
+    page.locator("#plan .facts").wait_for()
+    for _ in range(2):
+        expect(submit).to_be_in_viewport(ratio=1)
+        expect(plan).to_be_in_viewport(ratio=1)
+        page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    page.set_viewport_size({"width": 390, "height": 700})
+    bar = page.locator(".actions").bounding_box()
+    assert bar
+    for field in page.locator("form :is(input, select, textarea, summary):visible").all():
+        field.focus()
+        box = field.bounding_box()
+        assert box
+        # A tall text shows its upper lines.
+        assert box["y"] + min(box["height"], 60) <= bar["y"], field.get_attribute("id")
+    expect(submit).to_be_in_viewport(ratio=1)
+
+
+def test_on_a_telephone_the_bar_counts_errors_and_leads_to_them(visit: Visit) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": 390, "height": 700})
+    visit.open("/ui/new")
+    page.get_by_label("Epochs", exact=True).fill("many")
+    page.get_by_role("link", name="1 error").click()
+    expect(page.locator("#errors-title")).to_be_in_viewport()
+    page.get_by_label("Epochs", exact=True).fill("3")
+    expect(page.get_by_role("link", name="Plan")).to_be_visible()
 
 
 def test_a_job_is_submitted_and_its_component_goes_into_the_basket(visit: Visit, dashboard: Running) -> None:

@@ -3,6 +3,7 @@ const form = document.getElementById("new-job");
 const text = document.getElementById("text");
 const stored = `mcn.draft.${form.dataset.kind}`;
 const note = document.getElementById("draft-note");
+const toPlan = document.getElementById("to-plan");
 
 function setEdited(value) {
   form.querySelector(`input[name="edited"][value="${value}"]`).checked = true;
@@ -40,6 +41,7 @@ function setValue(fields, value) {
         field.add(new Option(value, value));
       }
       field.value = value;
+      if (value) field.closest("details")?.setAttribute("open", "");
     }
   }
 }
@@ -105,6 +107,8 @@ document.addEventListener("htmx:after:swap", () => {
   const panel = document.getElementById("plan");
   if (!panel || panel.dataset.seen) return;
   panel.dataset.seen = "yes";
+  const errors = panel.querySelectorAll(".errors li").length;
+  toPlan.textContent = errors ? `${errors} error${errors === 1 ? "" : "s"}` : "Plan";
   const sameKind = panel.dataset.kind === form.dataset.kind;
   if (panel.dataset.edited !== edited()) return;
   const values = read(panel, "values");
