@@ -95,7 +95,8 @@ def test_components_are_listed_filtered_and_sorted(service: Service, saved: dict
 def test_without_components_the_page_says_what_to_do(service: Service) -> None:
     text = service.http.get("/ui/components", headers=log_in(service)).text
     assert "No components yet" in text
-    assert "mcn submit" in text
+    assert "mcn demo" in text
+    assert text.count("button primary") == 1
 
 
 def test_a_whole_model_can_be_evaluated_and_gets_a_form(service: Service, saved: dict[str, str]) -> None:
