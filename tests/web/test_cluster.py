@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -45,7 +46,7 @@ def test_an_empty_service_says_what_to_do(service: Service) -> None:
     assert "No worker has been heard from yet" in html
     assert "The queue is empty" in html
     assert "Nothing has run in the last 30 days" in read(service, "/ui/-/cluster/usage")
-    assert "Slurm" not in text_of(html.partition("<main")[2]).replace("hands them to Slurm", "")
+    assert "Slurm" not in text_of(html.partition("<main")[2]).replace("hands jobs to Slurm", "")
 
 
 def test_devices_show_their_jobs_and_what_these_report(service: Service) -> None:
@@ -70,6 +71,16 @@ def test_devices_show_their_jobs_and_what_these_report(service: Service) -> None
     fragment = read(service, "/ui/-/cluster")
     assert fragment.strip().startswith('<div id="cluster-live"')
     assert "Device-hours" not in fragment
+
+
+def test_a_machine_without_work_says_what_to_start(service: Service) -> None:
+    add(service, worker("one", ["0", "1"]), worker("two", ["0"], age_s=100))
+    text = text_of(read(service, "/ui/cluster"))
+    assert "0 of 2 devices in use · 0 jobs queued" in text
+    assert "2 devices are free. Start a job: mcn demo" in text
+    assert re.search(r"one online · heard \d+ s ago", text)
+    assert "two offline · heard 1 min ago" in text
+    assert text.count("Start it again with mcn up on that machine") == 1
 
 
 def test_the_queue_is_in_order_and_every_job_has_its_sentence(service: Service) -> None:

@@ -63,9 +63,12 @@ def _context(session: Session) -> dict[str, Any]:
     rows = queries.list_jobs_by_id(session, on_devices | {job.id for job, _, _ in in_slurm})
     jobs = {job.id: job for job in summaries(session, rows)}
     queue = queries.list_queue(session, limit=MAX_EXPLAINED)
+    workers = [worker_row(worker, jobs) for worker in view.workers]
     return {
         "cluster": view,
-        "workers": [worker_row(worker, jobs) for worker in view.workers],
+        "workers": workers,
+        "num_devices": sum(len(row.devices) for row in workers if row.worker.alive),
+        "num_free": sum(len(row.devices) - row.busy for row in workers if row.worker.alive),
         "in_slurm": [(job_load(jobs[job.id]), nodes, slurm_id) for job, nodes, slurm_id in in_slurm],
         "num_explained": len(queue),
         "queue": _explained(queue, partial(explain_in, Queue(session))),
