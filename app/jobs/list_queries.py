@@ -17,6 +17,8 @@ from app.models import Job, State, SweepPoint, Tag
 
 # Counts stop here.
 MAX_COUNT = 10_000
+# In place of the id of a sweep: jobs that no sweep created.
+NO_SWEEP = "none"
 SortName = Literal["created_at", "-created_at", "priority", "-priority", "name", "-name", "-score"]
 
 
@@ -42,7 +44,10 @@ SORTS: dict[SortName, Sort] = {
 
 @dataclass(frozen=True)
 class JobFilter:
-    """What jobs have to match, apart from their state. `q` is a part of the name, or the start of the id."""
+    """What jobs have to match, apart from their state.
+
+    `sweep` is an id, or `NO_SWEEP`; `q` is a part of the name, or the start of the id.
+    """
 
     kind: str | None = None
     tag: str | None = None
@@ -64,7 +69,10 @@ class JobFilter:
             conditions.append(self.column("state").in_(states))
         if self.tag:
             conditions.append(col(Job.id).in_(select(Tag.job_id).where(Tag.tag == self.tag)))
-        if self.sweep:
+        if self.sweep == NO_SWEEP:
+            # Not `IS NULL`: its index would give most jobs in no order, while those of the list end with the sweep.
+            conditions.append(func.coalesce(col(Job.sweep), "") == "")
+        elif self.sweep:
             # The jobs that the sweep created, and the existing ones that it reuses.
             created = select(Job.id).where(Job.sweep == self.sweep)
             reused = select(SweepPoint.job_id).where(SweepPoint.sweep_id == self.sweep)

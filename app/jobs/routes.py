@@ -26,6 +26,10 @@ JobId = Annotated[str, Path(max_length=64, description="`job_` and 26 characters
 # One of several ids in a parameter; whether the job exists is checked afterwards.
 JobIdText = Annotated[str, Query(max_length=64)]
 Filter = Annotated[str | None, Query(max_length=200, pattern=ONE_LINE)]
+SweepFilter = Annotated[
+    str | None,
+    Query(max_length=200, pattern=ONE_LINE, description="id of a sweep, or `none` for jobs that no sweep created"),
+]
 SearchText = Annotated[
     str | None, Query(max_length=200, pattern=ONE_LINE, description="part of the name, or start of the id")
 ]
@@ -34,7 +38,7 @@ SearchText = Annotated[
 def _filters(
     kind: schemas.Kind | None = None,
     tag: Filter = None,
-    sweep: Filter = None,
+    sweep: SweepFilter = None,
     owner: Filter = None,
     q: SearchText = None,
 ) -> JobFilter:

@@ -33,7 +33,10 @@ class Progress(BaseModel):
 
 
 class JobSummary(BaseModel):
-    """A job without its specification. `metrics` has the latest values, `score` is the best validation accuracy."""
+    """A job without its specification.
+
+    `metrics` has the latest values, `score` is the best validation accuracy, `sweep` the sweep that created the job.
+    """
 
     id: str
     kind: Kind
@@ -52,6 +55,7 @@ class JobSummary(BaseModel):
     score: float | None
     metrics: dict[str, float | None]
     waits_for: list[str]
+    sweep: str | None
     links: dict[str, str]
 
 
@@ -176,6 +180,7 @@ def summary_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[
         score=job.score,
         metrics=metrics,
         waits_for=waits_for,
+        sweep=job.sweep,
         links={"self": base} | {page: f"{base}/{page}" for page in pages},
     )
 

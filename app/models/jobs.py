@@ -20,13 +20,14 @@ class Job(SQLModel, table=True):
     __table_args__ = (
         one_of("state", State),
         UniqueConstraint("owner", "idempotency_key", name="uq_jobs_owner_idempotency_key"),
-        Index("jobs_by_state", "state", "priority", "id"),
-        # A list reads ids, names and states from this index alone; the full rows are wide.
-        Index("jobs_by_id_name_state", "id", "name", "state"),
-        Index("jobs_by_state_score", "state", "score", "id"),
-        Index("jobs_by_score", "score", "id"),
-        Index("jobs_by_kind_state", "kind", "state", "id"),
-        Index("jobs_by_owner_state", "owner", "state", "id"),
+        # A list reads ids and the columns that it is filtered by from one of these alone; the full rows are wide.
+        # Each ends with the sweep, so that lists without the runs of sweeps do too.
+        Index("jobs_by_state", "state", "priority", "id", "sweep"),
+        Index("jobs_by_id_name_state", "id", "name", "state", "sweep"),
+        Index("jobs_by_state_score", "state", "score", "id", "sweep"),
+        Index("jobs_by_score", "score", "id", "sweep"),
+        Index("jobs_by_kind_state", "kind", "state", "id", "sweep"),
+        Index("jobs_by_owner_state", "owner", "state", "id", "sweep"),
     )
     id: str = Field(primary_key=True)
     kind: str

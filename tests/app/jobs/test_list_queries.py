@@ -29,6 +29,7 @@ def jobs(database: Engine) -> list[Job]:
                 state=rng.choice([State.running, State.failed, State.succeeded]),
                 owner=rng.choice(["alice", "bob"]),
                 priority=number % 3,
+                sweep="swp_1" if number % 4 == 0 else None,
                 score=rng.choice([None, 0.1, 0.25, 0.5, 1 / 3]),
                 spec={"dataset": {"name": "digits"}},
                 defaulted=[],
@@ -57,7 +58,8 @@ def listed(engine: Engine, filters: JobFilter, **options: Any) -> list[str]:
 FILTERS: list[dict[str, str]] = [
     {}, {"kind": "fusion"}, {"owner": "alice"}, {"tag": "odd"}, {"q": "run 3"}, {"q": "none"}, {"q": "job_3"},
     {"q": "job_0000000000000000000000004"}, {"q": "run 3", "owner": "bob"}, {"q": "run", "kind": "expert"},
-    {"q": "of", "tag": "odd", "owner": "alice"}, {"q": "job"}, {"q": "%"},
+    {"q": "of", "tag": "odd", "owner": "alice"}, {"q": "job"}, {"q": "%"}, {"sweep": "none"},
+    {"sweep": "none", "kind": "fusion"}, {"sweep": "none", "q": "run"}, {"sweep": "swp_1"},
 ]  # fmt: skip
 
 
@@ -67,6 +69,7 @@ def passes(job: Job, filters: dict[str, str]) -> bool:
         filters.get("kind", job.kind) == job.kind
         and filters.get("owner", job.owner) == job.owner
         and ("tag" not in filters or int(job.id[4:]) % 2 == 1)
+        and ("sweep" not in filters or job.sweep == {"none": None}.get(filters["sweep"], filters["sweep"]))
         and (q in job.name or (q.startswith("job_") and job.id.startswith(q)))
     )
 
@@ -103,6 +106,18 @@ def test_counts_are_those_of_the_list(database: Engine, jobs: list[Job], monkeyp
         assert (counted.counts[State.running], counted.counts[State.queued], counted.limit) == (3, 0, 3)
 
 
+def plan_of_list(service: Service, filters: JobFilter, options: dict[str, Any]) -> list[str]:
+    """How SQLite finds the ids of a list."""
+    executed: list[tuple[str, Any]] = []
+    engine = service.app.state.engine
+    event.listen(engine, "before_cursor_execute", lambda *args: executed.append((args[2], args[3])))
+    with reading(engine) as session:
+        list_jobs(session, filters, **options)
+        statement, parameters = executed[0]
+        rows = session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        return [row[3] for row in rows]
+
+
 @pytest.mark.parametrize(
     ("filters", "options"),
     [({}, {}), ({}, {"states": [State.failed]}), ({"owner": "bob"}, {}), ({"kind": "fusion"}, {}),
@@ -111,16 +126,23 @@ def test_counts_are_those_of_the_list(database: Engine, jobs: list[Job], monkeyp
 def test_a_search_reads_names_from_an_index_and_not_from_the_wide_rows(
     service: Service, filters: dict[str, str], options: dict[str, Any]
 ) -> None:
-    executed: list[tuple[str, Any]] = []
-    engine = service.app.state.engine
-    event.listen(engine, "before_cursor_execute", lambda *args: executed.append((args[2], args[3])))
-    with reading(engine) as session:
-        list_jobs(session, JobFilter(q="none", **filters), **options)
-        statement, parameters = executed[0]
-        plan = [row[3] for row in session.connection().exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+    plan = plan_of_list(service, JobFilter(q="none", **filters), options)
     scans = [step for step in plan if step.startswith("SCAN jobs")]
     assert "SCAN jobs USING COVERING INDEX jobs_by_id_name_state" in plan or options == {"sort": "name"}
     assert all("USING COVERING INDEX" in step or "USING INDEX ix_jobs_name" in step for step in scans), plan
+
+
+@pytest.mark.parametrize(
+    ("filters", "options"),
+    [({}, {}), ({}, {"states": [State.failed]}), ({"kind": "fusion"}, {"states": [State.queued]}),
+     ({"owner": "bob"}, {"states": [State.queued]}), ({}, {"sort": "-score"}),
+     ({}, {"states": [State.failed], "sort": "-score"})],
+)  # fmt: skip
+def test_a_list_without_the_runs_of_sweeps_reads_no_rows_to_leave_them_out(
+    service: Service, filters: dict[str, str], options: dict[str, Any]
+) -> None:
+    plan = plan_of_list(service, JobFilter(sweep="none", **filters), options)
+    assert all("COVERING INDEX" in step for step in plan if " jobs" in step), plan
 
 
 def test_summaries_leave_out_the_specification(service: Service) -> None:
