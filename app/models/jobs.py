@@ -26,6 +26,7 @@ class Job(SQLModel, table=True):
         Index("jobs_by_id_name_state", "id", "name", "state", "sweep"),
         Index("jobs_by_state_score", "state", "score", "id", "sweep"),
         Index("jobs_by_score", "score", "id", "sweep"),
+        Index("jobs_by_priority", "priority", "id", "sweep"),
         Index("jobs_by_kind_state", "kind", "state", "id", "sweep"),
         Index("jobs_by_owner_state", "owner", "state", "id", "sweep"),
     )
@@ -40,7 +41,7 @@ class Job(SQLModel, table=True):
     attempt: int = 0
     # Attempts that count towards `max_attempts`.
     failures: int = 0
-    priority: int = Field(default=0, index=True)
+    priority: int = 0
     owner: str
     created_at: datetime = Field(default_factory=now)
     started_at: datetime | None = None

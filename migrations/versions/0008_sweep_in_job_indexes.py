@@ -1,4 +1,4 @@
-"""The sweep in the indexes of lists of jobs, so that lists without the runs of sweeps read no rows."""
+"""Indexes of lists of jobs: one for the priority, and in each the sweep, to leave its runs out without their rows."""
 
 from __future__ import annotations
 
@@ -21,9 +21,13 @@ _INDEXES = {
 
 def upgrade() -> None:
     _replace("sweep")
+    op.drop_index("ix_jobs_priority", "jobs")
+    op.create_index("jobs_by_priority", "jobs", ["priority", "id", "sweep"])
 
 
 def downgrade() -> None:
+    op.drop_index("jobs_by_priority", "jobs")
+    op.create_index("ix_jobs_priority", "jobs", ["priority"])
     _replace()
 
 

@@ -135,7 +135,7 @@ def test_a_search_reads_names_from_an_index_and_not_from_the_wide_rows(
 @pytest.mark.parametrize(
     ("filters", "options"),
     [({}, {}), ({}, {"states": [State.failed]}), ({"kind": "fusion"}, {"states": [State.queued]}),
-     ({"owner": "bob"}, {"states": [State.queued]}), ({}, {"sort": "-score"}),
+     ({"owner": "bob"}, {"states": [State.queued]}), ({}, {"sort": "-score"}), ({}, {"sort": "-priority"}),
      ({}, {"states": [State.failed], "sort": "-score"})],
 )  # fmt: skip
 def test_a_list_without_the_runs_of_sweeps_reads_no_rows_to_leave_them_out(
