@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import re
+from html import unescape
+
 import pytest
 from markupsafe import escape
 
 from app.models import State
+from app.web.views.job_columns import columns_of, headers
 from app.web.views.row import spark_points
 from tests.app.api import EXPERT, Service
+from tests.app.sweeps.sweeping import create, jobs
 from tests.web.test_security import log_in
 
 HOSTILE = (
@@ -44,6 +49,48 @@ def test_filters_and_counts_come_from_one_predicate(service: Service) -> None:
     assert 'queued <span class="n">0' in text
     assert first in listed(service, "?state=cancelled")
     assert "beta" not in listed(service, "?state=cancelled")
+
+
+def test_the_runs_of_sweeps_can_be_hidden_and_other_filters_stay(service: Service) -> None:
+    single = service.submit(EXPERT | {"name": "single"})
+    sweep = create(service)["id"]
+    run = jobs(service, sweep)[0]
+    text = listed(service, "?kind=&sort=name&state=queued")
+    assert f'href="/ui/sweeps/{sweep}">of a sweep</a>' in text
+    [hide] = re.findall(r'href="([^"]+)">hidden</a>', text)
+    text = listed(service, unescape(hide).removeprefix("/ui/jobs"))
+    assert f"row-{single}" in text
+    assert f"row-{run}" not in text
+    # The counts, the next filter and the updates leave them out too.
+    assert 'queued <span class="n">1' in text
+    assert '<input type="hidden" name="sweep" value="none">' in text
+    [source] = re.findall(r'data-live-src="([^"]+)"', text)
+    assert unescape(source) == "/ui/-/jobs?sweep=none&state=queued&sort=name"
+    [show] = re.findall(r'href="([^"]+)">shown</a>', text)
+    assert unescape(show) == "/ui/jobs?state=queued&sort=name"
+    assert "runs of sweeps hidden" in listed(service, "?sweep=none&q=nothing")
+    assert f'href="/ui/sweeps/{sweep}">To the results' in listed(service, f"?sweep={sweep}")
+
+
+def test_headings_sort_the_list_and_say_how_it_is_sorted(service: Service) -> None:
+    service.submit(EXPERT | {"name": "one"})
+    text = listed(service, "?q=one")
+    assert re.search(r'aria-sort="descending"><a href="/ui/jobs\?q=one&amp;sort=created_at">Created</a>', text)
+    assert '<a href="/ui/jobs?q=one&amp;sort=-score">Best validation accuracy</a>' in text
+    text = listed(service, "?q=one&sort=name")
+    assert '<th scope="col" aria-sort="ascending"><a href="/ui/jobs?q=one&amp;sort=-name">Name</a>' in text
+    assert '<a href="/ui/jobs?q=one">Created</a>' in text
+    assert text.count("aria-sort") == 1
+    assert "without a validation accuracy" in listed(service, "?sort=-score")
+
+
+def test_the_column_that_decides_the_order_is_shown() -> None:
+    assert columns_of(["owner"], "-created_at") == ["owner"]
+    assert columns_of(["owner"], "-priority") == ["priority", "owner"]
+    assert columns_of([], "-score") == columns_of([], "-created_at")
+    best = headers(["best"], "-score")[1]
+    # Nothing offers the worst first.
+    assert (best.order, best.sorted, best.is_number) == (None, "descending", True)
 
 
 @pytest.mark.parametrize("name", HOSTILE)

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from app.auth.principals import Member, Viewer
 from app.http.query_parameters import Cursor
 from app.http.session import Reading
-from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs
+from app.jobs.list_queries import NO_SWEEP, JobFilter, SortName, count_jobs, list_jobs
 from app.jobs.list_schemas import JobCounts
 from app.jobs.routes import Filter
 from app.jobs.schemas import Kind
@@ -23,7 +23,8 @@ from app.models import State
 from app.web.bulk import ACTIONS, apply_to_jobs, confirmation
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
-from app.web.views.row import COLUMNS, DEFAULT_COLUMNS, row
+from app.web.views.job_columns import COLUMNS, DEFAULT_SORT, columns_of, headers
+from app.web.views.row import row
 from app.web.views.selection import compare_url, selection_query
 
 router = page_router()
@@ -37,13 +38,6 @@ PILLS: tuple[tuple[str, tuple[State, ...]], ...] = (
     ("succeeded", (State.succeeded,)),
     ("cancelled", (State.cancelled,)),
 )
-SORT_NAMES = {
-    "-created_at": "Newest first",
-    "created_at": "Oldest first",
-    "-score": "Best first",
-    "-priority": "Highest priority",
-    "name": "Name",
-}
 
 
 @dataclass(frozen=True)
@@ -64,7 +58,7 @@ def _shown(
     sweep: Filter = None,
     owner: Filter = None,
     q: Filter = None,
-    sort: SortName = "-created_at",
+    sort: SortName = DEFAULT_SORT,
     cols: Annotated[list[str] | None, Query(max_length=20)] = None,
     cursor: Cursor = None,
 ) -> Shown:
@@ -91,42 +85,53 @@ def _context(session: Session, shown: Shown) -> dict[str, Any]:
     filters, states, sort, cursor = shown.filters, shown.states, shown.sort, shown.cursor
     found = list_jobs(session, filters, states=states, sort=sort, limit=ROWS, cursor=cursor, summary=True)
     sparks = sparklines(session, {job.id: job.kind for job in found.items})
-    columns = [name for name in COLUMNS if name in (shown.columns or DEFAULT_COLUMNS)]
-    given = {name: value for name, value in vars(filters).items() if value}
-    others = [("sort", sort)] * (sort != "-created_at") + [("cols", name) for name in shown.columns]
-    chosen = [("state", state.value) for state in states]
-
-    def address(*pairs: tuple[str, str], base: str = "/ui/jobs") -> str:
-        query = urlencode([*given.items(), *pairs, *others])
-        return f"{base}?{query}" if query else base
-
-    counts = count_jobs(session, filters)
+    address = Address(shown)
+    columns = columns_of(shown.columns, sort)
     return {
         "rows": [row(job, sparks.get(job.id, [])) for job in found.items],
-        "pills": _pills(counts, states, address),
+        "pills": _pills(count_jobs(session, filters), states, address),
         "filters": filters,
-        "is_filtered": bool(given or states),
+        "without_runs": filters.sweep == NO_SWEEP,
+        "with_runs_url": address(sweep=None),
+        "without_runs_url": address(sweep=NO_SWEEP),
+        "is_filtered": any(vars(filters).values()) or bool(states),
         "states": [state.value for state in states],
         "sort": sort,
-        "sort_names": SORT_NAMES,
+        "default_sort": DEFAULT_SORT,
+        "headers": [(header, header.order and address(sort=header.order)) for header in headers(columns, sort)],
         "columns": columns,
         "all_columns": COLUMNS,
-        "first_url": address(*chosen) if cursor else "",
-        "next_url": address(*chosen, ("cursor", found.next_cursor)) if found.next_cursor else "",
-        "fragment_url": address(*chosen, *([("cursor", cursor)] if cursor else []), base="/ui/-/jobs"),
+        "first_url": address() if cursor else "",
+        "next_url": address(cursor=found.next_cursor) if found.next_cursor else "",
+        "fragment_url": address("/ui/-/jobs", cursor=cursor),
         "actions": ACTIONS,
     }
 
 
-def _pills(counts: JobCounts, states: Sequence[State], address: Any) -> list[dict[str, Any]]:
+class Address:
+    """Addresses of the list as it is shown, from its first page on, with some parameters changed."""
+
+    def __init__(self, shown: Shown) -> None:
+        states = [state.value for state in shown.states]
+        self._parameters = vars(shown.filters) | {"state": states, "sort": shown.sort, "cols": shown.columns}
+
+    def __call__(self, base: str = "/ui/jobs", **changes: Any) -> str:
+        parameters = {name: value for name, value in (self._parameters | changes).items() if value}
+        if parameters.get("sort") == DEFAULT_SORT:
+            del parameters["sort"]
+        query = urlencode(parameters, doseq=True)
+        return f"{base}?{query}" if query else base
+
+
+def _pills(counts: JobCounts, states: Sequence[State], address: Address) -> list[dict[str, Any]]:
     """The filters by state with the number of jobs in each."""
     total = sum(counts.counts.values())
     at_limit = any(number >= counts.limit for number in counts.counts.values())
-    pills = [{"name": "all", "n": _number(total, at_limit), "url": address(), "current": not states}]
+    pills = [{"name": "all", "n": _number(total, at_limit), "url": address(state=None), "current": not states}]
     for name, members in PILLS:
         number = sum(counts.counts[state] for state in members)
         reached = any(counts.counts[state] >= counts.limit for state in members)
-        url = address(*[("state", state.value) for state in members])
+        url = address(state=[state.value for state in members])
         pills.append({"name": name, "n": _number(number, reached), "url": url, "current": set(states) == set(members)})
     return pills
 

@@ -10,19 +10,6 @@ from app.models import State
 from app.web.views import words
 
 SPARK_WIDTH, SPARK_HEIGHT = 72, 20
-# Columns that a person can choose, with their headings; the name is always there.
-COLUMNS = {
-    "progress": "Progress",
-    "eta": "Time left",
-    "best": "Best",
-    "last": "Last",
-    "curve": "Curve",
-    "attempts": "Attempts",
-    "owner": "Owner",
-    "tags": "Tags",
-    "age": "Age",
-}
-DEFAULT_COLUMNS = ("progress", "eta", "best", "curve", "owner", "age")
 # These say what a person wants to know of a job that does not run.
 _STATES_WITH_MESSAGE = (
     State.waiting,
