@@ -16,7 +16,9 @@ from app.cli.watch import watch_to_the_end
 def jobs(
     state: Annotated[list[str] | None, typer.Option(help="Only jobs in this state; may be repeated.")] = None,
     tag: Annotated[str | None, typer.Option(help="Only jobs with this tag.")] = None,
-    sweep: Annotated[str | None, typer.Option(help="Only jobs of this sweep, or none: jobs that no sweep created.")] = None,
+    sweep: Annotated[
+        str | None, typer.Option(help="Only jobs of this sweep, or none: jobs that no sweep created.")
+    ] = None,
     owner: Annotated[str | None, typer.Option(help="Only jobs of this owner.")] = None,
     q: Annotated[
         str | None, typer.Option("-q", help="Only jobs whose name contains this text, or whose id begins with it.")

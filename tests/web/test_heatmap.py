@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from app.http.errors import Invalid
 from app.models import State
 from app.sweeps.schemas import LeaderboardRow, PointView
+from app.web.render import STATIC
 from app.web.views import heatmap
 from app.web.views.heatmap import heat_map
 from app.web.views.parallel import MAX_LINES, parallel
@@ -73,6 +75,30 @@ def test_cells_are_means_over_seeds_on_nine_steps() -> None:
     lower = heat_map(grid, points(grid, [0.0, 0.2, 0.5, 0.5, 0.9, 1.0, None, 0.3]), Layout("a", "b", {}), "min")
     assert [cell.step for row in lower.rows for cell in row.cells] == [8, 4, 0, 6]
     assert [lower.worst, lower.best] == pytest.approx([0.95, 0.1])
+
+
+def luminance(colour: str) -> float:
+    """The relative luminance of #rrggbb, as WCAG defines it."""
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [value / 12.92 if value <= 0.04045 else ((value + 0.055) / 1.055) ** 2.4 for value in channels]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("theme", [0, 1], ids=["light", "dark"])
+def test_the_colours_are_a_scale_away_from_the_ground_with_legible_text(theme: int) -> None:
+    tokens = (STATIC / "css" / "tokens.css").read_text()
+    pairs = re.findall(r"--([a-z0-9-]+): light-dark\((#\w{6}), (#\w{6})\)", tokens)
+    colours = {name: values[theme] for name, *values in pairs}
+    steps = [colours[f"heat-{step}"] for step in range(heatmap.STEPS)]
+    from_ground = [contrast(step, colours["bg"]) for step in steps]
+    assert from_ground == sorted(from_ground)
+    for step, colour in enumerate(steps):
+        assert contrast(colour, colours["on-heat-low" if step < 5 else "on-heat-high"]) >= 4.5, step
 
 
 def test_a_slice_has_the_points_with_its_values_alone() -> None:

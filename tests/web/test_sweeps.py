@@ -77,7 +77,7 @@ def test_a_sweep_has_a_heat_map_of_means_over_seeds(service: Service) -> None:
     html = read(service, f"/ui/sweeps/{sweep_id}")
     # Two fields and seeds: the fusion type spans the columns.
     cells = [text_of(cell).strip() for cell in re.findall(r'<td class="heat[^>]*>(.*?)</td>', html, re.DOTALL)]
-    assert cells == ["0.6000 ± 0.1 · n = 3 1 2", "0.8500 ± 0.071 · n = 2 of 3 2 1"]
+    assert cells == ["0.6000 ± 0.1000 · n = 3 1 2", "0.8500 ± 0.0707 · n = 2 of 3 2 1"]
     assert re.search(r'heat-8 heat-best">\s*<a href="/ui/compare\?job=[^"]+~0&amp;job=[^"]+~1', html)
     assert f'href="/ui/jobs?sweep={sweep_id}&amp;state=failed"' in html
     assert f"/sweeps/{sweep_id}/leaderboard.csv?metric=val%2Faccuracy_fused" in html
@@ -88,6 +88,41 @@ def test_a_sweep_has_a_heat_map_of_means_over_seeds(service: Service) -> None:
     assert "Lower is better" in html
     [best] = re.findall(r'heat-best">(.*?)</td>', html, re.DOTALL)
     assert "1 n = 1 of 3" in text_of(best)
+
+
+def test_the_best_mean_and_the_best_run_are_told_apart_and_lead_on(service: Service) -> None:
+    sweep_id = create(service)["id"]
+    ids = jobs(service, sweep_id)
+    html = read(service, f"/ui/sweeps/{sweep_id}")
+    assert "/ui/new?from=" not in html
+    for job_id, value in zip(ids, (0.5, 0.95, 0.5, 0.9, 0.8), strict=False):
+        measure(service, job_id, KEY, value)
+    html = read(service, f"/ui/sweeps/{sweep_id}")
+    text = text_of(html)
+    assert "Best so far by val/accuracy_fused" in text
+    assert "Best mean 0.8500 ± 0.0707 of 2 seeds with type = " in text
+    assert re.search(r"Best run 0\.9500 with type = \w+ , seed = \d", text)
+    # A new job starts from the best run of the best combination; it is the next step once all have ended.
+    assert f'<a class="button" href="/ui/new?from={ids[3]}">' in html
+    assert re.search(r"2 0\.6500 0\.2598 3 0\.9500 ", text)
+    for job_id in ids:
+        service.transition(job_id, *SUCCEEDED)
+    html = read(service, f"/ui/sweeps/{sweep_id}")
+    assert f'<a class="button primary" href="/ui/new?from={ids[3]}">' in html
+    assert "Best so far" not in html
+    assert "/ui/new?from=" not in read(service, f"/ui/sweeps/{sweep_id}", user="eve")
+
+
+def test_a_sweep_without_seeds_speaks_of_no_means(service: Service) -> None:
+    sweep_id = create(service, sweep({"fusion.type": ["multiplicative", "concatenation"]}))["id"]
+    measure(service, jobs(service, sweep_id)[0], "val/loss_global", 1234.5)
+    measure(service, jobs(service, sweep_id)[1], "val/loss_global", 99.25)
+    text = text_of(read(service, f"/ui/sweeps/{sweep_id}?metric=val/loss_global"))
+    # All values of a metric have as many decimals.
+    assert "Best run 99 with type = concatenation" in text
+    assert "1 99 concatenation" in text
+    assert "mean" not in text.lower()
+    assert "n = 1" not in text
 
 
 def test_the_address_chooses_rows_columns_and_the_slice(service: Service) -> None:

@@ -21,10 +21,12 @@ from app.sweeps.schemas import SweepView
 from app.sweeps.views import point_page, sweep_view
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
+from app.web.views import words
 from app.web.views.heatmap import heat_map
 from app.web.views.job_actions import may_change
 from app.web.views.parallel import parallel
 from app.web.views.selection import compare_url
+from app.web.views.sweep_best import best_of
 from app.web.views.sweep_counts import shares
 from app.web.views.sweep_fields import Layout, address_value, label, layout, short_names
 
@@ -120,10 +122,15 @@ def _context(session: Session, principal: Principal, sweep_id: str, shown: Shown
     chosen = layout(view.grid, shown.rows or None, shown.cols or None, shown.at, best)
     points = point_page(session, sweep, metric=view.metric, mode=None, limit=MAX_POINTS, cursor=None).items
     listed = point_page(session, sweep, metric=view.metric, mode=None, limit=POINTS_PER_PAGE, cursor=shown.cursor)
+    decisions = queries.list_decisions(session, view.id, limit=MAX_DECISIONS) if view.early_stopping else []
     names = short_names(list(view.grid))
     return {
         **_summary(view, principal),
         "names": names,
+        "best": best_of(view.leaderboard, points, view.mode),
+        "has_seeds": any(path in SEEDS for path in view.grid),
+        "places": words.decimals((point.value for point in points), view.metric),
+        "run_values": {point.job: point.value for point in points},
         "averaged": any(path in SEEDS and path not in (chosen.rows, chosen.cols) for path in view.grid),
         "layout": chosen,
         "query": _query(view, chosen, shown.cursor),
@@ -140,7 +147,10 @@ def _context(session: Session, principal: Principal, sweep_id: str, shown: Shown
         "num_rows": len(view.leaderboard),
         "compare": compare_url([row.best for row in view.leaderboard[:COMPARED] if row.best]),
         "csv": f"/sweeps/{view.id}/leaderboard.csv?{urlencode({'metric': view.metric})}",
-        "decisions": queries.list_decisions(session, view.id, limit=MAX_DECISIONS) if view.early_stopping else [],
+        "decisions": decisions,
+        "decision_places": words.decimals(
+            (event.data["value"] for event, _ in decisions), decisions[0][0].data["metric"] if decisions else ""
+        ),
         "points": listed.items,
         "stream": _stream([point.job for point in points if point.job]),
     }

@@ -8,6 +8,7 @@ from typing import Any
 
 from app.metrics.directions import Mode
 from app.sweeps.schemas import LeaderboardRow
+from app.web.views import words
 from app.web.views.heatmap import STEPS
 from app.web.views.sweep_fields import Grid, key, label
 
@@ -68,6 +69,7 @@ def parallel(
     ranked = measured[:MAX_LINES]
     means = [row.mean for row in ranked if row.mean is not None]
     worst, best = (min(means), max(means)) if mode == "max" else (max(means), min(means))
+    decimals = words.decimals(means, metric)
     lines = []
     for row in reversed(ranked):
         fraction = _fraction(row.mean or 0.0, worst, best)
@@ -78,13 +80,14 @@ def parallel(
             Line(
                 path="M" + "L".join(f"{x} {y:g}" for x, y in places),
                 step=min(STEPS - 1, int(fraction * STEPS)),
-                title=f"{values}: {row.mean:.4f}",
+                title=f"{values}: {words.fixed(row.mean, decimals)}",
                 is_best=row is ranked[0],
             )
         )
     axes = [Axis(names[path], _x(index), _ticks(grid[path])) for index, path in enumerate(fields)]
-    ends = [Tick(_y(0.0), f"{worst:.4f}"), Tick(_y(1.0), f"{best:.4f}")] if worst != best else [Tick(_y(0.5), f"{best:.4f}")]  # fmt: skip  # noqa: E501
-    axes.append(Axis(metric, _x(len(fields)), ends))
+    ends = {0.0: worst, 1.0: best} if worst != best else {0.5: best}
+    ticks = [Tick(_y(fraction), words.fixed(value, decimals)) for fraction, value in ends.items()]
+    axes.append(Axis(metric, _x(len(fields)), ticks))
     width = _x(len(fields)) + MARGIN
     return Parallel(width, BOTTOM + 16, axes, lines, len(measured) - len(ranked))
 

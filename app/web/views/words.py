@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -99,6 +100,22 @@ def accuracy(value: float | None) -> str:
     return NOTHING if value is None else f"{value:.4f}"
 
 
+def decimals(values: Iterable[float | None], metric: str) -> int:
+    """With how many decimals all values of a metric are written, so that they line up: four for rates from 0 to 1."""
+    known = [abs(value) for value in values if value is not None]
+    if "accuracy" in metric or not known:
+        return 4
+    largest = max(known)
+    if all(value == int(value) for value in known):
+        return 0
+    return 4 if 0.001 <= largest <= 1 else min(9, max(0, 3 - math.floor(math.log10(largest))))
+
+
+def fixed(value: float | None, places: int) -> str:
+    """A number with this many decimals, and with groups of three before them."""
+    return NOTHING if value is None else f"{value:,.{places}f}".replace(",", "\u202f")
+
+
 def percent(fraction: float | None) -> str:
     """A fraction in whole percent; 100 only when it is complete."""
     return NOTHING if fraction is None else wording.percent(fraction)
@@ -121,5 +138,5 @@ def count(value: int, noun: str, plural: str | None = None) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (plain, duration, ago, clock, size, number, accuracy, percent, short_id, state_icon, count)
+    for function in (plain, duration, ago, clock, size, number, accuracy, fixed, percent, short_id, state_icon, count)
 }
