@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from typing import Any
 
 import pytest
@@ -105,8 +106,48 @@ def test_jobs_are_added_by_id(service: Service) -> None:
     answer = service.http.get(f"/ui/compare?job={one}~3&add={two}", headers=log_in(service), follow_redirects=False)
     assert answer.headers["location"] == f"/ui/compare?job={one}~3&job={two}~0"
     text = read(service, f"/ui/compare?job={one}~3&add=%3Cb%3E", 422)
-    assert "There is no job" in text
+    assert "There is no other job" in text
     assert "<b>" not in text
+    read(service, f"/ui/compare?job={one}~3&add=%00", 422)
+
+
+def test_a_job_is_added_by_its_name_and_chosen_if_several_have_it(service: Service) -> None:
+    base, alpha, beta = (submit(service, name) for name in ("base line", "alpha run", f"beta run {HOSTILE}"))
+    view = "&y=log&key=train%2Floss_total"
+    answer = service.http.get(
+        f"/ui/compare?job={base}~0&add=alpha+run{view}", headers=log_in(service), follow_redirects=False
+    )
+    assert answer.headers["location"] == f"/ui/compare?job={base}~0&job={alpha}~1{view}"
+    text = read(service, f"/ui/compare?job={base}~0&add=run{view}")
+    assert "Which of these?" in text
+    links = [html.unescape(link) for link in re.findall(r'<a class="compared-name" href="(/ui/compare[^"]+)"', text)]
+    assert links == [f"/ui/compare?job={base}~0&job={one}~1{view}" for one in (beta, alpha)]
+    assert "<script>alert" not in text
+    # One that is compared already is no choice; of the others only one is left.
+    answer = service.http.get(
+        f"/ui/compare?job={base}~0&job={beta}~1&add=run", headers=log_in(service), follow_redirects=False
+    )
+    assert answer.headers["location"] == f"/ui/compare?job={base}~0&job={beta}~1&job={alpha}~2"
+    assert "There is no other job" in read(service, f"/ui/compare?job={base}~0&add=base+line", 422)
+    for number in range(11):
+        submit(service, f"many {number}")
+    text = read(service, f"/ui/compare?job={base}~0&add=many")
+    assert text.count("<time") == 10
+    assert "these are the newest" in text
+
+
+def test_another_job_becomes_the_baseline_and_keeps_its_colour(service: Service) -> None:
+    one = submit(service, "one", test__accuracy_expert_0=[0.5], test__nll=[1.5])
+    two = submit(service, "two", test__accuracy_expert_0=[0.75], test__nll=[1.0])
+    text = read(service, f"/ui/compare?job={one}~0&job={two}~5&fields=all")
+    [link] = re.findall(r'href="([^"]+)" aria-label="Make two the baseline"', text)
+    assert html.unescape(link) == f"/ui/compare?job={two}~5&job={one}~0&fields=all"
+    text = read(service, html.unescape(link))
+    assert "Make one the baseline" in text
+    assert ">+0.5000</span>" in text
+    # Results first, then what explains them.
+    titles = ["Results on test images", "Curves", "Specification</h2>"]
+    assert [text.index(title) for title in titles] == sorted(text.index(title) for title in titles)
 
 
 @pytest.mark.parametrize(("count", "status"), [(21, 422), (41, 422)])

@@ -116,11 +116,11 @@ def test_the_best_mean_and_the_best_run_are_told_apart_and_lead_on(service: Serv
 def test_a_sweep_without_seeds_speaks_of_no_means(service: Service) -> None:
     sweep_id = create(service, sweep({"fusion.type": ["multiplicative", "concatenation"]}))["id"]
     measure(service, jobs(service, sweep_id)[0], "val/loss_global", 1234.5)
-    measure(service, jobs(service, sweep_id)[1], "val/loss_global", 99.25)
+    measure(service, jobs(service, sweep_id)[1], "val/loss_global", 99.75)
     text = text_of(read(service, f"/ui/sweeps/{sweep_id}?metric=val/loss_global"))
     # All values of a metric have as many decimals.
-    assert "Best run 99 with type = concatenation" in text
-    assert "1 99 concatenation" in text
+    assert "Best run 99.8 with type = concatenation" in text
+    assert "1 99.8 concatenation" in text
     assert "mean" not in text.lower()
     assert "n = 1" not in text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 from urllib.parse import urlencode
@@ -15,7 +16,8 @@ from app.auth.principals import Viewer
 from app.http.errors import Invalid, NotFound
 from app.http.session import Reading
 from app.jobs import queries
-from app.jobs.schemas import JobView
+from app.jobs.list_queries import JobFilter, list_jobs
+from app.jobs.schemas import JobSummary, JobView
 from app.metrics import store
 from app.metrics.schemas import Latest
 from app.metrics.scores import accuracy_key
@@ -23,23 +25,37 @@ from app.models import TERMINAL_STATES, Job
 from app.web.pages.curves import ChartParameters, Charts, job_facts, panel_views
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
+from app.web.views import words
 from app.web.views.difference import expert_rows, field_rows, metric_rows
 from app.web.views.panels import comparison_panels, is_charted, series_look
-from app.web.views.selection import MAX_JOBS, distinct_names, parse_selection, selection_query
+from app.web.views.selection import MAX_JOBS, distinct_names, parse_selection, selection_query, with_first
+from core.spec.fields import ONE_LINE
 
 router = page_router()
 MAX_KEYS = 24
+# Jobs to choose from if several have the name that is added.
+MAX_CHOICES = 10
 _DEFAULT_KEYS = ("train/loss_total", "val/loss_global", "throughput/images_per_s")
 
 
 @dataclass(frozen=True)
 class ComparedJob:
-    """A job of the comparison: its label in charts, its look, and the address without it."""
+    """A job of the comparison: its label in charts, its look, and the addresses without it and with it first."""
 
     job: JobView
     label: str
     look: str
     without: str
+    as_baseline: str
+
+
+@dataclass(frozen=True)
+class Addition:
+    """What the text of the form adds: ids, or jobs to choose from if several match, or the reason why it adds none."""
+
+    ids: list[str]
+    choices: list[JobSummary]
+    problem: str = ""
 
 
 @router.get("/ui/compare", dependencies=FOLLOWS)
@@ -50,22 +66,25 @@ def compare_page(
     view: ChartParameters,
     job: Annotated[list[str] | None, Query(max_length=40)] = None,
     key: Annotated[list[str] | None, Query(max_length=100)] = None,
-    add: Annotated[str, Query(max_length=2_000)] = "",
+    add: Annotated[str, Query(max_length=2_000, pattern=ONE_LINE)] = "",
     fields: Literal["differing", "all"] = "differing",
 ) -> Response:
-    """Compare 2 to 20 jobs. `job` is an id with its slot, `add` has ids to add, `key` the metrics to draw."""
+    """Compare 2 to 20 jobs. `job` is an id with its slot, `add` ids or a part of a name, `key` the metrics to draw."""
     given = [text[:80] for text in job or []]
     selected = parse_selection(given)
-    new = [text for text in add.replace(",", " ").split() if text]
-    problem = _problem(session, selected, new)
-    if new and not problem:
-        selected = parse_selection([*(f"{id}~{slot}" for id, slot in selected), *new])
     if len(selected) > MAX_JOBS:
         raise Invalid(f"at most {MAX_JOBS} jobs can be compared; the address has {len(selected)}")
-    if not problem and (new or given != [f"{id}~{slot}" for id, slot in selected]):
-        rest = [(name, value) for name, value in request.query_params.multi_items() if name not in ("job", "add")]
-        query = "&".join(filter(None, [selection_query(selected), urlencode(rest)]))
-        return RedirectResponse("/ui/compare" + (f"?{query}" if query else ""), 303)
+    addition = _addition(session, [id for id, _ in selected], add.strip())
+    selected = _with(selected, addition.ids)
+    rest = [(name, value) for name, value in request.query_params.multi_items() if name not in ("job", "add")]
+
+    def address(jobs: list[tuple[str, int]]) -> str:
+        query = "&".join(filter(None, [selection_query(jobs), urlencode(rest)]))
+        return "/ui/compare" + (f"?{query}" if query else "")
+
+    stays = addition.problem or addition.choices
+    if not stays and (addition.ids or given != [f"{id}~{slot}" for id, slot in selected]):
+        return RedirectResponse(address(selected), 303)
     rows = queries.get_jobs(session, [id for id, _ in selected])
     latest = list(store.latest_of_jobs(session, [row.id for row in rows]).values())
     views = queries.views(session, rows)
@@ -79,12 +98,14 @@ def compare_page(
     return page(
         request,
         "compare/compare.html",
-        status=422 if problem else 200,
-        problem=problem,
-        add=add if problem else "",
+        status=422 if addition.problem else 200,
+        problem=addition.problem,
+        add=add if stays else "",
+        choices=[(one, address(_with(selected, [one.id]))) for one in addition.choices[:MAX_CHOICES]],
+        has_more_choices=len(addition.choices) > MAX_CHOICES,
         selection=[f"{id}~{slot}" for id, slot in selected],
         query=selection_query(selected),
-        jobs=_compared(views, labels, selected),
+        jobs=_compared(views, labels, selected, address),
         keys=keys,
         all_keys=charted,
         curves=_charts(session, rows, latest, lines, keys),
@@ -99,15 +120,26 @@ def compare_page(
     )
 
 
-def _problem(session: Session, selected: list[tuple[str, int]], new: list[str]) -> str:
-    """Why jobs cannot be added; empty if they can."""
-    if len(dict.fromkeys([*(id for id, _ in selected), *new])) > MAX_JOBS:
-        return f"At most {MAX_JOBS} jobs can be compared."
+def _with(selected: list[tuple[str, int]], ids: list[str]) -> list[tuple[str, int]]:
+    return parse_selection([*(f"{id}~{slot}" for id, slot in selected), *ids])
+
+
+def _addition(session: Session, selected: list[str], text: str) -> Addition:
+    """What a text adds to the selected jobs: ids, or the jobs whose name contains it."""
+    ids = text.replace(",", " ").split()
     try:
-        queries.require_jobs(session, new)
-    except NotFound as error:
-        return error.detail[:1].upper() + error.detail[1:]
-    return ""
+        queries.require_jobs(session, ids)
+    except NotFound:
+        found: Sequence[JobSummary]
+        found = list_jobs(session, JobFilter(q=text[:200]), limit=MAX_JOBS + MAX_CHOICES + 1, summary=True).items
+        matches = [job for job in found if job.id not in selected]
+        if len(matches) != 1:
+            shown = words.plain(text[:80])
+            return Addition([], matches, "" if matches else f"There is no other job with the name or id {shown!r}.")
+        ids = [matches[0].id]
+    if len(dict.fromkeys([*selected, *ids])) > MAX_JOBS:
+        return Addition([], [], f"At most {MAX_JOBS} jobs can be compared.")
+    return Addition(ids, [])
 
 
 def _keys(given: list[str] | None, views: list[JobView], charted: list[str]) -> list[str]:
@@ -117,9 +149,20 @@ def _keys(given: list[str] | None, views: list[JobView], charted: list[str]) -> 
     return [name for name in dict.fromkeys(preferred) if name in charted]
 
 
-def _compared(views: list[JobView], labels: list[str], selected: list[tuple[str, int]]) -> list[ComparedJob]:
+def _compared(
+    views: list[JobView],
+    labels: list[str],
+    selected: list[tuple[str, int]],
+    address: Callable[[list[tuple[str, int]]], str],
+) -> list[ComparedJob]:
     return [
-        ComparedJob(one, label, series_look(slot), selection_query([other for other in selected if other[0] != one.id]))
+        ComparedJob(
+            job=one,
+            label=label,
+            look=series_look(slot),
+            without=address([other for other in selected if other[0] != one.id]),
+            as_baseline=address(with_first(selected, one.id)),
+        )
         for one, label, (_, slot) in zip(views, labels, selected, strict=True)
     ]
 

@@ -28,7 +28,7 @@ class FieldRow:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value of a job, its difference to that of the first job, and whether it is the best of all."""
+    """A value of a job, its difference to that of the baseline, and whether it is the best of all."""
 
     value: float | None
     delta: str | None
@@ -37,10 +37,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A metric with its value for each job."""
+    """A metric with its value for each job, written with this many decimals."""
 
     key: str
     label: str
+    places: int
     cells: list[Cell]
 
 
@@ -70,7 +71,7 @@ def metric_rows(results: Sequence[Mapping[str, float | None]]) -> list[MetricRow
     names -= {"test/accuracy_ensemble_logits"} if "test/accuracy_ensemble" in names else set()
     keys = [key for key in names if key.startswith("test/") and not _OF_AN_EXPERT.fullmatch(key)]
     keys.sort(key=lambda key: (key != "test/accuracy_fused", not key.startswith("test/accuracy"), key))
-    return [MetricRow(key, key.removeprefix("test/").replace("_", " "), _cells(key, results)) for key in keys]
+    return [_metric_row(key, [one.get(key) for one in results]) for key in keys]
 
 
 def expert_rows(results: Sequence[Mapping[str, float | None]]) -> list[ExpertRow]:
@@ -85,15 +86,15 @@ def expert_rows(results: Sequence[Mapping[str, float | None]]) -> list[ExpertRow
     ]
 
 
-def signed(difference: float) -> str:
+def signed(difference: float, places: int) -> str:
     """A difference with its sign."""
     if difference == 0:
         return "±0"
-    return ("+" if difference > 0 else "\u2212") + words.number(abs(difference), 3)
+    return ("+" if difference > 0 else "\u2212") + words.fixed(abs(difference), places)
 
 
-def _cells(key: str, results: Sequence[Mapping[str, float | None]]) -> list[Cell]:
-    values = [one.get(key) for one in results]
+def _metric_row(key: str, values: Sequence[float | None]) -> MetricRow:
+    places = words.decimals(values, key)
     known = [value for value in values if value is not None]
     better = known_direction(key)
     best = (max if better == "max" else min)(known) if better and len(known) > 1 else None
@@ -101,9 +102,9 @@ def _cells(key: str, results: Sequence[Mapping[str, float | None]]) -> list[Cell
     cells = []
     for number, value in enumerate(values):
         has_delta = number > 0 and value is not None and first is not None
-        delta = signed(value - first) if has_delta and value is not None and first is not None else None
+        delta = signed(value - first, places) if has_delta and value is not None and first is not None else None
         cells.append(Cell(value, delta, value is not None and value == best))
-    return cells
+    return MetricRow(key, key.removeprefix("test/").replace("_", " "), places, cells)
 
 
 def _flattened(value: Any, path: str = "") -> Iterator[tuple[str, str | None]]:

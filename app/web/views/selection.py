@@ -28,6 +28,11 @@ def selection_query(jobs: Sequence[tuple[str, int]]) -> str:
     return "&".join(f"job={quote(job, safe='')}~{slot}" for job, slot in jobs)
 
 
+def with_first(jobs: Sequence[tuple[str, int]], first: str) -> list[tuple[str, int]]:
+    """The jobs with one of them first, which makes it the baseline; each keeps its slot."""
+    return sorted(jobs, key=lambda one: one[0] != first)
+
+
 def compare_url(jobs: Sequence[str]) -> str | None:
     """The comparison of two or more jobs, each with its own colour; as many as fit."""
     different = list(dict.fromkeys(jobs))[:MAX_JOBS]

@@ -101,14 +101,15 @@ def accuracy(value: float | None) -> str:
 
 
 def decimals(values: Iterable[float | None], metric: str) -> int:
-    """With how many decimals all values of a metric are written, so that they line up: four for rates from 0 to 1."""
+    """With how many decimals all values of a metric are written, so that they line up: four for most of them."""
     known = [abs(value) for value in values if value is not None]
     if "accuracy" in metric or not known:
         return 4
     largest = max(known)
     if all(value == int(value) for value in known):
         return 0
-    return 4 if 0.001 <= largest <= 1 else min(9, max(0, 3 - math.floor(math.log10(largest))))
+    digits = 3 if largest < 1 else 4
+    return 4 if 0.001 <= largest < 10 else min(9, max(0, digits - math.floor(math.log10(largest))))
 
 
 def fixed(value: float | None, places: int) -> str:

@@ -33,7 +33,7 @@ def test_a_sweep_follows_its_jobs_without_a_reload(visit: Visit, dashboard: Runn
     # A slice by rows and columns, and the way back.
     page.get_by_label("Rows").select_option("training.seed")
     page.get_by_label("Metric").select_option("test/accuracy_expert_0")
-    page.get_by_role("button", name="Show").click()
+    page.get_by_role("button", name="Apply").click()
     expect(page.get_by_role("heading", name="test/accuracy_expert_0 by seed and batch_size")).to_be_visible()
     expect(page.get_by_label("Rows")).to_have_value("training.seed")
     page.go_back()

@@ -31,11 +31,11 @@ def test_the_best_result_is_marked_with_the_difference_to_the_first() -> None:
     assert [cell.is_best for cell in rows["test/nll"]] == [True, False, False]
     # Neither a high nor a low contribution is better.
     assert not any(cell.is_best for cell in rows["test/contribution_expert_0"])
-    assert [cell.delta for cell in rows["test/accuracy_fused"]] == [None, "+0.1", None]
+    assert [cell.delta for cell in rows["test/accuracy_fused"]] == [None, "+0.1000", None]
 
 
 def test_differences_have_a_sign() -> None:
-    assert [signed(0.5), signed(-0.5), signed(0.0)] == ["+0.5", "\u22120.5", "±0"]
+    assert [signed(0.5, 2), signed(-0.5, 4), signed(0.0, 4)] == ["+0.50", "\u22120.5000", "±0"]
 
 
 def test_experts_are_listed_before_and_after_training() -> None:
