@@ -27,7 +27,14 @@ LIMIT_S = 0.1
 NUM_SLOWEST = 3
 # Pages again with other parameters, by the path of their route.
 VARIANTS = {
-    "/ui/jobs": ("sort=-score", "q=no+such+text", "state=succeeded", "state=queued&sort=-priority"),
+    "/ui/jobs": (
+        "sort=-score",
+        "q=no+such+text",
+        "state=succeeded",
+        "state=queued&sort=-priority",
+        "sort=-priority",
+        "sweep=none",
+    ),
     "/ui/jobs/{job_id}/log": ("q=step+19",),
     "/ui/new": ("from={job_id}",),
     "/ui/components": ("q=no+such+text",),

@@ -16,6 +16,7 @@ MAX_NODES = 2_500
 PAGES = (
     "/ui/jobs",
     "/ui/jobs?q=nothing+matches",
+    "/ui/jobs?sweep=none&sort=-priority",
     "/ui/jobs/{job}",
     "/ui/jobs/{job}?spec=given",
     "/ui/jobs/{job}/log",
@@ -26,6 +27,7 @@ PAGES = (
     "/ui/new?kind=evaluate",
     "/ui/new?from={job}",
     "/ui/compare?job={job}~0&job={other}~1",
+    "/ui/compare?job={job}~0&add=job_",
     "/ui/sweeps",
     "/ui/sweeps/new",
     "/ui/components",
