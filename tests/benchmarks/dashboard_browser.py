@@ -137,6 +137,8 @@ def _zoom(context: BrowserContext, settings: Settings, data: Data) -> list[Row]:
     traffic = Traffic(page, settings)
     jobs = "&".join(f"job={job}~{slot}" for slot, job in enumerate(data.compared))
     traffic.visit(f"/ui/compare?{jobs}&key={COMPARED_KEYS[0]}")
+    # A chart is drawn once it is in sight.
+    page.locator("[data-panel=key-0]").scroll_into_view_if_needed()
     plot = page.locator("[data-panel=key-0] .u-over")
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
