@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -35,8 +36,8 @@ def write_log(service: Service, job_id: str, text: str, number: int = 1) -> None
 def test_a_new_job_says_what_will_come_and_offers_what_can_be_done(service: Service) -> None:
     job_id = service.submit(EXPERT | {"name": "digits one"}, "alice")
     html = get(service, f"/ui/jobs/{job_id}")
-    for text in ("digits one", job_id, "queued", "No accuracy yet", "No attempt yet", "No components yet",
-                 "It starts with attempt 1", "convnet_small", f"/ui/new?from={job_id}", f"job={job_id}~0"):  # fmt: skip
+    for text in ("digits one", job_id, "queued", "No accuracy yet", "the first one begins when a device is free",
+                 "the best version of each is saved", "it starts with attempt 1", "convnet_small", f"/ui/new?from={job_id}", f"job={job_id}~0"):  # fmt: skip
         assert text in html, text
     for anchor in ("curves", "model", "attempts", "components", "log", "spec", "evaluation"):
         assert f'id="{anchor}"' in html
@@ -135,7 +136,7 @@ def test_the_specification_can_be_reduced_to_what_was_given(service: Service) ->
 def test_the_log_has_windows_search_and_attempts(service: Service) -> None:
     job_id = service.submit(EXPERT, "alice")
     path = f"/ui/jobs/{job_id}/log"
-    assert "It starts with attempt 1" in get(service, path)
+    assert "it starts with attempt 1" in get(service, path)
     service.transition(job_id, State.starting, attempt=2)
     write_log(service, job_id, "first attempt\n", 1)
     write_log(service, job_id, "".join(f"line {k} of many\n" for k in range(2_000)), 2)
@@ -155,3 +156,16 @@ def test_the_log_has_windows_search_and_attempts(service: Service) -> None:
     assert "0 lines with" in get(service, f"{path}?q=%3Cnothing%3E")
     answer = service.http.get(f"{path}?attempt=9", headers=log_in(service))
     assert answer.status_code == 404
+
+
+@pytest.mark.parametrize("begins", [False, True])
+def test_nothing_is_announced_for_a_job_that_has_ended(service: Service, begins: bool) -> None:
+    job_id = service.submit(EXPERT, "alice")
+    if begins:
+        service.transition(job_id, State.starting, attempt=1)
+        service.transition(job_id, State.failed, reason=Reason.code_error, message="no data")
+    else:
+        post(service, f"/ui/jobs/{job_id}/cancel")
+    for path in (f"/ui/jobs/{job_id}", f"/ui/jobs/{job_id}/log"):
+        html = get(service, path)
+        assert not re.search(r"\byet\b|class=\"empty\"", html), path

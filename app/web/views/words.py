@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.jobs import wording
-from app.models import State
+from app.models import TERMINAL_STATES, State
 
 # A state is shown by an icon, a word and a colour.
 STATE_ICONS = {
@@ -132,6 +132,11 @@ def state_icon(state: State | str) -> str:
     return STATE_ICONS[State(state)]
 
 
+def is_over(state: State | str) -> bool:
+    """Whether a job in this state has ended, so that nothing is still to come."""
+    return State(state) in TERMINAL_STATES
+
+
 def count(value: int, noun: str, plural: str | None = None) -> str:
     """A number with its noun."""
     return f"{number(value)} {noun if value == 1 else plural or noun + 's'}"
@@ -139,5 +144,19 @@ def count(value: int, noun: str, plural: str | None = None) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (plain, duration, ago, clock, size, number, accuracy, fixed, percent, short_id, state_icon, count)
+    for function in (
+        plain,
+        duration,
+        ago,
+        clock,
+        size,
+        number,
+        accuracy,
+        fixed,
+        percent,
+        short_id,
+        state_icon,
+        is_over,
+        count,
+    )
 }
