@@ -46,6 +46,14 @@ def test_the_charts_of_a_job_are_drawn_by_the_server(service: Service) -> None:
     assert read(service, f"/ui/jobs/{job}/curves?x=epoch&smooth=50&from=1&to=2&y=log&focus=1&logx=1&charts=loss")
 
 
+def test_minor_charts_are_drawn_where_they_are_not_folded(service: Service) -> None:
+    job = submit(service, "one", val__accuracy_expert_0=[0.1, 0.5], lr__experts=[0.1, 0.2])
+    for address, drawn in ((f"/ui/-/curves?job={job}", 1), (f"/ui/jobs/{job}", 1), (f"/ui/jobs/{job}/curves", 2)):
+        text = read(service, address)
+        assert text.count('<svg class="chart-svg"') == drawn
+        assert "Learning rates" in text
+
+
 def test_metrics_with_hostile_names_are_text(service: Service) -> None:
     key = "custom/<img src=x onerror=alert(1)>'\" \x1b[31m"
     job = submit(service, "one", **{key: [1.0, 2.0]})

@@ -50,10 +50,11 @@ ChartParameters = Annotated[dict[str, Any], Depends(chart_parameters)]
 
 @dataclass(frozen=True)
 class PanelView:
-    """A panel as the template shows it. `config` is what `charts.js` needs, as JSON."""
+    """A panel as the template shows it; a folded one has no drawing. `config` is what `charts.js` needs, as JSON."""
 
     panel: Panel
     drawing: curves.Drawing | None
+    is_folded: bool
     rows: list[curves.ValueRow]
     config: str
 
@@ -69,10 +70,16 @@ class Charts:
     seconds_to_first: float | None
     is_over: bool
     compares: bool
+    all_charts: str = ""
+
+    @property
+    def grids(self) -> list[list[PanelView]]:
+        """The panels that are open, then those that are folded."""
+        return [[view for view in self.panels if view.is_folded is folded] for folded in (False, True)]
 
 
-def curves_context(session: Session, job: Job) -> dict[str, Any]:
-    """What `curves/curves.html` needs to show the charts of a job."""
+def curves_context(session: Session, job: Job, *, folds: bool) -> dict[str, Any]:
+    """What `curves/curves.html` needs to show the charts of a job; `folds` those that say less."""
     latest = store.latest(session, job.id)
     panels = job_panels(job.id, latest)[:MAX_PANELS]
     marks = _marks(session, job, latest)
@@ -81,13 +88,14 @@ def curves_context(session: Session, job: Job) -> dict[str, Any]:
     report = job.progress or {}
     pace = (report.get("eta_s") or 0) / max(1, (report.get("steps") or 1) - (report.get("step") or 0))
     charts = Charts(
-        panels=panel_views(session, panels, by_line, marks),
+        panels=panel_views(session, panels, by_line, marks, folds=folds),
         jobs=json.dumps([job_facts(job, queries.list_attempts(session, job.id), marks)]),
-        source=f"/ui/-/curves?job={job.id}",
+        source=f"/ui/-/curves?job={job.id}" + ("" if folds else "&folds=0"),
         first_step=first,
         seconds_to_first=pace * first if pace and first else None,
         is_over=job.state in TERMINAL_STATES,
         compares=False,
+        all_charts=f"/ui/jobs/{job.id}/curves",
     )
     return {"curves": charts}
 
@@ -97,14 +105,23 @@ def panel_views(
     panels: list[Panel],
     latest: dict[tuple[str, str], Latest],
     marks: list[tuple[int, str]],
+    *,
+    folds: bool = False,
 ) -> list[PanelView]:
-    """Panels with their drawings, for which all series are read at once."""
-    jobs = list(dict.fromkeys(line.job for panel in panels for line in panel.lines))
-    keys = list(dict.fromkeys(line.key for panel in panels for line in panel.lines))
+    """Panels with their drawings, for which all series are read at once; a folded panel is drawn when it is opened."""
+    shown = [line for panel in panels if not (folds and panel.is_minor) for line in panel.lines]
+    jobs = list(dict.fromkeys(line.job for line in shown))
+    keys = list(dict.fromkeys(line.key for line in shown))
     data = series_of_jobs(session, jobs, keys, curves.POINTS).series if keys else []
     by_line = {(one.job, one.key): one for one in data}
     return [
-        PanelView(panel, curves.draw(panel, by_line, marks if has_marks(panel) else []), rows, _config(panel, rows))
+        PanelView(
+            panel,
+            curves.draw(panel, by_line, marks if has_marks(panel) else []),
+            folds and panel.is_minor,
+            rows,
+            _config(panel, rows),
+        )
         for panel in panels
         for rows in [curves.value_rows(panel, latest)]
     ]
@@ -176,9 +193,11 @@ def _unix(time: datetime | None) -> float | None:
 
 
 @router.get("/ui/-/curves")
-def curves_fragment(request: Request, _principal: Viewer, session: Reading, job: JobIdText) -> Response:
+def curves_fragment(
+    request: Request, _principal: Viewer, session: Reading, job: JobIdText, folds: bool = True
+) -> Response:
     """The charts of a job, again: new metrics may have come."""
-    return page(request, "curves/curves.html", **curves_context(session, queries.get_job(session, job)))
+    return page(request, "curves/curves.html", **curves_context(session, queries.get_job(session, job), folds=folds))
 
 
 @router.get("/ui/jobs/{job_id}/curves", dependencies=FOLLOWS)
@@ -187,4 +206,4 @@ def curves_page(
 ) -> Response:
     """The charts of a job in the full width of the window."""
     job = queries.get_job(session, job_id)
-    return page(request, "curves/page.html", job=job, **curves_context(session, job))
+    return page(request, "curves/page.html", job=job, **curves_context(session, job, folds=False))

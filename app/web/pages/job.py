@@ -63,7 +63,7 @@ def job_page(
         request,
         "job/job.html",
         **context,
-        **curves_context(session, job),
+        **curves_context(session, job, folds=True),
         **_events(session, job),
         log=last_lines(settings, job),
         spec_lines=spec_lines(job.spec, job.defaulted, given_only=spec == "given"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from app.metrics.directions import Mode, known_direction
 
@@ -18,7 +18,7 @@ _AUXILIARY = {
     "val/accuracy_oracle": "aux-2",
 }
 _MAIN = {"val/accuracy_fused", "train/accuracy_fused", "train/loss_total"}
-_ACCURACY = ("fused", "expert", "ensemble", "oracle")
+_MAJOR = ("accuracy", "losses")
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Line:
 class Panel:
     """Lines that share axes. `better` says which values are better, where that can be said.
 
-    `is_comparable`: all lines measure the same, so that one of them can be the best.
+    `is_comparable`: all lines measure the same, so that one of them can be the best. `is_minor`: it does not say by
+    itself how good a model is.
     """
 
     id: str
@@ -49,6 +50,7 @@ class Panel:
     better: Mode | None = None
     lines: list[Line] = field(default_factory=list)
     is_comparable: bool = True
+    is_minor: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,6 +112,8 @@ def job_panels(job: str, keys: Iterable[str]) -> list[Panel]:
     for prefix in dict.fromkeys(key.rpartition("/")[0] for key in left):
         members = [key for key in left if key.rpartition("/")[0] == prefix]
         panels.append(_other(job, prefix, members))
+    if any(panel.id in _MAJOR for panel in panels):
+        return [replace(panel, is_minor=panel.id not in _MAJOR) for panel in panels]
     return panels
 
 

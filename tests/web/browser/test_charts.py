@@ -66,6 +66,28 @@ def test_the_view_is_in_the_address_and_charts_are_filtered_by_text(visit: Visit
     page.get_by_text("No chart matches this text.").wait_for()
 
 
+def test_folded_charts_are_fetched_once_a_person_opens_them_and_stay_open(visit: Visit, job: str) -> None:
+    page = visit.page
+    series: list[str] = []
+    page.on("request", lambda request: series.append(request.url) if "/series" in request.url else None)
+    visit.open(f"/ui/jobs/{job}")
+    page.locator("[data-panel=losses]").scroll_into_view_if_needed()
+    plot(page, "losses").wait_for()
+    page.wait_for_load_state("networkidle")
+    assert not any("lr%2F" in url for url in series)
+    page.get_by_text("More charts").click()
+    page.locator("[data-panel=rates]").scroll_into_view_if_needed()
+    plot(page, "rates").wait_for()
+    with page.expect_response("**/ui/-/curves?*"):
+        page.evaluate("document.dispatchEvent(new CustomEvent('mcn:reconnected'))")
+    page.wait_for_load_state("networkidle")
+    assert plot(page, "rates").is_visible()
+    # A text that finds a folded chart opens it.
+    visit.open(f"/ui/jobs/{job}?charts=gradient+norm")
+    page.locator("[data-panel=gradient]").scroll_into_view_if_needed()
+    plot(page, "gradient").wait_for()
+
+
 def test_the_keyboard_moves_along_a_chart(visit: Visit, job: str) -> None:
     page = visit.open(f"/ui/jobs/{job}/curves")
     plot(page, "losses").wait_for()

@@ -60,6 +60,12 @@ def test_metrics_of_a_kind_share_a_chart_and_results_have_none() -> None:
     assert sorted([*drawn, "test/accuracy_fused", "val/accuracy_ensemble_logits"]) == sorted(KEYS)
 
 
+def test_charts_other_than_accuracy_and_losses_are_minor() -> None:
+    assert [panel.id for panel in job_panels("a", KEYS) if not panel.is_minor] == ["accuracy", "losses"]
+    # Alone they are all that there is to see.
+    assert not any(panel.is_minor for panel in job_panels("a", ["lr/experts", "custom/a"]))
+
+
 def test_experts_have_the_colour_of_their_index_and_fused_that_of_text() -> None:
     looks = {line.label: line.look for line in job_panels("a", KEYS)[0].lines}
     assert looks["fused"] == "series-main"

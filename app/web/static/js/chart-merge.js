@@ -5,16 +5,25 @@ export async function mergeCharts(root) {
   const page = await render(root.dataset.source);
   if (!page) return false;
   const old = new Map([...root.querySelectorAll("[data-chart]")].map((element) => [element.dataset.panel, element]));
-  const elements = [...page.querySelectorAll("[data-chart]")].map((element) => {
+  const keptOr = (element) => {
     const kept = old.get(element.dataset.panel);
     if (!kept || keysOf(kept) !== keysOf(element)) return element;
     kept.querySelector(".chart-values tbody").replaceWith(element.querySelector(".chart-values tbody"));
     return kept;
-  });
+  };
   root.dataset.charts = page.dataset.charts;
-  const grid = root.querySelector(".chart-grid");
-  if (!grid) root.replaceChildren(...page.childNodes);
-  else if (elements.some((element, index) => grid.children[index] !== element)) grid.replaceChildren(...elements);
+  const grids = [...root.querySelectorAll(".chart-grid")];
+  if (!grids.length) root.replaceChildren(...page.childNodes);
+  else if (page.querySelector(".chart-grid")) {
+    // The open grid and the folded one: the section that folds it stays as the person left it.
+    const fresh = [...page.querySelectorAll(".chart-grid")].map((grid) => [...grid.children].map(keptOr));
+    grids.forEach((grid, number) => {
+      const elements = fresh[number];
+      const isSame = elements.length === grid.children.length && elements.every((element, k) => element === grid.children[k]);
+      if (!isSame) grid.replaceChildren(...elements);
+    });
+    root.querySelector("[data-more-titles]").replaceChildren(...page.querySelector("[data-more-titles]").childNodes);
+  }
   return true;
 }
 

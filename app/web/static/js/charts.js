@@ -71,11 +71,20 @@ class Charts {
     }
     const none = this.root.querySelector("[data-no-match]");
     if (none) none.hidden = matching > 0;
+    this.#unfold(text);
     for (const panel of this.panels) {
       if (!isZoomed(this.state)) panel.zoomed = null;
       panel.render();
       panel.load();
     }
+  }
+
+  // The folded charts: gone without a match, open where a text found one.
+  #unfold(text) {
+    const more = this.root.querySelector("[data-more]");
+    if (!more) return;
+    more.hidden = !more.querySelector("[data-chart]:not([hidden])");
+    if (text && !more.hidden) more.open = true;
   }
 
   change(changes, push = false) {
