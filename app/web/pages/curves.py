@@ -163,7 +163,7 @@ def _marks(session: Session, job: Job, latest: dict[str, Latest]) -> list[tuple[
     best = latest.get(accuracy_key(job.kind))
     steps = steps_per_epoch(job)
     if best is not None and best.best_step is not None and steps:
-        marks.append((best.best_step, f"best: epoch {round(best.best_step / steps)}"))
+        marks.append((best.best_step, f"best accuracy: epoch {round(best.best_step / steps)}"))
     return marks
 
 
@@ -180,6 +180,7 @@ def _config(panel: Panel, rows: list[curves.ValueRow]) -> str:
         for row in rows
     ]
     facts = {"title": panel.title, "better": panel.better, "comparable": panel.is_comparable, "marks": has_marks(panel)}
+    facts["share"] = panel.is_share
     return json.dumps(facts | {"lines": lines})
 
 

@@ -83,7 +83,7 @@ def draw(
     if not steps or not finite:
         return None
     x_low, x_high = _widened(min(steps), max(steps))
-    y_ticks = ticks(*_widened(min(finite), max(finite)), 4)
+    y_ticks = ticks(*_y_range(min(finite), max(finite), is_share=panel.is_share), 4)
     y_low, y_high = min(y_ticks[0], min(finite)), max(y_ticks[-1], max(finite))
 
     def to_x(step: float) -> float:
@@ -172,6 +172,15 @@ def _widened(low: float, high: float) -> tuple[float, float]:
         return low, high
     margin = abs(low) * 0.05 or 1.0
     return low - margin, high + margin
+
+
+def _y_range(low: float, high: float, *, is_share: bool) -> tuple[float, float]:
+    """The values that the ticks surround: a constant share has the whole axis, other constants some room."""
+    if is_share and low == high and 0 <= low <= 1:
+        return 0.0, 1.0
+    below, above = _widened(low, high)
+    # An axis of values that are never negative does not begin below zero.
+    return (max(0.0, below) if low >= 0 else below), above
 
 
 def _line(line: Line, one: JobSeries, to_x: Scale, to_y: Scale) -> tuple[DrawnLine, float | None]:

@@ -41,7 +41,7 @@ class Panel:
     """Lines that share axes. `better` says which values are better, where that can be said.
 
     `is_comparable`: all lines measure the same, so that one of them can be the best. `is_minor`: it does not say by
-    itself how good a model is.
+    itself how good a model is. `is_share`: all values are from 0 to 1.
     """
 
     id: str
@@ -51,6 +51,7 @@ class Panel:
     lines: list[Line] = field(default_factory=list)
     is_comparable: bool = True
     is_minor: bool = False
+    is_share: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,20 +60,21 @@ class _Group:
     title: str
     pattern: re.Pattern[str]
     unit: str = ""
+    is_share: bool = False
 
 
 _GROUPS = [
-    _Group("accuracy", "Validation accuracy", re.compile(r"val/accuracy_(.+)")),
+    _Group("accuracy", "Validation accuracy", re.compile(r"val/accuracy_(.+)"), is_share=True),
     _Group("losses", "Losses", re.compile(r"(?:train|val)/loss_(.+)")),
-    _Group("train_accuracy", "Training accuracy", re.compile(r"train/accuracy_(.+)")),
+    _Group("train_accuracy", "Training accuracy", re.compile(r"train/accuracy_(.+)"), is_share=True),
     _Group("rates", "Learning rates", re.compile(r"lr/(.+)")),
     _Group("gradient", "Gradient norm", re.compile(r"grad_norm/(.+)")),
-    _Group("clipped", "Clipped gradients", re.compile(r"clipped/(.+)"), unit="share"),
-    _Group("disagreement", "Disagreement of experts", re.compile(r"val/(disagreement)")),
+    _Group("clipped", "Clipped gradients", re.compile(r"clipped/(.+)"), unit="share", is_share=True),
+    _Group("disagreement", "Disagreement of experts", re.compile(r"val/(disagreement)"), is_share=True),
     _Group("throughput", "Throughput", re.compile(r"throughput/(.+)"), unit="images/s"),
     _Group("memory", "Memory", re.compile(r"system/(.+)_gb"), unit="GiB"),
     _Group("utilization", "GPU utilization", re.compile(r"system/(gpu_util)"), unit="%"),
-    _Group("lambda", "Share of the individual loss", re.compile("(lambda)")),
+    _Group("lambda", "Share of the individual loss", re.compile("(lambda)"), is_share=True),
 ]
 _LABELS = {
     "images_per_s": "images/s",
@@ -108,7 +110,10 @@ def job_panels(job: str, keys: Iterable[str]) -> list[Panel]:
         if members:
             lines = _lines(job, sorted(members, key=_order), group)
             better = known_direction(members[0])
-            panels.append(Panel(group.id, group.title, group.unit, better, lines, group.id != "losses"))
+            is_comparable = group.id != "losses"
+            panels.append(
+                Panel(group.id, group.title, group.unit, better, lines, is_comparable, is_share=group.is_share)
+            )
     for prefix in dict.fromkeys(key.rpartition("/")[0] for key in left):
         members = [key for key in left if key.rpartition("/")[0] == prefix]
         panels.append(_other(job, prefix, members))
@@ -125,6 +130,7 @@ def comparison_panels(jobs: Sequence[tuple[str, str, int]], keys: Iterable[str])
             key,
             better=known_direction(key),
             lines=[Line(id, key, name, series_look(s)) for id, name, s in jobs],
+            is_share=any(group.is_share and group.pattern.fullmatch(key) for group in _GROUPS),
         )
         for number, key in enumerate(keys)
     ]

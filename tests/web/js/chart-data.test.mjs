@@ -29,6 +29,12 @@ assert.equal(range.below, 2);
 assert.equal(data.yRange(values, { focus: false, isLog: false }).above, 0);
 assert.ok(data.yRange([5], { focus: false, isLog: false }).high > 5);
 
+// A share that stays the same has the axis from 0 to 1.
+for (const share of [0, 0.25, 1]) {
+  const whole = data.yRange([share, share], { focus: false, isLog: false, isShare: true });
+  assert.deepEqual([whole.low, whole.high], [0, 1]);
+}
+
 // New points join those that are there; points that came twice do not.
 const joined = data.appended(series([1, 2], [1, 2]), series([2, 3], [9, 3]));
 assert.deepEqual(joined.steps, [1, 2, 3]);

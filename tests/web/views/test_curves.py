@@ -112,6 +112,20 @@ def test_the_band_reaches_from_the_minimum_to_the_maximum() -> None:
     assert not drawing.lines[0].dots
 
 
+@pytest.mark.parametrize("value", [0.0, 0.25, 1.0])
+def test_the_axis_of_a_constant_share_is_from_0_to_1(value: float) -> None:
+    share = Panel("clipped", "Clipped", is_share=True, lines=panel().lines)
+    drawing = curves.draw(share, {("a", "val/accuracy_fused"): series([value] * 3)})
+    assert drawing is not None
+    assert [tick.text for tick in drawing.y_ticks] == ["0", "0.25", "0.5", "0.75", "1"]
+
+
+def test_an_axis_without_negative_values_does_not_begin_below_0() -> None:
+    drawing = curves.draw(panel(), {("a", "val/accuracy_fused"): series([0.0] * 3)})
+    assert drawing is not None
+    assert drawing.y_ticks[0].text == "0"
+
+
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=30))
 def test_every_finite_series_stays_inside_the_chart(values: list[float]) -> None:
     drawing = curves.draw(panel(), {("a", "val/accuracy_fused"): series(list(values))})

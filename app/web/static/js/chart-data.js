@@ -85,7 +85,8 @@ export function valuesInside(lines, low, high) {
 }
 
 // The range of y: all values, or with `focus` those from the 2nd to the 98th percentile and how many lie outside.
-export function yRange(values, { focus, isLog }) {
+// A constant share, which is from 0 to 1, has the whole axis.
+export function yRange(values, { focus, isLog, isShare }) {
   if (!values.length) return { low: isLog ? 0.1 : 0, high: 1, above: 0, below: 0 };
   const sorted = Float64Array.from(values).sort();
   const at = (share) => sorted[Math.round(share * (sorted.length - 1))];
@@ -97,6 +98,7 @@ export function yRange(values, { focus, isLog }) {
     const power = 10 ** Math.floor(Math.log10(low));
     return { low: Math.floor(low / power) * power, high: high * 1.15, above, below };
   }
+  if (isShare && low === high && low >= 0 && high <= 1) return { low: 0, high: 1, above, below };
   const margin = (high - low) * 0.06 || Math.abs(high) * 0.05 || 1;
   // An axis of values that are never negative does not begin below zero.
   const floor = low >= 0 ? 0 : -Infinity;

@@ -123,7 +123,7 @@ export class Panel {
       .filter(({ series }) => series?.steps.length);
     const lines = shown.map(({ line, series }) => drawnLine(line, series, this.charts.job(line.job), state));
     const range = isZoomed(state) ? [state.from, state.to] : null;
-    return { lines, looks: shown.map(({ look }) => look), colours, state, range, marks: this.#marks() };
+    return { lines, looks: shown.map(({ look }) => look), colours, state, range, marks: this.#marks(), isShare: this.config.share };
   }
 
   #marks() {

@@ -20,7 +20,7 @@ export class Plot {
     this.uplot.over.addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
   }
 
-  // `view`: lines, looks, marks, colours, state, range ([from, to] or null).
+  // `view`: lines, looks, marks, colours, state, range ([from, to] or null), isShare.
   update(view) {
     this.view = view;
     this.uplot.setData(this.#table(), true);
@@ -80,7 +80,7 @@ export class Plot {
       },
       axes: [
         { ...axis, grid: { show: false }, size: AXIS_BOTTOM, gap: 4, space: 50, ...this.#xLabels() },
-        { ...axis, grid, size: AXIS_LEFT, gap: 4, space: 34, values: (_, ticks) => ticks.map(tickText) },
+        { ...axis, grid, size: AXIS_LEFT, gap: 4, space: 34, values: (_, ticks) => ticks.map((tick) => this.#yText(tick)) },
       ],
       series: [{}, ...series],
       cursor: {
@@ -99,6 +99,11 @@ export class Plot {
         setCursor: [(u) => this.actions.cursor(u.cursor.left < 0 ? null : u.posToVal(u.cursor.left, "x"))],
       },
     };
+  }
+
+  // The room above a share of 1 has no value that could be reached.
+  #yText(tick) {
+    return this.view.isShare && tick > 1 ? "" : tickText(tick);
   }
 
   #xLabels() {
@@ -120,7 +125,7 @@ export class Plot {
     const all = this.view.lines.flatMap((one) => (one.x.length ? [one.x[0], one.x[one.x.length - 1]] : []));
     const [low, high] = this.view.range ?? [Math.min(...all), Math.max(...all)];
     const { focus, y } = this.view.state;
-    const range = yRange(valuesInside(this.view.lines, low, high), { focus, isLog: y === "log" });
+    const range = yRange(valuesInside(this.view.lines, low, high), { focus, isLog: y === "log", isShare: this.view.isShare });
     this.outside = range;
     return [range.low, range.high];
   }
