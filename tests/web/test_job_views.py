@@ -100,7 +100,9 @@ def test_the_timeline_cuts_long_waits_and_hatches_steps_that_were_done_again() -
     rung = Event(job_id="job_1", time=minute(618), type="rung", data={"rung": 3, "kept": True})
     shown = drawn_timeline(states, attempts, 700, rung)
     assert [row.number for row in shown.rows] == [1, 2]
-    assert [(gap.label, gap.width) for gap in shown.breaks] == [("10 h", 18.0)]
+    assert [(gap.label, gap.width) for gap in shown.breaks] == [("10 h cut", 18.0)]
+    assert shown.breaks[0].y == shown.rows[1].y
+    assert shown.labels_fit
     [redone] = shown.rows[0].redone
     running = next(bar for bar in shown.rows[0].bars if bar.kind == "running")
     assert redone.width == pytest.approx(running.width * 0.4, abs=0.01)

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import NamedTuple
 
+from app.jobs import wording
 from app.jobs.report_schemas import Ledger
 from app.models import TERMINAL_STATES, Attempt, Event, State
 from app.web.views import words
 
+# More labels than this do not fit below the axis.
+MAX_BREAK_LABELS = 4
 # Waits longer than this many times the running time become breaks.
 BREAK_FACTOR = 3
 MAX_ROWS = 12
@@ -29,11 +32,17 @@ class Bar(NamedTuple):
 
 
 class Break(NamedTuple):
-    """A wait that is drawn shorter than it was."""
+    """A wait that is drawn shorter than it was; `label` says how long it was, `y` is where its bar begins."""
 
     x: float
     width: float
+    y: int
     label: str
+
+    @property
+    def middle(self) -> float:
+        """Where its label stands."""
+        return round(self.x + self.width / 2, 3)
 
 
 class Row(NamedTuple):
@@ -64,6 +73,11 @@ class Timeline(NamedTuple):
     end: datetime
     hidden: int
 
+    @property
+    def labels_fit(self) -> bool:
+        """Whether the breaks can have their labels below them."""
+        return len(self.breaks) <= MAX_BREAK_LABELS
+
 
 class _Segment(NamedTuple):
     state: State
@@ -85,7 +99,7 @@ def timeline(
         return None
     hidden = max(0, segments[-1].row + 1 - MAX_ROWS)
     segments = [segment for segment in segments if segment.row >= hidden]
-    positions, breaks = _positions(segments)
+    positions, breaks = _positions(segments, hidden)
     shares = {row.attempt: _redone_share(row.useful, row.redone) for row in ledger.attempts}
     bars: dict[int, list[Bar]] = {}
     redone: dict[int, list[Bar]] = {}
@@ -100,7 +114,7 @@ def timeline(
             redone.setdefault(segment.row, []).append(Bar(x + width - part, part, "redone", "done again later"))
     numbers = [attempt.number for attempt in attempts]
     rows = [
-        Row(numbers[row] if row < len(numbers) else None, 4 + (row - hidden) * ROW_HEIGHT, found, redone.get(row, []))
+        Row(numbers[row] if row < len(numbers) else None, _y(row - hidden), found, redone.get(row, []))
         for row, found in sorted(bars.items())
     ]
     kinds = list(dict.fromkeys(bar.kind for row in rows for bar in row.bars))
@@ -128,7 +142,11 @@ def _segments(states: Sequence[Event], at: datetime) -> list[_Segment]:
     return segments
 
 
-def _positions(segments: Sequence[_Segment]) -> tuple[list[tuple[float, float]], list[Break]]:
+def _y(row: int) -> int:
+    return 4 + row * ROW_HEIGHT
+
+
+def _positions(segments: Sequence[_Segment], hidden: int) -> tuple[list[tuple[float, float]], list[Break]]:
     active = sum(segment.seconds for segment in segments if segment.state in _ACTIVE)
     is_break = [
         segment.state not in _ACTIVE and active > 0 and segment.seconds > BREAK_FACTOR * active for segment in segments
@@ -141,7 +159,8 @@ def _positions(segments: Sequence[_Segment]) -> tuple[list[tuple[float, float]],
         width = share if cut else segment.seconds * scale
         positions.append((round(x, 3), round(width, 3)))
         if cut:
-            breaks.append(Break(round(x, 3), round(width, 3), words.duration(segment.seconds)))
+            label = f"{wording.about(segment.seconds).removeprefix('about ')} cut"
+            breaks.append(Break(round(x, 3), round(width, 3), _y(segment.row - hidden), label))
         x += width
     return positions, breaks
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from app.jobs import wording
-from app.models import TERMINAL_STATES, State
+from app.models import TERMINAL_STATES, Reason, State
 
 # A state is shown by an icon, a word and a colour.
 STATE_ICONS = {
@@ -23,6 +23,17 @@ STATE_ICONS = {
     State.succeeded: "circle-check",
     State.failed: "octagon-alert",
     State.cancelled: "ban",
+}
+# Reasons that say more, or blame less, than their codes.
+REASONS: dict[str, str] = {
+    Reason.code_error: "ended with an error",
+    Reason.invalid_component: "a component does not fit",
+    Reason.dependency_failed: "a job that it needs did not succeed",
+    Reason.time_limit: "reached its time limit",
+    Reason.loss_not_finite: "values are not finite",
+    Reason.no_space: "the disk is full",
+    Reason.lost: "its process was lost",
+    Reason.user: "by a user",
 }
 NOTHING = "\u2013"
 _ANSI = re.compile(r"\x1b(\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(\x07|\x1b\\)?|[@-_])")
@@ -42,8 +53,8 @@ def duration(seconds: float | None) -> str:
     if seconds is None:
         return NOTHING
     seconds = max(0.0, float(seconds))
-    if seconds < 10:
-        return f"{seconds:.1f} s" if seconds < 9.95 and seconds != int(seconds) else f"{seconds:.0f} s"
+    if seconds < 9.95:
+        return f"{seconds:.1f}".removesuffix(".0") + " s"
     whole = round(seconds)
     for size, unit, smaller, smaller_unit in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
         if whole >= size:
@@ -132,6 +143,11 @@ def state_icon(state: State | str) -> str:
     return STATE_ICONS[State(state)]
 
 
+def reason(code: str) -> str:
+    """The reason of a state or an attempt in a few words."""
+    return REASONS.get(code, code.replace("_", " "))
+
+
 def is_over(state: State | str) -> bool:
     """Whether a job in this state has ended, so that nothing is still to come."""
     return State(state) in TERMINAL_STATES
@@ -144,19 +160,5 @@ def count(value: int, noun: str, plural: str | None = None) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (
-        plain,
-        duration,
-        ago,
-        clock,
-        size,
-        number,
-        accuracy,
-        fixed,
-        percent,
-        short_id,
-        state_icon,
-        is_over,
-        count,
-    )
+    for function in (plain, duration, ago, clock, size, number, accuracy, fixed, percent, short_id, state_icon, is_over, reason, count)
 }
