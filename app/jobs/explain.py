@@ -116,14 +116,16 @@ def _cancelling(session: Session, job: Job) -> Explanation:
 def _succeeded(session: Session, job: Job) -> Explanation:
     metrics = queries.views(session, [job])[0].metrics
     path = next((path for path in ("fused", "expert_0") if metrics.get(f"test/accuracy_{path}") is not None), None)
-    result = f": test accuracy {metrics[f'test/accuracy_{path}']:.3f}" if path else ""
+    result = f": test accuracy {metrics[f'test/accuracy_{path}']:.4f}" if path else ""
     download = Action(
         label="Download its components",
         method="GET",
         path=f"/jobs/{job.id}/components",
         command=f"mcn download {job.id}",
     )
-    return Explanation(sentence=f"It succeeded{result}.", evidence=[], actions=[download])
+    # An evaluation saves no components.
+    actions = [] if job.kind == "evaluate" else [download]
+    return Explanation(sentence=f"It succeeded{result}.", evidence=[], actions=actions)
 
 
 def _failed(session: Session, job: Job) -> Explanation:

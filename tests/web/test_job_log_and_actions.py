@@ -68,6 +68,22 @@ def test_the_actions_follow_from_the_state(name: State, verbs: list[str], adjust
     assert (nothing.changes, nothing.adjust, nothing.can_delete) == ([], None, False)
 
 
+@pytest.mark.parametrize(
+    ("name", "primary"),
+    [
+        (State.queued, []),
+        (State.running, ["Read the log"]),
+        (State.paused, ["Resume"]),
+        (State.failed, ["Retry"]),
+        (State.cancelled, ["Retry"]),
+    ],
+)
+def test_the_most_sensible_step_stands_out_and_no_other_does(name: State, primary: list[str]) -> None:
+    log = Action(label="Read the log", method="GET", path=f"/jobs/{JOB_ID}/logs", command="")
+    shown = job_actions.actions(JOB_ID, name, explained(*([] if name is State.queued else [log])), allowed=True)
+    assert [step.label for step in (*shown.changes, *shown.links) if step.style == "primary"] == primary
+
+
 def test_a_suggested_retry_with_more_memory_comes_first() -> None:
     path = f"/jobs/{JOB_ID}/retry"
     action = Action(
@@ -75,8 +91,8 @@ def test_a_suggested_retry_with_more_memory_comes_first() -> None:
     )
     log = Action(label="Read the log", method="GET", path=f"/jobs/{JOB_ID}/logs", command="")
     shown = job_actions.actions(JOB_ID, State.failed, explained(action, log), allowed=True)
-    assert [(change.label, change.resources) for change in shown.changes] == [
-        ("Retry with 32 GiB", {"memory_gb": 32}), ("Retry", {}),
+    assert [(change.label, change.resources, change.style) for change in shown.changes] == [
+        ("Retry with 32 GiB", {"memory_gb": 32}, "primary"), ("Retry", {}, ""),
     ]  # fmt: skip
     assert shown.links == [job_actions.Link("Read the log", f"/ui/jobs/{JOB_ID}/log")]
     assert job_actions.may_change(ALICE, "alice")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from app.models import Reason, State
+from app.db import now, transaction
+from app.models import Attempt, Reason, State
 from core.run.rundir import RunDir
 from tests.app.api import EXPERT, FUSION, Service
 from tests.web.test_security import log_in
@@ -169,3 +171,31 @@ def test_nothing_is_announced_for_a_job_that_has_ended(service: Service, begins:
     for path in (f"/ui/jobs/{job_id}", f"/ui/jobs/{job_id}/log"):
         html = get(service, path)
         assert not re.search(r"\byet\b|class=\"empty\"", html), path
+
+
+def test_an_error_is_told_once_with_a_short_reason_elsewhere(service: Service) -> None:
+    job_id = service.submit(EXPERT, "alice")
+    service.transition(job_id, State.starting, attempt=1)
+    message = "there is no data at birds\nlast line of the log"
+    columns: dict[str, Any] = {"executor": "local", "host": "here", "devices": ["cpu"]}
+    columns |= {"started_at": now() - timedelta(seconds=5), "ended_at": now()}
+    with transaction(service.app.state.engine) as session:
+        session.add(Attempt(job_id=job_id, number=1, outcome="failed", reason="code_error", message=message, **columns))
+    service.transition(job_id, State.failed, reason=Reason.code_error, message=message)
+    assert "last line of the log" in get(service, f"/ui/-/jobs/{job_id}/header")
+    for part in ("attempts", "events"):
+        html = get(service, f"/ui/-/jobs/{job_id}/{part}")
+        assert "no data at birds" not in html
+        assert ": ended with an error" in html
+    # It ended before its first step.
+    assert "<dt>Lost</dt>" in get(service, f"/ui/-/jobs/{job_id}/attempts")
+
+
+def test_time_is_called_lost_only_where_it_was(service: Service) -> None:
+    job_id = service.submit(EXPERT, "alice")
+    service.transition(job_id, State.starting, State.running, attempt=1)
+    with transaction(service.app.state.engine) as session:
+        session.add(Attempt(job_id=job_id, number=1, executor="local", host="here", devices=["cpu"]))
+    html = get(service, f"/ui/-/jobs/{job_id}/attempts")
+    assert "<dt>Useful</dt>" in html
+    assert "Lost" not in html

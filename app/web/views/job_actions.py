@@ -35,6 +35,7 @@ class Link(NamedTuple):
 
     label: str
     url: str
+    style: str = ""
 
 
 class Actions(NamedTuple):
@@ -58,16 +59,25 @@ def actions(job_id: str, state: State, explanation: Explanation, *, allowed: boo
     own = _own_changes(job_id, state)
     # A suggestion with other resources, or about another job, comes in addition.
     extra = [change for change in suggested if change and (change.job != job_id or change.resources)]
-    changes = [change._replace(style="primary" if k == 0 else "") for k, change in enumerate(extra)] + own
+    changes = extra + own if allowed else []
     links = [link for link in (_link(job_id, action) for action in explanation.actions) if link is not None]
+    changes, links = _with_primary(changes, links)
     adjust = {State.paused: "resume", State.queued: "resume", State.failed: "retry", State.cancelled: "retry"}
     return Actions(
-        changes=changes if allowed else [],
+        changes=changes,
         links=links,
         commands=[action.command for action in explanation.actions],
         adjust=adjust.get(state) if allowed else None,
         can_delete=allowed and state in TERMINAL_STATES,
     )
+
+
+def _with_primary(changes: list[Change], links: list[Link]) -> tuple[list[Change], list[Link]]:
+    """Marks the next step that a person most likely wants: one that brings the job forward, else one that reads."""
+    forward = next((change for change in changes if change.verb in ("resume", "retry")), None)
+    if forward is not None:
+        return [change._replace(style="primary") if change is forward else change for change in changes], links
+    return changes, [link._replace(style="primary") if k == 0 else link for k, link in enumerate(links)]
 
 
 def _own_changes(job_id: str, state: State) -> list[Change]:
