@@ -25,7 +25,7 @@ class Path(NamedTuple):
 
 
 class ExpertRow(NamedTuple):
-    """The accuracy of an expert before and after the job, and what its features add to the fused path."""
+    """The accuracy of an expert before and after the job, and what its features add to the fused path, in points."""
 
     number: int
     before: float | None
@@ -49,6 +49,16 @@ class Evaluation(NamedTuple):
     others: Sequence[tuple[str, float]]
     absent: list[tuple[str, list[str]]]
     disagreement: list[list[tuple[float, int]]]
+
+    @property
+    def columns(self) -> list[str]:
+        """The columns of the table of experts that have values; none if it would say what the bars say."""
+        known = [
+            name
+            for name in ("before", "after", "change", "contribution")
+            if any(getattr(row, name) is not None for row in self.experts)
+        ]
+        return known if len(self.experts) > 1 or len(known) > 1 else []
 
 
 def evaluation(metrics: Mapping[str, float | None], result: Mapping[str, Any] | None) -> Evaluation | None:
@@ -104,10 +114,14 @@ def _experts(own: Mapping[str, float]) -> list[ExpertRow]:
             k,
             own.get(f"accuracy_expert_{k}_before"),
             own.get(f"accuracy_expert_{k}"),
-            own.get(f"contribution_expert_{k}"),
+            _points(own.get(f"contribution_expert_{k}")),
         )
         for k in sorted(indices)
     ]
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def _absent(reasons: Mapping[str, str]) -> list[tuple[str, list[str]]]:

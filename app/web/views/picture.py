@@ -12,11 +12,13 @@ from core.spec import ComponentRef, ExpertJob, FusionSpec, HeadSpec, JobSpec
 MAX_BOXES = 8
 BOX_WIDTH, BOX_HEIGHT, GAP = 300, 88, 12
 ADAPTER_WIDTH, FUSION_WIDTH, HEAD_WIDTH, SIDE_HEIGHT = 84, 200, 130, 108
+# The bar of a contribution leaves room for its number.
+BAR_WIDTH = 192
 _ARROW = 28
 
 
 class ComponentFacts(NamedTuple):
-    """An expert, the fusion module or the head. Values that are not known yet are null."""
+    """An expert, the fusion module or the head. Values that are not known yet are null; `contribution` is in points."""
 
     name: str
     kind: str
@@ -66,6 +68,7 @@ class Picture(NamedTuple):
     lines: list[str]
     more: int
     more_y: float
+    bar_width: int = BAR_WIDTH
 
 
 def describe_model(spec: JobSpec, figures: Mapping[str, Any], metrics: Mapping[str, float | None]) -> Model:
@@ -91,7 +94,7 @@ def describe_model(spec: JobSpec, figures: Mapping[str, Any], metrics: Mapping[s
                 has_adapter=name in adapters and not isinstance(spec, ExpertJob),
                 before=metrics.get(f"test/accuracy_{name}_before"),
                 after=metrics.get(f"{measured}/accuracy_{name}"),
-                contribution=metrics.get(f"test/contribution_{name}"),
+                contribution=_points(metrics.get(f"test/contribution_{name}")),
             )
         )
     if isinstance(spec, ExpertJob):
@@ -107,6 +110,10 @@ def describe_model(spec: JobSpec, figures: Mapping[str, Any], metrics: Mapping[s
         after=metrics.get(f"{measured}/accuracy_fused"),
     )  # fmt: skip
     return Model(experts, fusion, head)
+
+
+def _points(share: float | None) -> float | None:
+    return None if share is None else 100 * share
 
 
 def formula(fusion: FusionSpec) -> str:
@@ -149,7 +156,7 @@ def draw(model: Model) -> Picture:
     middle = total / 2
     for k, expert in enumerate(shown):
         y = k * (BOX_HEIGHT + GAP) + (total - height - (36 if more else 0)) / 2
-        bar = (BOX_WIDTH - 24) * abs(expert.contribution or 0.0) / largest if largest else 0.0
+        bar = BAR_WIDTH * abs(expert.contribution or 0.0) / largest if largest else 0.0
         boxes.append(Box(expert, 0.0, y, BOX_WIDTH, BOX_HEIGHT, round(bar, 1)))
         if model.fusion is None:
             continue

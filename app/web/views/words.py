@@ -128,6 +128,12 @@ def fixed(value: float | None, places: int) -> str:
     return NOTHING if value is None else f"{value:,.{places}f}".replace(",", "\u202f")
 
 
+def points(value: float | None) -> str:
+    """A difference of accuracies in percentage points, with its sign and one decimal."""
+    # Adding 0.0 turns -0.0 into 0.0.
+    return NOTHING if value is None else f"{round(value, 1) + 0.0:+.1f}"
+
+
 def percent(fraction: float | None) -> str:
     """A fraction in whole percent; 100 only when it is complete."""
     return NOTHING if fraction is None else wording.percent(fraction)
@@ -160,5 +166,7 @@ def count(value: int, noun: str, plural: str | None = None) -> str:
 
 FILTERS: dict[str, Callable[..., Any]] = {
     function.__name__: function
-    for function in (plain, duration, ago, clock, size, number, accuracy, fixed, percent, short_id, state_icon, is_over, reason, count)
-}
+    for function in (
+        plain, duration, ago, clock, size, number, accuracy, points, fixed, percent, short_id, state_icon, is_over, reason, count,
+    )
+}  # fmt: skip

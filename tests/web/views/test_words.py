@@ -20,3 +20,7 @@ def test_no_reason_is_shown_as_a_code_or_as_a_fault_of_the_code() -> None:
     texts = [words.reason(reason) for reason in Reason]
     assert not any("_" in text or "code" in text for text in texts)
     assert words.reason("slurm") == "slurm"
+
+
+def test_points_have_a_sign_and_one_decimal() -> None:
+    assert [words.points(value) for value in (19.12, -0.04, None)] == ["+19.1", "+0.0", words.NOTHING]

@@ -132,7 +132,8 @@ function drawMarkTexts(ctx, bbox, at, marks, colours, ratio) {
     if (x < bbox.left || x > bbox.left + bbox.width) continue;
     const width = ctx.measureText(mark.text).width;
     const fits = x + width + 8 * ratio <= bbox.left + bbox.width;
-    ctx.fillText(mark.text, fits ? x + 4 * ratio : x - width - 4 * ratio, bbox.top + (8 + 14 * row) * ratio);
+    const left = fits ? x + 4 * ratio : Math.max(bbox.left, x - width - 4 * ratio);
+    ctx.fillText(mark.text, left, bbox.top + (8 + 14 * row) * ratio);
     row = (row + 1) % 3;
   }
 }

@@ -77,11 +77,11 @@ function showProgress(job, data) {
   const values = {
     fraction,
     percent: percent(fraction),
-    epoch: data.epoch,
-    epochs: data.epochs,
-    step: data.step,
-    steps: data.steps,
-    images_per_s: data.images_per_s == null ? "" : Math.round(data.images_per_s),
+    epoch: grouped(data.epoch),
+    epochs: grouped(data.epochs),
+    step: grouped(data.step),
+    steps: grouped(data.steps),
+    images_per_s: data.images_per_s == null ? "" : grouped(Math.round(data.images_per_s)),
     eta: data.eta_s == null ? "" : duration(data.eta_s),
   };
   for (const box of document.querySelectorAll(`[data-progress-of="${CSS.escape(job)}"]`)) {
@@ -100,6 +100,9 @@ function showState(data) {
   document.title = `${data.state} · ${title}`;
   toast(`The job has ${data.state === "cancelled" ? "been cancelled" : data.state}.`, 10_000);
 }
+
+// Whole numbers in groups of three, as the server writes them.
+const grouped = (value) => (value == null ? null : String(value).replace(/\B(?=(\d{3})+$)/g, "\u202f"));
 
 export function percent(fraction) {
   return `${fraction < 1 ? Math.min(99, Math.floor(fraction * 100)) : 100} %`;
