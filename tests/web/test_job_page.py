@@ -39,7 +39,8 @@ def test_a_new_job_says_what_will_come_and_offers_what_can_be_done(service: Serv
     job_id = service.submit(EXPERT | {"name": "digits one"}, "alice")
     html = get(service, f"/ui/jobs/{job_id}")
     for text in ("digits one", job_id, "queued", "No accuracy yet", "the first one begins when a device is free",
-                 "the best version of each is saved", "it starts with attempt 1", "convnet_small", f"/ui/new?from={job_id}", f"job={job_id}~0"):  # fmt: skip
+                 "the best version of each is saved", "it starts with attempt 1", "convnet_small",
+                 f"/ui/new?from={job_id}", f"job={job_id}~0"):  # fmt: skip
         assert text in html, text
     for anchor in ("curves", "model", "attempts", "components", "log", "spec", "evaluation"):
         assert f'id="{anchor}"' in html
@@ -156,6 +157,15 @@ def test_the_log_has_windows_search_and_attempts(service: Service) -> None:
     assert "1 line with" in found
     assert "at=1222" in found
     assert "0 lines with" in get(service, f"{path}?q=%3Cnothing%3E")
+    # A link to a line leads to it also after another attempt began.
+    line = "attempt=2&amp;at=1222#byte-1222"
+    assert line in get(service, f"{path}?at=1222")
+    assert "attempt=2&amp;at=34872#byte-34872" in get(service, f"/ui/-/jobs/{job_id}/log")
+    assert f'data-stream="/events?job={job_id}' in first
+    assert "data-stream" not in get(service, f"{path}?attempt=1")
+    service.transition(job_id, State.failed)
+    assert "data-stream" not in get(service, path)
+    assert "failed" in get(service, f"/ui/-/jobs/{job_id}/state")
     answer = service.http.get(f"{path}?attempt=9", headers=log_in(service))
     assert answer.status_code == 404
 

@@ -16,7 +16,7 @@ from app.models import TERMINAL_STATES, Job, State
 from app.settings import Settings
 from app.streams import log_windows
 from app.web.render import page
-from app.web.routing import page_router
+from app.web.routing import FOLLOWS, page_router
 from app.web.views import log_lines
 from core.run.rundir import RunDir
 from core.spec.fields import ONE_LINE
@@ -32,7 +32,7 @@ def last_lines(settings: Settings, job: Job) -> list[log_lines.LogLine]:
     return log_lines.last_lines(RunDir(settings.runs_dir / job.id).attempt(job.attempt).log, TAIL_LINES)
 
 
-@router.get("/ui/jobs/{job_id}/log")
+@router.get("/ui/jobs/{job_id}/log", dependencies=FOLLOWS)
 def log_page(
     request: Request,
     job_id: JobId,
@@ -69,3 +69,9 @@ def log_page(
         link=link,
         is_live=State(job.state) not in TERMINAL_STATES and number == job.attempt,
     )
+
+
+@router.get("/ui/-/jobs/{job_id}/state")
+def state_part(request: Request, job_id: JobId, _principal: Viewer, session: Reading) -> Response:
+    """The state of the job whose log is open."""
+    return page(request, "log/state.html", job=queries.get_job(session, job_id))

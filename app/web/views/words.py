@@ -164,9 +164,8 @@ def count(value: int, noun: str, plural: str | None = None) -> str:
     return f"{number(value)} {noun if value == 1 else plural or noun + 's'}"
 
 
-FILTERS: dict[str, Callable[..., Any]] = {
-    function.__name__: function
-    for function in (
-        plain, duration, ago, clock, size, number, accuracy, points, fixed, percent, short_id, state_icon, is_over, reason, count,
-    )
-}  # fmt: skip
+_FUNCTIONS: tuple[Callable[..., Any], ...] = (
+    plain, duration, ago, clock, size, number, accuracy, points, fixed, percent, short_id, state_icon, reason, is_over,
+    count,
+)  # fmt: skip
+FILTERS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}
