@@ -159,10 +159,15 @@ def _positions(segments: Sequence[_Segment], hidden: int) -> tuple[list[tuple[fl
         width = share if cut else segment.seconds * scale
         positions.append((round(x, 3), round(width, 3)))
         if cut:
-            label = f"{wording.about(segment.seconds).removeprefix('about ')} cut"
-            breaks.append(Break(round(x, 3), round(width, 3), _y(segment.row - hidden), label))
+            breaks.append(Break(round(x, 3), round(width, 3), _y(segment.row - hidden), _cut(segment.seconds)))
         x += width
     return positions, breaks
+
+
+def _cut(seconds: float) -> str:
+    """How long a wait was, in one unit: there is no room for two."""
+    length = f"{seconds:.0f} s" if seconds < 90 else wording.about(seconds).removeprefix("about ")
+    return f"{length} cut"
 
 
 def _place(time: datetime, segments: Sequence[_Segment], positions: Sequence[tuple[float, float]]) -> float:
