@@ -64,6 +64,8 @@ def test_a_page_comes_back_after_the_api_was_killed(visit: Visit, dashboard: Run
 
 def test_a_hundred_updates_leave_what_a_person_has_set(visit: Visit, dashboard: Running, running_job: str) -> None:
     page = visit.open(f"/ui/jobs/{running_job}")
+    # Charts out of sight are not drawn.
+    page.locator("[data-panel=losses]").scroll_into_view_if_needed()
     plot(page, "losses").wait_for()
     drag(page, "losses")
     zoomed = page.url

@@ -25,6 +25,8 @@ def test_the_pictures_can_be_taken(visit: Visit, dashboard: Running, tmp_path: P
     page = visit.open("/ui/jobs?tag=demo" if TAKES_THEM else "/ui/jobs")
     page.locator(f"#row-{ids[-1]}").wait_for()
     page.screenshot(path=folder / "jobs.png")
+    # As high as the evaluation and the charts of accuracy and losses.
+    visit.page.set_viewport_size({"width": 1280, "height": 1600})
     page = visit.open(f"/ui/jobs/{ids[-1]}")
     plot(page, "accuracy").wait_for()
     page.screenshot(path=folder / "job.png")
