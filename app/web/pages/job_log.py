@@ -22,7 +22,8 @@ from core.run.rundir import RunDir
 from core.spec.fields import ONE_LINE
 
 router = page_router()
-TAIL_LINES = 100
+# The panel of a job shows about twenty at a time; its page has all.
+TAIL_LINES = 50
 # The links to attempts; a job that was preempted more often shows the latest ones.
 MAX_ATTEMPTS = 20
 
