@@ -34,7 +34,7 @@ from core.spec.fields import ONE_LINE
 router = page_router()
 MAX_KEYS = 24
 # Jobs to choose from if several have the name that is added.
-MAX_CHOICES = 10
+MAX_CHOICES = 5
 _DEFAULT_KEYS = ("train/loss_total", "val/loss_global", "throughput/images_per_s")
 
 

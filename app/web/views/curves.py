@@ -167,10 +167,14 @@ def spread_labels(ends: Sequence[float | None]) -> list[int | None]:
     return placed
 
 
+# Parts of a smaller range would be rounded to zero.
+_LEAST = 1e-300
+
+
 def _widened(low: float, high: float) -> tuple[float, float]:
-    if low < high and math.isfinite(high - low):
+    if _LEAST < high - low < math.inf:
         return low, high
-    margin = abs(low) * 0.05 or 1.0
+    margin = abs(low) * 0.05 if abs(low) > _LEAST else 1.0
     return low - margin, high + margin
 
 

@@ -6,7 +6,7 @@ import re
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from app.metrics.schemas import JobSeries, Latest
@@ -127,6 +127,8 @@ def test_an_axis_without_negative_values_does_not_begin_below_0() -> None:
 
 
 @given(st.lists(st.floats(-1e300, 1e300), min_size=1, max_size=30))
+@example([0.0, 5e-324])
+@example([1e-322])
 def test_every_finite_series_stays_inside_the_chart(values: list[float]) -> None:
     drawing = curves.draw(panel(), {("a", "val/accuracy_fused"): series(list(values))})
     assert drawing is not None
