@@ -35,6 +35,7 @@ def serving(app: Any, protocol: Any, *, lifespan: Literal["on", "off"] = "off") 
         server.should_exit = True
         thread.join(LIMIT_S)
         listener.close()
+    assert not thread.is_alive(), "the server still runs and would slow down every later test"
 
 
 class Client:

@@ -33,7 +33,7 @@ class Limits(GuardedProtocol):
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Reads the body; answers its length, or with an endless response."""
+    """Reads the body; answers its length, or with a response that is longer than all buffers."""
     length, more = 0, True
     while more:
         message = await receive()
@@ -42,7 +42,8 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
         length += len(message.get("body", b""))
         more = message.get("more_body", False)
     await send({"type": "http.response.start", "status": 200, "headers": [(b"x-length", str(length).encode())]})
-    while scope["path"] == "/endless":
+    # uvicorn takes and drops what is sent after the end of a connection: nothing else would end the response.
+    for _ in range(10_000 if scope["path"] == "/long" else 0):
         await send({"type": "http.response.body", "body": b"x" * 65_536, "more_body": True})
     await send({"type": "http.response.body", "body": b"ok"})
 
@@ -167,7 +168,7 @@ def test_connections_beyond_the_limit_are_refused_while_the_others_are_served() 
 def test_a_client_that_reads_nothing_is_disconnected(connect: Connect) -> None:
     client = connect()
     client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    client.send(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n")
+    client.send(b"GET /long HTTP/1.1\r\nHost: x\r\n\r\n")
 
     def is_disconnected() -> bool:
         return not client.send(b"\r\n")
