@@ -59,7 +59,7 @@ def test_the_picture_of_many_experts_says_how_many_more_there_are(count: int, bo
 def test_the_longest_contribution_bar_is_that_of_the_most_useful_expert() -> None:
     drawn = picture.draw(model(MIXED, test__contribution_expert_0=-0.05, test__contribution_expert_1=0.1))
     assert [box.bar for box in drawn.boxes[:2]] == [picture.BAR_WIDTH / 2, picture.BAR_WIDTH]
-    assert [box.facts.contribution for box in drawn.boxes[:2]] == [-5, 10]
+    assert [box.facts.contribution for box in drawn.boxes[:2]] == [-0.05, 0.1]
 
 
 def test_an_expert_job_is_one_box_and_a_timm_backbone_is_known_at_start() -> None:
@@ -149,11 +149,11 @@ def test_the_evaluation_says_what_is_left_on_the_table() -> None:
     assert [(path.key, path.is_best) for path in shown.paths] == [
         ("fused", True), ("best_expert", False), ("oracle", False),
     ]  # fmt: skip
-    assert shown.points_left == pytest.approx(3.1)
-    assert shown.gain == pytest.approx(10)
-    assert shown.experts[1].change == pytest.approx(30)
+    assert shown.oracle_gap == pytest.approx(0.031)
+    assert shown.gain == pytest.approx(0.1)
+    assert shown.experts[1].change == pytest.approx(0.3)
     assert shown.experts[0].change is None
-    assert shown.experts[1].contribution == pytest.approx(10)
+    assert shown.experts[1].contribution == pytest.approx(0.1)
     assert shown.columns == ["before", "after", "change", "contribution"]
     assert shown.absent == [("why", ["accuracy_ensemble", "nll"])]
     assert shown.disagreement[0] == [(0.0, 0), (0.4, 5)]
@@ -163,7 +163,7 @@ def test_before_the_result_the_evaluation_is_that_on_validation() -> None:
     assert evaluation({"train/loss_total": 1.0}, None) is None
     shown = evaluation({"val/accuracy_expert_0": 0.5, "val/accuracy_fused": None}, None)
     assert shown is not None
-    assert (shown.dataset, shown.paths[0].label, shown.points_left) == ("val", "Expert", None)
+    assert (shown.dataset, shown.paths[0].label, shown.oracle_gap) == ("val", "Expert", None)
     # A table of one accuracy would repeat the bar.
     assert shown.columns == []
     assert evaluation({}, {"metrics": "damaged"}) is None

@@ -25,7 +25,7 @@ class Path(NamedTuple):
 
 
 class ExpertRow(NamedTuple):
-    """The accuracy of an expert before and after the job, and what its features add to the fused path, in points."""
+    """The accuracy of an expert before and after the job, and what its features add to that of the fused path."""
 
     number: int
     before: float | None
@@ -34,16 +34,15 @@ class ExpertRow(NamedTuple):
 
     @property
     def change(self) -> float | None:
-        """In points."""
-        return None if self.before is None or self.after is None else 100 * (self.after - self.before)
+        return None if self.before is None or self.after is None else self.after - self.before
 
 
 class Evaluation(NamedTuple):
-    """`points_left` is the oracle's accuracy minus the fused one, in points; negative if fused is better."""
+    """`oracle_gap` is the oracle's accuracy minus the fused one, negative if fused is better; `gain` that of fusion."""
 
     dataset: str
     paths: list[Path]
-    points_left: float | None
+    oracle_gap: float | None
     gain: float | None
     experts: list[ExpertRow]
     others: Sequence[tuple[str, float]]
@@ -87,8 +86,8 @@ def evaluation(metrics: Mapping[str, float | None], result: Mapping[str, Any] | 
     return Evaluation(
         dataset=dataset,
         paths=[path._replace(is_best=path.key != "oracle" and path.accuracy == max(reachable)) for path in paths],
-        points_left=None if fused is None or oracle is None else 100 * (oracle - fused),
-        gain=None if fused is None or best_alone is None else 100 * (fused - best_alone),
+        oracle_gap=None if fused is None or oracle is None else oracle - fused,
+        gain=None if fused is None or best_alone is None else fused - best_alone,
         experts=experts,
         others=others,
         absent=_absent(result.get("absent") or {} if result else {}),
@@ -114,14 +113,10 @@ def _experts(own: Mapping[str, float]) -> list[ExpertRow]:
             k,
             own.get(f"accuracy_expert_{k}_before"),
             own.get(f"accuracy_expert_{k}"),
-            _points(own.get(f"contribution_expert_{k}")),
+            own.get(f"contribution_expert_{k}"),
         )
         for k in sorted(indices)
     ]
-
-
-def _points(share: float | None) -> float | None:
-    return None if share is None else 100 * share
 
 
 def _absent(reasons: Mapping[str, str]) -> list[tuple[str, list[str]]]:

@@ -18,7 +18,7 @@ _ARROW = 28
 
 
 class ComponentFacts(NamedTuple):
-    """An expert, the fusion module or the head. Values that are not known yet are null; `contribution` is in points."""
+    """An expert, the fusion module or the head. Values that are not known yet are null."""
 
     name: str
     kind: str
@@ -94,7 +94,7 @@ def describe_model(spec: JobSpec, figures: Mapping[str, Any], metrics: Mapping[s
                 has_adapter=name in adapters and not isinstance(spec, ExpertJob),
                 before=metrics.get(f"test/accuracy_{name}_before"),
                 after=metrics.get(f"{measured}/accuracy_{name}"),
-                contribution=_points(metrics.get(f"test/contribution_{name}")),
+                contribution=metrics.get(f"test/contribution_{name}"),
             )
         )
     if isinstance(spec, ExpertJob):
@@ -110,10 +110,6 @@ def describe_model(spec: JobSpec, figures: Mapping[str, Any], metrics: Mapping[s
         after=metrics.get(f"{measured}/accuracy_fused"),
     )  # fmt: skip
     return Model(experts, fusion, head)
-
-
-def _points(share: float | None) -> float | None:
-    return None if share is None else 100 * share
 
 
 def formula(fusion: FusionSpec) -> str:

@@ -128,10 +128,10 @@ def fixed(value: float | None, places: int) -> str:
     return NOTHING if value is None else f"{value:,.{places}f}".replace(",", "\u202f")
 
 
-def points(value: float | None) -> str:
+def points(difference: float | None) -> str:
     """A difference of accuracies in percentage points, with its sign and one decimal."""
     # Adding 0.0 turns -0.0 into 0.0.
-    return NOTHING if value is None else f"{round(value, 1) + 0.0:+.1f}"
+    return NOTHING if difference is None else f"{round(100 * difference, 1) + 0.0:+.1f}"
 
 
 def percent(fraction: float | None) -> str:
