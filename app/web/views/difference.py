@@ -28,20 +28,19 @@ class FieldRow:
 
 @dataclass(frozen=True)
 class Cell:
-    """A value of a job, its difference to that of the baseline, and whether it is the best of all."""
+    """A value of a job as text, its difference to that of the baseline, and whether it is the best of all."""
 
-    value: float | None
+    text: str
     delta: str | None
     is_best: bool
 
 
 @dataclass(frozen=True)
 class MetricRow:
-    """A metric with its value for each job, written with this many decimals."""
+    """A metric with its value for each job, all with the same decimals."""
 
     key: str
     label: str
-    places: int
     cells: list[Cell]
 
 
@@ -94,7 +93,9 @@ def signed(difference: float, places: int) -> str:
 
 
 def _metric_row(key: str, values: Sequence[float | None]) -> MetricRow:
-    places = words.decimals(values, key)
+    # Contributions are written in points, as on the page of a job.
+    in_points = "contribution" in key
+    places = 1 if in_points else words.decimals(values, key)
     known = [value for value in values if value is not None]
     better = known_direction(key)
     best = (max if better == "max" else min)(known) if better and len(known) > 1 else None
@@ -102,9 +103,12 @@ def _metric_row(key: str, values: Sequence[float | None]) -> MetricRow:
     cells = []
     for number, value in enumerate(values):
         has_delta = number > 0 and value is not None and first is not None
-        delta = signed(value - first, places) if has_delta and value is not None and first is not None else None
-        cells.append(Cell(value, delta, value is not None and value == best))
-    return MetricRow(key, key.removeprefix("test/").replace("_", " "), places, cells)
+        difference = value - first if has_delta and value is not None and first is not None else None
+        delta = None if difference is None else signed(100 * difference if in_points else difference, places)
+        text = words.points(value) if in_points else words.fixed(value, places)
+        cells.append(Cell(text, delta, value is not None and value == best))
+    label = key.removeprefix("test/").replace("_", " ")
+    return MetricRow(key, f"{label}, points" if in_points else label, cells)
 
 
 def _flattened(value: Any, path: str = "") -> Iterator[tuple[str, str | None]]:

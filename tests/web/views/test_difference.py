@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from app.web.views import words
 from app.web.views.difference import expert_rows, field_rows, metric_rows, signed
 from app.web.views.selection import MAX_JOBS, distinct_names, parse_selection
 
@@ -32,6 +33,9 @@ def test_the_best_result_is_marked_with_the_difference_to_the_first() -> None:
     # Neither a high nor a low contribution is better.
     assert not any(cell.is_best for cell in rows["test/contribution_expert_0"])
     assert [cell.delta for cell in rows["test/accuracy_fused"]] == [None, "+0.1000", None]
+    assert [(cell.text, cell.delta) for cell in rows["test/contribution_expert_0"]] == [
+        ("+10.0", None), ("+20.0", "+10.0"), (words.NOTHING, None),
+    ]  # fmt: skip
 
 
 def test_differences_have_a_sign() -> None:
