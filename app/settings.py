@@ -19,10 +19,12 @@ _URL = r"https?://([^/\s@]+@)?(\[[0-9A-Fa-f:.]+\]|[^/\s@:\[\]]+)(:\d{1,5})?(/\S*
 class Settings(BaseSettings):
     """Settings of service and command line; the descriptions of the fields are a table in the documentation."""
 
-    model_config = SettingsConfigDict(env_prefix="MCN_", frozen=True, extra="ignore")
+    # An empty variable is one that is not set: `MCN_DATA_DIR=$FOLDER` without FOLDER must not mean this folder.
+    model_config = SettingsConfigDict(env_prefix="MCN_", env_ignore_empty=True, frozen=True, extra="ignore")
 
     data_dir: Path = Field(
-        default_factory=lambda: Path.home() / ".local/share/mcn", description="runs, database, tokens, logs, broker"
+        default_factory=lambda: Path.home() / ".local/share/mcn",
+        description="runs, database, tokens, logs, broker; default: `~/.local/share/mcn`",
     )
     database_url: str | None = Field(
         default=None,
@@ -35,8 +37,8 @@ class Settings(BaseSettings):
         default=(),
         description="folders, separated by `:`, that dataset paths may point into; default: `data` in the data folder",
     )
-    host: str = Field(default="127.0.0.1", description="address that the API listens on")
-    port: int = Field(default=8000, ge=0, le=65535, description="port that the API listens on")
+    host: str = Field(default="127.0.0.1", description="address that the API listens on; default: `127.0.0.1`")
+    port: int = Field(default=8000, ge=1, le=65535, description="port that the API listens on; default: `8000`")
     devices: str | None = Field(
         default=None,
         description="devices that this machine trains on, such as `0,1` or `cpu`; default: all GPUs, else one CPU slot",
@@ -56,9 +58,11 @@ class Settings(BaseSettings):
     grace_s: float = Field(
         default=60.0,
         gt=0,
-        description="seconds that a paused job has to write its checkpoint before it is killed",
+        description="seconds that a paused job has to write its checkpoint before it is killed; default: `60`",
     )
-    reconcile_s: float = Field(default=5.0, gt=0, description="seconds between two runs of the reconciler")
+    reconcile_s: float = Field(
+        default=5.0, gt=0, description="seconds between two runs of the reconciler; default: `5`"
+    )
     warm_start: bool = Field(
         default=True,
         description="whether training processes on this machine are forked from one that has imported everything; "
@@ -148,8 +152,8 @@ class Settings(BaseSettings):
         """Create the data folder and its subfolders, readable by their owner alone.
 
         The process gets the umask 077, so that its files and those of its children are private too. A data folder
-        that other users can enter is tightened to mode 700; PermissionError if it belongs to somebody else or is a
-        shared folder such as /tmp.
+        that other users can enter is tightened to mode 700; PermissionError if it belongs to somebody else, is a
+        shared folder such as /tmp, or holds files of something else.
         """
         os.umask(0o077)
         self.data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -157,6 +161,9 @@ class Settings(BaseSettings):
         if status.st_mode & 0o077:
             if status.st_uid != os.geteuid() or status.st_mode & stat.S_ISVTX:
                 raise PermissionError(errno.EPERM, "other users can read it and it is not yours alone", self.data_dir)
+            if any(self.data_dir.iterdir()) and not self.runs_dir.is_dir():
+                reason = "other users can read it and it holds files of something else, so its mode is left as it is"
+                raise PermissionError(errno.EPERM, reason, self.data_dir)
             self.data_dir.chmod(0o700)
         for folder in (self.runs_dir, self.data_dir / "data", self.data_dir / "broker"):
             folder.mkdir(exist_ok=True)

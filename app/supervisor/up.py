@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import fcntl
 import os
 import signal
@@ -166,10 +167,13 @@ def running(settings: Settings, say: Callable[[str], object]) -> Iterator[Parts]
     try:
         settings.make_folders()
     except OSError as error:
-        reason = f"the data folder {settings.data_dir} is not usable ({error.strerror}): set another MCN_DATA_DIR"
-        raise CannotStart(reason) from None
+        remedy = "set another MCN_DATA_DIR"
+        if error.errno == errno.EPERM:
+            remedy += f", or make it yours alone: chmod 700 {settings.data_dir}"
+        raise CannotStart(f"the data folder {settings.data_dir} is not usable ({error.strerror}): {remedy}") from None
     with _instance_lock(settings):
-        _check_port(settings)
+        _check_address(settings)
+        _check_database(settings)
         parts = Parts(settings, say)
         try:
             parts.start_all()
@@ -207,15 +211,31 @@ def _instance_lock(settings: Settings) -> Iterator[IO[str]]:
         yield lock
 
 
-def _check_port(settings: Settings) -> None:
+def _check_address(settings: Settings) -> None:
     with socket.socket(socket.AF_INET6 if ":" in settings.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((settings.host, settings.port))
         except OSError as error:
+            is_host = isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL
+            variable = "MCN_HOST: an address of this machine" if is_host else "MCN_PORT"
             raise CannotStart(
-                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): set another MCN_PORT"
+                f"cannot listen on {settings.host}:{settings.port} ({error.strerror}): set another {variable}"
             ) from None
+
+
+def _check_database(settings: Settings) -> None:
+    """CannotStart if a PostgreSQL server does not let this service in; the API's log would only have a traceback."""
+    url = settings.sqlalchemy_url
+    if url.startswith("postgresql"):
+        import psycopg
+
+        try:
+            psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://", 1), connect_timeout=10).close()
+        except psycopg.Error as error:
+            reason = str(error).strip().splitlines()[0]
+            remedy = "start it, or set another MCN_DATABASE_URL"
+            raise CannotStart(f"the database cannot be used ({reason}): {remedy}") from None
 
 
 def _die_with_parent() -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -32,6 +33,55 @@ def test_a_loose_data_folder_is_tightened(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     Settings(data_dir=tmp_path).make_folders()
     assert mode(tmp_path) == 0o700
+
+
+def test_a_loose_folder_with_other_files_is_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    tmp_path.chmod(0o755)
+    with (
+        pytest.raises(CannotStart, match=rf"files of something else.* chmod 700 {tmp_path}"),
+        running(Settings(data_dir=tmp_path), say=print),
+    ):
+        pass
+    assert (mode(tmp_path), [path.name for path in tmp_path.iterdir()]) == (0o755, ["notes.txt"])
+    # Once it was the service's, it may hold anything.
+    tmp_path.chmod(0o700)
+    Settings(data_dir=tmp_path).make_folders()
+    tmp_path.chmod(0o755)
+    Settings(data_dir=tmp_path).make_folders()
+    assert mode(tmp_path) == 0o700
+
+
+def test_an_empty_variable_is_one_that_is_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MCN_DATA_DIR", "MCN_PORT", "MCN_DEVICES", "MCN_DATABASE_URL", "MCN_WARM_START"):
+        monkeypatch.delenv(name, raising=False)
+    default = Settings()
+    for name in ("MCN_DATA_DIR", "MCN_PORT", "MCN_DEVICES", "MCN_DATABASE_URL", "MCN_WARM_START"):
+        monkeypatch.setenv(name, "")
+    assert Settings() == default
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"host": "no-such-host.invalid"}, "set another MCN_HOST"),
+        ({"host": "192.0.2.1"}, "set another MCN_HOST"),
+        (
+            {"database_url": "postgresql://nobody@127.0.0.1:1/none"},
+            "the database cannot be used .*another MCN_DATABASE",
+        ),
+    ],
+)
+def test_what_cannot_be_reached_is_named_with_its_setting(
+    tmp_path: Path, settings: dict[str, Any], message: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with (
+        pytest.raises(CannotStart, match=message),
+        running(Settings(data_dir=tmp_path / "data", port=port, **settings), say=print),
+    ):
+        pass
 
 
 def test_a_shared_folder_is_refused_in_a_sentence(tmp_path: Path) -> None:
