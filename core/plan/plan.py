@@ -19,6 +19,7 @@ from core.policies import Rate, describe_schedule, resolve_policies, resolve_rat
 from core.spec import FUSION_TYPES, ComponentPolicy, EvaluateJob, ExpertJob, GroupName, JobSpec, Schedule
 from core.spec.component_choices import new_heads
 from core.spec.fusion_sizes import degeneracy_warning
+from core.spec.part_sizes import hold_out_warning
 
 
 @dataclass(frozen=True)
@@ -136,10 +137,11 @@ def _verify_feature_dims(model: MultiExpertModel, size: DataSize) -> None:
 
 
 def _warnings(spec: JobSpec, input_dim: int) -> tuple[str, ...]:
-    if isinstance(spec, ExpertJob) or spec.fusion.type is None:
-        return ()
-    warning = degeneracy_warning(spec.fusion.type, input_dim, len(spec.experts), norm=spec.fusion.norm is not False)
-    return (warning,) if warning else ()
+    warnings = [hold_out_warning(spec)]
+    if not isinstance(spec, ExpertJob) and spec.fusion.type is not None:
+        norm = spec.fusion.norm is not False
+        warnings.append(degeneracy_warning(spec.fusion.type, input_dim, len(spec.experts), norm=norm))
+    return tuple(warning for warning in warnings if warning)
 
 
 def _describe(policy: ComponentPolicy, epochs: int) -> str:
@@ -148,8 +150,8 @@ def _describe(policy: ComponentPolicy, epochs: int) -> str:
 
 
 def _expected_accuracy(spec: JobSpec) -> dict[str, Any] | None:
-    """By the recipe's author, on CIFAR-100: an expectation, never shown as a result."""
-    if isinstance(spec, ExpertJob) or spec.fusion.type is None:
+    """By the recipe's author, on all of CIFAR-100: an expectation, never shown as a result."""
+    if isinstance(spec, ExpertJob) or spec.fusion.type is None or spec.dataset.split.holdout:
         return None
     recipe = FUSION_TYPES[spec.fusion.type].recipe
     return {"cifar100_baseline": recipe.baseline, "cifar100_augmented": recipe.augmented}

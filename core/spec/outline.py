@@ -12,7 +12,7 @@ from core.spec.fusion_sizes import degeneracy_warning, head_count_error
 from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
 from core.spec.models import ExpertSpec
 from core.spec.parameters import expert_parameters, fusion_parameters, head_parameters
-from core.spec.part_sizes import part_size
+from core.spec.part_sizes import hold_out_warning, part_size
 from core.spec.rates import Rate, component_names, resolve_rates
 
 
@@ -32,7 +32,7 @@ class Outline(BaseModel):
     """What a job will build and how long it will train; what is known only when it starts is null, with a note.
 
     `parameters` counts those of each expert, fusion, head and the total. `adapters` are the experts whose features are
-    mapped to the fused dimension `input_dim`. `warnings` are about sizes that do not suit the fusion type.
+    mapped to the fused dimension `input_dim`. `warnings` are about sizes and data that do not suit the job.
     """
 
     data: OutlineData | None
@@ -155,12 +155,12 @@ def _fused_parameters(
 
 
 def _warnings(spec: JobSpec, input_dim: int | None) -> list[str]:
-    if isinstance(spec, ExpertJob) or spec.fusion.type is None or input_dim is None:
-        return []
-    norm = spec.fusion.norm is not False
-    warnings = [degeneracy_warning(spec.fusion.type, input_dim, len(spec.experts), norm=norm)]
-    if spec.fusion.type == "TransformerBase":
-        warnings.append(head_count_error(input_dim, spec.fusion.heads))
+    warnings = [hold_out_warning(spec)]
+    if not isinstance(spec, ExpertJob) and spec.fusion.type is not None and input_dim is not None:
+        norm = spec.fusion.norm is not False
+        warnings.append(degeneracy_warning(spec.fusion.type, input_dim, len(spec.experts), norm=norm))
+        if spec.fusion.type == "TransformerBase":
+            warnings.append(head_count_error(input_dim, spec.fusion.heads))
     return [warning for warning in warnings if warning]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
+from core.spec.jobs import EvaluateJob, ExpertJob, FusionJob, JobSpec
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,17 @@ def part_size(spec: JobSpec, num_train: int, num_classes: int) -> PartSize:
             num_classes = last * num_classes // split.num_shards - first * num_classes // split.num_shards
     val = min(max(1, round(size * split.val)), max(0, size - 1))
     return PartSize(size - val, val, num_classes, exact)
+
+
+def hold_out_warning(spec: JobSpec) -> str | None:
+    """One sentence if a fusion job with untrained experts leaves most images to experts that it does not have."""
+    held_out = spec.dataset.split.holdout
+    if not isinstance(spec, FusionJob) or not held_out or all(expert.source for expert in spec.experts):
+        return None
+    return (
+        f"untrained experts learn on the hold-out alone, {held_out:.0%} of the training images, since the rest is for "
+        "experts of other jobs: remove dataset.split.holdout, or start from such experts"
+    )
 
 
 def _shard_size(spec: ExpertJob, total: int) -> tuple[int, bool]:

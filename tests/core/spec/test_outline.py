@@ -165,11 +165,26 @@ def test_a_dataset_of_files_is_read_at_start() -> None:
 
 
 def test_heads_that_do_not_divide_the_dimension_are_warned_about() -> None:
-    [warning] = outline(parse_spec(fusion(fusion={"type": "TransformerBase"}, input_dim=30))).warnings
+    [_, warning] = outline(parse_spec(fusion(fusion={"type": "TransformerBase"}, input_dim=30))).warnings
     assert "30 among its heads, and 8 does not divide it" in warning
 
 
 REF = {"job": "job_01M85N3F36VFE5DRETSBRX1ADS", "component": "expert_0"}
+
+
+@pytest.mark.parametrize(
+    ("experts", "holdout", "warns"),
+    [([{"arch": "convnet_small"}], 0.2, True), ([{"arch": "convnet_small"}], 0, False),
+     ([{"from": REF}, {"arch": "convnet_small"}], 0.2, True), ([{"from": REF}, {"from": REF}], 0.2, False)],
+)  # fmt: skip
+def test_untrained_experts_that_see_the_hold_out_alone_are_warned_about(
+    experts: list[dict[str, Any]], holdout: float, warns: bool
+) -> None:
+    data = {"name": "digits", "split": {"holdout": holdout}}
+    warnings = outline(parse_spec(fusion(dataset="digits") | {"experts": experts, "dataset": data})).warnings
+    assert [("20% of the training images" in warning) for warning in warnings] == [True] * warns
+
+
 SOURCED: dict[str, Any] = {
     "kind": "head",
     "experts": [{"from": REF}, {"from": REF}],
