@@ -45,8 +45,13 @@ def test_a_page_comes_back_after_the_api_was_killed(visit: Visit, dashboard: Run
     badge = page.locator("#live")
     expect(badge).to_have_text(re.compile(r"^live \d+ s ago$"))
     page.evaluate("window.same = true")
+    page.route(re.compile("/events"), lambda route: route.abort())
     dashboard.kill("api")
     expect(badge).to_contain_text(re.compile(r"connection lost \d+ s ago, showing .*, trying again"))
+    # What is sent now would end on the browser's page about the error.
+    page.get_by_role("button", name="Pause").click()
+    expect(page.get_by_text("Nothing was sent: there is no connection")).to_be_visible()
+    page.unroute_all()
     expect(badge).to_have_text(re.compile(r"^live \d+ s ago$"))
     dashboard.api.post(f"/jobs/{running_job}/cancel")
     dashboard.wait(running_job, "cancelled")

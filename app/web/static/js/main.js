@@ -9,6 +9,13 @@ document.addEventListener("htmx:config:request", (event) => {
 });
 
 document.addEventListener("submit", (event) => {
+  if (document.getElementById("live")?.dataset.live === "lost") {
+    // The browser's page about the error would replace this one, which comes back by itself.
+    event.preventDefault();
+    event.stopPropagation();
+    toast("Nothing was sent: there is no connection. Try again when the page is live.");
+    return;
+  }
   const question = event.target.dataset?.confirm;
   if (question && !window.confirm(question)) event.preventDefault();
 }, true);
