@@ -8,6 +8,7 @@ from app.http.errors import InvalidSpec
 from app.settings import Settings
 from core.spec import JobSpec, SpecError, parse_spec
 from core.spec.data_paths import find_path
+from core.spec.outline import fusion_heads_error
 
 
 def parse_job(settings: Settings, data: object) -> JobSpec:
@@ -23,6 +24,8 @@ def parse_job(settings: Settings, data: object) -> JobSpec:
     if spec.resources.executor == "local" and spec.resources.nodes > 1:
         msg = "a local job runs on one node: leave it out, or use executor slurm"
         raise InvalidSpec.of([{"loc": ["resources", "nodes"], "msg": msg}])
+    if wrong_heads := fusion_heads_error(spec):
+        raise InvalidSpec.of([{"loc": ["fusion", "heads"], "msg": wrong_heads}])
     _, _, path = spec.dataset.name.partition(":")
     if path:
         try:

@@ -92,6 +92,17 @@ def outline(spec: JobSpec, configs: Configs | None = None) -> Outline:
     )
 
 
+def fusion_heads_error(spec: JobSpec) -> str | None:
+    """One sentence if the heads of a specification's TransformerBase cannot split its fused dimension.
+
+    None too where the dimension is known only once the job starts.
+    """
+    if isinstance(spec, ExpertJob) or spec.fusion.type != "TransformerBase":
+        return None
+    input_dim = _input_dim(spec, [_feature_dim(expert) for expert in spec.experts])
+    return None if input_dim is None else head_count_error(input_dim, spec.fusion.heads)
+
+
 def _data(spec: JobSpec) -> tuple[OutlineData | None, int]:
     """The dataset, and the number of classes that an expert knows."""
     facts = DATASET_FACTS.get(spec.dataset.name)

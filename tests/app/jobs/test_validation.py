@@ -88,3 +88,12 @@ def test_data_paths_stay_below_the_roots(service: Service, tmp_path: Path) -> No
         assert answer.json()["errors"][0]["loc"] == ["dataset", "name"]
     (root / "good.npz").write_bytes(b"")
     assert service.post("/jobs", EXPERT | {"dataset": {"name": "npz:good.npz"}}).status_code == 201
+
+
+def test_heads_that_cannot_split_the_fused_dimension_are_refused_at_once(service: Service) -> None:
+    spec = FUSION | {"fusion": {"type": "TransformerBase", "heads": 7}}
+    answer = service.post("/jobs", spec)
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert (error["loc"], "choose fusion.heads from 1, 2, 4, 8" in error["msg"]) == (["fusion", "heads"], True)
+    assert service.post("/jobs", spec | {"fusion": {"type": "TransformerBase", "heads": 4}}).status_code == 201
