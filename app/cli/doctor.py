@@ -46,7 +46,8 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     except PackageNotFoundError:
         yield Check("PyTorch", False, "not installed: run `make setup`")
     gpus = _list_gpus()
-    yield Check("GPUs", bool(gpus), gpus or "nvidia-smi lists none: jobs train on the CPU", required=False)
+    yield Check("GPUs", bool(gpus), "; ".join(gpus) or "nvidia-smi lists none: jobs train on the CPU", required=False)
+    yield from _check_devices(settings, len(gpus))
     yield _check_data_dir(settings)
     yield _check_database(settings)
     yield _check_broker(settings)
@@ -60,12 +61,22 @@ def run_checks(settings: Settings) -> Iterator[Check]:
         yield Check(name, ok, detail, required=False)
 
 
-def _list_gpus() -> str:
+def _check_devices(settings: Settings, num_gpus: int) -> Iterator[Check]:
+    if settings.devices is None:
+        return
+    named = [device.strip() for device in settings.devices.split(",")]
+    missing = [device for device in named if not device.startswith("cpu") and int(device) >= num_gpus]
+    existing = f"GPUs 0 to {num_gpus - 1} and cpu" if num_gpus else "cpu"
+    advice = f": there is no GPU {', '.join(missing)}; choose from {existing}" if missing else ""
+    yield Check("MCN_DEVICES", not missing, settings.devices + advice)
+
+
+def _list_gpus() -> list[str]:
     try:
         listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=20, check=True)
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return "; ".join(line.partition(" (UUID")[0] for line in listing.stdout.splitlines())
+        return []
+    return [line.partition(" (UUID")[0] for line in listing.stdout.splitlines()]
 
 
 def _check_data_dir(settings: Settings) -> Check:
