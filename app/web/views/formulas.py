@@ -8,5 +8,5 @@ FORMULAS = {
     "multiplicativeShifted": "∏ (nₖ + 1)",
     "simpleAddition": "Σ softmax(w)ₖ nₖ",
     "concatenation": "MLP [n₁ … n_K]",
-    "TransformerBase": "mean of attention(n₁ … n_K)",
+    "TransformerBase": "mean attention(n₁…n_K)",
 }
