@@ -25,8 +25,8 @@ def submit(
     quiet: Annotated[bool, typer.Option("-q", "--quiet", help="Print only the id.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Submit a job from a specification."""
-    spec = read_spec_file(file, overrides)
+    """Submit a job from a specification, or from what `mcn show --json` prints of a job."""
+    spec = with_overrides(_spec_of(read_spec_file(file, [])), overrides)
     if "base" in spec and "kind" not in spec:
         fail(f"{file} is the specification of a sweep: submit it with `mcn sweep`", 2)
     if dry_run:
@@ -72,6 +72,12 @@ def train(
         "resources": {"executor": executor},
     }
     _submit(with_overrides(spec, overrides), follow=follow, key=None, as_json=as_json)
+
+
+def _spec_of(data: dict[str, Any]) -> dict[str, Any]:
+    """The specification of a job that was shown as JSON; any other mapping is one itself."""
+    shown = data.get("spec")
+    return shown if "id" in data and isinstance(shown, dict) else data
 
 
 def _submit(spec: dict[str, Any], *, follow: bool, key: str | None, as_json: bool, quiet: bool = False) -> None:

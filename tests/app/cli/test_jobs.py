@@ -15,6 +15,13 @@ def test_quiet_prints_only_the_id(cli: Cli, service: Service) -> None:
     assert service.get(f"/jobs/{job_id}").json()["state"] == "queued"
 
 
+def test_a_shown_job_is_submitted_as_a_changed_copy(cli: Cli, service: Service) -> None:
+    shown = cli("show", service.submit(), "--json").stdout
+    copy = json.loads(cli("submit", "-", "--json", "--set", "training.batch_size=32", stdin=shown).stdout)
+    assert (copy["name"], copy["spec"]["training"]["batch_size"]) == ("one", 32)
+    assert copy["id"] != json.loads(shown)["id"]
+
+
 def test_json_of_a_followed_job_is_one_document_with_its_end(
     cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
