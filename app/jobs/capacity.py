@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,33 +34,52 @@ class Capacity:
         enough_memory = (resources["memory_gb"] or 0) <= self.memory_gib
         return (resources["gpus"] or 0) <= self.gpus and resources["cpus"] <= self.threads and enough_memory
 
+    def allowed(self, resources: Mapping[str, Any]) -> dict[str, int]:
+        """The requested resources that do not fit on this machine, each with the most that does."""
+        most = {"gpus": self.gpus, "cpus": self.threads, "memory_gb": int(self.memory_gib)}
+        return {field: value for field, value in most.items() if (resources[field] or 0) > value}
+
 
 def num_devices(resources: Mapping[str, Any]) -> int:
     """How many devices a job leases: as many as the GPUs it requests, else one, which may be a CPU slot."""
     return max(1, resources["gpus"] or 0)
 
 
+def change_to_fit(resources: Mapping[str, Any], machines: Sequence[Capacity]) -> dict[str, int]:
+    """The fewest resources to change, with their new values, for a job to fit on one of these machines."""
+    return min((machine.allowed(resources) for machine in machines), key=len, default={})
+
+
 def shortfall(resources: Mapping[str, Any], machines: Sequence[Capacity]) -> str:
     """Why a job fits on none of these machines, and what to change."""
-    gpus = resources["gpus"] or 0
-    limits = (
-        ("gpus", "GPU" if gpus == 1 else "GPUs", gpus, max(machine.gpus for machine in machines)),
-        ("cpus", "threads", resources["cpus"], max(machine.threads for machine in machines)),
-        (
-            "memory_gb",
-            "GiB of memory",
-            resources["memory_gb"] or 0,
-            int(max(machine.memory_gib for machine in machines)),
-        ),
+    largest = Capacity(
+        max((machine.devices for machine in machines), key=lambda devices: Capacity(devices, 0, 0).gpus),
+        max(machine.cpus for machine in machines),
+        max(machine.memory_gib for machine in machines),
     )
-    for field, unit, requested, available in limits:
-        if requested > available:
-            most = f"at most {available}" if available else "none"
-            return (
-                f"the job requests {requested} {unit}, but the machines of this service have {most}: "
-                f"change resources.{field}, then retry"
-            )
-    return (
-        "no machine of this service has everything that the job requests together: "
-        "change resources.gpus, cpus or memory_gb, then retry"
+    problems: list[str] = []
+    fields: list[str] = []
+    for field, available in largest.allowed(resources).items():
+        job, machine = ("it", "they") if problems else ("the job", "the machines of this service")
+        most = f"at most {available}" if available else "none"
+        problems.append(f"{job} requests {with_unit(field, resources[field])}, but {machine} have {most}")
+        fields.append(f"resources.{field}")
+    if not problems:
+        return (
+            "no machine of this service has everything that the job requests together: "
+            "change resources.gpus, cpus or memory_gb, then retry"
+        )
+    return f"{'; '.join(problems)}: change {', '.join(fields)}, then retry"
+
+
+def is_shortfall(message: str) -> bool:
+    """Whether a message is one of `shortfall`: the job has not been started."""
+    return bool(
+        re.match(r"the job requests .* machines of this service have |no machine of this service has ", message)
     )
+
+
+def with_unit(field: str, value: int) -> str:
+    """A requested resource in words: `1 GPU`, `4 threads`, `8 GiB of memory`."""
+    units = {"gpus": "GPU" if value == 1 else "GPUs", "cpus": "thread" if value == 1 else "threads"}
+    return f"{value} {units.get(field, 'GiB of memory')}"

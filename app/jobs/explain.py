@@ -7,14 +7,19 @@ from collections.abc import Callable
 from sqlmodel import Session
 
 from app.db import now
+from app.http.errors import InvalidSpec
 from app.jobs import explain_ended as ended
-from app.jobs import explain_queued, queries, queue_queries
+from app.jobs import explain_queued, queries, queue_queries, references
+from app.jobs.capacity import Capacity
 from app.jobs.explain_ended import log_action, post
 from app.jobs.report_schemas import Action, Explanation
 from app.jobs.schemas import progress_of
 from app.jobs.wording import about, count, percent, plain
 from app.models import WORKER_TIMEOUT, Job, State
+from core.spec import SpecError, parse_spec
 
+# Jobs that a dependent job cannot use until they are retried.
+DEAD = (State.failed, State.cancelled)
 Explainer = Callable[[Session, Job], Explanation]
 
 
@@ -27,7 +32,7 @@ def _waiting(session: Session, job: Job) -> Explanation:
     needed = queue_queries.dependencies(session, job.id)
     evidence = [_progress_sentence(other) for other in needed]
     actions = [_cancel(job)]
-    dead = [other for other in needed if other.state in (State.failed, State.cancelled)]
+    dead = [other for other in needed if other.state in DEAD]
     if dead:
         sentence = f"It will fail in a moment, because {_name(dead[0])} did not succeed."
         return Explanation(
@@ -121,7 +126,7 @@ def _succeeded(session: Session, job: Job) -> Explanation:
         label="Download its components",
         method="GET",
         path=f"/jobs/{job.id}/components",
-        command=f"mcn download {job.id}",
+        command=f"mcn components {job.id}",
     )
     # An evaluation saves no components.
     actions = [] if job.kind == "evaluate" else [download]
@@ -129,20 +134,45 @@ def _succeeded(session: Session, job: Job) -> Explanation:
 
 
 def _failed(session: Session, job: Job) -> Explanation:
-    unsuccessful = queue_queries.dependencies(session, job.id)
+    facts = _facts(session, job)
     return Explanation(
         sentence=ended.failed_sentence(job),
-        evidence=ended.failed_evidence(job, unsuccessful),
-        actions=ended.failed_actions(job, unsuccessful),
+        evidence=ended.failed_evidence(job, facts),
+        actions=ended.failed_actions(job, facts),
     )
 
 
 def _cancelled(session: Session, job: Job) -> Explanation:
+    facts = _facts(session, job)
     return Explanation(
         sentence=ended.cancelled_sentence(job),
-        evidence=[plain(job.message)] if job.message else [],
-        actions=[post("retry", job.id, "Retry")],
+        evidence=ended.cancelled_evidence(job, facts),
+        actions=ended.cancelled_actions(job, facts),
     )
+
+
+def _facts(session: Session, job: Job) -> ended.Facts:
+    machines: dict[str, Capacity] = {}
+    if job.executor == "local":
+        machines = {worker.host: queue_queries.capacity_of(worker) for worker in queue_queries.workers(session).live}
+    attempt = queue_queries.latest_attempt(session, job)
+    # A local job has all the memory of its machine; Slurm enforces what was requested.
+    latest = machines.get(attempt.host) if attempt else None
+    return ended.Facts(
+        unsuccessful=[other for other in queue_queries.dependencies(session, job.id) if other.state in DEAD],
+        refusal=refusal(session, job),
+        machines=list(machines.values()),
+        memory_gib=int(latest.memory_gib) if latest else 0,
+    )
+
+
+def refusal(session: Session, job: Job) -> str | None:
+    """Why a job cannot be retried as it is, for example because components that it names have been deleted."""
+    try:
+        references.check(session, parse_spec(job.spec))
+    except (InvalidSpec, SpecError) as error:
+        return str(error)
+    return None
 
 
 EXPLAINERS: dict[State, Explainer] = {

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
 
+from app.jobs.capacity import Capacity, change_to_fit, is_shortfall, with_unit
 from app.jobs.report_schemas import Action
 from app.jobs.wording import plain
 from app.models import Job, Reason, State
@@ -57,10 +60,29 @@ REQUEUED: dict[Reason, str] = {
 _NEEDS_ANOTHER_SPEC = (Reason.invalid_component, Reason.loss_not_finite)
 # In GiB, for jobs that requested no memory.
 _FIRST_MEMORY_GIB = 32
+# How the message of an error that nobody foresaw begins: a class of Python, or what the worker found.
+_UNFORESEEN = re.compile(r"[A-Z]\w*: |the training process could not be started|reported success without")
+
+
+class Facts(NamedTuple):
+    """What else is known about a job that failed or was cancelled.
+
+    `unsuccessful` are the jobs that it waited for in vain. `refusal` is why it cannot be retried as it is. `machines`
+    are those that could run it, empty if they are not known; `memory_gib` is what its latest attempt could use there.
+    """
+
+    unsuccessful: list[Job]
+    refusal: str | None
+    machines: Sequence[Capacity]
+    memory_gib: int
 
 
 def failed_sentence(job: Job) -> str:
     """Why a job failed."""
+    if is_shortfall(job.message or ""):
+        return "It did not start, because no machine was large enough for it."
+    if _is_fault_of_specification(job):
+        return "It failed because it cannot be trained as its specification says."
     return f"It failed because {FAILURES[Reason(job.reason)]}." if job.reason else "It failed; the reason is not known."
 
 
@@ -72,38 +94,119 @@ def cancelled_sentence(job: Job) -> str:
     return "It was cancelled in Slurm." if "scancel" in message else "A user cancelled it."
 
 
-def failed_evidence(job: Job, unsuccessful: list[Job]) -> list[str]:
+def failed_evidence(job: Job, facts: Facts) -> list[str]:
     """The message of a failed job, the jobs that it waited for in vain, and advice."""
     evidence = [plain(job.message)] if job.message else []
-    evidence += [f"{other.name or other.id} ({other.id}) is {State(other.state).value}." for other in unsuccessful]
-    return [*evidence, ADVICE[Reason(job.reason)]] if job.reason else evidence
-
-
-def failed_actions(job: Job, unsuccessful: list[Job]) -> list[Action]:
-    """Retries that may succeed, and the log."""
-    if unsuccessful:
-        return [post("retry", other.id, f"Retry {other.name or other.id}") for other in unsuccessful]
-    actions = [log_action(job)] if job.attempt else []
-    if job.reason in _NEEDS_ANOTHER_SPEC:
-        return actions
-    resources = job.spec["resources"]
-    if job.reason == Reason.out_of_memory:
-        memory = 2 * resources["memory_gb"] if resources["memory_gb"] else _FIRST_MEMORY_GIB
-        actions.insert(0, _retry_with(job, f"Retry with {memory:g} GiB of memory", "memory_gb", memory))
-    elif job.reason == Reason.time_limit and resources["time_limit_min"]:
-        limit = 2 * resources["time_limit_min"]
-        actions.insert(0, _retry_with(job, f"Retry with {limit} minutes", "time_limit_min", limit))
+    if facts.refusal and not facts.unsuccessful:
+        # The message of a job whose dependency failed is about retrying that one, which may be gone.
+        return [*(evidence if job.reason != Reason.dependency_failed else ()), _refused(facts.refusal)]
+    evidence += [_name(other) + f" is {State(other.state).value}." for other in facts.unsuccessful]
+    if is_shortfall(job.message or "") or not job.reason:
+        return evidence
+    if _is_fault_of_specification(job):
+        advice = (
+            "The same specification fails again: submit a changed copy. Retry it only if what the message names is not "
+            "part of the specification, such as a data set that was missing."
+        )
+    elif job.reason == Reason.out_of_memory and _more_memory(job, facts) is None:
+        advice = "No machine that is up has more memory: submit a copy with a smaller training.batch_size."
     else:
-        actions.insert(0, post("retry", job.id, "Retry"))
-    return actions
+        advice = ADVICE[Reason(job.reason)]
+    return [*evidence, advice]
 
 
-def _retry_with(job: Job, label: str, field: str, value: float) -> Action:
-    action = post("retry", job.id, label)
-    body: dict[str, Any] = {"resources": {field: value}}
-    return action.model_copy(
-        update={"command": f"{action.command} --set resources.{field}={value:g}", "body": body}
-    )  # fmt: skip
+def failed_actions(job: Job, facts: Facts) -> list[Action]:
+    """What may succeed, and the log."""
+    if facts.unsuccessful:
+        return retries_first(facts)
+    log = [log_action(job)] if job.attempt else []
+    if facts.refusal or job.reason in _NEEDS_ANOTHER_SPEC:
+        return [clone(job), *log]
+    if is_shortfall(job.message or ""):
+        return [_retry_with(job, change_to_fit(job.spec["resources"], facts.machines))]
+    if _is_fault_of_specification(job):
+        return [clone(job), *log, post("retry", job.id, "Retry")]
+    limit = job.spec["resources"]["time_limit_min"]
+    if job.reason == Reason.out_of_memory:
+        memory = _more_memory(job, facts)
+        smaller = f"training.batch_size={max(1, job.spec['training']['batch_size'] // 2)}"
+        return [clone(job, smaller) if memory is None else _retry_with(job, {"memory_gb": memory}), *log]
+    if job.reason == Reason.time_limit and limit:
+        return [_retry_with(job, {"time_limit_min": 2 * limit}), *log]
+    return [post("retry", job.id, "Retry"), *log]
+
+
+def cancelled_evidence(job: Job, facts: Facts) -> list[str]:
+    """The message of a cancelled job, and why it cannot be retried."""
+    evidence = [plain(job.message)] if job.message else []
+    if facts.unsuccessful:
+        return evidence + [_name(other) + f" is {State(other.state).value}." for other in facts.unsuccessful]
+    return [*evidence, _refused(facts.refusal)] if facts.refusal else evidence
+
+
+def cancelled_actions(job: Job, facts: Facts) -> list[Action]:
+    """A retry, or what has to come before one."""
+    if facts.unsuccessful:
+        return retries_first(facts)
+    return [clone(job)] if facts.refusal else [post("retry", job.id, "Retry")]
+
+
+def retries_first(facts: Facts) -> list[Action]:
+    """Retries of the jobs that a job waited for in vain."""
+    return [post("retry", other.id, f"Retry {other.name or other.id}") for other in facts.unsuccessful]
+
+
+def _name(job: Job) -> str:
+    return f"{job.name} ({job.id})" if job.name else f"The job {job.id}"
+
+
+def _refused(refusal: str) -> str:
+    return plain(f"it cannot be retried as it is: {refusal}")
+
+
+def _is_fault_of_specification(job: Job) -> bool:
+    """Whether training refused what the specification says: the message is one line that was written for a user."""
+    message = job.message or ""
+    if job.reason != Reason.code_error or not job.attempt or not message or is_shortfall(message):
+        return False
+    return "\n" not in message.strip() and not _UNFORESEEN.match(message)
+
+
+def _more_memory(job: Job, facts: Facts) -> int | None:
+    """More memory in GiB than a job could use, as far as a machine has it; None if none has more."""
+    requested = job.spec["resources"]["memory_gb"]
+    memory = 2 * requested if requested else _FIRST_MEMORY_GIB
+    if not facts.machines:
+        return memory
+    largest = int(max(machine.memory_gib for machine in facts.machines))
+    had = max(requested or 0, facts.memory_gib)
+    return None if largest <= had else min(max(memory, 2 * had), largest)
+
+
+def _retry_with(job: Job, resources: dict[str, int]) -> Action:
+    words = in_words(resources)
+    return post_with(resources, "retry", job.id, f"Retry with {words}" if words else "Retry")
+
+
+def in_words(resources: dict[str, int]) -> str:
+    """Resources as the end of a label: `1 GPU and 4 threads`."""
+    words = [f"{value} minutes" if name == "time_limit_min" else with_unit(name, value) for name, value in resources.items()]  # fmt: skip  # noqa: E501
+    return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
+
+
+def post_with(resources: dict[str, int], verb: str, job_id: str, label: str) -> Action:
+    """A change of a job's state, with some of its resources replaced."""
+    action = post(verb, job_id, label)
+    if not resources:
+        return action
+    options = "".join(f" --set resources.{name}={value}" for name, value in resources.items())
+    return action.model_copy(update={"command": action.command + options, "body": {"resources": resources}})
+
+
+def clone(job: Job, change: str = "PATH=VALUE") -> Action:
+    """Submitting a changed copy of a job."""
+    command = f"mcn show {job.id} --json | mcn submit - --set {change}"
+    return Action(label="Submit a changed copy", method="GET", path=f"/jobs/{job.id}", command=command)
 
 
 def post(verb: str, job_id: str, label: str) -> Action:

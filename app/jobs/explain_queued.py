@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from app.db import now
-from app.jobs.capacity import Capacity, num_devices, shortfall
-from app.jobs.explain_ended import REQUEUED, post
-from app.jobs.queue_queries import Queue, Workers
+from app.jobs.capacity import change_to_fit, num_devices, shortfall
+from app.jobs.explain_ended import REQUEUED, in_words, post, post_with
+from app.jobs.queue_queries import Queue, Workers, capacity_of
 from app.jobs.report_schemas import Action, Explanation
 from app.jobs.schemas import progress_of
 from app.jobs.wording import about, count, ordinal, plain
@@ -48,15 +48,11 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
     if job.executor != "local":
         sentence = f"It is {place} in line to be submitted to Slurm."
         return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])
-    capacities = [Capacity(worker.devices, worker.cpus, worker.memory_gb) for worker in live]
+    capacities = [capacity_of(worker) for worker in live]
     resources = job.spec["resources"]
     if not any(capacity.fits(resources) for capacity in capacities):
-        change = Action(
-            label="Change its resources",
-            method="POST",
-            path=f"/jobs/{job.id}/resume",
-            command=f"mcn resume {job.id} --set resources.gpus=1",
-        )
+        fitting_resources = change_to_fit(resources, capacities)
+        change = post_with(fitting_resources, "resume", job.id, f"Change it to {in_words(fitting_resources)}")
         # The advice of a job that has failed for this; a queued one can be changed in place.
         evidence.append(plain(shortfall(resources, capacities).replace(", then retry", ", or add a larger machine")))
         sentence = "No machine that is up is large enough for it."

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
+from app.jobs.capacity import Capacity
 from app.jobs.queries import SPEC_COLUMNS, without
 from app.models import Attempt, Dependency, Job, Lease, State, Sweep, Worker, offline_before
 
@@ -45,6 +46,11 @@ def workers(session: Session) -> Workers:
     rows = list(session.exec(select(Worker).order_by(col(Worker.host))))
     live = [worker for worker in rows if worker.seen_at > offline_before()]
     return Workers(live, max(rows, key=lambda worker: worker.seen_at, default=None))
+
+
+def capacity_of(worker: Worker) -> Capacity:
+    """What the machine of a worker has."""
+    return Capacity(worker.devices, worker.cpus, worker.memory_gb)
 
 
 def holders(session: Session, hosts: Collection[str]) -> list[tuple[Lease, Job]]:

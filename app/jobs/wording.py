@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
+# An id is written as it is, also at the beginning of a sentence.
+_ID = re.compile(r"(job|cmp|swp)_[0-9A-Z]{26}\b")
+_KINDS = {"job": "The job", "cmp": "The component", "swp": "The sweep"}
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
 
@@ -35,4 +40,6 @@ def about(seconds: float) -> str:
 def plain(text: str) -> str:
     """The first line of a message, as a sentence."""
     line = text.strip().partition("\n")[0]
+    if match := _ID.match(line):
+        line = f"{_KINDS[match[1]]} {line}"
     return f"{line[:1].upper()}{line[1:]}{'' if line.endswith(('.', '!', '?')) else '.'}"

@@ -14,6 +14,7 @@ from app.jobs.explain_ended import ADVICE, FAILURES, REQUEUED
 from app.jobs.wording import about, count, ordinal, plain
 from app.models import Attempt, Job, Lease, Reason, State, Sweep, Worker
 from tests.app.api import EXPERT, FUSION, Service
+from worker.claims import start_next
 
 
 def explain(service: Service, job_id: str) -> dict[str, Any]:
@@ -132,11 +133,34 @@ def test_the_limit_of_its_sweep_holds_a_job_up_and_does_not_count_for_others(ser
 
 def test_a_job_that_is_too_large_is_told_what_to_change(service: Service) -> None:
     add(service, worker())
-    job_id = service.submit(EXPERT | {"resources": {"gpus": 2}})
+    job_id = service.submit(EXPERT | {"resources": {"cpus": 99}})
     shown = explain(service, job_id)
     assert shown["sentence"] == "No machine that is up is large enough for it."
-    assert "change resources.gpus, or add a larger machine" in shown["evidence"][-1]
-    assert shown["actions"][0]["command"].startswith(f"mcn resume {job_id} --set resources.")
+    assert "change resources.cpus, or add a larger machine" in shown["evidence"][-1]
+    change = shown["actions"][0]
+    assert change["command"] == f"mcn resume {job_id} --set resources.cpus=4"
+    assert (change["label"], change["body"]) == ("Change it to 4 threads", {"resources": {"cpus": 4}})
+    assert service.post(change["path"], change["body"]).status_code == 202
+    assert explain(service, job_id)["sentence"].startswith("It is first in line")
+
+
+def test_a_job_that_no_machine_fits_says_so_instead_of_blaming_a_process(service: Service) -> None:
+    job_id = service.submit(EXPERT | {"resources": {"memory_gb": 900, "cpus": 64, "gpus": 2}})
+    assert not start_next(service.context, "local")
+    add(service, worker("here", cpus=2, memory_gb=8.4))
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "It did not start, because no machine was large enough for it."
+    assert shown["evidence"] == [
+        "The job requests 2 GPUs, but the machines of this service have none; it requests 64 threads, but they have "
+        "at most 4; it requests 900 GiB of memory, but they have at most 8: change resources.gpus, resources.cpus, "
+        "resources.memory_gb, then retry."
+    ]
+    [retry] = shown["actions"]
+    assert retry["label"] == "Retry with 0 GPUs, 4 threads and 8 GiB of memory"
+    options = "--set resources.gpus=0 --set resources.cpus=4 --set resources.memory_gb=8"
+    assert retry["command"] == f"mcn retry {job_id} {options}"
+    assert service.post(retry["path"], retry["body"]).status_code == 202
+    assert explain(service, job_id)["sentence"].startswith("It is first in line and a device is free")
 
 
 def test_what_slurm_says_is_passed_on(service: Service) -> None:
@@ -221,6 +245,71 @@ def test_a_retry_has_more_of_what_was_missing(
     assert service.post(retry["path"], retry["body"]).status_code == 202
 
 
+def attempted(service: Service, resources: dict[str, Any], message: str, reason: str, **columns: Any) -> str:
+    """A job whose first attempt failed on the machine `here`."""
+    job_id = service.submit(EXPERT | {"resources": resources, "training": {"batch_size": 128}} | columns)
+    set_job(service, job_id, state="failed", reason=reason, message=message, attempt=1)
+    add(service, Attempt(job_id=job_id, number=1, executor="local", host="here", devices=[]))
+    return job_id
+
+
+def test_no_more_memory_is_suggested_than_a_machine_has(service: Service) -> None:
+    add(service, worker(memory_gb=23.4))
+    job_id = attempted(service, {"memory_gb": 4}, "out of memory", "out_of_memory")
+    # The machine enforces no limit, so that the job had all of its memory.
+    shown = explain(service, job_id)
+    assert shown["actions"][0]["command"].endswith("| mcn submit - --set training.batch_size=64")
+    assert "smaller training.batch_size" in shown["evidence"][-1]
+    assert "retry" not in " ".join(action["command"] for action in shown["actions"])
+    add(service, worker("large", memory_gb=31.9))
+    retry = explain(service, job_id)["actions"][0]
+    assert (retry["command"], retry["body"]) == (
+        f"mcn retry {job_id} --set resources.memory_gb=31", {"resources": {"memory_gb": 31}},
+    )  # fmt: skip
+
+
+def test_a_fault_of_the_specification_is_mended_in_a_copy(service: Service) -> None:
+    job_id = attempted(service, {}, "fusion.heads: 5 does not divide D = 128", "code_error")
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "It failed because it cannot be trained as its specification says."
+    assert "submit a changed copy" in shown["evidence"][-1]
+    labels = [action["label"] for action in shown["actions"]]
+    assert labels == ["Submit a changed copy", "Read the log", "Retry"]
+    for message in ("KeyError: 'x'", "x\nTraceback", "the training process could not be started: no python"):
+        set_job(service, job_id, message=message)
+        assert explain(service, job_id)["sentence"] == f"It failed because {FAILURES[Reason.code_error]}."
+
+
+def test_what_cannot_be_retried_is_not_offered_for_a_retry(service: Service) -> None:
+    first, second = waiting(service)
+    set_job(service, first, state="failed")
+    set_job(service, second, state="cancelled", reason="user")
+    assert [action["path"] for action in explain(service, second)["actions"]] == [f"/jobs/{first}/retry"]
+    set_job(service, first, state="running")
+    assert [action["path"] for action in explain(service, second)["actions"]] == [f"/jobs/{second}/retry"]
+    set_job(service, first, state="failed")
+    assert service.call("DELETE", f"/jobs/{first}").status_code == 200
+    for state, reason in (("cancelled", "user"), ("failed", "dependency_failed")):
+        set_job(service, second, state=state, reason=reason)
+        shown = explain(service, second)
+        [evidence] = shown["evidence"]
+        assert evidence.startswith(f"It cannot be retried as it is: experts.0.from: there is no job {first}")
+        assert [action["label"] for action in shown["actions"]] == ["Submit a changed copy"]
+    assert service.post(f"/jobs/{second}/retry").status_code == 409
+
+
+def test_ids_keep_their_letters_at_the_beginning_of_a_sentence(service: Service) -> None:
+    first, second = waiting(service)
+    set_job(service, second, state="failed", reason="lost", message=f"{first} is gone")
+    assert explain(service, second)["evidence"][0] == f"The job {first} is gone."
+
+
+def test_a_succeeded_job_names_a_command_that_works(service: Service) -> None:
+    job_id = service.submit()
+    set_job(service, job_id, state="succeeded")
+    assert explain(service, job_id)["actions"][0]["command"] == f"mcn components {job_id}"
+
+
 def test_a_job_whose_dependency_failed_says_which_to_retry_first(service: Service) -> None:
     first, second = waiting(service)
     set_job(service, first, state="failed")
@@ -233,7 +322,9 @@ def test_a_job_whose_dependency_failed_says_which_to_retry_first(service: Servic
 def test_retrying_what_cannot_succeed_is_not_offered(service: Service) -> None:
     job_id = service.submit()
     set_job(service, job_id, state="failed", reason="loss_not_finite", attempt=1)
-    assert [action["label"] for action in explain(service, job_id)["actions"]] == ["Read the log"]
+    assert [action["label"] for action in explain(service, job_id)["actions"]] == [
+        "Submit a changed copy", "Read the log",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
