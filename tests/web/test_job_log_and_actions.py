@@ -86,6 +86,14 @@ def test_the_most_sensible_step_stands_out_and_no_other_does(name: State, primar
     assert [label for label, style in styles if style == "primary"] == primary
 
 
+def test_a_changed_copy_stands_out_where_a_retry_fails_again_or_is_refused() -> None:
+    copy = Action(label="Submit a changed copy", method="GET", path=f"/jobs/{JOB_ID}", command="")
+    shown = job_actions.actions(JOB_ID, State.failed, explained(copy), allowed=True)
+    assert (shown.clone_first, [(change.verb, change.style) for change in shown.changes]) == (True, [("retry", "")])
+    refused = job_actions.actions(JOB_ID, State.failed, explained(copy), allowed=True, can_retry=False)
+    assert (refused.clone_first, refused.changes, refused.adjust) == (True, [], None)
+
+
 def test_a_suggested_retry_with_more_memory_comes_first() -> None:
     path = f"/jobs/{JOB_ID}/retry"
     action = Action(

@@ -128,12 +128,13 @@ def events_part(request: Request, job_id: JobId, _principal: Viewer, session: Re
 
 def _header(session: Session, job: Job, principal: Principal) -> Context:
     explanation = explain.explain(session, job)
-    allowed = job_actions.may_change(principal, job.owner)
+    allowed, state = job_actions.may_change(principal, job.owner), State(job.state)
+    can_retry = state not in explain.DEAD or explain.refusal(session, job) is None
     return {
         "job": queries.views(session, [job])[0],
         "sweep": job.sweep,
         "explanation": explanation,
-        "actions": job_actions.actions(job.id, State(job.state), explanation, allowed=allowed),
+        "actions": job_actions.actions(job.id, state, explanation, allowed=allowed, can_retry=can_retry),
     }
 
 

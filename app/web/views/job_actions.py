@@ -39,13 +39,17 @@ class Link(NamedTuple):
 
 
 class Actions(NamedTuple):
-    """`adjust` is the verb whose form also takes new resources; `can_delete` is for jobs that have ended."""
+    """`adjust` is the verb whose form also takes new resources; `can_delete` is for jobs that have ended.
+
+    With `clone_first` a changed copy is the most sensible step.
+    """
 
     changes: list[Change]
     links: list[Link]
     commands: list[str]
     adjust: str | None
     can_delete: bool
+    clone_first: bool
 
 
 def may_change(principal: Principal, owner: str) -> bool:
@@ -53,22 +57,27 @@ def may_change(principal: Principal, owner: str) -> bool:
     return principal.role.includes(Role.member) and (principal.role is Role.admin or principal.owner == owner)
 
 
-def actions(job_id: str, state: State, explanation: Explanation, *, allowed: bool) -> Actions:
-    """The actions for a job; without the right to change it only links and commands."""
+def actions(job_id: str, state: State, explanation: Explanation, *, allowed: bool, can_retry: bool = True) -> Actions:
+    """The actions for a job; without the right to change it only links and commands, and no retry that is refused."""
     suggested = [_change(action) for action in explanation.actions]
-    own = _own_changes(job_id, state)
+    own = [change for change in _own_changes(job_id, state) if can_retry or change.verb != "retry"]
     # A suggestion with other resources, or about another job, comes in addition.
     extra = [change for change in suggested if change and (change.job != job_id or change.resources)]
     changes = extra + own if allowed else []
     links = [link for link in (_link(job_id, action) for action in explanation.actions) if link is not None]
-    changes, links = _with_primary(changes, links)
-    adjust = {State.paused: "resume", State.queued: "resume", State.failed: "retry", State.cancelled: "retry"}
+    clone_first = any(action.path == f"/jobs/{job_id}" for action in explanation.actions[:1])
+    if not clone_first:
+        changes, links = _with_primary(changes, links)
+    adjust = {State.paused: "resume", State.queued: "resume"}
+    if can_retry:
+        adjust |= {State.failed: "retry", State.cancelled: "retry"}
     return Actions(
         changes=changes,
         links=links,
         commands=[action.command for action in explanation.actions],
         adjust=adjust.get(state) if allowed else None,
         can_delete=allowed and state in TERMINAL_STATES,
+        clone_first=clone_first,
     )
 
 
