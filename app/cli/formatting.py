@@ -58,7 +58,7 @@ def format_status(job: Mapping[str, Any]) -> str:
     if job["state"] == "waiting":
         return "for 1 job" if len(job["waits_for"]) == 1 else f"for {len(job['waits_for'])} jobs"
     if job["state"] == "paused" and not job["message"]:
-        return "`mcn resume` resumes it"
+        return "`mcn resume ID`"
     if job["reason"] == "user" and not job["message"]:
         return "by a user"
     return shorten((job["message"] or job["reason"] or "").partition("\n")[0], MAX_STATUS)

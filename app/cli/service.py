@@ -17,6 +17,8 @@ from app.settings import Settings
 
 # States in which a job has a process.
 ACTIVE_STATES = ["starting", "running", "pausing", "cancelling"]
+# The most jobs that are named in one command.
+MAX_NAMED = 10
 
 
 def up(stop_jobs: Annotated[bool, typer.Option(help="Pause running jobs on exit.")] = False) -> None:
@@ -56,20 +58,27 @@ def _print_login_link(configured: Settings) -> None:
 def _pause_jobs(api: Api, configured: Settings) -> None:
     """Pauses every active job, waits until their processes have ended, and starts no job on the free devices."""
     configured.no_new_starts.touch()
-    announced: set[str] = set()
+    announced: list[str] = []
     deadline = time.monotonic() + configured.grace_s + 30
     while (jobs := _active_jobs(api)) and time.monotonic() < deadline:
         for job in jobs:
             if job["id"] not in announced:
-                announced.add(job["id"])
+                announced.append(job["id"])
                 out.print(f"Pausing {job['id']} ...")
             # The job may have ended since it was listed.
             if job["state"] in ("starting", "running"):
                 with suppress(ApiError):
                     api.post(f"/jobs/{job['id']}/pause")
         time.sleep(0.2)
-    if announced:
-        out.print("To resume them: `mcn up`, then `mcn resume`.")
+    paused = {job["id"] for job in api.get("/jobs", state=["paused"], limit=200)["items"]} if announced else set()
+    if resumable := [job_id for job_id in announced if job_id in paused]:
+        out.print(_how_to_resume(resumable))
+
+
+def _how_to_resume(ids: list[str]) -> str:
+    if len(ids) > MAX_NAMED:
+        return "To resume them: `mcn up`, then `mcn resume` with their ids, which `mcn jobs --state paused` lists."
+    return f"To resume {'it' if len(ids) == 1 else 'them'}: `mcn up`, then `mcn resume {' '.join(ids)}`."
 
 
 def _report_running_jobs(api: Api) -> None:
@@ -78,8 +87,8 @@ def _report_running_jobs(api: Api) -> None:
         out.print("No jobs are running.")
         return
     ids = ", ".join(job["id"] for job in jobs)
-    subject = "1 job continues" if len(jobs) == 1 else f"{len(jobs)} jobs continue"
-    out.print(f"{subject} to train without the service: {ids}. The next `mcn up` reconnects to them.")
+    subject, them = ("1 job continues", "it") if len(jobs) == 1 else (f"{len(jobs)} jobs continue", "them")
+    out.print(f"{subject} to train without the service: {ids}. The next `mcn up` reconnects to {them}.")
 
 
 def _active_jobs(api: Api) -> list[dict[str, Any]]:

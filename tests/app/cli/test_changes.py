@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import pytest
 
+from app.cli.service import MAX_NAMED, _pause_jobs
+from app.cli.terminal import connected
 from app.models import State
 from tests.app.api import Service
 from tests.app.cli.conftest import Cli
@@ -32,6 +34,33 @@ def test_resources_can_be_changed_by_resume_and_retry(cli: Cli, service: Service
     assert [(fields["cpus"], fields["memory_gb"]) for fields in resources] == [(1, None), (1, 3)]
     result = cli("retry", failed, "--set", "training.epochs=3")
     assert (result.exit_code, "training" in result.stderr) == (2, True), result.stderr
+
+
+@pytest.mark.parametrize("count", [1, 2, 11])
+def test_stopping_jobs_prints_the_command_that_resumes_them(
+    cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], count: int
+) -> None:
+    ids = [service.submit() for _ in range(count + 1)]
+    for job_id in ids:
+        service.transition(job_id, State.starting, State.running)
+    service.transition(ids.pop(), State.cancelling)
+
+    def end_processes(_seconds: float) -> None:
+        for job in service.get("/jobs").json()["items"]:
+            ended = {"pausing": State.paused, "cancelling": State.cancelled}
+            if job["state"] in ended:
+                service.transition(job["id"], ended[job["state"]])
+
+    monkeypatch.setattr("app.cli.service.time.sleep", end_processes)
+    service.settings.no_new_starts.parent.mkdir(parents=True, exist_ok=True)
+    with connected() as api:
+        _pause_jobs(api, service.settings)
+    last = capsys.readouterr().out.splitlines()[-1]
+    command = last.partition("then ")[2]
+    if count > MAX_NAMED:
+        assert command == "`mcn resume` with their ids, which `mcn jobs --state paused` lists."
+    else:
+        assert sorted(command.strip("`.").split()) == sorted(["mcn", "resume", *ids])
 
 
 def test_resources_of_a_sweep_cannot_be_changed(offline: Cli) -> None:

@@ -80,7 +80,7 @@ def test_durations_have_two_units_at_most(seconds: float, text: str) -> None:
     [
         ({"state": "waiting", "waits_for": ["a"]}, "for 1 job"),
         ({"state": "waiting", "waits_for": ["a", "b"]}, "for 2 jobs"),
-        ({"state": "paused"}, "`mcn resume` resumes it"),
+        ({"state": "paused"}, "`mcn resume ID`"),
         ({"state": "cancelled", "reason": "user"}, "by a user"),
         ({"state": "failed", "reason": "lost", "message": "killed\nmore"}, "killed"),
         ({"state": "queued", "message": "x" * 99}, "x" * 59 + "…"),
