@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, TypeVar
+from typing import Any
 
 import httpx
 
 from app.cli.event_stream import parse_events
 from app.settings import Settings
 
-T = TypeVar("T")
-
 # The same as app.models.TERMINAL_STATES, without loading the database library for every command.
 TERMINAL_STATES = ("succeeded", "failed", "cancelled")
 # How long a restarting service is waited for.
 RETRY_LIMIT_S = 60.0
 RETRY_DELAY_S = 0.5
+AWAY = "The service is not reachable: trying again for a minute."
+GOES_ON = "Its jobs go on without it; watch them again once it is back."
 # Statuses of a request that the caller could have known to be wrong.
 USAGE_ERRORS = (400, 404, 422)
 
@@ -43,10 +44,14 @@ class ApiError(Exception):
 
 
 class Api:
-    """An authenticated connection to the API. Every method raises ApiError."""
+    """An authenticated connection to the API. Every method raises ApiError. `say` tells the user about an outage."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, say: Callable[[str], object] = lambda line: None) -> None:
         self.url = settings.api_url
+        self._say = say
+        # Whether the user knows that the service is away; several threads may notice it.
+        self._is_away = False
+        self._lock = threading.Lock()
         token = settings.token or _admin_token(settings)
         if token is not None and not token.isascii():
             raise ApiError("MCN_TOKEN is not a valid token: a token is mcn_ and letters, digits, - or _", status=401)
@@ -120,23 +125,34 @@ class Api:
                     raise
             time.sleep(RETRY_DELAY_S)
             # If the job has ended meanwhile, one more connection gets the events that are still missing.
-            has_ended = retry(lambda: self.get(f"/jobs/{job_id}"))["state"] in TERMINAL_STATES
+            has_ended = self.get_patiently(f"/jobs/{job_id}")["state"] in TERMINAL_STATES
+
+    def get_patiently(self, path: str, **params: Any) -> Any:
+        """The JSON response to a GET that is repeated while the service is unreachable, for at most a minute."""
+        deadline = time.monotonic() + RETRY_LIMIT_S
+        while True:
+            try:
+                response = self.get(path, **params)
+            except ApiError as error:
+                if not error.is_temporary:
+                    raise
+                if time.monotonic() > deadline:
+                    raise ApiError(f"{error}. {GOES_ON}", status=error.status) from None
+                self._set_away(True)
+            else:
+                self._set_away(False)
+                return response
+            time.sleep(RETRY_DELAY_S)
+
+    def _set_away(self, is_away: bool) -> None:
+        with self._lock:
+            if is_away and not self._is_away:
+                self._say(AWAY)
+            self._is_away = is_away
 
     def _unreachable(self, error: httpx.HTTPError) -> ApiError:
         reason = error or type(error).__name__
         return ApiError(f"{self.url} is not reachable ({reason}): start it with `mcn up`, or set MCN_URL")
-
-
-def retry(request: Callable[[], T]) -> T:
-    """The result of a request that is repeated while the service is unreachable, for at most a minute."""
-    deadline = time.monotonic() + RETRY_LIMIT_S
-    while True:
-        try:
-            return request()
-        except ApiError as error:
-            if not error.is_temporary or time.monotonic() > deadline:
-                raise
-        time.sleep(RETRY_DELAY_S)
 
 
 def _api_error(response: httpx.Response) -> ApiError:

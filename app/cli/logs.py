@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.arguments import JobId
-from app.cli.client import RETRY_DELAY_S, Api, ApiError, retry
+from app.cli.client import RETRY_DELAY_S, Api, ApiError
 from app.cli.terminal import connected, err, print_response
 
 # Lines of context after a connection that broke.
@@ -46,7 +46,7 @@ def _explain_empty_log(attempt: int) -> str:
 def _reconnect(api: Api, job_id: str, selected: dict[str, Any]) -> None:
     """Follows the log again after each broken connection. A stream that ends without an error is complete."""
     while True:
-        retry(lambda: api.get(f"/jobs/{job_id}"))
+        api.get_patiently(f"/jobs/{job_id}")
         err.print(f"The connection was lost. Continuing with the last {RECONNECT_TAIL} lines:")
         try:
             with api.stream(f"/jobs/{job_id}/logs", tail=RECONNECT_TAIL, follow=True, **selected) as response:

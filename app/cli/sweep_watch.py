@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.live import Live
 
-from app.cli.client import TERMINAL_STATES, Api, retry
+from app.cli.client import TERMINAL_STATES, Api
 from app.cli.sweep_tables import leaderboard_table, summary, sweep_details
 from app.cli.terminal import err, out
 
@@ -47,7 +47,7 @@ def follow_sweep(api: Api, sweep_id: str, console: Console, metric: str | None =
 
 def _snapshots(api: Api, sweep_id: str, metric: str | None) -> Iterator[dict[str, Any]]:
     while True:
-        sweep: dict[str, Any] = retry(lambda: api.get(f"/sweeps/{sweep_id}", metric=metric))
+        sweep: dict[str, Any] = api.get_patiently(f"/sweeps/{sweep_id}", metric=metric)
         yield sweep
         if has_ended(sweep):
             return

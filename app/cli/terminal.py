@@ -48,7 +48,7 @@ def fail(message: str, code: int = 1) -> NoReturn:
 def connected() -> Iterator[Api]:
     """A connection to the API. An ApiError ends the command with its message and exit code."""
     try:
-        with closing(Api(settings())) as api:
+        with closing(Api(settings(), err.print)) as api:
             yield api
     except ApiError as error:
         fail(str(error), error.exit_code)

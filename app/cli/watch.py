@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.live import Live
 
-from app.cli.client import TERMINAL_STATES, Api, ApiError, retry
+from app.cli.client import TERMINAL_STATES, Api, ApiError
 from app.cli.formatting import format_accuracy, format_status
 from app.cli.tables import jobs_table
 from app.cli.terminal import err, out
@@ -57,7 +57,7 @@ def follow_jobs(api: Api, job_ids: Sequence[str]) -> Iterator[list[Job]]:
 
 
 def _read(api: Api, job_id: str) -> Job:
-    job: Job = retry(lambda: api.get(f"/jobs/{job_id}"))
+    job: Job = api.get_patiently(f"/jobs/{job_id}")
     return job
 
 

@@ -59,7 +59,7 @@ def test_the_end_of_a_log_is_printed_though_the_job_ended_while_the_connection_w
         return streams.pop(0) if request.url.path.endswith("/logs") else httpx.Response(200, json={"state": "failed"})
 
     api = fake_api(handle)
-    monkeypatch.setattr("app.cli.terminal.Api", lambda _: api)
+    monkeypatch.setattr("app.cli.terminal.Api", lambda *_: api)
     result = offline("logs", "job_1", "--follow")
     assert (result.exit_code, result.stdout) == (0, "first\nfirst\nlast\n")
     assert "The connection was lost. Continuing with the last 20 lines:" in result.stderr

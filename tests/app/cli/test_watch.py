@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from app.cli import watch
-from app.cli.client import Api, ApiError
+from app.cli.client import AWAY, Api, ApiError
 from app.cli.terminal import SafeConsole
 from tests.app.cli.conftest import Handler
 from tests.app.cli.streams import StreamService, make_job, progress_event, state_event
@@ -76,7 +76,7 @@ def test_jobs_beyond_the_limit_of_streams_are_polled(fake_api: FakeApi, monkeypa
 
 
 def test_a_service_that_stays_away_is_an_error(fake_api: FakeApi, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("app.cli.client.RETRY_LIMIT_S", 0.0)
+    monkeypatch.setattr("app.cli.client.RETRY_LIMIT_S", 0.05)
     reads = iter([httpx.Response(200, json=make_job("job_1"))])
 
     def handler(request: httpx.Request) -> httpx.Response:
@@ -84,8 +84,19 @@ def test_a_service_that_stays_away_is_an_error(fake_api: FakeApi, monkeypatch: p
             return response
         raise httpx.ConnectError("connection refused")
 
-    with pytest.raises(ApiError, match="is not reachable"):
-        list(watch.follow_jobs(fake_api(handler), ["job_1"]))
+    api, said = fake_api(handler), list[str]()
+    api._say = said.append
+    with pytest.raises(ApiError, match=r"is not reachable .* Its jobs go on without it"):
+        list(watch.follow_jobs(api, ["job_1"]))
+    assert said == [AWAY]
+
+
+def test_each_outage_is_one_line(fake_api: FakeApi) -> None:
+    answers = iter([502, 502, 200, 503, 200])
+    api, said = fake_api(lambda request: httpx.Response(next(answers), json=make_job("job_1"))), list[str]()
+    api._say = said.append
+    assert [api.get_patiently("/jobs/job_1")["id"] for _ in range(2)] == ["job_1", "job_1"]
+    assert said == [AWAY, AWAY]
 
 
 def test_outside_a_terminal_each_change_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
