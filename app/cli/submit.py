@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
 
 from app.cli.arguments import AsJson
+from app.cli.client import Api, ApiError
 from app.cli.spec_files import Overrides, SpecFile, encode_spec, read_spec_file, with_overrides
 from app.cli.terminal import connected, err, fail, out, print_json, settings
 from app.cli.watch import exit_unless_succeeded, watch_jobs, watch_to_the_end
@@ -86,12 +88,22 @@ def _submit(spec: dict[str, Any], *, follow: bool, key: str | None, as_json: boo
         job = api.post("/jobs", encode_spec(spec), headers=headers)
         if not as_json:
             out.print(job["id"] if quiet else f"{job['id']}  {job['state']}")
+        if not quiet:
+            _print_warnings(api, spec)
+        if not as_json:
             if follow:
                 watch_to_the_end(api, [job["id"]])
             return
         ended = watch_jobs(api, [job["id"]], err) if follow else []
         print_json(ended[0] if ended else job)
         exit_unless_succeeded(ended)
+
+
+def _print_warnings(api: Api, spec: dict[str, Any]) -> None:
+    # The job has been submitted, whatever comes of this.
+    with suppress(ApiError):
+        for warning in api.post("/jobs?dry_run=true", encode_spec(spec))["outline"]["warnings"]:
+            err.print(f"warning: {warning}")
 
 
 def plan(file: SpecFile, overrides: Overrides = [], as_json: AsJson = False) -> None:  # noqa: B006

@@ -15,6 +15,17 @@ def test_quiet_prints_only_the_id(cli: Cli, service: Service) -> None:
     assert service.get(f"/jobs/{job_id}").json()["state"] == "queued"
 
 
+def test_warnings_of_a_specification_follow_the_id(cli: Cli, service: Service) -> None:
+    spec = json.dumps(FUSION | {"input_dim": 4, "fusion": {"type": "multiplicative"}})
+    expected = json.loads(cli("submit", "-", "--dry-run", stdin=spec).stdout)["outline"]["warnings"]
+    result = cli("submit", "-", stdin=spec)
+    assert result.stdout.startswith("job_")
+    assert expected
+    assert result.stderr.splitlines() == [f"warning: {warning}" for warning in expected]
+    assert cli("submit", "-", "--quiet", stdin=spec).stderr == ""
+    assert len(service.get("/jobs").json()["items"]) == 2
+
+
 def test_a_shown_job_is_submitted_as_a_changed_copy(cli: Cli, service: Service) -> None:
     shown = cli("show", service.submit(), "--json").stdout
     copy = json.loads(cli("submit", "-", "--json", "--set", "training.batch_size=32", stdin=shown).stdout)
