@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from core.spec.catalogue import FUSION_TYPES
+from core.spec.catalogue import FUSION_TYPES, expert_recipe
 from core.spec.jobs import ExpertJob, JobSpec
-from core.spec.recipes import dimension_factors
+from core.spec.recipes import PRESETS, dimension_factors
 from core.spec.training import COMPONENT_NAMES, ComponentName, ComponentPolicy, GroupName
 
 
@@ -56,7 +56,7 @@ def component_names(spec: JobSpec) -> tuple[ComponentName, ...]:
 def _component_rate(spec: JobSpec, name: ComponentName, input_dim: int) -> Rate:
     lr: float | None = getattr(spec.training.components, name).lr
     if lr is not None:
-        return Rate(lr, "given, or the preset's")
+        return Rate(lr, _source(spec, name, lr))
     assert not isinstance(spec, ExpertJob), "an expert job's rate is resolved with its architecture"
     assert spec.fusion.type is not None, "the plan fills in the fusion type first"
     recipe = FUSION_TYPES[spec.fusion.type].recipe
@@ -66,3 +66,12 @@ def _component_rate(spec: JobSpec, name: ComponentName, input_dim: int) -> Rate:
     if factor != 1.0:
         why += f", x{factor:g} since D = {input_dim} is {'below 100' if input_dim < 100 else 'above 1000'}"
     return Rate(base * factor, why)
+
+
+def _source(spec: JobSpec, name: ComponentName, lr: float) -> str:
+    """Where a rate of a resolved specification comes from: its value tells, as nothing else does by now."""
+    if isinstance(spec, ExpertJob):
+        arch = spec.expert.arch
+        return f"the recipe of {arch}" if arch is not None and lr == expert_recipe(arch).lr else "given"
+    preset = spec.training.preset
+    return f"the preset {preset}" if lr == PRESETS[preset].components[name].lr else "given"

@@ -32,7 +32,7 @@ def test_rates_follow_the_table_and_the_dimension_rule(fusion_type: str, dim: in
 def test_a_given_rate_is_not_scaled() -> None:
     given = {"components": {"experts": {"lr": 3e-3}}}
     rates = resolve_rates(resolve(parse_spec(FUSION | {"training": given})), 64)
-    assert rates["experts"].value == 3e-3
+    assert (rates["experts"].value, rates["experts"].why) == (3e-3, "given")
     assert rates["fusion"].value == pytest.approx(6e-4)
 
 
@@ -41,11 +41,12 @@ def test_as_run_rates_do_not_depend_on_type_or_dimension() -> None:
         spec = resolve(parse_spec(FUSION | {"fusion": {"type": "TransformerBase"}, "training": {"preset": "as_run"}}))
         rates = resolve_rates(spec, dim)
         assert [rates[name].value for name in COMPONENT_NAMES] == [1e-5, 1e-3, 1e-3]
+        assert {rates[name].why for name in COMPONENT_NAMES} == {"the preset as_run"}
 
 
 def test_an_expert_alone_has_its_recipes_rate() -> None:
     rates = resolve_rates(resolve(parse_spec({"kind": "expert", "expert": {"arch": "resnet18"}})), 512)
-    assert {name: rate.value for name, rate in rates.items()} == {"experts": 0.1}
+    assert rates == {"experts": Rate(0.1, "the recipe of resnet18")}
 
 
 def new_heads(training: dict[str, Any]) -> tuple[Rate, ComponentPolicy]:
