@@ -14,7 +14,7 @@ REASONS: dict[Reason, str] = {
     Reason.time_limit: "The time limit passed. It resumes from its checkpoint, if there was progress.",
     Reason.loss_not_finite: "Training produced NaN or infinity; the message names the component.",
     Reason.no_space: "The disk of the run directory is full. Free some space, then retry.",
-    Reason.code_error: "The training process raised an error; the last lines of the log are in the message.",
+    Reason.code_error: "Training raised an error (the message has the end of the log), or no machine is large enough.",
     Reason.lost: "The process disappeared without reporting an outcome.",
     Reason.user: "A person, or the early stopping of a sweep, asked for it.",
 }
