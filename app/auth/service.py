@@ -93,7 +93,7 @@ def revoke_token(session: Session, principal: Principal, token_id: str) -> None:
     """
     row = queries.find_token(session, token_id)
     if row is None or (principal.role is not Role.admin and row.owner != principal.owner):
-        raise NotFound(f"there is no token {token_id[:64]!r}: `GET /tokens` lists yours")
+        raise NotFound(f"there is no token {token_id[:64]!r}: `mcn token list` or `GET /tokens` lists yours")
     if not principal.role.includes(Role(row.role)):
         raise Forbidden(f"this token has the role {row.role}, yours has {principal.role.value}: use one of that role")
     revoked = queries.list_descendants(session, token_id)

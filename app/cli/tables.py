@@ -91,14 +91,21 @@ def job_details(job: Mapping[str, Any], attempts: Sequence[Mapping[str, Any]] = 
 
 def _describe_spec(spec: Mapping[str, Any]) -> str:
     experts = spec.get("experts") or [spec["expert"]]
-    architectures = [expert.get("arch") or "expert" for expert in experts]
+    architectures = [expert.get("arch") for expert in experts]
     counts = {arch: architectures.count(arch) for arch in architectures}
-    parts = [" + ".join(arch if count == 1 else f"{count} x {arch}" for arch, count in counts.items())]
+    parts = [" + ".join(_describe_experts(arch, count) for arch, count in counts.items())]
     parts += [spec["fusion"]["type"]] if (spec.get("fusion") or {}).get("type") else []
     parts.append(f"on {spec['dataset']['name']}")
     if spec["kind"] != "evaluate":
         parts += [f"{spec['training']['epochs']} epochs", f"batch size {spec['training']['batch_size']}"]
     return ", ".join(parts)
+
+
+def _describe_experts(arch: str | None, count: int) -> str:
+    # Without an architecture, they are components of other jobs.
+    if arch is None:
+        return "1 saved expert" if count == 1 else f"{count} saved experts"
+    return arch if count == 1 else f"{count} x {arch}"
 
 
 def _describe_attempt(attempt: Mapping[str, Any]) -> str:

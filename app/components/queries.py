@@ -27,7 +27,8 @@ def component_with_job_name(session: Session, component_id: str) -> tuple[Compon
     query = select(Component, Job.name).join(Job, col(Job.id) == col(Component.job_id))
     row = session.exec(query.where(Component.id == component_id)).first() if valid else None
     if row is None:
-        raise NotFound(f"there is no component {component_id[:80]!r}: `GET /components` lists the existing ones")
+        hint = "`mcn components JOB` lists those of a job, `GET /components` all"
+        raise NotFound(f"there is no component {component_id[:80]!r}: {hint}")
     return row[0], row[1]
 
 

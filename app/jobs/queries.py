@@ -72,7 +72,7 @@ def require_jobs(session: Session, job_ids: Sequence[str]) -> None:
 
 
 def _not_found(job_id: str) -> NotFound:
-    return NotFound(f"there is no job {job_id[:80]!r}: `GET /jobs` lists the existing ones")
+    return NotFound(f"there is no job {job_id[:80]!r}: `mcn jobs` or `GET /jobs` lists the existing ones")
 
 
 class _Related(NamedTuple):

@@ -224,7 +224,8 @@ def delete(session: Session, settings: Settings, principal: Principal, job_id: s
         raise _refused(job, "be deleted", "cancel it first")
     users = [other.id for other in queries.dependents(session, job_id, unfinished=True)]
     if users:
-        raise Conflict(f"{', '.join(users[:5])} still need its components: delete it after they have ended")
+        need, they_have = ("needs", "it has") if len(users) == 1 else ("need", "they have")
+        raise Conflict(f"{', '.join(users[:5])} still {need} its components: delete it after {they_have} ended")
     queries.delete_job(session, job)
     folders = [settings.runs_dir / job_id, *settings.slurm_dir.glob(f"{job_id}-a*")]
     size = sum(disk_usage(folder) for folder in folders)

@@ -27,7 +27,7 @@ def get_sweep(session: Session, sweep_id: str) -> Sweep:
     """A sweep; raises NotFound."""
     sweep = session.get(Sweep, sweep_id) if sweep_id.isascii() and "\0" not in sweep_id else None
     if sweep is None:
-        raise NotFound(f"there is no sweep {sweep_id[:80]!r}: `GET /sweeps` lists the existing ones")
+        raise NotFound(f"there is no sweep {sweep_id[:80]!r}: `mcn sweeps` or `GET /sweeps` lists the existing ones")
     return sweep
 
 

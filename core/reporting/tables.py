@@ -23,7 +23,8 @@ def metrics_table(metrics: Mapping[str, float], absent: Mapping[str, str]) -> Ta
 
 def plan_table(plan: Mapping[str, Any]) -> Table:
     """A plan, given as JSON data."""
-    table = Table("", "", title=f"Plan of a {plan['kind']} job", show_header=False)
+    article = "an" if plan["kind"][0] in "aeiou" else "a"
+    table = Table("", "", title=f"Plan of {article} {plan['kind']} job", show_header=False)
     data = plan["dataset"]
     about = "" if data["exact"] else "about "
     table.add_row(

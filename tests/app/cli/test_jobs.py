@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from app.cli.tables import _describe_spec
 from tests.app.api import EXPERT, FUSION, Service
 from tests.app.cli.attempts import submit_with_two_attempts
 from tests.app.cli.conftest import Cli
@@ -49,6 +50,13 @@ def test_show_describes_the_specification_and_every_attempt(cli: Cli, service: S
     assert "attempt 2" in stdout
 
 
+def test_experts_of_other_jobs_are_described_without_an_architecture() -> None:
+    saved = {"from": {"component": "cmp_1"}, "arch": None}
+    spec = {"kind": "evaluate", "experts": [saved] * 3, "dataset": {"name": "digits"}}
+    assert _describe_spec(spec) == "3 saved experts, on digits"
+    assert _describe_spec(spec | {"experts": [saved, {"arch": "resnet18"}]}) == "1 saved expert + resnet18, on digits"
+
+
 def test_jobs_lists_ids_states_and_names(cli: Cli, service: Service) -> None:
     job_id = service.submit()
     stdout = cli("jobs").stdout
@@ -73,3 +81,4 @@ def test_jobs_are_filtered_by_owner_and_sorted(cli: Cli, service: Service) -> No
 def test_an_unknown_job_is_wrong_usage(cli: Cli) -> None:
     result = cli("show", "job_none")
     assert (result.exit_code, "job_none" in result.stderr) == (2, True)
+    assert "`mcn jobs` or `GET /jobs` lists the existing ones" in result.stderr

@@ -92,6 +92,18 @@ def test_pages_by_name_work_for_every_name_that_a_job_may_have(service: Service)
     assert (listed, page["next_cursor"]) == (names, None)
 
 
+@pytest.mark.parametrize(
+    ("users", "words"), [(1, "still needs its components: delete it after it has ended"), (2, "still need its")]
+)
+def test_a_job_whose_components_are_needed_is_not_deleted(service: Service, users: int, words: str) -> None:
+    needed = service.submit()
+    for _ in range(users):
+        service.submit(FUSION | {"experts": [{"from": {"job": needed, "component": "expert_0"}}]})
+    service.transition(needed, State.starting, State.cancelling, State.cancelled)
+    answer = service.call("DELETE", f"/jobs/{needed}")
+    assert (answer.status_code, words in answer.json()["detail"]) == (409, True)
+
+
 def test_changes_that_the_state_forbids_are_409_and_name_the_state(service: Service) -> None:
     job_id = service.submit()
     for verb in ("pause", "resume", "retry"):

@@ -54,6 +54,8 @@ def test_the_table_of_a_plan_shows_its_warnings() -> None:
     spec = parse_spec(fusion(count=9))
     plan = make_plan(spec, find_data_size(spec, []), {}).to_json()
     text = rendered(plan_table(plan))
+    assert "Plan of a fusion job" in text
+    assert "Plan of an expert job" in rendered(plan_table(plan | {"kind": "expert"}))
     assert "warning" in text
     assert plan["warnings"][0][:60] in text
     assert "MiB each" in text
