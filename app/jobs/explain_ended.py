@@ -129,8 +129,7 @@ def failed_actions(job: Job, facts: Facts) -> list[Action]:
     limit = job.spec["resources"]["time_limit_min"]
     if job.reason == Reason.out_of_memory:
         memory = _more_memory(job, facts)
-        smaller = f"training.batch_size={max(1, job.spec['training']['batch_size'] // 2)}"
-        return [clone(job, smaller) if memory is None else _retry_with(job, {"memory_gb": memory}), *log]
+        return [clone(job, _smaller_batch(job)) if memory is None else _retry_with(job, {"memory_gb": memory}), *log]
     if job.reason == Reason.time_limit and limit:
         return [_retry_with(job, {"time_limit_min": 2 * limit}), *log]
     return [post("retry", job.id, "Retry"), *log]
@@ -181,6 +180,12 @@ def _more_memory(job: Job, facts: Facts) -> int | None:
     largest = int(max(machine.memory_gib for machine in facts.machines))
     had = max(requested or 0, facts.memory_gib)
     return None if largest <= had else min(max(memory, 2 * had), largest)
+
+
+def _smaller_batch(job: Job) -> str:
+    # Where a component decides the architecture, and with it the batch size, none is stored.
+    size = job.spec["training"]["batch_size"]
+    return f"training.batch_size={max(1, size // 2)}" if size else "training.batch_size=VALUE"
 
 
 def _retry_with(job: Job, resources: dict[str, int]) -> Action:

@@ -261,6 +261,8 @@ def test_no_more_memory_is_suggested_than_a_machine_has(service: Service) -> Non
     assert shown["actions"][0]["command"].endswith("| mcn submit - --set training.batch_size=64")
     assert "smaller training.batch_size" in shown["evidence"][-1]
     assert "retry" not in " ".join(action["command"] for action in shown["actions"])
+    set_job(service, job_id, spec=service.get(f"/jobs/{job_id}").json()["spec"] | {"training": {"batch_size": None}})
+    assert explain(service, job_id)["actions"][0]["command"].endswith("--set training.batch_size=VALUE")
     add(service, worker("large", memory_gb=31.9))
     retry = explain(service, job_id)["actions"][0]
     assert (retry["command"], retry["body"]) == (
