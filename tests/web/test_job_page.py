@@ -91,6 +91,19 @@ def test_a_job_is_cancelled_retried_with_other_resources_and_deleted(service: Se
     assert (gone.status_code, "there is no job" in gone.text) == (404, True)
 
 
+def test_a_job_that_cannot_be_retried_offers_a_copy_in_place_of_a_retry(service: Service) -> None:
+    needed = service.submit(EXPERT, "alice")
+    job_id = service.submit(FUSION | {"experts": [{"from": {"job": needed, "component": "expert_0"}}]}, "alice")
+    service.transition(job_id, State.cancelled)
+    clone, retry = f'href="/ui/new?from={job_id}">Clone', f'action="/ui/jobs/{job_id}/retry"'
+    html = get(service, f"/ui/jobs/{job_id}")
+    assert (html.count(clone), f'primary" {clone}' in html, retry in html) == (1, False, True)
+    service.transition(needed, State.cancelled)
+    assert service.call("DELETE", f"/jobs/{needed}").status_code == 200
+    html = get(service, f"/ui/jobs/{job_id}")
+    assert (html.count(clone), f'primary" {clone}' in html, retry in html) == (1, True, False)
+
+
 def test_impossible_resources_give_a_page_that_says_why(service: Service) -> None:
     job_id = service.submit(EXPERT, "alice")
     service.transition(job_id, State.cancelled)

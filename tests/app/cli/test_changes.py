@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.cli.service import MAX_NAMED, _pause_jobs
+from app.cli.service import MAX_NAMED, _pause_jobs, _report_running_jobs
 from app.cli.terminal import connected
 from app.models import State
 from tests.app.api import Service
@@ -61,6 +61,19 @@ def test_stopping_jobs_prints_the_command_that_resumes_them(
         assert command == "`mcn resume` with their ids, which `mcn jobs --state paused` lists."
     else:
         assert sorted(command.strip("`.").split()) == sorted(["mcn", "resume", *ids])
+
+
+@pytest.mark.parametrize(("count", "words"), [(1, "1 job continues"), (2, "2 jobs continue")])
+def test_jobs_that_go_on_without_the_service_are_counted(
+    cli: Cli, service: Service, capsys: pytest.CaptureFixture[str], count: int, words: str
+) -> None:
+    for _ in range(count):
+        service.transition(service.submit(), State.starting, State.running)
+    with connected() as api:
+        _report_running_jobs(api)
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{words} to train without the service: job_")
+    assert printed.endswith(f"reconnects to {'it' if count == 1 else 'them'}.\n")
 
 
 def test_resources_of_a_sweep_cannot_be_changed(offline: Cli) -> None:
