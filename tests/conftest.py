@@ -43,8 +43,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _no_child_processes(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Keeps the marker `processes` true: a test without it cannot start a process."""
+def _no_child_processes(request: pytest.FixtureRequest, _one_thread: None) -> Iterator[None]:
+    """Keeps the marker `processes` true: a test without it cannot start a process.
+
+    After `_one_thread`, since importing torch starts one.
+    """
     if request.node.get_closest_marker(selection.MARKER):
         yield
         return

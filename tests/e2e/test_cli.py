@@ -8,7 +8,6 @@ from pathlib import Path
 
 import httpx
 
-from app.cli.client import retry
 from core.components import load_component
 from tests.e2e.running import ROOT, Running, expert, fusion
 
@@ -60,7 +59,8 @@ def test_watching_survives_a_restart_of_the_api(up: Running) -> None:
         assert watching.stdout is not None
         assert "running" in watching.stdout.readline()
         up.kill("api")
-        retry(lambda: up.api.post(f"/jobs/{job_id}/cancel"))
+        up.api.get_patiently(f"/jobs/{job_id}")
+        up.api.post(f"/jobs/{job_id}/cancel")
         assert "cancelled" in watching.stdout.read()
     assert watching.returncode == 1
 
