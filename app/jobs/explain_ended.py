@@ -60,6 +60,8 @@ REQUEUED: dict[Reason, str] = {
 _NEEDS_ANOTHER_SPEC = (Reason.invalid_component, Reason.loss_not_finite)
 # In GiB, for jobs that requested no memory.
 _FIRST_MEMORY_GIB = 32
+# How the message about a data set that is not on the machine begins.
+_MISSING_DATA = re.compile(r"the data set \S+ is not available ")
 # How the message of an error that nobody foresaw begins: a class of Python, or what the worker found.
 _UNFORESEEN = re.compile(r"[A-Z]\w*: |the training process could not be started|reported success without")
 
@@ -81,6 +83,8 @@ def failed_sentence(job: Job) -> str:
     """Why a job failed."""
     if is_shortfall(job.message or ""):
         return "It did not start, because no machine was large enough for it."
+    if _lacks_data(job):
+        return "It failed because its data set is not on the machine."
     if _is_fault_of_specification(job):
         return "It failed because it cannot be trained as its specification says."
     return f"It failed because {FAILURES[Reason(job.reason)]}." if job.reason else "It failed; the reason is not known."
@@ -103,10 +107,12 @@ def failed_evidence(job: Job, facts: Facts) -> list[str]:
     evidence += [_name(other) + f" is {State(other.state).value}." for other in facts.unsuccessful]
     if is_shortfall(job.message or "") or not job.reason:
         return evidence
-    if _is_fault_of_specification(job):
+    if _lacks_data(job):
+        advice = "Once it is there, retry the job."
+    elif _is_fault_of_specification(job):
         advice = (
             "The same specification fails again: submit a changed copy. Retry it only if what the message names is not "
-            "part of the specification, such as a data set that was missing."
+            "part of the specification."
         )
     elif job.reason == Reason.out_of_memory and _more_memory(job, facts) is None:
         advice = "No machine that is up has more memory: submit a copy with a smaller training.batch_size."
@@ -163,10 +169,14 @@ def _refused(refusal: str) -> str:
     return plain(f"it cannot be retried as it is: {refusal}")
 
 
+def _lacks_data(job: Job) -> bool:
+    return job.reason == Reason.code_error and _MISSING_DATA.match(job.message or "") is not None
+
+
 def _is_fault_of_specification(job: Job) -> bool:
     """Whether training refused what the specification says: the message is one line that was written for a user."""
     message = job.message or ""
-    if job.reason != Reason.code_error or not job.attempt or not message or is_shortfall(message):
+    if job.reason != Reason.code_error or not job.attempt or not message or is_shortfall(message) or _lacks_data(job):
         return False
     return "\n" not in message.strip() and not _UNFORESEEN.match(message)
 

@@ -270,6 +270,15 @@ def test_no_more_memory_is_suggested_than_a_machine_has(service: Service) -> Non
     )  # fmt: skip
 
 
+def test_a_job_without_its_data_set_is_retried_once_it_is_there(service: Service) -> None:
+    message = "the data set cifar100 is not available (no data root has it). Put it there"
+    job_id = attempted(service, {}, message, "code_error")
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "It failed because its data set is not on the machine."
+    assert shown["evidence"][-1] == "Once it is there, retry the job."
+    assert shown["actions"][0]["command"] == f"mcn retry {job_id}"
+
+
 def test_a_fault_of_the_specification_is_mended_in_a_copy(service: Service) -> None:
     job_id = attempted(service, {}, "fusion.heads: 5 does not divide D = 128", "code_error")
     shown = explain(service, job_id)
