@@ -227,7 +227,9 @@ class SlurmExecutor:
     def _controller_restarted_since(self, tracked: TrackedAttempt) -> bool:
         """Whether the controller was restarted after the attempt started, and not long ago."""
         booted = self._booted_at()
-        return booted is not None and booted > tracked.attempt.started_at and now() - booted < RESTART_AFTERMATH
+        # Slurm gives whole seconds: the restart may have come later in the second in which the attempt started.
+        started = tracked.attempt.started_at.replace(microsecond=0)
+        return booted is not None and booted >= started and now() - booted < RESTART_AFTERMATH
 
     def _observe_missing(self, tracked: TrackedAttempt, *, array_is_known: bool) -> Observation:
         """Neither the queue nor the accounting database has it. One empty answer does not mean that it has ended."""
