@@ -18,8 +18,7 @@ from core.plan.precision import with_measured_precision
 from core.policies import Rate, describe_schedule, resolve_policies, resolve_rates
 from core.spec import FUSION_TYPES, ComponentPolicy, EvaluateJob, ExpertJob, GroupName, JobSpec, Schedule
 from core.spec.component_choices import new_heads
-from core.spec.fusion_sizes import degeneracy_warning
-from core.spec.part_sizes import hold_out_warning
+from core.spec.outline import size_warnings
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def make_plan(spec: JobSpec, size: DataSize, sources: Sources, *, activations: b
         rates=resolve_rates(spec, input_dim, new_expert_heads=bool(heads)),
         schedules={name: _describe(policy, epochs) for name, policy in policies.items()},
         augmentation=resolve_augmentation(spec, size.info),
-        warnings=_warnings(spec, input_dim),
+        warnings=tuple(size_warnings(spec, input_dim)),
         steps_per_epoch=steps_per_epoch,
         steps=steps_per_epoch * epochs,
         checkpoint_bytes=checkpoint_bytes(model, optimizer_groups(model, heads), policies),
@@ -134,14 +133,6 @@ def _verify_feature_dims(model: MultiExpertModel, size: DataSize) -> None:
         detect_feature_dim(model.expert(k), size.shape.channels, size.shape.image_size) for k in range(len(dims))
     ]
     assert dims == detected, f"experts declare feature dimensions {dims}, their features have {detected}"
-
-
-def _warnings(spec: JobSpec, input_dim: int) -> tuple[str, ...]:
-    warnings = [hold_out_warning(spec)]
-    if not isinstance(spec, ExpertJob) and spec.fusion.type is not None:
-        norm = spec.fusion.norm is not False
-        warnings.append(degeneracy_warning(spec.fusion.type, input_dim, len(spec.experts), norm=norm))
-    return tuple(warning for warning in warnings if warning)
 
 
 def _describe(policy: ComponentPolicy, epochs: int) -> str:

@@ -87,7 +87,7 @@ def outline(spec: JobSpec, configs: Configs | None = None) -> Outline:
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         steps=None if steps_per_epoch is None or epochs is None else steps_per_epoch * epochs,
-        warnings=_warnings(spec, input_dim),
+        warnings=size_warnings(spec, input_dim),
         notes=_notes(spec, experts, dims, data),
     )
 
@@ -165,7 +165,8 @@ def _fused_parameters(
     return counts
 
 
-def _warnings(spec: JobSpec, input_dim: int | None) -> list[str]:
+def size_warnings(spec: JobSpec, input_dim: int | None) -> list[str]:
+    """Sentences about sizes and data that do not suit a job."""
     warnings = [hold_out_warning(spec)]
     if not isinstance(spec, ExpertJob) and spec.fusion.type is not None and input_dim is not None:
         norm = spec.fusion.norm is not False
