@@ -16,7 +16,7 @@ from app.auth.principals import Principal
 from app.auth.sessions import identify_session
 from app.http.error_handlers import DATABASE_ERRORS, database_unavailable
 from app.http.errors import Problem, Unauthenticated
-from app.http.responses import problem_response
+from app.http.responses import answer_problem
 
 OPEN_PATHS = ("/healthz", "/readyz", "/login")
 OPEN_PREFIXES = ("/static/", "/login/")
@@ -55,13 +55,13 @@ class Authentication:
                 await self._login_response(scope, problem.detail)(scope, receive, send)
                 return
             problem.headers.update(_CHALLENGE)
-            await problem_response(problem)(scope, receive, send)
+            await answer_problem(problem)(scope, receive, send)
             return
         except Problem as problem:
-            await problem_response(problem)(scope, receive, send)
+            await answer_problem(problem)(scope, receive, send)
             return
         except DATABASE_ERRORS as error:
-            await problem_response(database_unavailable(error))(scope, receive, send)
+            await answer_problem(database_unavailable(error))(scope, receive, send)
             return
         await self._app(scope, receive, send)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.http.errors import Problem
-from app.http.responses import problem_response
+from app.http.responses import answer_problem
 
 SINGLE_HEADERS = (b"host", b"authorization")
 
@@ -24,6 +24,6 @@ class DuplicateHeaders:
             names = [name for name, _ in scope["headers"] if name in SINGLE_HEADERS]
             if len(names) > len(set(names)):
                 problem = Problem("the request has several Host or Authorization headers: send each once")
-                await problem_response(problem)(scope, receive, send)
+                await answer_problem(problem)(scope, receive, send)
                 return
         await self._app(scope, receive, send)

@@ -19,7 +19,7 @@ from starlette.types import Scope
 from app.http import errors
 from app.http.errors import Problem, encodable
 from app.http.request_bodies import MAX_BODY_BYTES
-from app.http.responses import problem_response
+from app.http.responses import answer_problem
 from app.http.security_headers import add_security_headers
 from core.spec.fields import in_words
 
@@ -36,7 +36,7 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     def _problem(_request: Request, error: Problem) -> Response:
-        return problem_response(error)
+        return answer_problem(error)
 
     @app.exception_handler(RequestValidationError)
     def _validation(_request: Request, error: RequestValidationError) -> Response:
@@ -45,7 +45,7 @@ def install(app: FastAPI) -> None:
         listed = [_field_error(entry) for entry in entries[:MAX_ERRORS]]
         if len(entries) > MAX_ERRORS:
             listed.append({"loc": [], "msg": f"there are {len(entries) - MAX_ERRORS:,} more errors"})
-        return problem_response(errors.Invalid.of(listed))
+        return answer_problem(errors.Invalid.of(listed))
 
     @app.exception_handler(HTTPException)
     def _http(request: Request, error: HTTPException) -> Response:
@@ -53,18 +53,18 @@ def install(app: FastAPI) -> None:
 
     @app.exception_handler(ClientDisconnect)
     def _disconnected(_request: Request, _error: ClientDisconnect) -> Response:
-        return problem_response(Problem("the client closed the connection before it had sent the whole body"))
+        return answer_problem(Problem("the client closed the connection before it had sent the whole body"))
 
     for unavailable in DATABASE_ERRORS:
 
         @app.exception_handler(unavailable)
         def _database(_request: Request, error: Exception) -> Response:
-            return problem_response(database_unavailable(error))
+            return answer_problem(database_unavailable(error))
 
     @app.exception_handler(Exception)
     def _bug(_request: Request, _error: Exception) -> Response:
         # Runs outside all middleware, so it adds the headers itself. Starlette raises the exception again for the log.
-        response = problem_response(errors.Internal("an error in the service; its log has the details"))
+        response = answer_problem(errors.Internal("an error in the service; its log has the details"))
         add_security_headers(response.headers)
         return response
 
@@ -82,10 +82,10 @@ def _translate(request: Request, error: HTTPException) -> Response:
         allow = ", ".join([*allowed_methods(request.app, request.scope), "OPTIONS"])
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": allow})
-        return problem_response(errors.MethodNotAllowed(f"this path allows {allow}", headers={"Allow": allow}))
+        return answer_problem(errors.MethodNotAllowed(f"this path allows {allow}", headers={"Allow": allow}))
     make = _BY_STATUS.get(error.status_code)
     problem = make(str(error.detail)) if make else Problem(str(error.detail))
-    response = problem_response(problem)
+    response = answer_problem(problem)
     response.headers.update(error.headers or {})
     return response
 

@@ -13,7 +13,7 @@ from typing import cast
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.http.errors import HeadersTooLarge, Problem, RequestTimeout, Unavailable
-from app.http.responses import problem_response
+from app.http.responses import answer_problem
 from app.http.security_headers import SECURITY_HEADERS
 
 # Open files that are not client connections: database connections, downloads, logs.
@@ -172,7 +172,7 @@ class GuardedProtocol(HttpToolsProtocol):
 
 def serialize(problem: Problem) -> bytes:
     """A problem as a whole HTTP/1.1 response that closes the connection."""
-    response = problem_response(problem)
+    response = answer_problem(problem)
     response.headers.update({**SECURITY_HEADERS, "Connection": "close"})
     head = f"HTTP/1.1 {problem.status} {problem.title}\r\n".encode()
     fields = b"".join(name + b": " + value + b"\r\n" for name, value in response.raw_headers)

@@ -7,7 +7,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.http.errors import TooLarge
-from app.http.responses import problem_response
+from app.http.responses import answer_problem
 
 MAX_BODY_BYTES = 1 << 20
 # What `curl -d` sends unless it is given a type.
@@ -30,7 +30,7 @@ class RequestBodies:
         length = headers.get("content-length", "0")
         if length.isdigit() and int(length) > MAX_BODY_BYTES:
             detail = f"the body has {int(length):,} bytes; at most {MAX_BODY_BYTES:,} are allowed"
-            await problem_response(TooLarge(detail))(scope, receive, send)
+            await answer_problem(TooLarge(detail))(scope, receive, send)
             return
         if headers.get("content-type", "") in UNSPECIFIED_TYPES and not scope["path"].startswith(FORM_PREFIXES):
             headers["content-type"] = "application/json"

@@ -16,6 +16,6 @@ def json_response(content: BaseModel, status: int = 200, headers: Mapping[str, s
     return Response(content.model_dump_json(), status, headers, media_type="application/json")
 
 
-def problem_response(problem: Problem) -> JSONResponse:
+def answer_problem(problem: Problem) -> JSONResponse:
     """A problem as `application/problem+json`."""
     return JSONResponse(problem.body(), problem.status, problem.headers, media_type="application/problem+json")

@@ -31,13 +31,12 @@ class Capacity:
 
     def fits(self, resources: Mapping[str, Any]) -> bool:
         """Whether this machine has everything that a job's resources request."""
-        enough_memory = (resources["memory_gb"] or 0) <= self.memory_gib
-        return (resources["gpus"] or 0) <= self.gpus and resources["cpus"] <= self.threads and enough_memory
+        return not self.allowed(resources)
 
     def allowed(self, resources: Mapping[str, Any]) -> dict[str, int]:
         """The requested resources that do not fit on this machine, each with the most that does."""
-        most = {"gpus": self.gpus, "cpus": self.threads, "memory_gb": int(self.memory_gib)}
-        return {field: value for field, value in most.items() if (resources[field] or 0) > value}
+        most = {"gpus": self.gpus, "cpus": self.threads, "memory_gb": self.memory_gib}
+        return {field: int(value) for field, value in most.items() if (resources[field] or 0) > value}
 
 
 def num_devices(resources: Mapping[str, Any]) -> int:
