@@ -42,8 +42,8 @@ class Writer:
             future.result()
 
     def close(self) -> None:
-        """Finishes the current write and ends the thread."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        """Finishes all writes that were submitted, also after an error, and ends the thread."""
+        self._pool.shutdown(wait=True)
 
 
 def _copy(value: Any, previous: Any) -> Any:
