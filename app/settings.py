@@ -122,6 +122,11 @@ class Settings(BaseSettings):
         return self.data_dir / "slurm"
 
     @property
+    def content_cache(self) -> Path:
+        """The folder of the digests of datasets, which service and training processes share."""
+        return self.data_dir / "content"
+
+    @property
     def no_new_starts(self) -> Path:
         """A marker file: while it exists, the worker starts no job, because the service is shutting down."""
         return self.data_dir / "no-new-starts"

@@ -161,17 +161,16 @@ def _run_locked(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str
         reporter = Fanout(reporters)
     try:
         with closing(reporter), _report_failure(reporter):
+            shared: dict[str, Any] = {
+                "reporter": reporter,
+                "data_roots": data_roots,
+                "device": device,
+                "content_cache": _cache_folder(),
+            }
             if isinstance(job, EvaluateJob):
-                return evaluate_job(job, run_dir, reporter=reporter, data_roots=data_roots, device=device)
+                return evaluate_job(job, run_dir, **shared)
             with _stop_signals() as stopped:
-                result = fit(
-                    job,
-                    run_dir,
-                    reporter=reporter,
-                    data_roots=data_roots,
-                    should_stop=lambda: bool(stopped),
-                    device=device,
-                )
+                result = fit(job, run_dir, should_stop=lambda: bool(stopped), **shared)
     except NonFiniteLossError as error:
         _fail(str(error), code=1)
     if result.state == "stopped":
@@ -239,6 +238,11 @@ def _show(result: Any) -> None:
 
 def _roots(options: list[Path]) -> list[Path]:
     return options or [Path("data"), Path()]
+
+
+def _cache_folder() -> Path:
+    """Where digests of datasets are kept; they can be deleted at any time."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcn-fusion" / "content"
 
 
 def _main_process() -> bool:

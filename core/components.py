@@ -86,10 +86,12 @@ def save_component(
     step: int,
     metrics: Mapping[str, float],
     selected_by: str,
+    identity: str = "",
 ) -> dict[str, Any]:
     """Writes a component in every format, then its manifest, then its well-known paths; returns the manifest.
 
-    `selected_by` is the key in `metrics` by which this epoch was selected. Files of the previous version are removed.
+    `selected_by` is the key in `metrics` by which this epoch was selected; `identity` is the digest of all that decided
+    the weights. Files of the previous version are removed.
     """
     tensors = {key: value.detach().cpu().contiguous() for key, value in state.items()}
     content = {"format": FORMAT, **config}
@@ -117,6 +119,7 @@ def save_component(
         "selected_by": selected_by,
         "content_sha256": digest,
         "config": content,
+        "identity": identity,
         "files": files,
         "created_at": datetime.now(UTC).isoformat(),
     }

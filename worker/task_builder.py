@@ -34,6 +34,7 @@ class TaskBuilder:
             processes=len(submission.devices) if submission.devices else num_devices(submission.resources),
             time_limit_min=submission.resources["time_limit_min"],
             lead_s=submission.lead_s,
+            content_cache=str(self._settings.content_cache),
         )
 
     def _with_paths(self, value: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from core.data.dataset import Dataset, DatasetInfo, DatasetMissingError, DatasetRequest, Images, pixel_statistics
+from core.run.data_files import find_named_dataset
 from core.spec.catalogue import DATASET_FACTS
 
 
@@ -37,14 +38,9 @@ def load(request: DatasetRequest) -> Dataset:
 
 def _locate(request: DatasetRequest) -> tuple[Path, bool]:
     """The data root to read from, and whether torchvision must download or unpack first."""
-    facts = DATASET_FACTS[request.name]
-    assert facts.folder is not None
-    assert facts.archive is not None
-    for root in request.data_roots:
-        if (root / facts.folder).is_dir():
-            return root, False
-        if (root / facts.archive).is_file():
-            return root, True
+    path = find_named_dataset(request.name, request.data_roots)
+    if path is not None:
+        return path.parent, path.is_file()
     if not request.download or not request.data_roots:
         raise _missing(request, "no data root has it")
     return request.data_roots[0], True

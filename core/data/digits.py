@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import gzip
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 
 from core.data.dataset import Dataset, DatasetInfo, DatasetRequest, Images, pixel_statistics
+from core.run.data_files import digits_file
 
 NUM_IMAGES = 1797
 NUM_TEST = 360
@@ -40,10 +39,6 @@ def load(request: DatasetRequest) -> Dataset:
 
 
 def _read_table() -> tuple[np.ndarray, np.ndarray]:
-    """Reads the file of scikit-learn's load_digits without importing scikit-learn, which takes two seconds."""
-    package = find_spec("sklearn")
-    assert package is not None
-    assert package.origin is not None
-    with gzip.open(Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz", "rt") as file:
+    with gzip.open(digits_file(), "rt") as file:
         rows = np.loadtxt(file, delimiter=",")
     return rows[:, :-1], rows[:, -1].astype(np.int64)

@@ -11,9 +11,9 @@ import numpy as np
 
 from core.data.dataset import Dataset, DatasetInfo, DatasetRequest, Images, hold_out_test, pixel_statistics
 from core.data.npz_reader import read_arrays
+from core.run.data_files import ARRAYS
 
 MAX_CLASSES = 1_000_000
-ARRAYS = ("images", "labels", "test_images", "test_labels", "class_names")
 
 
 def describe(request: DatasetRequest) -> DatasetInfo:

@@ -11,13 +11,8 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.lib import format as npy
 
+from core.run.data_files import ALWAYS_ALLOWED_BYTES, MAX_ARRAY_BYTES, MAX_INFLATION
 from core.spec.data_paths import open_data_file
-
-# Of all arrays of a file together, uncompressed.
-MAX_BYTES = 4 << 30
-# Compressed image data shrink at most tenfold; files that inflate further are bombs. Small files are always read.
-MAX_INFLATION = 100
-ALWAYS_ALLOWED_BYTES = 64 << 20
 
 
 class ArrayLimitError(ValueError):
@@ -27,7 +22,8 @@ class ArrayLimitError(ValueError):
 def read_arrays(path: Path, names: Collection[str], data_roots: Sequence[Path]) -> dict[str, np.ndarray]:
     """The arrays of these names that a file holds; others are never read.
 
-    Raises ValueError for a file that is not an .npz file, holds pickled objects, or declares more than `MAX_BYTES`.
+    Raises ValueError for a file that is not an .npz file, holds pickled objects, or declares more than
+    `MAX_ARRAY_BYTES`.
     """
     with open_data_file(path, data_roots) as file:
         try:
@@ -52,7 +48,7 @@ def _check_sizes(path: Path, archive: zipfile.ZipFile, members: dict[str, zipfil
         shape, dtype, header_bytes = _header(archive, member)
         declared = math.prod(shape) * dtype.itemsize
         total += declared
-        if total > MAX_BYTES:
+        if total > MAX_ARRAY_BYTES:
             raise _too_large(path, total)
         stored = member.file_size - header_bytes
         if not dtype.hasobject and declared != stored:
@@ -66,7 +62,7 @@ def _check_sizes(path: Path, archive: zipfile.ZipFile, members: dict[str, zipfil
 
 def _too_large(path: Path, total: int) -> ArrayLimitError:
     return ArrayLimitError(
-        f"{path}: its arrays take {total:,} bytes or more, at most {MAX_BYTES:,} are read: "
+        f"{path}: its arrays take {total:,} bytes or more, at most {MAX_ARRAY_BYTES:,} are read: "
         "use fewer or smaller images, or an image folder (imagefolder:<path>), which is read image by image"
     )
 

@@ -48,7 +48,8 @@ class Task(_Message):
     """The work of a training process; besides this it reads only its run directory.
 
     `spec` names components by file. `device` is `cpu`, or None to choose. `processes` is how many processes share the
-    work on this machine. `lead_s` is how many seconds before the time limit the stop signal is sent.
+    work on this machine. `lead_s` is how many seconds before the time limit the stop signal is sent. In the folder
+    `content_cache`, digests of datasets are kept for all jobs.
     """
 
     job_id: str
@@ -59,6 +60,7 @@ class Task(_Message):
     processes: int = 1
     time_limit_min: int | None = None
     lead_s: int = 0
+    content_cache: str | None = None
 
     _OLD_NAMES: ClassVar[dict[str, str]] = {"job": "job_id"}
 

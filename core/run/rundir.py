@@ -25,6 +25,11 @@ class RunDir:
         return self.path / "sources.json"
 
     @property
+    def identity(self) -> Path:
+        """The data that the run trains on, and the environments that computed it (`RunIdentity`)."""
+        return self.path / "identity.json"
+
+    @property
     def splits(self) -> Path:
         """The indices of the images of every shard and of the fusion phase."""
         return self.path / "splits.npz"

@@ -25,11 +25,17 @@ class BestComponents:
     """
 
     def __init__(
-        self, folder: Path, configs: Mapping[str, dict[str, Any]], on_save: Callable[[dict[str, Any]], object]
+        self,
+        folder: Path,
+        configs: Mapping[str, dict[str, Any]],
+        on_save: Callable[[dict[str, Any]], object],
+        *,
+        identity: str = "",
     ) -> None:
         self._folder = folder
         self._configs = configs
         self._on_save = on_save
+        self._identity = identity
 
     def updates(
         self, state: Mapping[str, Tensor], metrics: Mapping[str, float], *, epoch: int, step: int
@@ -79,7 +85,15 @@ class BestComponents:
         def write() -> None:
             self._on_save(
                 save_component(
-                    self._folder, name, part, config, epoch=epoch, step=step, metrics=metrics, selected_by=key
+                    self._folder,
+                    name,
+                    part,
+                    config,
+                    epoch=epoch,
+                    step=step,
+                    metrics=metrics,
+                    selected_by=key,
+                    identity=self._identity,
                 )
             )
 

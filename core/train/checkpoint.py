@@ -30,16 +30,30 @@ _PREFIX = "step-"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A verified checkpoint: the number of steps and epochs that are done, and the saved state."""
+    """A verified checkpoint: the number of steps and epochs that are done, the saved state and the file's SHA-256."""
 
     path: Path
     step: int
     epoch: int
     state: dict[str, Any]
+    sha256: str
 
 
-def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: int, keep: int) -> Path:
-    """Writes a checkpoint, then removes all but the newest `keep`. Replaces one of the same step."""
+def save_checkpoint(
+    folder: Path,
+    state: dict[str, Any],
+    *,
+    step: int,
+    epoch: int,
+    keep: int,
+    parent: str | None = None,
+    identity: str = "",
+) -> Path:
+    """Writes a checkpoint, then removes all but the newest `keep`. Replaces one of the same step.
+
+    `parent` is the SHA-256 of the checkpoint that training came from, and `identity` the digest of all that decided the
+    state (`RunIdentity`).
+    """
     final = folder / f"{_PREFIX}{step:09d}"
     draft = folder / f".{final.name}.{os.getpid()}.tmp"
     replaced = folder / f".{final.name}.{os.getpid()}.old.tmp"
@@ -57,6 +71,8 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: in
                 "epoch": epoch,
                 "bytes": (draft / "state.pth").stat().st_size,
                 "sha256": digest,
+                "parent": parent,
+                "identity": identity,
             },
         )
         # Renaming takes no time; a crash while the folder is being deleted could cost the only checkpoint.
@@ -73,6 +89,11 @@ def save_checkpoint(folder: Path, state: dict[str, Any], *, step: int, epoch: in
     return final
 
 
+def checkpoint_sha256(path: Path) -> str:
+    """The SHA-256 of a checkpoint's state, as its manifest has it."""
+    return str(read_manifest(path / "manifest.json")["sha256"])
+
+
 def load_checkpoint(path: Path) -> Checkpoint:
     """Loads a checkpoint onto the CPU and verifies it; raises DamagedFileError."""
     try:
@@ -86,7 +107,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
     file = path / "state.pth"
     verify_file(file, sha256=manifest["sha256"], size_bytes=manifest["bytes"])
     state = torch.load(file, map_location="cpu", weights_only=True)
-    return Checkpoint(path, manifest["step"], manifest["epoch"], state)
+    return Checkpoint(path, manifest["step"], manifest["epoch"], state, manifest["sha256"])
 
 
 def load_newest(folder: Path, on_damage: Callable[[DamagedFileError], object]) -> Checkpoint | None:

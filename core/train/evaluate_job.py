@@ -6,21 +6,29 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from core.augment import normalize
-from core.data.job_data import load_job_data, test_batches
+from core.data.job_data import test_batches
 from core.model.assemble import build_model, complete_spec, expert_classes, load_sources, load_weights
 from core.plan.data_size import count_images
 from core.plan.plan import make_plan
 from core.plan.precision import with_measured_precision
 from core.reporting.protocol import NullReporter, Reporter
+from core.run.content import ContentCache
 from core.runtime import start_runtime, stop_runtime
 from core.spec import EvaluateJob
 from core.train.contribution import evaluate_with_contributions
+from core.train.identity import begin_identity, check_result, load_with_content, record_identity
 from core.train.result import Result, has_result, read_result, with_test_prefix, write_result
 from core.train.run_identity import with_split_of_run, write_or_check_spec
 
 
 def evaluate_job(
-    spec: EvaluateJob, run_dir: Path, *, reporter: Reporter, data_roots: Sequence[Path], device: str | None = None
+    spec: EvaluateJob,
+    run_dir: Path,
+    *,
+    reporter: Reporter,
+    data_roots: Sequence[Path],
+    device: str | None = None,
+    content_cache: Path | None = None,
 ) -> Result:
     """Measures the components that a specification names.
 
@@ -32,14 +40,18 @@ def evaluate_job(
     assert isinstance(complete, EvaluateJob)
     runtime = start_runtime(complete, device)
     reporter = reporter if runtime.is_main else NullReporter()
+    cache, identity = ContentCache(content_cache), ""
     try:
         if has_result(run_dir):
             write_or_check_spec(complete, sources, run_dir)
+            check_result(complete, run_dir, data_roots, cache)
             return read_result(run_dir)
-        data = load_job_data(complete, data_roots)
+        data, content = load_with_content(complete, data_roots, cache)
         plan = make_plan(complete, count_images(data), sources, activations=False)
         if runtime.is_main:
             write_or_check_spec(plan.spec, sources, run_dir)
+            begun = begin_identity(plan.spec, sources, run_dir, content, cache)
+            identity = record_identity(begun, run_dir, runtime, plan.spec, reporter).digest
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": 0})
         classes = expert_classes(plan.spec, sources, data.classes, keep_heads=True)
@@ -65,6 +77,7 @@ def evaluate_job(
             measured.per_class,
             with_test_prefix(measured.absent),
             pairwise_disagreement=measured.pairwise_disagreement,
+            identity=identity,
         )
         if runtime.is_main:
             write_result(result, run_dir)

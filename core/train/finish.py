@@ -35,10 +35,12 @@ def finish(
     *,
     step: int,
     epoch: int,
+    identity: str,
 ) -> Result:
     """Measures the best snapshot and the experts before this job on the test set, and writes the result.
 
-    All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job.
+    All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job. `identity` is the digest of
+    all that decided the result.
     """
     dataset = data.dataset
     folder = RunDir(run_dir).components
@@ -80,6 +82,7 @@ def finish(
             if manifest
         },
         after.pairwise_disagreement,
+        identity=identity,
     )
     if runtime.is_main:
         write_result(result, run_dir)

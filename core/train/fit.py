@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from core.augment import BatchAugment, normalize
-from core.data.job_data import keep_splits, load_job_data, selection_batches, train_batches
+from core.data.job_data import keep_splits, selection_batches, train_batches
 from core.losses import DualPathLoss
 from core.model.assemble import build_model, complete_spec, expert_classes, load_sources, load_weights
 from core.model.component_configs import component_configs
@@ -24,14 +24,16 @@ from core.plan.optimizer_groups import optimizer_groups
 from core.plan.plan import make_plan
 from core.policies import ComponentOptimizers
 from core.reporting.protocol import NullReporter, Reporter
+from core.run.content import ContentCache
 from core.run.rundir import RunDir
 from core.runtime import start_runtime, stop_runtime
 from core.spec import EvaluateJob, ExpertJob, JobSpec
 from core.train.best_components import BestComponents
-from core.train.checkpoint import load_newest, save_checkpoint
+from core.train.checkpoint import checkpoint_sha256, load_newest, save_checkpoint
 from core.train.component_precision import record_precision
 from core.train.evaluate import evaluate
 from core.train.finish import finish
+from core.train.identity import begin_identity, check_result, load_with_content, record_identity
 from core.train.meter import Meter
 from core.train.non_finite import NonFiniteDetector, NonFiniteLossError
 from core.train.result import Result, has_result, read_result
@@ -49,30 +51,34 @@ def fit(
     data_roots: Sequence[Path],
     should_stop: Callable[[], bool] = lambda: False,
     device: str | None = None,
+    content_cache: Path | None = None,
 ) -> Result:
     """Trains a job in its run directory, from its newest checkpoint if there is one, and measures it on the test set.
 
     Under RANK and WORLD_SIZE every process calls this with the same arguments. `should_stop` is called after every
-    step; once it returns true, the run writes a checkpoint and returns with state `stopped`. Raises ValueError for
-    mistakes of the user (ComponentError for components that do not fit) and NonFiniteLossError.
+    step; once it returns true, the run writes a checkpoint and returns with state `stopped`. The folder `content_cache`
+    keeps digests of data. Raises ValueError for mistakes of the user (ComponentError for components that do not
+    fit; data that have changed since the run began) and NonFiniteLossError.
     """
     assert not isinstance(spec, EvaluateJob), "evaluate jobs are run by evaluate_job"
     runtime = start_runtime(spec, device)
     reporter = reporter if runtime.is_main else NullReporter()
     writer = Writer()
-    run = RunDir(run_dir)
+    run, cache = RunDir(run_dir), ContentCache(content_cache)
     try:
         # The specification and its data.
         sources = load_sources(spec)
         spec = complete_spec(with_split_of_run(spec, run_dir), sources)
         if has_result(run_dir):
             write_or_check_spec(spec, sources, run_dir)
+            check_result(spec, run_dir, data_roots, cache)
             return read_result(run_dir)
-        data = load_job_data(spec, data_roots)
+        data, content = load_with_content(spec, data_roots, cache)
         plan = make_plan(spec, count_images(data), sources, activations=False)
         training, epochs = spec.training, spec.training.epochs or 0
         if runtime.is_main:
             write_or_check_spec(spec, sources, run_dir)
+            begun = begin_identity(spec, sources, run_dir, content, cache)
             keep_splits(data.splits, run.splits)
         runtime.barrier()
         train, selection = train_batches(data, spec, runtime), selection_batches(data, spec, runtime)
@@ -95,6 +101,10 @@ def fit(
         saved = load_newest(
             run.checkpoints, lambda damage: reporter.emit("log", {"level": "warning", "message": f"not used: {damage}"})
         )
+        identity = ""
+        if runtime.is_main:
+            recorded = record_identity(begun, run_dir, runtime, spec, reporter, resumed_from=saved)
+            identity = recorded.digest
         # Runs of earlier versions trained new heads in the experts' group; they continue as they began.
         new_heads = plan.new_heads if saved is None or "expert_heads" in saved.state["updates"] else ()
         optimizers = ComponentOptimizers(
@@ -109,8 +119,10 @@ def fit(
             run.components,
             record_precision(component_configs(spec, model, data, sources, classes), runtime.precision),
             on_save=lambda manifest: reporter.emit("component", manifest),
+            identity=identity,
         )
         step = epochs_done = 0
+        parent = saved.sha256 if saved else None
         if saved:
             # An epoch is done once it is measured: a run can stop between its last step and that.
             step, epochs_done = saved.step, saved.epoch
@@ -132,8 +144,10 @@ def fit(
             position = {"step": step, "epoch": epochs_done, "keep": spec.checkpoint.keep}
 
             def write() -> None:
+                nonlocal parent
                 started = time.monotonic()
-                save_checkpoint(run.checkpoints, state, **position)
+                path = save_checkpoint(run.checkpoints, state, **position, parent=parent, identity=identity)
+                parent = checkpoint_sha256(path)
                 throughput.checkpoint_s = time.monotonic() - started
 
             return write
@@ -208,7 +222,9 @@ def fit(
 
         writer.flush()
         runtime.barrier()
-        return finish(spec, run_dir, model, data, sources, classes, runtime, reporter, step=step, epoch=epochs)
+        return finish(
+            spec, run_dir, model, data, sources, classes, runtime, reporter, step=step, epoch=epochs, identity=identity
+        )
     finally:
         writer.close()
         stop_runtime(runtime)

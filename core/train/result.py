@@ -21,6 +21,8 @@ class Result:
     `metrics` and `per_class` (accuracies by path and class) are those measured on the test set; `absent` has the reason
     of every metric that is not there. `pairwise_disagreement` is the fraction of test images on which two experts
     differ, a row and a column for each expert. `components` are the epoch, files and SHA-256 of each saved component.
+    `identity` is the digest of all that decided the result: that of `identity.json`, empty in results of earlier
+    versions.
     """
 
     state: Literal["succeeded", "stopped"]
@@ -31,6 +33,7 @@ class Result:
     absent: dict[str, str] = field(default_factory=dict)
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairwise_disagreement: list[list[float]] = field(default_factory=list)
+    identity: str = ""
 
 
 def has_result(run_dir: Path) -> bool:

@@ -17,7 +17,7 @@ from core.train.result import has_result
 
 def with_split_of_run(spec: JobSpec, run_dir: Path) -> JobSpec:
     """The specification with the split version of the run that began in this directory, if it has none itself."""
-    if spec.dataset.split.version is not None or not _has_begun(run_dir):
+    if spec.dataset.split.version is not None or not has_begun(run_dir):
         return spec
     version = _stored_spec(run_dir).dataset.split.version
     split = spec.dataset.split.model_copy(update={"version": version})
@@ -32,7 +32,7 @@ def write_or_check_spec(spec: JobSpec, sources: Sources, run_dir: Path) -> None:
     content = _content(spec)
     digests = {field: component.sha256 for field, component in sources.items()}
     run = RunDir(run_dir)
-    if not _has_begun(run_dir):
+    if not has_begun(run_dir):
         run_dir.mkdir(parents=True, exist_ok=True)
         write_durably(run.sources, lambda file: file.write_text(json.dumps(digests, indent=1) + "\n"))
         write_durably(run.spec, lambda file: file.write_text(json.dumps(content, indent=1, sort_keys=True) + "\n"))
@@ -53,7 +53,8 @@ def write_or_check_spec(spec: JobSpec, sources: Sources, run_dir: Path) -> None:
         )
 
 
-def _has_begun(run_dir: Path) -> bool:
+def has_begun(run_dir: Path) -> bool:
+    """Whether a run in this directory has a checkpoint or a result."""
     run = RunDir(run_dir)
     return run.spec.exists() and (has_result(run_dir) or has_checkpoint(run.checkpoints))
 

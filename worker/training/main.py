@@ -14,6 +14,7 @@ import traceback
 from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from core.run.lock import InUseError, run_lock
 from core.run.protocol import Claim, Outcome, OutcomeKind, Task
@@ -159,22 +160,19 @@ def _train(attempt: AttemptDir, task: Task, stop: StopRequest) -> Outcome:
             print(f"warning: {message}")
 
         reporters.append(WandbReporter(spec, attempt.run.path, on_failure=warn))
-    reporter = Fanout(reporters)
-    roots = [Path(root) for root in task.data_roots]
+    shared: dict[str, Any] = {
+        "reporter": Fanout(reporters),
+        "data_roots": [Path(root) for root in task.data_roots],
+        "device": task.device,
+        "content_cache": Path(task.content_cache) if task.content_cache else None,
+    }
     try:
         if isinstance(spec, EvaluateJob):
-            result = evaluate_job(spec, attempt.run.path, reporter=reporter, data_roots=roots, device=task.device)
+            result = evaluate_job(spec, attempt.run.path, **shared)
         else:
-            result = fit(
-                spec,
-                attempt.run.path,
-                reporter=reporter,
-                data_roots=roots,
-                should_stop=lambda: bool(stop),
-                device=task.device,
-            )
+            result = fit(spec, attempt.run.path, should_stop=lambda: bool(stop), **shared)
     finally:
-        reporter.close()
+        shared["reporter"].close()
     return Outcome(OutcomeKind(result.state), step=result.step)
 
 

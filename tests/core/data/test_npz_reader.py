@@ -45,7 +45,7 @@ def test_a_declared_shape_beyond_the_limit_is_refused_from_the_header_alone(tmp_
 
 
 def test_the_arrays_of_a_file_are_limited_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(npz_reader, "MAX_BYTES", 1000)
+    monkeypatch.setattr(npz_reader, "MAX_ARRAY_BYTES", 1000)
     half = np.zeros(600, np.uint8)
     np.savez(tmp_path / "data.npz", images=half, labels=half)
     with pytest.raises(ValueError, match="its arrays take 1,200 bytes or more, at most 1,000 are read"):

@@ -1,0 +1,159 @@
+"""What a dataset contains, as a digest over all of its files: equal digests mean equal data, wherever they are.
+
+A file is hashed once: its digest is kept by path, size, times and inode, in a folder that jobs and service share. The
+signature of the whole dataset, over the statuses of all files, makes the second look at a folder of 100,000 files take
+less than a second.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from core.run.data_files import DataFile, Listing, Parts, list_data_files
+
+# A file that is written again within the resolution of its times would look unchanged: files this young are not kept.
+_SETTLED_S = 2.0
+_NAMED_PARTS = 3
+
+
+@dataclass(frozen=True)
+class Content:
+    """The content of a dataset: `sha256` over all parts (arrays of an .npz file, else files), and how much there is."""
+
+    dataset: str
+    sha256: str
+    num_parts: int
+    size_bytes: int
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored."""
+        return asdict(self)
+
+
+class ContentCache:
+    """Digests that are known already, in files below a folder; without a folder nothing is kept.
+
+    A folder that cannot be written costs time and nothing else.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._folder = folder
+
+    def read(self, listing: Listing) -> dict[str, Any] | None:
+        """What was recorded about the dataset at this place the last time, changed or not."""
+        text = self._read(self._key(listing) + ".json")
+        return None if text is None else dict(json.loads(text))
+
+    def read_files(self, sha256: str) -> dict[str, tuple[str, Parts]]:
+        """For every file of a content by name: its status when it was hashed, and the digests of its parts."""
+        text = self._read(f"{sha256}.files")
+        if text is None:
+            return {}
+        rows = (json.loads(line) for line in text.splitlines())
+        return {status.partition("\t")[0]: (status, parts) for status, parts in rows}
+
+    def write(self, listing: Listing, content: Content, hashed: Iterable[tuple[DataFile, Parts]]) -> None:
+        """Records the content of a dataset."""
+        lines = "".join(json.dumps([file.status, parts]) + "\n" for file, parts in hashed)
+        self._write(f"{content.sha256}.files", lines)
+        if time.time() - listing.changed_at > _SETTLED_S:
+            row = content.to_json() | {"signature": listing.signature}
+            self._write(self._key(listing) + ".json", json.dumps(row))
+
+    def _key(self, listing: Listing) -> str:
+        return hashlib.sha256(os.fsencode(listing.root.absolute())).hexdigest()[:32]
+
+    def _read(self, name: str) -> str | None:
+        if self._folder is None:
+            return None
+        try:
+            return (self._folder / name).read_text()
+        except (OSError, ValueError):
+            return None
+
+    def _write(self, name: str, text: str) -> None:
+        if self._folder is None:
+            return
+        draft = self._folder / f".{name}.{os.getpid()}.{time.monotonic_ns()}"
+        with suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            try:
+                draft.write_text(text)
+                os.replace(draft, self._folder / name)
+            finally:
+                draft.unlink(missing_ok=True)
+
+
+def find_content(
+    name: str, data_roots: Sequence[Path], cache: ContentCache, *, max_bytes: int | None = None
+) -> Content | None:
+    """The content of a dataset by its full name; None for a named dataset that is not available.
+
+    None too where more than `max_bytes` would have to be read, if that is given. Raises ValueError for data that cannot
+    be read, or that somebody changed meanwhile.
+    """
+    listing = list_data_files(name, data_roots)
+    return None if listing is None else content_of(name, listing, cache, max_bytes=max_bytes)
+
+
+def content_of(name: str, listing: Listing, cache: ContentCache, *, max_bytes: int | None = None) -> Content | None:
+    """The content of listed files; see `find_content`."""
+    known = cache.read(listing)
+    if known is not None and known["signature"] == listing.signature:
+        return Content(name, known["sha256"], known["num_parts"], known["size_bytes"])
+    earlier = cache.read_files(known["sha256"]) if known is not None else {}
+    new = [file for file in listing.files if earlier.get(file.name, ("",))[0] != file.status]
+    if max_bytes is not None and sum(file.size for file in new) > max_bytes:
+        return None
+    hashed = dict(zip((file.name for file in new), _hash_all(listing, new), strict=True))
+    parts_of = {file.name: hashed.get(file.name) or earlier[file.name][1] for file in listing.files}
+    parts = dict(chain.from_iterable(parts.items() for parts in parts_of.values()))
+    digest = hashlib.sha256()
+    for part in sorted(parts):
+        digest.update(f"{parts[part]}  {part}\n".encode("utf-8", "surrogateescape"))
+    content = Content(name, digest.hexdigest(), len(parts), sum(file.size for file in listing.files))
+    cache.write(listing, content, ((file, parts_of[file.name]) for file in listing.files))
+    return content
+
+
+def _hash_all(listing: Listing, files: Sequence[DataFile]) -> list[Parts]:
+    if len(files) < 2:
+        return [listing.hash_file(file) for file in files]
+    # Reading and hashing release the interpreter lock.
+    with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
+        chunk = max(1, min(256, len(files) // 32))
+        chunks = [files[start : start + chunk] for start in range(0, len(files), chunk)]
+        return list(chain.from_iterable(pool.map(lambda part: [listing.hash_file(file) for file in part], chunks)))
+
+
+def describe_difference(before: str, now: str, cache: ContentCache) -> str:
+    """Which files or arrays differ between two contents, by their digests; empty where that is not recorded."""
+    old, new = (
+        dict(chain.from_iterable(parts.items() for _, parts in cache.read_files(sha256).values()))
+        for sha256 in (before, now)
+    )
+    if not old or not new:
+        return ""
+    changed = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
+    groups: Mapping[str, list[str]] = {
+        "changed": changed,
+        "removed": sorted(old.keys() - new.keys()),
+        "added": sorted(new.keys() - old.keys()),
+    }
+    return ", ".join(f"{_names(names)} {verb}" for verb, names in groups.items() if names)
+
+
+def _names(names: Sequence[str]) -> str:
+    shown = ", ".join(names[:_NAMED_PARTS])
+    more = len(names) - _NAMED_PARTS
+    return f"{shown} and {more:,} more" if more > 0 else shown

@@ -1,0 +1,100 @@
+"""`identity.json` of a run directory: which data it trains on, and which environments computed which steps."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Self
+
+from core.run.durable import read_json, write_durably
+from core.run.environment import Environment
+from core.run.rundir import RunDir
+from core.spec.result_neutral_fields import result_fields
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Steps from `step` on that one environment computed; `differences` from the segment before, in words."""
+
+    step: int
+    environment: dict[str, Any]
+    differences: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunIdentity:
+    """What decides the result of a run.
+
+    `digest` is the SHA-256 of the specification's result fields, the components that the run started from, the content
+    of the data and the environment of every segment: results of equal digests have the same bits. `data` is the content
+    of the dataset, null where it is not known. `complete` is false for runs of earlier versions, of whose first steps
+    nothing was recorded.
+    """
+
+    inputs: str
+    data: dict[str, Any] | None
+    segments: tuple[Segment, ...] = ()
+    complete: bool = True
+
+    @property
+    def digest(self) -> str:
+        """See above."""
+        # Where an attempt began says nothing about the result unless its environment differs.
+        environments = [(part.step if part.differences else 0, part.environment) for part in self.segments]
+        return _digest({"inputs": self.inputs, "data": self.data and self.data["sha256"], "by": environments})
+
+    @property
+    def environments(self) -> list[Environment]:
+        """Of every segment."""
+        return [Environment.from_json(segment.environment) for segment in self.segments]
+
+    def continued(self, step: int, environment: Environment) -> RunIdentity:
+        """With another segment from `step` on, if the environment differs from that of the latest one."""
+        if not self.segments:
+            return replace(self, segments=(Segment(step, environment.to_json()),))
+        differences = environment.differences(self.environments[-1])
+        if not differences:
+            return self
+        return replace(self, segments=(*self.segments, Segment(step, environment.to_json(), tuple(differences))))
+
+    def to_json(self) -> dict[str, Any]:
+        """As it is stored and reported."""
+        return asdict(self) | {"digest": self.digest}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """An identity that `to_json` returned."""
+        segments = tuple(
+            Segment(row["step"], row["environment"], tuple(row["differences"])) for row in data["segments"]
+        )
+        return cls(data["inputs"], data["data"], segments, data["complete"])
+
+    def write(self, run: RunDir) -> None:
+        """Stores the identity in a run directory."""
+        text = json.dumps(self.to_json(), indent=1) + "\n"
+        write_durably(run.identity, lambda file: file.write_text(text))
+
+    @classmethod
+    def read(cls, run: RunDir) -> Self | None:
+        """The identity of a run; None if none was recorded. Raises DamagedFileError."""
+        return cls.from_json(read_json(run.identity)) if run.identity.exists() else None
+
+
+def inputs_digest(spec: Mapping[str, Any], sources: Mapping[str, str]) -> str:
+    """Of a complete specification (JSON data) and the SHA-256 of the components that it names, by field.
+
+    The components count by their content, not by their paths.
+    """
+    return _digest({"spec": _without_sources(result_fields(spec)), "sources": dict(sources)})
+
+
+def _without_sources(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_sources(item) for key, item in value.items() if key != "from"}
+    return [_without_sources(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
