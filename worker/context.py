@@ -14,6 +14,7 @@ from app.db import make_engine
 from app.jobs.capacity import Capacity
 from app.models import State
 from app.settings import Settings
+from core.run.environment import device_keys
 from core.run.rundir import AttemptDir, RunDir
 from worker.executors.base import Executor
 from worker.executors.devices import find_devices
@@ -30,6 +31,8 @@ class WorkerContext:
     host: str
     capacity: Capacity
     executors: dict[str, Executor]
+    # The devices of this machine by keys that are equal for equal devices (see app/sweeps/reuse.py).
+    device_keys: dict[str, list[str]] = field(default_factory=dict)
     # The executors that had attempts when they were last checked, or have started some since.
     active: set[str] = field(default_factory=set)
     # By attempt, the stop request that was passed on to its process, and when the process is killed if it ignores it.
@@ -58,4 +61,5 @@ def make_context(settings: Settings) -> WorkerContext:
     memory_gib = psutil.virtual_memory().total / 2**30
     capacity = Capacity(tuple(find_devices(settings)), os.cpu_count() or 1, memory_gib)
     executors = available_executors(settings, host, capacity)
-    return WorkerContext(settings, make_engine(settings.sqlalchemy_url), host, capacity, executors)
+    keys = device_keys(cpu_only=all(name.startswith("cpu") for name in capacity.devices))
+    return WorkerContext(settings, make_engine(settings.sqlalchemy_url), host, capacity, executors, keys)

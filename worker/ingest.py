@@ -19,6 +19,7 @@ from app.metrics import store
 from app.metrics.queries import best_value
 from app.metrics.scores import accuracy_key
 from app.models import Attempt, Component, Event, Job, State
+from core.run.identity import RunIdentity
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
@@ -84,6 +85,8 @@ def _apply(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> 
             job.plan = data
         elif kind == "component":
             _keep_component(session, job, data)
+        elif kind == "identity":
+            _keep_identity(session, job, attempt, data)
         if kind == "component":
             data = {name: data[name] for name in ("name", "role", "epoch", "metrics", "selected_by")}
         if kind in (*FREQUENT_EVENTS, "log", "component"):
@@ -147,6 +150,18 @@ def _record_last_step(session: Session, attempt: Attempt, events: list[dict[str,
     lower = col(Attempt.last_step).is_(None) | (col(Attempt.last_step) < last)
     where = (col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number, lower)
     session.execute(update(Attempt).where(*where).values(last_step=last))
+
+
+def _keep_identity(session: Session, job: Job, attempt: Attempt, data: dict[str, Any]) -> None:
+    """Records where an attempt runs, and of the job what its result will be computed from."""
+    where = update(Attempt).where(col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number)
+    session.execute(where.values(identity=data))
+    run = RunIdentity.from_json(data["run"])
+    job.data_sha256 = run.data["sha256"] if run.data else None
+    environments = {(env.software.key, env.device.key) for env in run.environments}
+    # A result to which several environments contributed is not the result of any of them.
+    is_uniform = run.complete and len(environments) == 1
+    job.software_key, job.device_key = environments.pop() if is_uniform else (None, None)
 
 
 def _keep_component(session: Session, job: Job, manifest: dict[str, Any]) -> None:

@@ -128,7 +128,12 @@ def heartbeat(context: WorkerContext) -> None:
     with transaction(context.engine) as session:
         capacity = context.capacity
         row = Worker(
-            host=context.host, devices=devices, cpus=capacity.cpus, memory_gb=capacity.memory_gib, seen_at=now()
+            host=context.host,
+            devices=devices,
+            cpus=capacity.cpus,
+            memory_gb=capacity.memory_gib,
+            seen_at=now(),
+            device_keys=context.device_keys,
         )
         row.slurm = slurm
         session.merge(row)

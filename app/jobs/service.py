@@ -52,16 +52,18 @@ def submit(
     *,
     key: str | None = None,
     body: bytes = b"",
+    columns: dict[str, Any] | None = None,
 ) -> tuple[JobView, bool]:
     """Stores a job, or finds the one that an earlier request with the same idempotency key and body created.
 
-    Returns the job and whether it is new.
+    `columns` are those of its data (`app.jobs.content`). Returns the job and whether it is new.
     """
     existing = idempotency.find_created(session, Job, principal.owner, key, body)
     if existing is not None:
         return queries.views(session, [existing])[0], False
     refs = references.check(session, spec)
-    draft = new_job(spec, refs, job_columns(spec) | {"owner": principal.owner} | idempotency.columns(key, body))
+    columns = job_columns(spec) | (columns or {}) | {"owner": principal.owner} | idempotency.columns(key, body)
+    draft = new_job(spec, refs, columns)
     insert_jobs(session, [draft])
     if draft.job.state == State.queued:
         nudge(session, settings, "start")

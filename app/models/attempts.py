@@ -45,6 +45,8 @@ class Attempt(SQLModel, table=True):
     # The job name given to sbatch, and the task's index within a job array.
     slurm_job_name: str | None = Field(default=None, index=True)
     array_index: int | None = None
+    # Where it ran, the checkpoint it resumed from, and the identity of the run (see core/run/identity.py).
+    identity: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     offset: int = Field(default=0, sa_column=Column(BIG, nullable=False))
     seq: int = 0
 
@@ -69,6 +71,8 @@ class Worker(SQLModel, table=True):
     # In GiB, like `resources.memory_gb`.
     memory_gb: float = 0.0
     seen_at: datetime
+    # The devices that jobs may get there, by keys that are equal for equal devices (see app/sweeps/reuse.py).
+    device_keys: dict[str, list[str]] | None = Field(default=None, sa_column=Column(JSON))
     # The last known state of the Slurm cluster; null on hosts without Slurm.
     slurm: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
 

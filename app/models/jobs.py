@@ -57,8 +57,13 @@ class Job(SQLModel, table=True):
     sweep: str | None = Field(default=None, index=True)
     # The best validation accuracy so far: of the fused path, or of the expert in a job that trains one.
     score: float | None = None
-    # SHA-256 of everything that determines the result; null if no single specification does (see app/jobs/digest.py).
+    # SHA-256 of everything in the specification that determines the result; null if no single specification does (see
+    # app/jobs/digest.py). What else determines it: the content of the data (expected until it runs), the code and
+    # libraries, and the device, which is null until it runs. Software and device are null if they changed on the way.
     digest: str | None = Field(default=None, index=True)
+    data_sha256: str | None = None
+    software_key: str | None = None
+    device_key: str | None = None
 
 
 class Tag(SQLModel, table=True):

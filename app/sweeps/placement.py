@@ -12,11 +12,13 @@ from ulid import ULID
 from app.http.errors import InvalidSpec
 from app.jobs import references
 from app.jobs import service as jobs
+from app.jobs.content import SWEEP_BYTES, DataColumns
 from app.jobs.dispatch import nudge
 from app.models import Sweep
 from app.settings import Settings
-from app.sweeps import grid, queries
+from app.sweeps import grid
 from app.sweeps.errors import Grid, PointErrors, PointValues
+from app.sweeps.reuse import Match, find_reusable
 from core.spec import JobSpec
 
 # Jobs in one statement: the rows of thousands of jobs at once would take much memory.
@@ -40,19 +42,34 @@ class PlacedPoint:
     job_id: str
     reused: bool
     references: references.References
+    # Why a job of the same specification is not reused.
+    why_not: str | None
 
 
 def plan(
-    settings: Settings, name: str, base: dict[str, Any], grid_values: Grid, selected: Sequence[PointValues]
+    settings: Settings,
+    name: str,
+    base: dict[str, Any],
+    grid_values: Grid,
+    selected: Sequence[PointValues],
+    *,
+    max_bytes: int = SWEEP_BYTES,
 ) -> list[PlannedPoint]:
-    """Validates and resolves points without the database, so that no writer has to wait; raises InvalidSpec."""
+    """Validates and resolves points without the database, so that no writer has to wait; raises InvalidSpec.
+
+    Up to `max_bytes` of each dataset that nobody has hashed before are read.
+    """
     specs = grid.point_specs(settings, name, base, grid_values, selected)
+    data = DataColumns(settings, max_bytes)
     return [
-        PlannedPoint(values, spec, jobs.job_columns(spec)) for values, spec in zip(selected, specs, strict=True)
-    ]  # fmt: skip
+        PlannedPoint(values, spec, jobs.job_columns(spec) | data.of(spec))
+        for values, spec in zip(selected, specs, strict=True)
+    ]
 
 
-def place(session: Session, grid_values: Grid, planned: Sequence[PlannedPoint], *, fresh: bool) -> list[PlacedPoint]:
+def place(
+    session: Session, settings: Settings, grid_values: Grid, planned: Sequence[PlannedPoint], *, fresh: bool
+) -> list[PlacedPoint]:
     """Finds an equal job for every point, unless `fresh`, or assigns a new id.
 
     Raises InvalidSpec for references to components that do not exist.
@@ -66,13 +83,16 @@ def place(session: Session, grid_values: Grid, planned: Sequence[PlannedPoint], 
         except InvalidSpec as error:
             errors.add(point.values, error.errors)
     errors.raise_if_any()
-    known = {} if fresh else queries.reusable_jobs(session, [point.columns["digest"] for point in planned])
+    columns = [point.columns for point in planned]
+    matches = [Match(None)] * len(planned) if fresh else find_reusable(session, settings, columns)
     placed = []
-    for point, point_refs in zip(planned, refs, strict=True):
-        existing = known.get(point.columns["digest"])
+    new: dict[tuple[str, str | None], str] = {}
+    for point, point_refs, match in zip(planned, refs, matches, strict=True):
         # ULIDs increase even within a millisecond: jobs are claimed in the order of their points.
-        job_id = known[point.columns["digest"]] = existing or f"job_{ULID()}"
-        placed.append(PlacedPoint(point, job_id, existing is not None, point_refs))
+        identity = (point.columns["digest"], point.columns["data_sha256"])
+        existing = match.job_id or new.get(identity)
+        job_id = existing or new.setdefault(identity, f"job_{ULID()}")
+        placed.append(PlacedPoint(point, job_id, existing is not None, point_refs, match.why_not))
     return placed
 
 

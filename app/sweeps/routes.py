@@ -55,7 +55,7 @@ def _post(
     planned = plan(settings, new_sweep.name, new_sweep.base, new_sweep.grid, list(grid.points(new_sweep.grid)))
     if dry_run:
         with reading(request.app.state.engine) as session:
-            return json_response(service.preview(session, new_sweep, planned))
+            return json_response(service.preview(session, settings, new_sweep, planned))
     with transaction(request.app.state.engine) as session:
         sweep, is_new = service.create(session, settings, principal, new_sweep, planned, key=key, body=body)
         view = sweep_view(session, sweep)

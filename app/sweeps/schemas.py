@@ -138,13 +138,17 @@ class PointPage(BaseModel):
 
 
 class NewPoint(BaseModel):
-    """A point as it would be created; `job` is the existing job that it would reuse."""
+    """A point as it would be created; `job` is the existing job that it would reuse.
+
+    `why_not_reused` says why a job of the same specification is not: other data, code, libraries or device.
+    """
 
     number: int
     values: dict[str, Any]
     name: str
     job: str | None
     reused: bool
+    why_not_reused: str | None
 
 
 class SweepDryRun(BaseModel):

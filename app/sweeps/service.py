@@ -9,6 +9,7 @@ from app.auth.principals import Principal, require_owner
 from app.db import serialize_events
 from app.http import idempotency
 from app.jobs import service as jobs
+from app.jobs.content import QUICK_BYTES
 from app.jobs.dispatch import nudge
 from app.jobs.estimate import estimate
 from app.jobs.transitions import TRANSITIONS, transition
@@ -22,9 +23,9 @@ from app.sweeps.schemas import NewPoint, NewSweep, SweepDryRun
 _SUBMITTED = {"name", "base", "grid", "max_parallel", "points_per_task", "early_stopping"}
 
 
-def preview(session: Session, new_sweep: NewSweep, planned: list[PlannedPoint]) -> SweepDryRun:
+def preview(session: Session, settings: Settings, new_sweep: NewSweep, planned: list[PlannedPoint]) -> SweepDryRun:
     """The sweep that a submission would create."""
-    placed = place(session, new_sweep.grid, planned, fresh=new_sweep.fresh)
+    placed = place(session, settings, new_sweep.grid, planned, fresh=new_sweep.fresh)
     new = {point.job_id: point.planned.columns["spec"] for point in placed if not point.reused}
     points = [
         NewPoint(
@@ -33,6 +34,7 @@ def preview(session: Session, new_sweep: NewSweep, planned: list[PlannedPoint]) 
             name=point.planned.spec.name,
             job=None if point.job_id in new else point.job_id,
             reused=point.reused,
+            why_not_reused=point.why_not,
         )
         for number, point in enumerate(placed)
     ]
@@ -71,7 +73,7 @@ def create(
     )
     session.add(sweep)
     session.flush()
-    placed = place(session, new_sweep.grid, planned, fresh=new_sweep.fresh)
+    placed = place(session, settings, new_sweep.grid, planned, fresh=new_sweep.fresh)
     insert_new_jobs(session, settings, sweep, placed)
     rows = [
         {
@@ -112,8 +114,10 @@ def retry(session: Session, settings: Settings, principal: Principal, sweep_id: 
             to_requeue[job.id] = job
     for job in to_requeue.values():
         jobs.requeue(session, job)
-    planned = plan(settings, sweep.name, sweep.base, sweep.grid, list(without_job.values()))
-    placed = place(session, sweep.grid, planned, fresh=False)
+    points = list(without_job.values())
+    # Other writers wait for this transaction: of data that nobody has hashed, little is read.
+    planned = plan(settings, sweep.name, sweep.base, sweep.grid, points, max_bytes=QUICK_BYTES)
+    placed = place(session, settings, sweep.grid, planned, fresh=False)
     insert_new_jobs(session, settings, sweep, placed)
     for number, placed_point in zip(without_job, placed, strict=True):
         queries.set_point_job(session, sweep_id, number, job_id=placed_point.job_id, reused=placed_point.reused)

@@ -17,6 +17,7 @@ from app.jobs.capacity import Capacity
 from app.jobs.transitions import transition
 from app.models import State
 from app.settings import Settings
+from core.run.environment import device_keys
 from worker.context import WorkerContext
 from worker.executors.base import Executor
 from worker.executors.local import LocalExecutor
@@ -54,10 +55,14 @@ class Service:
         return str(answer.json()["id"])
 
     def transition(self, job_id: str, *states: State, **columns: Any) -> None:
-        """Moves a job through states as a worker would, and sets columns of its row."""
+        """Moves a job through states as a worker would, and sets columns of its row.
+
+        A job that succeeds has run on this machine's CPU, unless `device_key` says otherwise.
+        """
         for state in states:
+            device = {"device_key": device_keys(cpu_only=True)["cpu"][0]} if state is State.succeeded else {}
             with transaction(self.app.state.engine) as session:
-                assert transition(session, job_id, state, **columns), state
+                assert transition(session, job_id, state, **device | columns), state
 
     @cached_property
     def context(self) -> WorkerContext:

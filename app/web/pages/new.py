@@ -19,6 +19,7 @@ from app.db import reading, transaction
 from app.http.errors import InvalidSpec
 from app.http.session import Configured, Reading
 from app.jobs import queries, service
+from app.jobs.content import DataColumns
 from app.jobs.schemas import Kind
 from app.jobs.validation import parse_job
 from app.settings import Settings
@@ -87,11 +88,12 @@ def _post(request: Request, principal: Principal, settings: Settings, form: Form
     if action == "submit" and draft.data is not None:
         try:
             spec = parse_job(settings, draft.data)
+            columns = DataColumns(settings).of(spec)
             with transaction(engine) as session:
                 body = spec.model_dump_json(by_alias=True, exclude_unset=True).encode()
                 # The key holds for one specification: after a change, the same form creates another job.
                 key = f"{draft.key}-{hashlib.sha256(body).hexdigest()[:16]}" if draft.key else None
-                job, _ = service.submit(session, settings, principal, spec, key=key, body=body)
+                job, _ = service.submit(session, settings, principal, spec, key=key, body=body, columns=columns)
             return RedirectResponse(f"/ui/jobs/{job.id}", 303)
         except InvalidSpec as problem:
             draft.errors = problem.errors or [{"loc": [], "msg": problem.detail}]

@@ -76,7 +76,7 @@ def _post(request: Request, principal: Principal, settings: Settings, fields: Fo
                     sweep_id = sweep.id
                 return RedirectResponse(f"/ui/sweeps/{sweep_id}", 303)
             with reading(request.app.state.engine) as session:
-                run = service.preview(session, new_sweep, planned)
+                run = service.preview(session, settings, new_sweep, planned)
         except (Invalid, InvalidSpec) as problem:
             errors = problem.errors or [{"loc": [], "msg": problem.detail}]
     status = 422 if errors and action in ("check", "submit", None) else 200
@@ -104,7 +104,7 @@ def _plan(request: Request, settings: Settings, fields: FormData) -> Response:
         try:
             new_sweep, planned = _planned(settings, data)
             with reading(request.app.state.engine) as session:
-                run = service.preview(session, new_sweep, planned)
+                run = service.preview(session, settings, new_sweep, planned)
         except (Invalid, InvalidSpec) as problem:
             errors = problem.errors or [{"loc": [], "msg": problem.detail}]
     return page(request, "new/_sweep_plan.html", **_context(settings, data, run, errors))

@@ -1,0 +1,42 @@
+"""Which data and software a job would use if it started now, as columns of its row: the other half of its digest."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from app.settings import Settings
+from core.run.content import ContentCache, find_content
+from core.run.environment import software
+from core.spec import JobSpec
+
+log = logging.getLogger(__name__)
+# What a request may read that nobody has hashed before: a fraction of a second, and some seconds for a whole sweep.
+QUICK_BYTES = 64 << 20
+SWEEP_BYTES = 8 << 30
+
+
+class DataColumns:
+    """Looks up the content of each dataset once; `max_bytes` bounds what is read from each."""
+
+    def __init__(self, settings: Settings, max_bytes: int = QUICK_BYTES) -> None:
+        self._roots = settings.roots
+        self._cache = ContentCache(settings.content_cache)
+        self._max_bytes = max_bytes
+        self._known: dict[str, str | None] = {}
+
+    def of(self, spec: JobSpec) -> dict[str, Any]:
+        """The columns of a job; `data_sha256` is null for data that are not there yet, or too many to read at once."""
+        name = spec.dataset.name
+        if name not in self._known:
+            self._known[name] = self._sha256(name)
+        return {"data_sha256": self._known[name], "software_key": software().key}
+
+    def _sha256(self, name: str) -> str | None:
+        try:
+            content = find_content(name, self._roots, self._cache, max_bytes=self._max_bytes)
+        except ValueError as error:
+            # The job will find the same, and report it.
+            log.info("content of %s is not known: %s", name, error)
+            return None
+        return content.sha256 if content else None

@@ -1,0 +1,88 @@
+"""Which existing job has the result that a point of a sweep would have, and why a similar one has not.
+
+Equal digests mean equal specifications. The result is the same only if the data, the software and the device are too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlmodel import Session
+
+from app.models import State
+from app.settings import Settings
+from app.sweeps import queries
+from core.run.content import ContentCache, describe_difference
+from core.run.environment import device_keys
+
+
+class Candidate(NamedTuple):
+    """A job that has succeeded or may still succeed, with the digest of a point's specification."""
+
+    job_id: str
+    state: str
+    executor: str
+    data_sha256: str | None
+    software_key: str | None
+    device_key: str | None
+
+
+class Match(NamedTuple):
+    """The job that a point reuses, or why it reuses none although there is a job of the same specification."""
+
+    job_id: str | None
+    why_not: str | None = None
+
+
+def find_reusable(session: Session, settings: Settings, points: Sequence[Mapping[str, Any]]) -> list[Match]:
+    """A match for every point, given as the columns that its job would have."""
+    candidates: dict[str, list[Candidate]] = {}
+    for row in queries.jobs_with_digests(session, [point["digest"] for point in points]):
+        candidates.setdefault(row[0], []).append(Candidate(*tuple(row)[1:]))
+    devices = _Devices(session)
+    cache = ContentCache(settings.content_cache)
+    return [_match(candidates.get(point["digest"], []), point, devices, cache) for point in points]
+
+
+def _match(candidates: Sequence[Candidate], point: Mapping[str, Any], devices: _Devices, cache: ContentCache) -> Match:
+    # Succeeded jobs first, then the oldest.
+    ranked = sorted(candidates, key=lambda job: (job.state != State.succeeded, job.job_id))
+    reasons = [_difference(job, point, devices, cache) for job in ranked]
+    equal = next((job.job_id for job, reason in zip(ranked, reasons, strict=True) if reason is None), None)
+    return Match(equal) if equal or not ranked else Match(None, f"{ranked[0].job_id} is not reused: {reasons[0]}")
+
+
+def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cache: ContentCache) -> str | None:
+    """Why the result of a job of the same specification is another one; None if it is the same."""
+    name = point["spec"]["dataset"]["name"]
+    if point["data_sha256"] is None:
+        return f"the content of {name} is not known yet; it will be once a job has read it"
+    if job.data_sha256 is None:
+        return "it was trained before the content of its data was recorded"
+    if job.data_sha256 != point["data_sha256"]:
+        difference = describe_difference(job.data_sha256, point["data_sha256"], cache)
+        return f"{name} has changed since{f' ({difference})' if difference else ''}"
+    if job.software_key != point["software_key"]:
+        return f"other code or libraries computed it; `mcn provenance {job.job_id}` shows which"
+    # A job that has not started yet will run on what there is now.
+    is_pending = job.device_key is None and job.state != State.succeeded
+    if is_pending or devices.may_run(job, point):
+        return None
+    return f"another device computed it; `mcn provenance {job.job_id}` shows which"
+
+
+class _Devices:
+    """The devices that a new job may get."""
+
+    def __init__(self, session: Session) -> None:
+        self._workers = queries.device_keys(session)
+
+    def may_run(self, job: Candidate, point: Mapping[str, Any]) -> bool:
+        """Whether a new job for this point could get the device that computed an existing job."""
+        if point["executor"] != "local":
+            # The scheduler decides; it could choose the same node again.
+            return bool(job.executor == point["executor"])
+        workers = self._workers or [device_keys(cpu_only=False)]
+        needs_cpu = point["spec"]["resources"]["gpus"] == 0
+        return any(job.device_key in (worker["cpu"] if needs_cpu else worker["default"]) for worker in workers)

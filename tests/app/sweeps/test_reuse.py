@@ -1,0 +1,123 @@
+"""A sweep reuses a job only if data, software and device are the same too, and says why it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.db import transaction
+from app.models import Job
+from core.run.content import ContentCache, find_content
+from tests.app.api import EXPERT, Service
+from tests.app.sweeps.sweeping import SUCCEEDED, create, points
+
+FILES = ("a", "b", "c")
+GRID = {"dataset.name": [f"npz:{name}.npz" for name in FILES], "training.seed": list(range(10))}
+SWEEP = {"base": EXPERT | {"training": {"epochs": 1}}, "grid": GRID}
+
+
+@pytest.fixture(autouse=True)
+def _settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The times of files are trusted, however young they are."""
+    monkeypatch.setattr("core.run.content._SETTLED_S", -1.0)
+
+
+def write(service: Service, name: str, *, changed_pixel: bool = False) -> Path:
+    images = np.random.default_rng(FILES.index(name)).integers(0, 255, (20, 8, 8), dtype=np.uint8)
+    if changed_pixel:
+        images[3, 4, 5] ^= 1
+    file = service.settings.roots[0] / f"{name}.npz"
+    np.savez(file, images=images, labels=np.arange(20) % 2)
+    return file
+
+
+def finished_sweep(service: Service, **columns: Any) -> list[str]:
+    """The jobs of a sweep of 30 points that have all succeeded."""
+    for name in FILES:
+        write(service, name)
+    ids = [str(point["job"]) for point in points(service, create(service, SWEEP)["id"])]
+    assert len(set(ids)) == 30
+    for job_id in ids:
+        service.transition(job_id, *SUCCEEDED, **columns)
+    return ids
+
+
+def preview(service: Service) -> dict[str, Any]:
+    return dict(service.post("/sweeps?dry_run=true", SWEEP).json())
+
+
+def reasons(service: Service) -> set[str]:
+    """Why points are not reused, without the ids of the jobs."""
+    return {
+        str(point["why_not_reused"]).partition(" is not reused: ")[2].split(";")[0]
+        for point in preview(service)["points"]
+        if not point["reused"]
+    }
+
+
+def test_untouched_data_reuse_every_point(service: Service) -> None:
+    finished_sweep(service)
+    (service.settings.roots[0] / "b.npz").touch()
+    assert preview(service)["reused"] == 30
+    assert reasons(service) == set()
+
+
+def test_one_changed_pixel_trains_exactly_its_own_points_again(service: Service) -> None:
+    ids = finished_sweep(service)
+    write(service, "b", changed_pixel=True)
+    items = points(service, create(service, SWEEP)["id"])
+    assert [point["reused"] for point in items] == [True] * 10 + [False] * 10 + [True] * 10
+    assert [point["job"] for point in items[:10] + items[20:]] == ids[:10] + ids[20:]
+    assert set(ids).isdisjoint(str(point["job"]) for point in items[10:20])
+
+
+def test_the_changed_file_and_array_are_named(service: Service) -> None:
+    finished_sweep(service)
+    write(service, "b", changed_pixel=True)
+    assert reasons(service) == {"npz:b.npz has changed since (images changed)"}
+
+
+@pytest.mark.parametrize(
+    ("columns", "reason"),
+    [
+        ({"software_key": "another"}, "other code or libraries computed it"),
+        ({"device_key": "another"}, "another device computed it"),
+        ({"device_key": None}, "another device computed it"),
+        ({"data_sha256": None}, "it was trained before the content of its data was recorded"),
+    ],
+    ids=["software", "device", "several devices", "earlier version"],
+)
+def test_another_environment_is_a_reason(service: Service, columns: dict[str, Any], reason: str) -> None:
+    finished_sweep(service, **columns)
+    assert preview(service)["reused"] == 0
+    assert reasons(service) == {reason}
+
+
+def test_a_job_that_waits_to_run_is_reused_whatever_device_it_will_get(service: Service) -> None:
+    for name in FILES:
+        write(service, name)
+    create(service, SWEEP)
+    assert preview(service)["reused"] == 30
+
+
+def test_data_that_are_not_there_yet_are_never_assumed_to_be_the_same(service: Service) -> None:
+    sweep = {"base": EXPERT | {"dataset": {"name": "cifar10"}}, "grid": {"training.seed": [1]}}
+    job_id = service.submit(EXPERT | {"dataset": {"name": "cifar10"}, "training": {"seed": 1}})
+    [point] = service.post("/sweeps?dry_run=true", sweep).json()["points"]
+    assert point["why_not_reused"] == (
+        f"{job_id} is not reused: the content of cifar10 is not known yet; it will be once a job has read it"
+    )
+
+
+def test_a_submission_records_the_data_that_it_was_made_with(service: Service) -> None:
+    write(service, "a")
+    job_id = service.submit(EXPERT | {"dataset": {"name": "npz:a.npz"}})
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        content = find_content("npz:a.npz", service.settings.roots, ContentCache(None))
+        assert content is not None
+        assert job.data_sha256 == content.sha256
