@@ -22,6 +22,7 @@ PANELS: dict[str, Commands] = {
         "logs": logs.logs,
         "explain": reports.explain,
         "ledger": reports.ledger,
+        "provenance": reports.provenance,
         "sweeps": sweeps.list_sweeps,
         "leaderboard": sweeps.leaderboard,
     },

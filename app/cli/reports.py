@@ -1,4 +1,4 @@
-"""Commands that report on one job: why it is in its state, and where its time went."""
+"""Commands that report on one job: why it is in its state, where its time went, and what its result comes from."""
 
 from __future__ import annotations
 
@@ -67,3 +67,47 @@ def _causes_table(ledger: Mapping[str, Any]) -> Table:
 def _time(minutes: float | None) -> str:
     """Device-minutes as a duration; `?` where they are not known."""
     return "?" if minutes is None else format_duration(60 * minutes)
+
+
+def provenance(job_id: JobId, as_json: AsJson = False) -> None:
+    """Show what a result was computed from: data, code, libraries, device, checkpoints; and whether it is bit-exact."""
+    with connected() as api:
+        content = api.get(f"/jobs/{job_id}/provenance")
+    if as_json:
+        print_json(content)
+        return
+    out.print(content["sentence"])
+    if (data := content["data"]) is not None:
+        parts = f"{data['num_parts']:,} part{'' if data['num_parts'] == 1 else 's'}"
+        out.print(f"data {data['dataset']}: {parts}, {data['size_bytes']:,} bytes, sha256 {data['sha256'][:16]}")
+    if content["identity"] is not None:
+        out.print(f"identity {content['identity'][:16]}")
+    out.print("")
+    table = plain_table("attempt", "host", "device", "torch", "precision", "threads", "resumed from")
+    for row in content["attempts"]:
+        table.add_row(str(row["attempt"]), row["host"], *_environment(row["environment"]), _resume_point(row))
+    out.print(table)
+    for step, differences in content["changes"].items():
+        out.print(f"From step {step} on: {', '.join(differences)}")
+    if content["checkpoints"]:
+        out.print("")
+        numbers = [Column(name, justify="right") for name in ("step", "epoch")]
+        checkpoints = plain_table(*numbers, "checkpoint sha256", "parent")
+        for row in content["checkpoints"]:
+            parent = (row["parent"] or "")[:16]
+            checkpoints.add_row(str(row["step"]), str(row["epoch"]), row["sha256"][:16], parent)
+        out.print(checkpoints)
+
+
+def _environment(environment: Mapping[str, Any] | None) -> list[str]:
+    if environment is None:
+        return ["did not begin to train", "", "", ""]
+    device = environment["device"]
+    name = device["gpu"] if device["type"] == "cuda" else device["cpu"]
+    libraries = environment["software"]["libraries"]
+    return [name, libraries.get("torch", ""), environment["precision"], str(environment["threads"])]
+
+
+def _resume_point(row: Mapping[str, Any]) -> str:
+    point = row["resumed_from"]
+    return f"step {point['step']} ({point['sha256'][:12]})" if point else ""

@@ -10,12 +10,42 @@ from app.auth.principals import Viewer
 from app.http.errors import NotFound
 from app.http.session import Configured, Reading
 from app.jobs import explain, ledger, queries
+from app.jobs.provenance import provenance
+from app.jobs.provenance_schemas import Provenance
 from app.jobs.report_schemas import Explanation, Ledger
 from app.jobs.routes import JobId
 from app.models import State
 from core.run.rundir import RunDir
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
+_SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+PROVENANCE_EXAMPLE: dict[str, Any] = {
+    "job": "job_01M85N3F36VFE5DRETSBRX1ADS",
+    "sentence": "bit-exact: yes, the same specification, data, software and device give these bits",
+    "bit_exact": True,
+    "identity": _SHA256,
+    "specification_sha256": _SHA256,
+    "data": {"dataset": "npz:cells.npz", "sha256": _SHA256, "num_parts": 2, "size_bytes": 1_204_512},
+    "attempts": [
+        {
+            "attempt": 1,
+            "executor": "local",
+            "host": "gpu-1",
+            "started_at": "2026-01-31T12:00:00.000Z",
+            "resumed_from": None,
+            "environment": {
+                "software": {"code": _SHA256, "libraries": {"torch": "2.15.0", "numpy": "2.4.6"}},
+                "device": {"type": "cpu", "cpu": "AMD EPYC", "instructions": "avx2 fma", "gpu": None, "driver": None},
+                "precision": "float32",
+                "threads": 2,
+                "processes": 1,
+            },
+        }
+    ],
+    "changes": {},
+    "checkpoints": [{"step": 90, "epoch": 2, "sha256": _SHA256, "bytes": 81_920, "parent": None, "identity": _SHA256}],
+    "components": [{"name": "expert_0", "epoch": 2, "content_sha256": _SHA256, "identity": _SHA256}],
+}
 
 
 def _example(value: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
@@ -71,6 +101,12 @@ def get_explanation(job_id: JobId, _principal: Viewer, session: Reading) -> Expl
 def get_ledger(job_id: JobId, _principal: Viewer, session: Reading) -> Ledger:
     """Show where the time of a job went: useful, done again after a resume, and waiting, in device-minutes by cause."""
     return ledger.ledger(session, queries.get_job(session, job_id))
+
+
+@router.get("/{job_id}/provenance", responses=_example(PROVENANCE_EXAMPLE))
+def get_provenance(job_id: JobId, _principal: Viewer, session: Reading, settings: Configured) -> Provenance:
+    """Show what the result of a job was computed from: data, software, device, checkpoints; and if it is bit-exact."""
+    return provenance(session, settings, queries.get_job(session, job_id))
 
 
 @router.get(

@@ -18,6 +18,7 @@ from app.http.errors import InvalidSpec
 from app.http.session import Configured, Reading
 from app.jobs import explain, ledger, queries, references, schemas
 from app.jobs.planned_configs import configs_of
+from app.jobs.provenance import provenance
 from app.jobs.routes import JobId
 from app.models import Job, State
 from app.settings import Settings
@@ -68,6 +69,7 @@ def job_page(
         log=last_lines(settings, job),
         spec_lines=spec_lines(job.spec, job.defaulted, given_only=spec == "given"),
         given_only=spec == "given",
+        provenance=provenance(session, settings, job),
     )
 
 
@@ -117,6 +119,16 @@ def log_part(request: Request, job_id: JobId, _principal: Viewer, session: Readi
     """The last lines of the log."""
     job = queries.get_job(session, job_id)
     return page(request, "job/log.html", job=queries.views(session, [job])[0], log=last_lines(settings, job))
+
+
+@router.get("/ui/-/jobs/{job_id}/provenance")
+def provenance_part(
+    request: Request, job_id: JobId, _principal: Viewer, session: Reading, settings: Configured
+) -> Response:
+    """What the result is computed from."""
+    job = queries.get_job(session, job_id)
+    view = queries.views(session, [job])[0]
+    return page(request, "job/provenance.html", job=view, provenance=provenance(session, settings, job))
 
 
 @router.get("/ui/-/jobs/{job_id}/events")

@@ -1,0 +1,107 @@
+"""The certificate of a job: what its result was computed from, where, and whether the same inputs give equal bits."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlmodel import Session
+
+from app.db import iso
+from app.jobs import queries
+from app.jobs.provenance_schemas import AttemptRecord, CheckpointRecord, ComponentRecord, DataRecord, Provenance
+from app.models import Attempt, Job
+from app.settings import Settings
+from core.run.durable import DamagedFileError, read_manifest
+from core.run.identity import RunIdentity
+from core.run.rundir import RunDir
+
+NOT_STARTED = "bit-exact: not known yet, since no attempt has started to train"
+NOT_RECORDED = "bit-exact: not known, since an earlier version trained it that did not record this"
+
+
+def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
+    """The certificate of a job, from the reports of its attempts and the manifests in its run directory."""
+    attempts = queries.list_attempts(session, job.id)
+    run_dir = RunDir(settings.runs_dir / job.id)
+    reports = [attempt.identity for attempt in attempts if attempt.identity is not None]
+    identity = RunIdentity.from_json(reports[-1]["run"]) if reports else None
+    return Provenance(
+        job=job.id,
+        sentence=sentence(job, attempts, identity),
+        bit_exact=None if identity is None else not obstacles(job, identity),
+        identity=identity.digest if identity else None,
+        specification_sha256=job.digest,
+        data=DataRecord(**identity.data) if identity and identity.data else None,
+        attempts=[
+            AttemptRecord(
+                attempt=attempt.number,
+                executor=attempt.executor,
+                host=attempt.host,
+                started_at=iso(attempt.started_at),
+                resumed_from=attempt.identity["resumed_from"] if attempt.identity else None,
+                environment=attempt.identity["environment"] if attempt.identity else None,
+            )
+            for attempt in attempts
+        ],
+        changes={segment.step: list(segment.differences) for segment in identity.segments[1:]} if identity else {},
+        checkpoints=_checkpoints(run_dir),
+        components=_components(run_dir),
+    )
+
+
+def sentence(job: Job, attempts: Sequence[Attempt], identity: RunIdentity | None) -> str:
+    """Whether the same inputs give the same bits, and if not, why not."""
+    if identity is None:
+        return NOT_RECORDED if any(attempt.last_step for attempt in attempts) else NOT_STARTED
+    reasons = obstacles(job, identity)
+    if reasons:
+        return f"bit-exact: no, {'; '.join(reasons)}"
+    resumed = sum(1 for attempt in attempts if (attempt.identity or {}).get("resumed_from"))
+    times = "" if not resumed else f", although it was interrupted {resumed} time{'s' if resumed > 1 else ''}"
+    return f"bit-exact: yes, the same specification, data, software and device give these bits{times}"
+
+
+def obstacles(job: Job, identity: RunIdentity) -> list[str]:
+    """Why another run with the same inputs may end with other bits."""
+    reasons = [f"from step {segment.step:,} on {', '.join(segment.differences)}" for segment in identity.segments[1:]]
+    if not identity.complete:
+        reasons.append("an earlier version computed its first steps and did not record its data and environment")
+    if identity.data is None:
+        reasons.append("the content of its data is not known")
+    on_gpu = any(environment.device.type == "cuda" for environment in identity.environments)
+    if on_gpu and not job.spec["training"].get("deterministic"):
+        reasons.append("sums on a GPU are taken in no fixed order unless `training.deterministic` is true")
+    return reasons
+
+
+def _checkpoints(run_dir: RunDir) -> list[CheckpointRecord]:
+    """The checkpoints that are kept, oldest first; damaged ones are left out."""
+    records = []
+    for file in sorted(run_dir.checkpoints.glob("step-*/manifest.json")):
+        try:
+            manifest = read_manifest(file)
+        except (DamagedFileError, OSError):
+            continue
+        # Those of earlier versions have neither parent nor identity.
+        record = {name: manifest.get(name) or None for name in ("parent", "identity")}
+        record |= {name: manifest[name] for name in ("step", "epoch", "sha256", "bytes")}
+        records.append(CheckpointRecord.model_validate(record))
+    return records
+
+
+def _components(run_dir: RunDir) -> list[ComponentRecord]:
+    records = []
+    for file in sorted(run_dir.components.glob("*.json")):
+        try:
+            manifest = read_manifest(file)
+        except (DamagedFileError, OSError):
+            continue
+        records.append(
+            ComponentRecord(
+                name=manifest["name"],
+                epoch=manifest["epoch"],
+                content_sha256=manifest["content_sha256"],
+                identity=manifest.get("identity") or None,
+            )
+        )
+    return records

@@ -1,0 +1,77 @@
+"""The certificate of a job as the API shows it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+
+class DataRecord(BaseModel):
+    """The content of a dataset: `sha256` over all of its parts (arrays of an .npz file, else files)."""
+
+    dataset: str
+    sha256: str
+    num_parts: int
+    size_bytes: int
+
+
+class ResumePoint(BaseModel):
+    """The checkpoint that an attempt resumed from."""
+
+    step: int
+    sha256: str
+
+
+class AttemptRecord(BaseModel):
+    """An attempt and where it ran; `environment` is null if it ended before it began to train.
+
+    The environment has the code and the libraries (`software`), the `device`, and the `precision`, `threads` and
+    `processes` that were used.
+    """
+
+    attempt: int
+    executor: str
+    host: str
+    started_at: str | None
+    resumed_from: ResumePoint | None
+    environment: dict[str, Any] | None
+
+
+class CheckpointRecord(BaseModel):
+    """A checkpoint that is kept; `parent` is the SHA-256 of the one that training came from."""
+
+    step: int
+    epoch: int
+    sha256: str
+    bytes: int
+    parent: str | None
+    identity: str | None
+
+
+class ComponentRecord(BaseModel):
+    """A saved component; `content_sha256` is over its weights and its config."""
+
+    name: str
+    epoch: int
+    content_sha256: str
+    identity: str | None
+
+
+class Provenance(BaseModel):
+    """What a result was computed from, and whether the same inputs give the same bits (null: not known).
+
+    `identity` is the digest of specification, components, data and environments: results of equal identities have the
+    same bits. `changes` are the steps from which another environment continued, and what differed.
+    """
+
+    job: str
+    sentence: str
+    bit_exact: bool | None
+    identity: str | None
+    specification_sha256: str | None
+    data: DataRecord | None
+    attempts: list[AttemptRecord]
+    changes: dict[int, list[str]]
+    checkpoints: list[CheckpointRecord]
+    components: list[ComponentRecord]
