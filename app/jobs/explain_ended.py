@@ -62,6 +62,8 @@ _NEEDS_ANOTHER_SPEC = (Reason.invalid_component, Reason.loss_not_finite)
 _FIRST_MEMORY_GIB = 32
 # How the message about a data set that is not on the machine begins.
 _MISSING_DATA = re.compile(r"the data set \S+ is not available ")
+# What the message about data other than those that the run began with contains.
+_CHANGED_DATA = " has changed since this run began"
 # How the message of an error that nobody foresaw begins: a class of Python, or what the worker found.
 _UNFORESEEN = re.compile(r"[A-Z]\w*: |the training process could not be started|reported success without")
 
@@ -85,6 +87,8 @@ def failed_sentence(job: Job) -> str:
         return "It did not start, because no machine was large enough for it."
     if _lacks_data(job):
         return "It failed because its data set is not on the machine."
+    if _has_other_data(job):
+        return "It failed because its data are no longer those that it began to train on."
     if _is_fault_of_specification(job):
         return "It failed because it cannot be trained as its specification says."
     return f"It failed because {FAILURES[Reason(job.reason)]}." if job.reason else "It failed; the reason is not known."
@@ -106,6 +110,9 @@ def failed_evidence(job: Job, facts: Facts) -> list[str]:
         return [*(evidence if job.reason != Reason.dependency_failed else ()), _refused(facts.refusal)]
     evidence += [_name(other) + f" is {State(other.state).value}." for other in facts.unsuccessful]
     if is_shortfall(job.message or "") or not job.reason:
+        return evidence
+    if _has_other_data(job):
+        # The message says what to do.
         return evidence
     if _lacks_data(job):
         advice = "Once it is there, retry the job."
@@ -130,6 +137,8 @@ def failed_actions(job: Job, facts: Facts) -> list[Action]:
         return [clone(job), *log]
     if is_shortfall(job.message or ""):
         return [_retry_with(job, change_to_fit(job.spec["resources"], facts.machines))]
+    if _has_other_data(job):
+        return [post("retry", job.id, "Retry with the restored data"), clone(job, None), *log]
     if _is_fault_of_specification(job):
         return [clone(job), *log, post("retry", job.id, "Retry")]
     limit = job.spec["resources"]["time_limit_min"]
@@ -171,6 +180,10 @@ def _refused(refusal: str) -> str:
 
 def _lacks_data(job: Job) -> bool:
     return job.reason == Reason.code_error and _MISSING_DATA.match(job.message or "") is not None
+
+
+def _has_other_data(job: Job) -> bool:
+    return job.reason == Reason.code_error and _CHANGED_DATA in (job.message or "")
 
 
 def _is_fault_of_specification(job: Job) -> bool:
@@ -218,10 +231,15 @@ def post_with(resources: dict[str, int], verb: str, job_id: str, label: str) -> 
     return action.model_copy(update={"command": action.command + options, "body": {"resources": resources}})
 
 
-def clone(job: Job, change: str = "PATH=VALUE") -> Action:
-    """Submitting a changed copy of a job."""
-    command = f"mcn show {job.id} --json | mcn submit - --set {change}"
-    return Action(label="Submit a changed copy", method="GET", path=f"/jobs/{job.id}", command=command)
+def clone(job: Job, change: str | None = "PATH=VALUE") -> Action:
+    """Submitting a copy of a job, changed or (None) as it is."""
+    command = f"mcn show {job.id} --json | mcn submit -" + (f" --set {change}" if change else "")
+    return Action(
+        label="Submit a changed copy" if change else "Submit a copy",
+        method="GET",
+        path=f"/jobs/{job.id}",
+        command=command,
+    )
 
 
 def post(verb: str, job_id: str, label: str) -> Action:

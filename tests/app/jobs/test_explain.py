@@ -279,6 +279,16 @@ def test_a_job_without_its_data_set_is_retried_once_it_is_there(service: Service
     assert shown["actions"][0]["command"] == f"mcn retry {job_id}"
 
 
+def test_a_job_whose_data_have_changed_is_retried_with_its_own_data_or_submitted_anew(service: Service) -> None:
+    message = "npz:a.npz has changed since this run began (images changed), so the run cannot continue with it"
+    job_id = attempted(service, {}, message, "code_error")
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "It failed because its data are no longer those that it began to train on."
+    assert "images changed" in shown["evidence"][0]
+    commands = [action["command"] for action in shown["actions"]]
+    assert commands[:2] == [f"mcn retry {job_id}", f"mcn show {job_id} --json | mcn submit -"]
+
+
 def test_a_fault_of_the_specification_is_mended_in_a_copy(service: Service) -> None:
     job_id = attempted(service, {}, "fusion.heads: 5 does not divide D = 128", "code_error")
     shown = explain(service, job_id)
