@@ -31,7 +31,7 @@ class WorkerContext:
     host: str
     capacity: Capacity
     executors: dict[str, Executor]
-    # The devices of this machine by keys that are equal for equal devices (see app/sweeps/reuse.py).
+    # The devices of this machine by keys that are equal for equal devices (see app/jobs/reuse.py).
     device_keys: dict[str, list[str]] = field(default_factory=dict)
     # The executors that had attempts when they were last checked, or have started some since.
     active: set[str] = field(default_factory=set)

@@ -57,6 +57,9 @@ def train(
     arch: Annotated[str, typer.Option(help="Architecture of the experts.")] = "resnet18",
     executor: Annotated[str, typer.Option(help="Where the job runs: local or slurm.")] = "local",
     name: Annotated[str, typer.Option(help="Name of the job.")] = "",
+    controls: Annotated[
+        bool, typer.Option("--controls", help="Also train what fusion has to beat: `mcn report` compares them.")
+    ] = False,
     overrides: Overrides = [],  # noqa: B006
     follow: Follow = False,
     as_json: AsJson = False,
@@ -72,6 +75,7 @@ def train(
         "dataset": {"name": dataset},
         "training": {"epochs": epochs, "batch_size": batch_size},
         "resources": {"executor": executor},
+        "controls": controls,
     }
     _submit(with_overrides(spec, overrides), follow=follow, key=None, as_json=as_json)
 

@@ -10,9 +10,10 @@ from app.auth.principals import Viewer
 from app.http.errors import NotFound
 from app.http.session import Configured, Reading
 from app.jobs import explain, ledger, queries
+from app.jobs.control_queries import list_controls
 from app.jobs.provenance import provenance
 from app.jobs.provenance_schemas import Provenance
-from app.jobs.report_schemas import Explanation, Ledger
+from app.jobs.report_schemas import ControlList, ControlView, Explanation, Ledger
 from app.jobs.routes import JobId
 from app.models import State
 from core.run.rundir import RunDir
@@ -101,6 +102,26 @@ def get_explanation(job_id: JobId, _principal: Viewer, session: Reading) -> Expl
 def get_ledger(job_id: JobId, _principal: Viewer, session: Reading) -> Ledger:
     """Show where the time of a job went: useful, done again after a resume, and waiting, in device-minutes by cause."""
     return ledger.ledger(session, queries.get_job(session, job_id))
+
+
+@router.get("/{job_id}/controls")
+def get_controls(job_id: JobId, _principal: Viewer, session: Reading) -> ControlList:
+    """List the jobs that a fusion job with `controls: true` is compared with."""
+    queries.get_job(session, job_id)
+    rows = list_controls(session, job_id)
+    return ControlList(
+        items=[
+            ControlView(
+                role=row.role,
+                job=row.job_id,
+                name=row.name,
+                state=row.state,
+                reused=row.reused,
+                absent=row.absent if row.job_id or row.absent else "the job has been deleted",
+            )
+            for row in rows
+        ]
+    )
 
 
 @router.get("/{job_id}/provenance", responses=_example(PROVENANCE_EXAMPLE))

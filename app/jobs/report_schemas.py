@@ -28,6 +28,28 @@ class Explanation(BaseModel):
     actions: list[Action]
 
 
+class ControlView(BaseModel):
+    """A control of a fusion job by its role; without a job, `absent` says why there is none.
+
+    `single_<k>` is one network of the kind of expert k on all the data, `frozen` the same fusion of experts that are
+    not trained further, and `matched` a single network with as many parameters as the fused model. `reused` means that
+    the job existed before.
+    """
+
+    role: str
+    job: str | None
+    name: str | None
+    state: str | None
+    reused: bool
+    absent: str | None
+
+
+class ControlList(BaseModel):
+    """The controls of a fusion job; empty if none were requested."""
+
+    items: list[ControlView]
+
+
 class LedgerRow(BaseModel):
     """The device time of one attempt, and the time that its job waited before it, in device-minutes.
 

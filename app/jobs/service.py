@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from sqlmodel import Session
-from ulid import ULID
 
 from app.auth.principals import Principal, require_owner
 from app.db import after_commit, serialize_events
 from app.http import idempotency
 from app.http.errors import Conflict, InvalidSpec
-from app.jobs import queries, references
+from app.jobs import controls, queries, references
 from app.jobs.changes import with_resources
-from app.jobs.digest import digest
+from app.jobs.controls import ControlledJob
 from app.jobs.dispatch import nudge
+from app.jobs.drafts import insert_jobs, job_columns, new_job, resolved_columns
 from app.jobs.estimate import estimate
 from app.jobs.planned_configs import configs_of
-from app.jobs.references import References
 from app.jobs.schemas import DryRun, JobView, job_view
 from app.jobs.transitions import TRANSITIONS, transition
 from app.models import TERMINAL_STATES, Job, Reason, State
 from app.settings import Settings
-from core.spec import JobSpec, SpecError, defaulted, parse_spec, resolve
+from core.spec import FusionJob, JobSpec, SpecError, parse_spec
 from core.spec.outline import outline
 
 
 def preview(session: Session, spec: JobSpec) -> DryRun:
     """The job that a submission would create."""
     refs = references.check(session, spec)
-    resolved = _resolved(spec)
+    resolved = resolved_columns(spec)
     return DryRun(
         kind=spec.kind,
         name=spec.name,
@@ -65,48 +63,11 @@ def submit(
     columns = job_columns(spec) | (columns or {}) | {"owner": principal.owner} | idempotency.columns(key, body)
     draft = new_job(spec, refs, columns)
     insert_jobs(session, [draft])
+    if isinstance(spec, FusionJob) and spec.controls:
+        controls.create(session, settings, [ControlledJob(draft.job.id, columns, spec, refs)])
     if draft.job.state == State.queued:
         nudge(session, settings, "start")
     return job_view(draft.job, draft.tags, sorted(refs.unfinished), {}), True
-
-
-class Draft(NamedTuple):
-    """A job that has not been inserted yet."""
-
-    job: Job
-    tags: list[str]
-    depends_on: tuple[str, ...]
-
-
-def job_columns(spec: JobSpec) -> dict[str, Any]:
-    """The columns of a job's row that follow from its specification alone."""
-    resolved = _resolved(spec)
-    return {
-        "kind": spec.kind,
-        "name": spec.name,
-        "priority": spec.priority,
-        "executor": spec.resources.executor,
-        "digest": digest(resolved["spec"]),
-        **resolved,
-    }
-
-
-def _resolved(spec: JobSpec) -> dict[str, Any]:
-    return {"spec": resolve(spec).model_dump(mode="json", by_alias=True), "defaulted": defaulted(spec)}
-
-
-def new_job(spec: JobSpec, refs: References, columns: dict[str, Any]) -> Draft:
-    """A new job with these columns: `job_columns`, the owner, and whatever else its row needs."""
-    state = State.waiting if refs.unfinished else State.queued
-    job = Job(**{"id": f"job_{ULID()}"} | columns, state=state)
-    return Draft(job, sorted(set(spec.tags)), refs.jobs)
-
-
-def insert_jobs(session: Session, drafts: Sequence[Draft]) -> None:
-    """Stores new jobs; the caller nudges the workers."""
-    tags = [{"job_id": draft.job.id, "tag": tag} for draft in drafts for tag in draft.tags]
-    dependencies = [{"job_id": draft.job.id, "depends_on": other} for draft in drafts for other in draft.depends_on]
-    queries.insert_jobs(session, [draft.job for draft in drafts], tags, dependencies)
 
 
 def cancel(session: Session, settings: Settings, principal: Principal, job_id: str) -> Job:

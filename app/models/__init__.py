@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.models.attempts import WORKER_TIMEOUT, Attempt, Component, Lease, Worker, offline_before
-from app.models.jobs import Dependency, Event, Job, Tag
+from app.models.jobs import Control, Dependency, Event, Job, Tag
 from app.models.metrics import Chunk, ChunkData, Series
 from app.models.roles import Role
 from app.models.states import TERMINAL_STATES, State
@@ -19,6 +19,7 @@ __all__ = [
     "Chunk",
     "ChunkData",
     "Component",
+    "Control",
     "Dependency",
     "Event",
     "Job",

@@ -71,7 +71,7 @@ class Worker(SQLModel, table=True):
     # In GiB, like `resources.memory_gb`.
     memory_gb: float = 0.0
     seen_at: datetime
-    # The devices that jobs may get there, by keys that are equal for equal devices (see app/sweeps/reuse.py).
+    # The devices that jobs may get there, by keys that are equal for equal devices (see app/jobs/reuse.py).
     device_keys: dict[str, list[str]] | None = Field(default=None, sa_column=Column(JSON))
     # The last known state of the Slurm cluster; null on hosts without Slurm.
     slurm: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))

@@ -82,6 +82,21 @@ class Dependency(SQLModel, table=True):
     depends_on: str = Field(primary_key=True, foreign_key="jobs.id", index=True)
 
 
+class Control(SQLModel, table=True):
+    """A control of a fusion job (see core/spec/controls.py): the job `control_job_id`, or why there is none (`absent`).
+
+    `reused` means that the job existed before. It is null, without a reason, once it has been deleted.
+    """
+
+    __tablename__ = "controls"
+    job_id: str = Field(primary_key=True, foreign_key="jobs.id", ondelete="CASCADE")
+    role: str = Field(primary_key=True)
+    position: int
+    control_job_id: str | None = Field(default=None, foreign_key="jobs.id", ondelete="SET NULL", index=True)
+    reused: bool = False
+    absent: str | None = None
+
+
 class Event(SQLModel, table=True):
     """An event of a job. Ids increase in commit order, so a reader that resumes after an id misses nothing."""
 

@@ -10,16 +10,16 @@ from sqlmodel import Session
 from ulid import ULID
 
 from app.http.errors import InvalidSpec
-from app.jobs import references
-from app.jobs import service as jobs
+from app.jobs import controls, drafts, references
 from app.jobs.content import SWEEP_BYTES, DataColumns
+from app.jobs.controls import ControlledJob
 from app.jobs.dispatch import nudge
+from app.jobs.reuse import Match, find_reusable
 from app.models import Sweep
 from app.settings import Settings
 from app.sweeps import grid
 from app.sweeps.errors import Grid, PointErrors, PointValues
-from app.sweeps.reuse import Match, find_reusable
-from core.spec import JobSpec
+from core.spec import FusionJob, JobSpec
 
 # Jobs in one statement: the rows of thousands of jobs at once would take much memory.
 _BATCH = 500
@@ -62,7 +62,7 @@ def plan(
     specs = grid.point_specs(settings, name, base, grid_values, selected)
     data = DataColumns(settings, max_bytes)
     return [
-        PlannedPoint(values, spec, jobs.job_columns(spec) | data.of(spec))
+        PlannedPoint(values, spec, drafts.job_columns(spec) | data.of(spec))
         for values, spec in zip(selected, specs, strict=True)
     ]
 
@@ -101,13 +101,22 @@ def insert_new_jobs(session: Session, settings: Settings, sweep: Sweep, placed: 
     common = {"sweep": sweep.id, "owner": sweep.owner}
     new = [point for point in placed if not point.reused]
     for start in range(0, len(new), _BATCH):
-        jobs.insert_jobs(
+        drafts.insert_jobs(
             session,
             [
-                jobs.new_job(
+                drafts.new_job(
                     point.planned.spec, point.references, point.planned.columns | common | {"id": point.job_id}
                 )
                 for point in new[start : start + _BATCH]
             ],
         )
+    controls.create(
+        session,
+        settings,
+        [
+            ControlledJob(point.job_id, point.planned.columns | common, point.planned.spec, point.references)
+            for point in {point.job_id: point for point in placed}.values()
+            if isinstance(point.planned.spec, FusionJob) and point.planned.spec.controls
+        ],
+    )
     nudge(session, settings, "start")

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Row, func, insert, literal, update
-from sqlalchemy import select as sql_select
+from sqlalchemy import func, insert, literal, update
 from sqlmodel import Session, SQLModel, col, select
 
 from app.http import paging
 from app.http.errors import NotFound
-from app.models import TERMINAL_STATES, Event, Job, Series, State, Sweep, SweepPoint, Worker, offline_before
+from app.models import TERMINAL_STATES, Event, Job, Series, State, Sweep, SweepPoint
 
 # The message of a job that early stopping ended begins with this.
 STOPPED_EARLY = "stopped early: "
-# Digests in one statement.
-_BATCH = 500
 
 
 def stopped_early(state: str | None, message: str | None) -> bool:
@@ -143,25 +140,3 @@ def active_jobs(session: Session, sweep_id: str) -> list[tuple[str, State]]:
         Job.sweep == sweep_id, col(Job.state).not_in((*TERMINAL_STATES, State.cancelling))
     )
     return [(job_id, State(state)) for job_id, state in session.exec(query.order_by(Job.id))]
-
-
-def jobs_with_digests(session: Session, digests: Sequence[str]) -> Iterator[Row[Any]]:
-    """Jobs that have succeeded or may still succeed, except those that early stopping may end.
-
-    Rows of digest, id, state, executor, and the keys of data, software and device.
-    """
-    unsuccessful = (State.failed, State.cancelled, State.cancelling)
-    certain = (col(Job.state) == State.succeeded) | col(Sweep.early_stopping).is_(None)
-    keys = (col(Job.data_sha256), col(Job.software_key), col(Job.device_key))
-    columns = (col(Job.digest), col(Job.id), col(Job.state), col(Job.executor), *keys)
-    query = sql_select(*columns).outerjoin(Sweep, col(Sweep.id) == col(Job.sweep))
-    query = query.where(certain, col(Job.state).not_in(unsuccessful))
-    for start in range(0, len(digests), _BATCH):
-        yield from session.execute(query.where(col(Job.digest).in_(digests[start : start + _BATCH])))
-
-
-def device_keys(session: Session) -> list[dict[str, list[str]]]:
-    """The devices of the workers that are alive; of all that there were if none is."""
-    workers = session.exec(select(Worker).where(col(Worker.device_keys).is_not(None))).all()
-    alive = [worker for worker in workers if worker.seen_at > offline_before()]
-    return [worker.device_keys for worker in alive or workers if worker.device_keys is not None]

@@ -87,9 +87,14 @@ class _Assembled(Job):
 
 
 class FusionJob(_Assembled):
-    """Trains experts, fusion module and global head jointly."""
+    """Trains experts, fusion module and global head jointly.
+
+    `controls` trains beside it what fusion has to beat: single networks on all the data, their ensemble, and the same
+    fusion of frozen experts.
+    """
 
     kind: Literal["fusion"]
+    controls: bool = False
 
     @model_validator(mode="after")
     def _check_not_frozen(self) -> FusionJob:

@@ -15,7 +15,7 @@ from app.auth.principals import Principal
 from app.auth.service import ensure_admin
 from app.auth.sessions import open_session
 from app.db import make_engine, now, transaction, upgrade
-from app.jobs import service
+from app.jobs import drafts, service
 from app.jobs.validation import parse_job
 from app.models import (
     Attempt,
@@ -181,7 +181,7 @@ def _old_jobs(engine: Engine, settings: Settings, long_job: str) -> None:
 
 
 def _old_rows(settings: Settings, count: int) -> Iterator[dict[str, Any]]:
-    columns = service.job_columns(parse_job(settings, expert())) | {"digest": None}
+    columns = drafts.job_columns(parse_job(settings, expert())) | {"digest": None}
     first = now() - timedelta(days=DAYS)
     for number in range(count):
         state = _HUNDRED[37 * number % 100]

@@ -7,7 +7,7 @@ import pytest
 from core.spec import parse_spec, resolve
 from core.spec.result_neutral_fields import RESULT_NEUTRAL_FIELDS, result_fields, resume_fields
 
-JOB = {"kind": "expert", "expert": {"arch": "convnet_small"}}
+JOB = {"kind": "fusion", "experts": [{"arch": "convnet_small"}]}
 
 
 def resolved(**fields: Any) -> dict[str, Any]:
@@ -21,6 +21,7 @@ NEUTRAL: dict[str, Any] = {
     "max_attempts": 1,
     "checkpoint": {"every_steps": 3},
     "tracking": {"wandb": {"mode": "offline"}},
+    "controls": True,
 }
 
 

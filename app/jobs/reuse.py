@@ -1,4 +1,4 @@
-"""Which existing job has the result that a point of a sweep would have, and why a similar one has not.
+"""Which existing job has the result that a new one would have, and why a similar one has not.
 
 Equal digests mean equal specifications. The result is the same only if the data, the software and the device are too.
 """
@@ -10,15 +10,15 @@ from typing import Any, NamedTuple
 
 from sqlmodel import Session
 
+from app.jobs import reuse_queries as queries
 from app.models import State
 from app.settings import Settings
-from app.sweeps import queries
 from core.run.content import ContentCache, describe_difference
 from core.run.environment import device_keys
 
 
 class Candidate(NamedTuple):
-    """A job that has succeeded or may still succeed, with the digest of a point's specification."""
+    """A job that has succeeded or may still succeed, with the digest of the specification of a new one."""
 
     job_id: str
     state: str
@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
 
 
 class Match(NamedTuple):
-    """The job that a point reuses, or why it reuses none although there is a job of the same specification."""
+    """The job to reuse, or why there is none although there is a job of the same specification."""
 
     job_id: str | None
     why_not: str | None = None

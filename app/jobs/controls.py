@@ -1,0 +1,111 @@
+"""Creates the controls of fusion jobs, or finds jobs that have their results already. Nothing here commits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sqlmodel import Session
+from ulid import ULID
+
+from app.jobs import control_queries, drafts, references
+from app.jobs.planned_configs import configs_of
+from app.jobs.references import References
+from app.jobs.reuse import Match, find_reusable
+from app.settings import Settings
+from core.spec import ExpertSpec, FusionJob, SpecError, parse_stored, resolve
+from core.spec.controls import Control, ExpertRecipe, controls, recipe_of
+from core.spec.outline import outline
+
+TAG = "control"
+
+
+class ControlledJob(NamedTuple):
+    """A fusion job that has been inserted, as it was submitted, with the columns of its row and its references."""
+
+    job_id: str
+    columns: Mapping[str, Any]
+    spec: FusionJob
+    references: References
+
+
+class _Planned(NamedTuple):
+    """A control and the columns of its job; none if there cannot be one."""
+
+    of: ControlledJob
+    control: Control
+    columns: dict[str, Any] | None
+
+
+def plan(spec: FusionJob, refs: References) -> list[Control]:
+    """The controls of a fusion job as it was submitted."""
+    configs = configs_of(spec, refs)
+    return controls(spec, _recipes(spec, refs, configs), outline(spec, configs).parameters["total"])
+
+
+def create(session: Session, settings: Settings, jobs: Sequence[ControlledJob]) -> None:
+    """Inserts the controls of jobs that have none yet; equal ones of several jobs become one. Nudges nobody."""
+    known = control_queries.jobs_with_controls(session, [job.job_id for job in jobs])
+    planned = [
+        _Planned(job, control, _columns(job, control))
+        for job in jobs
+        if job.job_id not in known
+        for control in plan(job.spec, job.references)
+    ]
+    wanted = [one.columns for one in planned if one.columns is not None]
+    matches = iter(find_reusable(session, settings, wanted))
+    new: dict[str, str] = {}
+    rows: list[dict[str, Any]] = []
+    inserted: list[drafts.Draft] = []
+    positions: dict[str, int] = {}
+    for of, control, columns in planned:
+        match = next(matches) if columns is not None else Match(None)
+        job_id = match.job_id
+        if columns is not None and job_id is None:
+            job_id = new.get(columns["digest"])
+            if job_id is None:
+                assert control.spec is not None
+                job_id = new[columns["digest"]] = f"job_{ULID()}"
+                draft = drafts.new_job(control.spec, references.check(session, control.spec), columns | {"id": job_id})
+                inserted.append(draft._replace(tags=sorted({*draft.tags, TAG})))
+        position = positions[of.job_id] = positions.get(of.job_id, -1) + 1
+        rows.append(
+            {
+                "job_id": of.job_id,
+                "role": control.role,
+                "position": position,
+                "control_job_id": job_id,
+                "reused": match.job_id is not None,
+                "absent": control.absent,
+            }
+        )
+    drafts.insert_jobs(session, inserted)
+    control_queries.insert_controls(session, rows)
+
+
+def _columns(job: ControlledJob, control: Control) -> dict[str, Any] | None:
+    if control.spec is None:
+        return None
+    # The same dataset, so its content is known already.
+    data = {name: job.columns.get(name) for name in ("data_sha256", "software_key", "owner")}
+    return drafts.job_columns(control.spec) | data
+
+
+def _recipes(spec: FusionJob, refs: References, configs: Mapping[str, Mapping[str, Any]]) -> list[ExpertRecipe]:
+    """How each expert came to be."""
+    recipes = []
+    for k, expert in enumerate(resolve(spec).model_dump()["experts"]):
+        field = f"experts.{k}"
+        config = dict(configs.get(field, {}))
+        named: ExpertSpec = spec.experts[k if len(spec.experts) > 1 else 0]
+        if named.source is None:
+            recipes.append(recipe_of(expert, None))
+            continue
+        part = {"arch": named.arch, "dropout": named.dropout}
+        part |= {"arch": config.get("arch") or named.arch, "feature_dim": config.get("options_feature_dim")}
+        try:
+            source = parse_stored(refs.rows[named.source].spec)
+        except SpecError:
+            source = None
+        recipes.append(recipe_of(part, source))
+    return recipes

@@ -1,0 +1,144 @@
+"""The controls of a fusion job: the jobs that a reviewer wants beside it, as specifications of their own.
+
+Fusion pays only if it beats what the same data and the same networks reach without it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS
+from core.spec.dataset import default_holdout
+from core.spec.jobs import ExpertJob, FusionJob, JobSpec
+from core.spec.load import SpecError, parse_spec
+from core.spec.parameters import expert_parameters
+
+FROZEN = "frozen"
+MATCHED = "matched"
+# Fields of a job that say nothing about what is trained; its controls have the same.
+_SHARED = ("tags", "resources", "max_attempts", "checkpoint", "tracking")
+
+
+@dataclass(frozen=True)
+class ExpertRecipe:
+    """How an expert of a fusion job came to be: its network and how it was trained.
+
+    `expert` and `training` are as a user would write them; `training` is empty where the recipe of the architecture
+    applies.
+    """
+
+    expert: dict[str, Any]
+    training: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Control:
+    """One control by its role; `spec` is null where there cannot be one, and `absent` says why.
+
+    Roles: `single_<k>` is one network of the kind of expert k on all the data that experts and fusion saw together, and
+    all of them are the members of a deep ensemble. `frozen` is the same fusion of experts that are not trained further.
+    `matched` is a single network with as many parameters as the fused model, wider and of the same family.
+    """
+
+    role: str
+    spec: JobSpec | None
+    absent: str | None = None
+
+
+def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int | None) -> list[Control]:
+    """The controls of a fusion job as it was submitted, one recipe for each of its experts.
+
+    `parameters` is the number of parameters of the fused model, null if it is not known yet.
+    """
+    unknown = [k for k, recipe in enumerate(recipes) if "arch" not in recipe.expert]
+    data = f"the architecture of expert {unknown[0]} is known only when it starts" if unknown else _all_data(spec)
+    if isinstance(data, str):
+        alone = [Control(f"single_{k}", None, data) for k in range(len(recipes))] + [Control(MATCHED, None, data)]
+    else:
+        alone = [
+            Control(f"single_{k}", _single(spec, data, recipe, k, f"one network, seed {k}"))
+            for k, recipe in enumerate(recipes)
+        ]
+        alone.append(_matched(spec, data, recipes[0], parameters))
+    return [*alone, _frozen(spec)]
+
+
+def _all_data(spec: FusionJob) -> dict[str, Any] | str:
+    """The dataset that has all images that experts and fusion saw together, or why no single network can have it."""
+    split = spec.dataset.split
+    holdout = default_holdout(split.regime) if split.holdout is None else split.holdout
+    if holdout and not any(expert.source for expert in spec.experts):
+        return (
+            f"the experts started untrained on the hold-out alone ({holdout:.0%} of the training images), which "
+            "no job of one network can be given: use dataset.split.holdout 0"
+        )
+    dataset = spec.dataset.model_dump(mode="json", exclude_unset=True)
+    kept = {name: value for name, value in dataset.get("split", {}).items() if name in ("val", "seed", "version")}
+    return dataset | {"split": kept | {"regime": "full", "num_shards": 1, "holdout": 0.0}}
+
+
+def _single(spec: FusionJob, data: dict[str, Any], recipe: ExpertRecipe, k: int, what: str) -> JobSpec:
+    training = recipe.training | {"seed": spec.training.seed + k}
+    return _job(spec, what, {"kind": "expert", "expert": recipe.expert, "dataset": data, "training": training})
+
+
+def _matched(spec: FusionJob, data: dict[str, Any], recipe: ExpertRecipe, parameters: int | None) -> Control:
+    arch = recipe.expert["arch"]
+    info = ARCHITECTURES.get(arch)
+    if info is None or "feature_dim" not in info.options:
+        return Control(MATCHED, None, f"{arch} has one width only")
+    facts = DATASET_FACTS.get(spec.dataset.name)
+    if parameters is None or facts is None:
+        return Control(MATCHED, None, "the number of parameters of the fused model is known only when it starts")
+    width = _width(arch, facts.channels, facts.classes, parameters)
+    wider = ExpertRecipe(recipe.expert | {"feature_dim": width}, recipe.training)
+    return Control(MATCHED, _single(spec, data, wider, 0, "one network of as many parameters"))
+
+
+def _width(arch: str, channels: int, classes: int, parameters: int) -> int:
+    """The feature dimension with which a network has closest to this many parameters; they grow linearly with it."""
+    counts = [expert_parameters(arch, channels, classes, dim) for dim in (1, 2)]
+    assert counts[0] is not None
+    assert counts[1] is not None
+    return max(1, round(1 + (parameters - counts[0]) / (counts[1] - counts[0])))
+
+
+def _frozen(spec: FusionJob) -> Control:
+    if spec.training.components.experts.frozen:
+        return Control(FROZEN, None, "the experts of this job are frozen themselves")
+    if not all(expert.source for expert in spec.experts):
+        return Control(FROZEN, None, "experts that start untrained cannot be frozen")
+    data = _as_written(spec)
+    training = data.get("training", {})
+    components = training.get("components", {})
+    experts = components.get("experts", {}) | {"frozen": True}
+    data["training"] = training | {"components": components | {"experts": experts}}
+    return Control(FROZEN, _job(spec, "experts frozen", data))
+
+
+def _as_written(spec: JobSpec) -> dict[str, Any]:
+    return spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+def _job(spec: FusionJob, what: str, data: Mapping[str, Any]) -> JobSpec:
+    shared = {name: value for name, value in _as_written(spec).items() if name in _SHARED}
+    name = f"{spec.name or 'fusion'}: {what}"[:200]
+    # Below the job itself, so that it starts first.
+    fields = {**data, **shared, "name": name, "priority": max(-1000, spec.priority - 1)}
+    fields.pop("controls", None)
+    try:
+        return parse_spec(fields)
+    except SpecError as error:
+        raise AssertionError(f"a control is not a valid job: {error}") from None
+
+
+def recipe_of(expert: Mapping[str, Any], source: JobSpec | None) -> ExpertRecipe:
+    """The recipe of an expert with this config or specification, from the job that trained it, if that is known."""
+    options = {name: expert.get(name) for name in ("arch", "dropout", "feature_dim", "pretrained")}
+    written = {name: value for name, value in options.items() if value is not None and value is not False}
+    if not isinstance(source, ExpertJob):
+        return ExpertRecipe(written, {})
+    training = _as_written(source).get("training", {})
+    return ExpertRecipe(written, {name: value for name, value in training.items() if name != "seed"})

@@ -1,0 +1,93 @@
+"""Controls: created with the job, shared by identity, listed, and absent with a reason."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.models import State
+from tests.app.api import EXPERT, FUSION, Service
+
+SUCCEEDED = (State.starting, State.running, State.succeeded)
+WHOLE = FUSION | {"dataset": {"name": "digits"}, "training": {"epochs": 3, "seed": 5}, "controls": True}
+
+
+def controls(service: Service, job_id: str) -> dict[str, dict[str, Any]]:
+    return {row["role"]: row for row in service.get(f"/jobs/{job_id}/controls").json()["items"]}
+
+
+def on_experts(service: Service) -> dict[str, Any]:
+    """A fusion job of two experts of other jobs, each trained on its own shard."""
+    split = {"regime": "class_shards", "num_shards": 2, "holdout": 0.4}
+    dataset = {"name": "digits", "split": split}
+    shared = {"dataset": dataset, "training": {"epochs": 4, "batch_size": 32, "seed": 8}}
+    ids = [service.submit(EXPERT | shared | {"expert": {"arch": "convnet_small", "shard": k}}) for k in range(2)]
+    experts = [{"from": {"job": job_id, "component": "expert_0"}} for job_id in ids]
+    return {"kind": "fusion", "name": "pair", "experts": experts, "dataset": dataset, "controls": True}
+
+
+def test_a_job_without_controls_has_none(service: Service) -> None:
+    assert controls(service, service.submit(FUSION)) == {}
+    assert service.get("/jobs").json()["items"][0]["spec"]["controls"] is False
+
+
+def test_controls_are_jobs_of_the_same_owner_that_start_after_it(service: Service) -> None:
+    job_id = service.submit(WHOLE, "alice")
+    found = controls(service, job_id)
+    assert list(found) == ["single_0", "single_1", "matched", "frozen"]
+    assert found["frozen"]["absent"] == "experts that start untrained cannot be frozen"
+    job = service.get(f"/jobs/{found['single_1']['job']}").json()
+    assert (job["owner"], job["priority"], job["tags"], job["state"]) == ("alice", -1, ["control"], "queued")
+    assert (job["spec"]["training"]["seed"], job["spec"]["dataset"]["split"]["regime"]) == (6, "full")
+    assert job["name"] == "fusion: one network, seed 1"
+
+
+def test_single_networks_are_trained_as_the_experts_were_and_wait_for_nobody(service: Service) -> None:
+    job_id = service.submit(on_experts(service))
+    found = controls(service, job_id)
+    single = service.get(f"/jobs/{found['single_0']['job']}").json()
+    assert (single["spec"]["training"]["epochs"], single["spec"]["training"]["batch_size"]) == (4, 32)
+    assert (single["spec"]["dataset"]["split"]["holdout"], single["state"]) == (0.0, "queued")
+    frozen = service.get(f"/jobs/{found['frozen']['job']}").json()
+    assert frozen["spec"]["training"]["components"]["experts"]["frozen"] is True
+    assert (frozen["state"], len(frozen["waits_for"])) == ("waiting", 2)
+
+
+def test_equal_controls_are_shared(service: Service) -> None:
+    first = controls(service, service.submit(WHOLE))
+    service.transition(first["single_0"]["job"], *SUCCEEDED)
+    other = WHOLE | {"fusion": {"type": "concatenation"}}
+    second = controls(service, service.submit(other))
+    for role in ("single_0", "single_1"):
+        assert (second[role]["job"], second[role]["reused"]) == (first[role]["job"], True)
+    assert second["matched"]["job"] != first["matched"]["job"]
+
+
+def test_a_deleted_control_is_reported_as_that(service: Service) -> None:
+    job_id = service.submit(WHOLE)
+    control = controls(service, job_id)["single_0"]["job"]
+    service.transition(control, State.cancelled)
+    assert service.call("DELETE", f"/jobs/{control}").status_code == 200
+    assert controls(service, job_id)["single_0"]["absent"] == "the job has been deleted"
+
+
+def test_a_sweep_gives_every_point_its_controls_and_shares_them(service: Service) -> None:
+    grid = {"fusion.type": ["multiplicative", "simpleAddition"], "training.seed": [1, 2]}
+    answer = service.post("/sweeps", {"base": WHOLE, "grid": grid})
+    assert answer.status_code == 201, answer.text
+    sweep_id = answer.json()["id"]
+    points = service.get(f"/sweeps/{sweep_id}/points").json()["items"]
+    found = [controls(service, str(point["job"])) for point in points]
+    singles = {role: {of_point[role]["job"] for of_point in found} for role in ("single_0", "single_1")}
+    # Seeds 1 and 2 of the first network, 2 and 3 of the second one, whatever the fusion type.
+    assert {role: len(ids) for role, ids in singles.items()} == {"single_0": 2, "single_1": 2}
+    assert len(singles["single_0"] | singles["single_1"]) == 3
+    assert answer.json()["count"] == 4
+
+
+@pytest.mark.parametrize("kind", ["expert", "evaluate"])
+def test_only_fusion_jobs_have_controls(service: Service, kind: str) -> None:
+    answer = service.post("/jobs", EXPERT | {"kind": kind, "controls": True})
+    assert answer.status_code == 422
+    assert any(error["loc"] == ["controls"] for error in answer.json()["errors"])

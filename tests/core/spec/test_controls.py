@@ -1,0 +1,93 @@
+"""The controls of a fusion job: which jobs they are, and why one is absent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from core.spec import ExpertJob, FusionJob, parse_spec, resolve
+from core.spec.catalogue import ARCHITECTURES
+from core.spec.controls import FROZEN, MATCHED, Control, ExpertRecipe, controls, recipe_of
+from core.spec.parameters import expert_parameters
+
+JOB = "job_01JQ3YD5W4N7T8X2M6R9B0C1VA"
+SHARDS = {"name": "digits", "split": {"regime": "class_shards", "num_shards": 4, "holdout": 0.4, "seed": 7}}
+FROM_EXPERTS = {
+    "kind": "fusion",
+    "name": "digits",
+    "tags": ["paper"],
+    "experts": [{"from": {"job": JOB, "component": "expert_0"}}] * 4,
+    "dataset": SHARDS,
+    "training": {"epochs": 20, "seed": 3},
+    "resources": {"cpus": 1},
+    "controls": True,
+}
+TRAINED = ExpertRecipe({"arch": "convnet_small"}, {"epochs": 12, "batch_size": 32})
+
+
+def by_role(
+    spec: dict[str, Any], recipe: ExpertRecipe = TRAINED, parameters: int | None = 120_000
+) -> dict[str, Control]:
+    job = parse_spec(spec)
+    assert isinstance(job, FusionJob)
+    count = len(resolve(job).model_dump()["experts"])
+    return {control.role: control for control in controls(job, [recipe] * count, parameters)}
+
+
+def test_there_is_a_single_network_for_each_expert_the_frozen_fusion_and_one_matched_in_parameters() -> None:
+    assert list(by_role(FROM_EXPERTS)) == ["single_0", "single_1", "single_2", "single_3", MATCHED, FROZEN]
+
+
+def test_single_networks_see_all_images_with_the_recipe_of_the_experts_and_seeds_of_their_own() -> None:
+    found = by_role(FROM_EXPERTS)
+    for k in range(4):
+        job = found[f"single_{k}"].spec
+        assert isinstance(job, ExpertJob)
+        split = resolve(job).dataset.split
+        assert (split.regime, split.num_shards, split.holdout, split.seed) == ("full", 1, 0.0, 7)
+        assert (job.training.epochs, job.training.batch_size, job.training.seed) == (12, 32, 3 + k)
+        assert (job.expert.arch, job.resources.cpus, job.tags) == ("convnet_small", 1, ("paper",))
+
+
+def test_the_frozen_control_differs_in_that_alone() -> None:
+    job = by_role(FROM_EXPERTS)[FROZEN].spec
+    assert isinstance(job, FusionJob)
+    assert job.training.components.experts.frozen
+    assert not job.controls
+    assert job.sources() == parse_spec({**FROM_EXPERTS, "training": {}}).sources()
+    assert (job.training.epochs, job.dataset.split.holdout, job.priority) == (20, 0.4, -1)
+
+
+def test_the_matched_network_has_as_many_parameters_as_the_fused_model() -> None:
+    job = by_role(FROM_EXPERTS)[MATCHED].spec
+    assert isinstance(job, ExpertJob)
+    assert job.expert.feature_dim is not None
+    count = expert_parameters("convnet_small", 1, 10, job.expert.feature_dim)
+    assert count is not None
+    assert abs(count - 120_000) / 120_000 < 0.01
+
+
+def test_a_family_of_one_width_has_no_matched_network() -> None:
+    assert "feature_dim" not in ARCHITECTURES["resnet18"].options
+    found = by_role(FROM_EXPERTS, ExpertRecipe({"arch": "resnet18"}, {}))[MATCHED]
+    assert (found.spec, found.absent) == (None, "resnet18 has one width only")
+
+
+def test_untrained_experts_on_a_hold_out_have_no_single_network_and_say_why() -> None:
+    spec = {**FROM_EXPERTS, "experts": [{"arch": "convnet_small"}], "num_experts": 2}
+    found = by_role(spec)
+    assert "on the hold-out alone (40% of the training images)" in str(found["single_0"].absent)
+    assert "cannot be frozen" in str(found[FROZEN].absent)
+    whole = by_role({**spec, "dataset": {"name": "digits"}})
+    assert isinstance(whole["single_0"].spec, ExpertJob)
+
+
+def test_frozen_experts_need_no_frozen_control() -> None:
+    spec = {**FROM_EXPERTS, "training": {"components": {"experts": {"frozen": True}}}}
+    assert by_role(spec)[FROZEN].absent == "the experts of this job are frozen themselves"
+
+
+def test_the_recipe_is_that_of_the_job_that_trained_the_expert() -> None:
+    source = parse_spec({"kind": "expert", "expert": {"arch": "resnet18"}, "training": {"epochs": 5, "seed": 9}})
+    recipe = recipe_of({"arch": "resnet18", "dropout": None, "pretrained": False}, source)
+    assert recipe == ExpertRecipe({"arch": "resnet18"}, {"epochs": 5})
+    assert recipe_of({"arch": "resnet18"}, None).training == {}
