@@ -120,6 +120,13 @@ def test_training_without_the_service_runs_as_it_is_written(tmp_path: Path, monk
     with contextlib.redirect_stdout(printed):
         exec(blocks("docs/core.md", "python")[0], {})
     assert re.fullmatch(r"(\[(\d, ){7}\d\] ?){2}\n", printed.getvalue())
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(blocks("docs/core.md", "python")[1], {})
+    result = json.loads((tmp_path / "runs/digits/fusion/result.json").read_text())
+    for line in printed.getvalue().splitlines():
+        path, *_, accuracy = line.split()
+        assert float(accuracy) == round(result["metrics"][f"test/accuracy_{path}"], 4)
     section = PAGES["docs/core.md"].split("## What is in a run directory\n")[1].split("\n## ")[0]
     paths = re.findall(r"^\| `([a-z]\S*?)`", section, re.MULTILINE)
     assert len(paths) > 7

@@ -91,6 +91,15 @@ class Batches:
         """Batch size over all processes."""
         return self._order.global_batch
 
+    @property
+    def num_images(self) -> int:
+        """Images over all processes."""
+        return len(self._order.indices)
+
+    def indices(self, epoch: int) -> np.ndarray:
+        """The indices of this process's images, in the order in which the batches of an epoch have them."""
+        return np.concatenate([np.empty(0, dtype=np.int64), *self._order.epoch(epoch)])
+
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on; earlier ones are not read."""
         raise NotImplementedError

@@ -91,6 +91,11 @@ def test_batches(dataset: Dataset, spec: JobSpec, runtime: Runtime) -> Batches:
     return _open(None, dataset.test, np.arange(len(dataset.test)), spec, runtime)
 
 
+def validation_batches(data: JobData, spec: JobSpec, runtime: Runtime) -> Batches:
+    """Batches of the validation images of this job, labelled with the dataset's class ids."""
+    return _open(None, data.dataset.train, data.part.val, spec, runtime)
+
+
 def _open(
     data: JobData | None,
     images: Images,

@@ -44,6 +44,10 @@ class RunDir:
         """The best components so far, with their manifests."""
         return self.path / "components"
 
+    def predictions(self, split: str) -> Path:
+        """The logits of every path on the images of a split, `val` or `test`; an `.npz` file."""
+        return self.path / "predictions" / f"{split}.npz"
+
     @property
     def result(self) -> Path:
         """What was measured on test; only a run that succeeded has it."""

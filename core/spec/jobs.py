@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from core.spec.dataset import DatasetSpec
+from core.spec.evaluation import EvaluationOptions
 from core.spec.fields import ComponentRef, SafeName, SpecModel, Text
 from core.spec.models import ExpertSpec, FeatureDim, FusionSpec, HeadSpec, SoloExpertSpec
 from core.spec.resources import Resources, Tracking
@@ -24,6 +25,7 @@ class Job(SpecModel):
     dataset: DatasetSpec = DatasetSpec()
     training: Training = Training()
     checkpoint: Checkpointing = Checkpointing()
+    evaluation: EvaluationOptions = EvaluationOptions()
     resources: Resources = Resources()
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     tracking: Tracking = Tracking()

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-# Labels, scheduling, safety and tracking: the same numbers come out whatever these say.
-RESULT_NEUTRAL_FIELDS = ("name", "tags", "priority", "max_attempts", "checkpoint", "tracking", "controls")
+# Labels, scheduling, safety, tracking and what is kept: the same numbers come out whatever these say.
+RESULT_NEUTRAL_FIELDS = ("name", "tags", "priority", "max_attempts", "checkpoint", "tracking", "evaluation", "controls")
 # Of `resources`, only the counts that change the order of floating-point sums.
 RESULT_RESOURCES = ("cpus", "gpus", "nodes")
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from torch import Tensor
+
 from core.augment import normalize
 from core.data.job_data import test_batches
 from core.model.assemble import build_model, complete_spec, expert_classes, load_sources, load_weights
@@ -13,10 +15,12 @@ from core.plan.plan import make_plan
 from core.plan.precision import with_measured_precision
 from core.reporting.protocol import NullReporter, Reporter
 from core.run.content import ContentCache
+from core.run.rundir import RunDir
 from core.runtime import start_runtime, stop_runtime
 from core.spec import EvaluateJob
 from core.train.contribution import evaluate_with_contributions
 from core.train.identity import begin_identity, check_result, load_with_content, record_identity
+from core.train.predictions import PredictionRecorder, path_names
 from core.train.result import Result, has_result, read_result, with_test_prefix, write_result
 from core.train.run_identity import with_split_of_run, write_or_check_spec
 
@@ -59,16 +63,24 @@ def evaluate_job(
         load_weights(model, sources, data.shape, keep_heads=True)
         model.to(runtime.device)
         first = sources["experts.0"].config
-        measured = evaluate_with_contributions(
-            model,
-            test_batches(data.dataset, plan.spec, runtime).epoch(0),
-            lambda images: normalize(images, first["mean"], first["std"]),
-            runtime,
-            num_images=len(data.dataset.test),
-            seed=plan.spec.training.seed,
-            num_classes=data.shape.num_classes,
-            classes=classes,
-        )
+
+        def prepare(images: Tensor) -> Tensor:
+            return normalize(images, first["mean"], first["std"])
+
+        batches, num_classes = test_batches(data.dataset, plan.spec, runtime), data.shape.num_classes
+        width = num_classes + sum(len(own) for own in classes)
+        predictions = PredictionRecorder(plan.spec, data, batches, runtime, logits_per_image=width)
+        with predictions.record(model, path_names(model), [None, *classes], prepare):
+            measured = evaluate_with_contributions(
+                model,
+                batches.epoch(0),
+                prepare,
+                runtime,
+                num_images=len(data.dataset.test),
+                seed=plan.spec.training.seed,
+                num_classes=num_classes,
+                classes=classes,
+            )
         result = Result(
             "succeeded",
             0,
@@ -78,6 +90,7 @@ def evaluate_job(
             with_test_prefix(measured.absent),
             pairwise_disagreement=measured.pairwise_disagreement,
             identity=identity,
+            predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
         )
         if runtime.is_main:
             write_result(result, run_dir)

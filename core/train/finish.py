@@ -20,6 +20,7 @@ from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
 from core.train.contribution import evaluate_with_contributions
 from core.train.evaluate import evaluate
+from core.train.predictions import PredictionRecorder, path_names
 from core.train.result import Result, with_test_prefix, write_result
 
 
@@ -56,17 +57,23 @@ def finish(
         return normalize(images, dataset.mean, dataset.std)
 
     num_classes = len(dataset.class_names)
-    after = evaluate_with_contributions(
-        model,
-        batches.epoch(0),
-        prepare,
-        runtime,
-        num_images=len(dataset.test),
-        seed=spec.training.seed,
-        num_classes=num_classes,
-        classes=classes,
-    )
-    before, before_absent = _measure_before(spec, data, sources, runtime, batches, prepare)
+    started_from, before_absent = _experts_before(spec, data, sources)
+    widths = [0 if alone else num_classes, *(len(own) for own in classes)]
+    widths += [len(component.config["classes"]) for component in started_from.values()]
+    predictions = PredictionRecorder(spec, data, batches, runtime, logits_per_image=sum(widths))
+    own_classes = [None] * (not alone) + list(classes)
+    with predictions.record(model, path_names(model), own_classes, prepare):
+        after = evaluate_with_contributions(
+            model,
+            batches.epoch(0),
+            prepare,
+            runtime,
+            num_images=len(dataset.test),
+            seed=spec.training.seed,
+            num_classes=num_classes,
+            classes=classes,
+        )
+    before, not_finite = _measure_before(spec, data, started_from, runtime, batches, prepare, predictions)
     names = [f"expert_{k}" for k in range(len(model.experts))] + ([] if alone else ["fusion", "head", "complete"])
     manifests = {name: read_component_manifest(folder, name) for name in names}
     result = Result(
@@ -75,7 +82,7 @@ def finish(
         epoch,
         with_test_prefix(after.metrics) | before,
         after.per_class,
-        with_test_prefix(after.absent) | before_absent,
+        with_test_prefix(after.absent) | before_absent | not_finite,
         {
             name: {key: manifest[key] for key in ("epoch", "files", "content_sha256")}
             for name, manifest in manifests.items()
@@ -83,6 +90,7 @@ def finish(
         },
         after.pairwise_disagreement,
         identity=identity,
+        predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
     )
     if runtime.is_main:
         write_result(result, run_dir)
@@ -91,35 +99,48 @@ def finish(
     return result
 
 
-def _measure_before(
-    spec: JobSpec,
-    data: JobData,
-    sources: Sources,
-    runtime: Runtime,
-    batches: Batches,
-    prepare: Callable[[Tensor], Tensor],
-) -> tuple[dict[str, float], dict[str, str]]:
-    """Test accuracy of every expert before this job, with its own head; and for which experts it is absent and why."""
-    fields = ["expert"] if isinstance(spec, ExpertJob) else [f"experts.{k}" for k in range(len(spec.experts))]
+def _fields(spec: JobSpec) -> list[str]:
+    """The field of every expert, under which `sources` has its component."""
+    return ["expert"] if isinstance(spec, ExpertJob) else [f"experts.{k}" for k in range(len(spec.experts))]
+
+
+def _experts_before(spec: JobSpec, data: JobData, sources: Sources) -> tuple[dict[str, Component], dict[str, str]]:
+    """By field, the experts that can be measured as they were before this job; and why the others cannot."""
     num_classes = len(data.dataset.class_names)
     experts: dict[str, Component] = {}
     absent: dict[str, str] = {}
-    for k, field in enumerate(fields):
+    for k, field in enumerate(_fields(spec)):
         if field not in sources:
             absent[f"test/accuracy_expert_{k}_before"] = "the expert started untrained"
         elif max(sources[field].config["classes"]) >= num_classes:
             absent[f"test/accuracy_expert_{k}_before"] = "the expert was trained on classes that this dataset lacks"
         else:
             experts[field] = sources[field]
+    return experts, absent
+
+
+def _measure_before(
+    spec: JobSpec,
+    data: JobData,
+    experts: dict[str, Component],
+    runtime: Runtime,
+    batches: Batches,
+    prepare: Callable[[Tensor], Tensor],
+    predictions: PredictionRecorder,
+) -> tuple[dict[str, float], dict[str, str]]:
+    """Test accuracy of these experts before this job, with their own heads; and for which it is absent and why."""
     if not experts:
-        return {}, absent
+        return {}, {}
+    fields, num_classes = _fields(spec), len(data.dataset.class_names)
     whole = build_model(spec, data.shape)
     load_weights(whole, experts, data.shape, keep_heads=True)
     positions = [fields.index(field) for field in experts]
     model = MultiExpertModel([whole.expert(k) for k in positions]).to(runtime.device)
     classes = [experts[fields[k]].config["classes"] for k in positions]
-    measured = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=classes)
+    with predictions.record(model, [f"expert_{k}_before" for k in positions], classes, prepare):
+        measured = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=classes)
     metrics: dict[str, float] = {}
+    absent: dict[str, str] = {}
     for i, k in enumerate(positions):
         key = f"test/accuracy_expert_{k}_before"
         if f"expert_{i}" in measured.non_finite:

@@ -21,6 +21,7 @@ class Result:
     `metrics` and `per_class` (accuracies by path and class) are those measured on the test set; `absent` has the reason
     of every metric that is not there. `pairwise_disagreement` is the fraction of test images on which two experts
     differ, a row and a column for each expert. `components` are the epoch, files and SHA-256 of each saved component.
+    `predictions` has the file of stored logits of `val` and `test`, its SHA-256 and shapes, or why it is `absent`.
     `identity` is the digest of all that decided the result: that of `identity.json`, empty in results of earlier
     versions.
     """
@@ -34,6 +35,7 @@ class Result:
     components: dict[str, dict[str, Any]] = field(default_factory=dict)
     pairwise_disagreement: list[list[float]] = field(default_factory=list)
     identity: str = ""
+    predictions: dict[str, dict[str, Any]] = field(default_factory=dict)
 
 
 def has_result(run_dir: Path) -> bool:

@@ -93,6 +93,8 @@ DESCRIPTIONS: dict[str, str] = {
     "every_epochs": "Epochs between two checkpoints.",
     "every_steps": "Steps between two checkpoints, in addition.",
     "keep": "Number of checkpoints that are kept.",
+    "evaluation": "What the evaluation at the end keeps.",
+    "store_predictions": "Whether logits on validation and test images are stored. `auto`: up to 1 GiB for each split.",
     "resources": "Where the job runs and what it may use.",
     "executor": "This machine, or a Slurm cluster.",
     "gpus": "Number of GPUs on each node. Null: one if there is one.",

@@ -7,6 +7,7 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -91,6 +92,14 @@ def test_two_processes_give_the_numbers_of_one(optimizer: str, tmp_path: Path) -
     assert two["step"] == one.step
     assert abs(two["metrics"]["test/nll"] - one.metrics["test/nll"]) < 1e-4
     assert {"test/contribution_expert_0", "test/contribution_expert_1"} <= two["metrics"].keys()
+    for split in ("val", "test"):
+        ours, theirs = (np.load(tmp_path / f"{run}/predictions/{split}.npz") for run in ("one", "two"))
+        with ours, theirs:
+            assert set(ours) == set(theirs)
+            assert (ours["ids"] == theirs["ids"]).all()
+            assert (ours["labels"] == theirs["labels"]).all()
+            for path in ("fused", "expert_0", "expert_1"):
+                assert ours[f"logits_{path}"] == pytest.approx(theirs[f"logits_{path}"], abs=1e-3)
     lines = (tmp_path / "two/events.jsonl").read_text().splitlines()
     assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
 

@@ -27,7 +27,8 @@ SHORT = {
 # Sections in the order of the form.
 SECTIONS = (
     "Job", "Experts", "Fusion", "Head", "Data", "Training", "Loss", "Experts' optimizer", "Fusion optimizer",
-    "Head optimizer", "New heads' optimizer", "Augmentation", "Resources", "Checkpoints", "Tracking",
+    "Head optimizer", "New heads' optimizer", "Augmentation", "Resources", "Checkpoints", "Evaluation",
+    "Tracking",
 )  # fmt: skip
 
 
@@ -134,6 +135,9 @@ FIELDS: dict[str, FieldInfo] = {
     "checkpoint.every_epochs": FieldInfo("Checkpoints", "Every epochs"),
     "checkpoint.every_steps": FieldInfo("Checkpoints", "Every steps"),
     "checkpoint.keep": FieldInfo("Checkpoints", "Keep", "the newest this many"),
+    "evaluation.store_predictions": FieldInfo(
+        "Evaluation", "Store predictions", "logits on validation and test images"
+    ),
     "tracking.wandb.mode": FieldInfo("Tracking", "Weights & Biases", "offline needs no network"),
     "tracking.wandb.project": FieldInfo("Tracking", "Project"),
     "tracking.wandb.entity": FieldInfo("Tracking", "Entity"),

@@ -22,6 +22,7 @@ NEUTRAL: dict[str, Any] = {
     "checkpoint": {"every_steps": 3},
     "tracking": {"wandb": {"mode": "offline"}},
     "controls": True,
+    "evaluation": {"store_predictions": False},
 }
 
 
