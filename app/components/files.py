@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from pathlib import Path
 from typing import Any
 
-from starlette.responses import FileResponse, MalformedRangeHeader, Response
+from starlette.responses import Response
 
 from app.http.errors import NotFound
-
-
-class _FileResponse(FileResponse):
-    # With the default of 64 KiB, thread switches and system calls dominate a download.
-    chunk_size = 1 << 20
-
-    @classmethod
-    def _parse_range_header(cls, http_range: str, file_size: int) -> list[tuple[int, int]]:
-        # A malformed range, or one in another unit, is ignored and the whole file is sent (RFC 9110, section 14.2).
-        try:
-            return super()._parse_range_header(http_range, file_size)
-        except MalformedRangeHeader:
-            return []
+from app.http.files import file_headers, file_response, not_modified
 
 
 def component_response(folder: Path, file: dict[str, Any], if_none_match: str) -> Response:
@@ -29,20 +16,13 @@ def component_response(folder: Path, file: dict[str, Any], if_none_match: str) -
 
     NotFound if a better version has replaced the file since the entry was read.
     """
-    etag = f'"{file["sha256"]}"'
-    digest = base64.b64encode(bytes.fromhex(file["sha256"])).decode()
-    headers = {
-        "ETag": etag,
-        "Repr-Digest": f"sha-256=:{digest}:",
-        "Cache-Control": "no-cache",
-        "Content-Disposition": f'attachment; filename="{file["name"]}"',
-    }
-    if etag in [tag.strip().removeprefix("W/") for tag in if_none_match.split(",")]:
-        return Response(status_code=304, headers=headers)
+    headers = file_headers(file["sha256"], file["name"])
+    if unchanged := not_modified(headers, if_none_match):
+        return unchanged
     # The name of the file comes from the training process, never from the request.
     path = folder / file["file"]
     try:
         status = path.stat()
     except FileNotFoundError:
         raise NotFound("a better version has just replaced this component: request it again") from None
-    return _FileResponse(path, media_type="application/octet-stream", headers=headers, stat_result=status)
+    return file_response(path, headers, status)
