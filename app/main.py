@@ -31,6 +31,8 @@ from app.jobs.report_routes import router as reports
 from app.jobs.routes import router as jobs
 from app.metrics.routes import router as metrics
 from app.metrics.routes import series_router as series
+from app.predictions.routes import compare_router as compare
+from app.predictions.routes import router as predictions
 from app.settings import Settings
 from app.streams.hub import Hub
 from app.streams.routes import events_router as events
@@ -90,6 +92,8 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         series,
         components,
         all_components,
+        predictions,
+        compare,
         sweeps,
         tokens,
         catalogue,

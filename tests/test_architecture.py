@@ -19,7 +19,7 @@ PACKAGES = ("app", "core", "worker")
 MAX_LINES = 300
 MEDIAN_LINES = 100
 # Modules and folders at the top of a package, dunder files not counted.
-MAX_ENTRIES = {"app": 17, "core": 14}
+MAX_ENTRIES = {"app": 18, "core": 14}
 
 
 def imported_by(module: str, data_dir: Path | None = None) -> set[str]:
@@ -37,7 +37,10 @@ def imported_by(module: str, data_dir: Path | None = None) -> set[str]:
 @pytest.mark.processes
 @pytest.mark.parametrize("module", ["app.main", "app.cli.main", "app.supervisor.up", "worker.app"])
 def test_service_and_celery_worker_do_not_load_torch(module: str, tmp_path: Path) -> None:
-    assert imported_by(module, tmp_path / "data") & {"torch", "torchvision", "timm", "wandb", "safetensors"} == set()
+    assert (
+        imported_by(module, tmp_path / "data") & {"torch", "torchvision", "timm", "wandb", "safetensors", "scipy"}
+        == set()
+    )
 
 
 @pytest.mark.processes

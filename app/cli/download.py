@@ -1,4 +1,4 @@
-"""`mcn download`: resumable, verified downloads of components."""
+"""`mcn download` and `mcn predictions`: resumable, verified downloads."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ from app.cli.terminal import connected, fail, out, print_json
 # Called with the bytes that are on disk and the bytes of the whole file.
 OnBytes = Callable[[int, int], object]
 BLOCK_BYTES = 1 << 20
+Output = Annotated[str, typer.Option("-o", "--output", help="A file, or a folder ending in /.")]
 
 
 def download_command(
@@ -37,24 +38,12 @@ def download_command(
     name: Annotated[
         str, typer.Argument(metavar="NAME", help="expert_0, .., fusion, head or complete.", callback=check_id)
     ],
-    output: Annotated[str, typer.Option("-o", "--output", help="A file, or a folder ending in /.")] = ".",
+    output: Output = ".",
     format: Annotated[str, typer.Option(help="pth or safetensors.")] = "pth",
     as_json: AsJson = False,
 ) -> None:
     """Download a component. The same command resumes a download that was interrupted."""
-    target = Path(output)
-    with connected() as api:
-        try:
-            if output.endswith("/") or target.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-            elif not target.parent.is_dir():
-                fail(f"there is no folder {target.parent}", 2)
-            with progress_bar(name, enabled=out.is_terminal and not as_json) as on_bytes:
-                file = download(api, f"/jobs/{job_id}/components/{name}", target, format=format, on_bytes=on_bytes)
-        except OSError as error:
-            fail(f"{output} cannot be written: {error.strerror}")
-    size = file.stat().st_size
-    print_json({"file": str(file), "bytes": size}) if as_json else out.print(f"{file}  {format_bytes(size)}, verified")
+    _save(f"/jobs/{job_id}/components/{name}", name, output, as_json, format=format)
 
 
 @contextmanager
@@ -72,13 +61,52 @@ def progress_bar(name: str, *, enabled: bool) -> Iterator[OnBytes]:
         yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
-def download(api: Api, path: str, target: Path, *, format: str, on_bytes: OnBytes = lambda done, total: None) -> Path:
-    """Downloads a component into a file, or into a folder under the name that the service gives; returns the file.
+def predictions_command(
+    job_id: JobId,
+    split: Annotated[str, typer.Option(help="val or test.")] = "test",
+    output: Output = ".",
+    format: Annotated[str, typer.Option(help="npz or safetensors.")] = "npz",
+    as_json: AsJson = False,
+) -> None:
+    """Download the logits of a job on its validation or test images, with image ids and labels."""
+    _save(f"/jobs/{job_id}/predictions", f"{split} predictions", output, as_json, format=format, split=split)
+
+
+def _save(path: str, what: str, output: str, as_json: bool, *, format: str, split: str | None = None) -> None:
+    """Downloads into a file or folder, with a progress bar on a terminal, and prints the name of the file."""
+    target = Path(output)
+    with connected() as api:
+        try:
+            if output.endswith("/") or target.is_dir():
+                target.mkdir(parents=True, exist_ok=True)
+            elif not target.parent.is_dir():
+                fail(f"there is no folder {target.parent}", 2)
+            with progress_bar(what, enabled=out.is_terminal and not as_json) as on_bytes:
+                file = download(api, path, target, format=format, split=split, on_bytes=on_bytes)
+        except OSError as error:
+            fail(f"{output} cannot be written: {error.strerror}")
+    size = file.stat().st_size
+    print_json({"file": str(file), "bytes": size}) if as_json else out.print(f"{file}  {format_bytes(size)}, verified")
+
+
+def download(
+    api: Api,
+    path: str,
+    target: Path,
+    *,
+    format: str,
+    split: str | None = None,
+    on_bytes: OnBytes = lambda done, total: None,
+) -> Path:
+    """Downloads a component, or predictions of a split, into a file, or into a folder under the service's name for it.
+
+    Returns the file.
 
     An earlier partial download (`<name>.<etag>.part`) is resumed if the service still has the same file. Raises
     ApiError if the content does not match its SHA-256, OSError if the file cannot be written.
     """
-    with api.stream(path, format=format, headers={"Range": "bytes=0-0"}) as response:
+    query = {"format": format} | ({} if split is None else {"split": split})
+    with api.stream(path, headers={"Range": "bytes=0-0"}, **query) as response:
         etag = response.headers["etag"]
         name = response.headers["content-disposition"].partition('filename="')[2].rstrip('"')
         expected = base64.b64decode(response.headers["repr-digest"].partition("=:")[2].rstrip(":"))
@@ -93,7 +121,7 @@ def download(api: Api, path: str, target: Path, *, format: str, on_bytes: OnByte
     done = part.stat().st_size if part.exists() else 0
     headers = {"Range": f"bytes={done}-", "If-Range": etag} if done else {}
     try:
-        with api.stream(path, format=format, headers=headers) as response, part.open("r+b" if done else "wb") as file:
+        with api.stream(path, headers=headers, **query) as response, part.open("r+b" if done else "wb") as file:
             if response.status_code != 206:
                 file.truncate(0)
                 done = 0

@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from app.cli import changes, download, jobs, logs, reports, service, submit, sweeps, tokens
+from app.cli import changes, compare, download, jobs, logs, reports, service, submit, sweeps, tokens
 
 Commands = Mapping[str, Callable[..., Any]]
 
@@ -33,7 +33,12 @@ PANELS: dict[str, Commands] = {
         "retry": changes.retry,
         "delete": changes.delete,
     },
-    "Results": {"components": jobs.components, "download": download.download_command},
+    "Results": {
+        "components": jobs.components,
+        "download": download.download_command,
+        "predictions": download.predictions_command,
+        "compare": compare.compare,
+    },
 }
 GROUPS: dict[str, tuple[str, Commands]] = {
     "db": ("Manage the database.", {"upgrade": service.upgrade_database}),

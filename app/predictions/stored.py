@@ -1,0 +1,127 @@
+"""The stored predictions of a job: one `.npz` file for each split, described in its `result.json`.
+
+N images, C classes, C_k classes that the logits of a path stand for.
+"""
+
+from __future__ import annotations
+
+import zipfile
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from app.http.errors import NotFound
+from app.models import Job, State
+from app.settings import Settings
+from app.statistics.ensembles import mean_logits, mean_probabilities, widen
+from core.run.durable import DamagedFileError, read_json
+from core.run.rundir import RunDir
+
+Split = Literal["val", "test"]
+SPLIT_NAMES: dict[Split, str] = {"val": "validation", "test": "test"}
+ENSEMBLES = {"ensemble_logits": mean_logits, "ensemble_probabilities": mean_probabilities}
+
+
+def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
+    """The predictions of a job on a split; raises NotFound that says why there are none."""
+    run = RunDir(settings.runs_dir / job.id)
+    try:
+        entry = (read_json(run.result).get("predictions") or {}).get(split)
+    except FileNotFoundError:
+        state = State(job.state).value
+        raise NotFound(f"{job.id} is {state} and has no predictions: they are stored when the job succeeds") from None
+    except (DamagedFileError, AttributeError):
+        raise NotFound(f"{job.id} has no predictions: its result.json is damaged") from None
+    if entry is None:
+        raise NotFound(
+            f"{job.id} has no predictions: it ended before this version, which stores them. "
+            "An evaluate job of its components stores those of the same model"
+        )
+    if "absent" in entry:
+        raise NotFound(f"{job.id} has no predictions on {SPLIT_NAMES[split]} images: {entry['absent']}")
+    return StoredSplit(job.id, split, run.predictions(split), entry)
+
+
+@dataclass(frozen=True)
+class StoredSplit:
+    """The file of one split and its entry in `result.json`. Arrays are read one by one, when they are needed."""
+
+    job_id: str
+    split: Split
+    file: Path
+    entry: Mapping[str, Any]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths with logits, and the ensembles that follow from them."""
+        own = list(self.entry["paths"])
+        experts = self._experts()
+        if len(experts) < 2:
+            return own
+        partial = any(self.entry["paths"][name][1] < self.num_classes for name in experts)
+        return [*own, *(name for name in ENSEMBLES if not (partial and name == "ensemble_logits"))]
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data set."""
+        return int(self.entry["num_classes"])
+
+    def check_path(self, path: str) -> None:
+        """Raises NotFound for a path that these predictions do not have."""
+        if path not in self.paths:
+            raise NotFound(f"{self.job_id} has no predictions of {path!r}; it has {', '.join(self.paths)}")
+
+    def ids_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Index of every image in the data set's own training or test set, and its label, both (N,)."""
+        with self._arrays() as arrays:
+            return arrays["ids"], arrays["labels"]
+
+    def predicted(self, path: str) -> np.ndarray:
+        """The predicted class of every image (N,), without reading logits where that is possible."""
+        self.check_path(path)
+        if path in ENSEMBLES:
+            return np.asarray(self.logits(path)[0].argmax(axis=1))
+        with self._arrays() as arrays:
+            return arrays[f"predicted_{path}"]
+
+    def logits(self, path: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Logits (N, C_k) of a path, and the classes that they stand for (None: all, in order).
+
+        Those of `ensemble_probabilities` are logarithms of the mean probabilities.
+        """
+        self.check_path(path)
+        with self._arrays() as arrays:
+            if path not in ENSEMBLES:
+                return _logits(arrays, path)
+            experts = [widen(*_logits(arrays, name), self.num_classes) for name in self._experts()]
+        return ENSEMBLES[path](experts), None
+
+    def all_arrays(self) -> dict[str, np.ndarray]:
+        """Every array of the file."""
+        with self._arrays() as arrays:
+            return {name: arrays[name] for name in arrays}
+
+    def _experts(self) -> list[str]:
+        return [name for name in self.entry["paths"] if name.startswith("expert_") and not name.endswith("_before")]
+
+    @contextmanager
+    def _arrays(self) -> Iterator[Mapping[str, np.ndarray]]:
+        """The arrays of the file, each read when it is accessed; NotFound for a file that is missing or damaged."""
+        try:
+            # NumPy would leave a file open that is no archive.
+            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                yield arrays
+        except FileNotFoundError:
+            raise NotFound(f"the predictions of {self.job_id} have been deleted from its run directory") from None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            raise NotFound(f"the predictions of {self.job_id} are damaged: {self.file.name} cannot be read") from None
+
+
+def _logits(arrays: Mapping[str, np.ndarray], path: str) -> tuple[np.ndarray, np.ndarray | None]:
+    classes = f"classes_{path}"
+    return arrays[f"logits_{path}"], arrays.get(classes)

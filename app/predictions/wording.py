@@ -1,0 +1,39 @@
+"""A difference of two accuracies in plain words."""
+
+from __future__ import annotations
+
+from app.predictions.schemas import Difference
+
+LEVEL = 0.05
+
+
+def sentence(first: str, second: str, difference: Difference, num_images: int) -> str:
+    """What a comparison says about the models named `first` and `second`, in points of accuracy."""
+    points = 100.0 * abs(difference.value)
+    if difference.value == 0:
+        what = f"{first} and {second} are equally accurate"
+    else:
+        what = f"{first} is {points:.1f} points {'better' if difference.value > 0 else 'worse'} than {second}"
+    interval = f"95 % interval {_signed(difference.low)} to {_signed(difference.high)}"
+    return f"{what}, {interval}, {p_text(difference.p)}: {verdict(difference)} on {num_images:,} images"
+
+
+def verdict(difference: Difference) -> str:
+    """Whether the images tell the models apart, by the interval and the exact test."""
+    rejects = difference.p < LEVEL
+    if difference.excludes_zero and rejects:
+        return "distinguishable"
+    if difference.excludes_zero or rejects:
+        return "barely distinguishable, interval and exact test do not agree,"
+    return "not distinguishable"
+
+
+def p_text(p: float) -> str:
+    """A p value with two significant digits."""
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def _signed(share: float) -> str:
+    """A share in points. A minus as a keyboard has it can be searched for in a terminal."""
+    text = f"{100.0 * share:.1f}"
+    return "0.0" if text == "-0.0" else text
