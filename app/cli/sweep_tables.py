@@ -36,17 +36,32 @@ def sweeps_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def leaderboard_table(sweep: Mapping[str, Any], top: int | None = None) -> Table:
-    """The best points first, with mean and standard deviation over seeds."""
+    """The best points first, with mean, standard deviation and the interval of the mean over seeds."""
     rows: Sequence[Mapping[str, Any]] = sweep["leaderboard"][:top]
     paths = list(rows[0]["values"]) if rows else []
-    table = plain_table("", *_short_names(paths), "n", sweep["metric"], "", Column("best job", overflow="fold"))
+    shown = [name for name, title in _OPTIONAL.items() if any(row.get(name) is not None for row in rows)]
+    columns = [_OPTIONAL[name] for name in shown]
+    table = plain_table(
+        "", *_short_names(paths), "n", sweep["metric"], *columns, "", Column("best job", overflow="fold")
+    )
     for rank, row in enumerate(rows, start=1):
         values = [_format_value(row["values"][path]) for path in paths]
         mean = "" if row["mean"] is None else f"{row['mean']:.4f}"
         deviation = "" if row["std"] is None else f" ± {row['std']:.4f}"
         early = Text("stopped early", style=STATE_STYLES["cancelled"]) if row["stopped_early"] else ""
-        table.add_row(str(rank), *values, str(row["n"]), f"{mean}{deviation}", early, row["best"] or "")
+        others = [_optional(row, name) for name in shown]
+        table.add_row(str(rank), *values, str(row["n"]), f"{mean}{deviation}", *others, early, row["best"] or "")
     return table
+
+
+# Columns that are left out where no row has a value.
+_OPTIONAL = {"low": "95 % interval", "test_accuracy": "test accuracy"}
+
+
+def _optional(row: Mapping[str, Any], name: str) -> str:
+    if row.get(name) is None:
+        return ""
+    return f"{row['low']:.4f} to {row['high']:.4f}" if name == "low" else f"{row[name]:.4f}"
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:

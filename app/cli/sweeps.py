@@ -13,7 +13,7 @@ from app.cli.sweep_watch import follow_sweep, num_without_result, watch_sweep
 from app.cli.terminal import connected, err, fail, out, print_json, print_response
 from core.spec.load import apply_override
 
-Metric = Annotated[str | None, typer.Option(help="Metric that ranks the points.", show_default="test accuracy")]
+Metric = Annotated[str | None, typer.Option(help="Metric that ranks the points.", show_default="validation accuracy")]
 Overrides = Annotated[
     list[str],
     typer.Option(
@@ -95,7 +95,7 @@ def leaderboard(
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rank the points of a sweep, with mean and standard deviation over seeds."""
+    """Rank the points of a sweep, with mean, standard deviation and interval over seeds."""
     options: dict[str, Any] = {name: value for name, value in (("metric", metric), ("mode", mode)) if value is not None}
     with connected() as api:
         if as_csv:

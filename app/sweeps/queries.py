@@ -89,6 +89,13 @@ def list_points(
     return (PointRow(*row) for row in session.exec(query.order_by(col(SweepPoint.number)).limit(limit)))
 
 
+def latest_values(session: Session, sweep_id: str, metric: str) -> dict[str, float]:
+    """The latest value of a metric of a sweep's jobs, by job id; jobs without one are left out."""
+    query = select(Series.job_id, Series.last).join(SweepPoint, col(SweepPoint.job_id) == col(Series.job_id))
+    query = query.where(SweepPoint.sweep_id == sweep_id, Series.key == metric, col(Series.last).is_not(None))
+    return {job_id: value for job_id, value in session.exec(query) if value is not None}
+
+
 def best_scores(session: Session, sweep_ids: Collection[str]) -> dict[str, float]:
     """The best validation accuracy among the jobs of each sweep; sweeps without any are left out."""
     query = select(SweepPoint.sweep_id, func.max(Job.score)).join(Job, col(Job.id) == col(SweepPoint.job_id))

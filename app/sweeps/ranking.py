@@ -13,25 +13,31 @@ from typing import Any, Literal
 from app.http.csv_cells import safe_cell
 from app.metrics.directions import Mode, direction
 from app.metrics.scores import accuracy_key
+from app.statistics.seeds import mean_interval
 from app.sweeps.grid import SEEDS
 from app.sweeps.schemas import LeaderboardRow
 
 
 @dataclass(frozen=True)
 class Score:
-    """A point with its job and the value of the metric; None if it has not been measured."""
+    """A point with its job, the value of the metric and the test accuracy; None if it has not been measured."""
 
     values: dict[str, Any]
     job_id: str | None
     value: float | None
     stopped_early: bool
+    test_accuracy: float | None = None
 
 
 def choose(
-    kind: object, metric: str | None = None, mode: Mode | None = None, *, part: Literal["test", "val"] = "test"
+    kind: object, metric: str | None = None, mode: Mode | None = None, *, part: Literal["test", "val"] | None = None
 ) -> tuple[str, Mode]:
-    """The metric that compares jobs of a kind (by default their accuracy), and whether higher values are better."""
-    metric = metric or accuracy_key(kind, part)
+    """The metric that compares jobs of a kind, and whether higher values are better.
+
+    By default it is the accuracy on validation images: who picks the best of many by its test accuracy has chosen on
+    test, and the best figure is then too good. An evaluation has only test images.
+    """
+    metric = metric or accuracy_key(kind, part or ("test" if kind == "evaluate" else "val"))
     return metric, mode or direction(metric)
 
 
@@ -52,29 +58,34 @@ def _without_seeds(values: Mapping[str, Any]) -> dict[str, Any]:
 def _row(group: Sequence[Score], mode: Mode) -> LeaderboardRow:
     measured = [(score.value, score.job_id) for score in group if score.value is not None]
     values = [value for value, _ in measured]
+    interval = mean_interval(values)
+    tested = [score.test_accuracy for score in group if score.test_accuracy is not None]
     best = (max if mode == "max" else min)(measured, key=lambda pair: pair[0], default=(None, None))
     return LeaderboardRow(
         values=_without_seeds(group[0].values),
         n=len(values),
         mean=statistics.fmean(values) if values else None,
         std=statistics.stdev(values) if len(values) > 1 else None,
+        low=None if interval is None else interval.low,
+        high=None if interval is None else interval.high,
+        test_accuracy=statistics.fmean(tested) if tested else None,
         best=best[1],
         jobs=list(dict.fromkeys(score.job_id for score in group if score.job_id is not None)),
         stopped_early=any(score.stopped_early for score in group),
     )
 
 
-def as_csv(rows: Sequence[LeaderboardRow], paths: Iterable[str]) -> str:
-    """A leaderboard as CSV, with one column per swept field except seeds."""
+def as_csv(rows: Sequence[LeaderboardRow], paths: Iterable[str], metric: str) -> str:
+    """A leaderboard by a metric as CSV, with one column per swept field except seeds."""
     fields = [path for path in paths if path not in SEEDS]
-    columns = ("n", "mean", "std", "best", "stopped_early")
+    columns = ("n", "mean", "std", "low", "high", "test_accuracy", "best", "stopped_early")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["rank", *fields, *columns, "jobs"])
+    writer.writerow(["rank", *fields, "metric", *columns, "jobs"])
     for rank, row in enumerate(rows, start=1):
         values = [_cell(row.values[path]) for path in fields]
         numbers = ["" if value is None else _cell(value) for value in (getattr(row, name) for name in columns)]
-        writer.writerow([rank, *values, *numbers, " ".join(row.jobs)])
+        writer.writerow([rank, *values, safe_cell(metric), *numbers, " ".join(row.jobs)])
     return out.getvalue()
 
 

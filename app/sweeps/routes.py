@@ -87,7 +87,7 @@ def get_leaderboard(
     """Download the leaderboard of a sweep as CSV, with one column per swept field."""
     view = sweep_view(session, queries.get_sweep(session, sweep_id), metric, mode)
     headers = {"Content-Disposition": f'attachment; filename="{view.id}.csv"'}
-    return Response(ranking.as_csv(view.leaderboard, view.grid), media_type="text/csv", headers=headers)
+    return Response(ranking.as_csv(view.leaderboard, view.grid, view.metric), media_type="text/csv", headers=headers)
 
 
 @router.get("/{sweep_id}/points")

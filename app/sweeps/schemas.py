@@ -72,12 +72,19 @@ class NewSweep(_RequestModel):
 
 
 class LeaderboardRow(BaseModel):
-    """The points that differ only in seeds. `n` of them have the metric; `std` is the sample standard deviation."""
+    """The points that differ only in seeds, of which `n` have the metric.
+
+    `std` is the sample standard deviation, `low` to `high` the 95 % interval of the mean over seeds (Student's t);
+    null for fewer than two. `test_accuracy` is the mean accuracy on test images.
+    """
 
     values: dict[str, Any]
     n: int
     mean: float | None
     std: float | None
+    low: float | None
+    high: float | None
+    test_accuracy: float | None
     best: str | None
     jobs: list[str]
     stopped_early: bool

@@ -10,6 +10,7 @@ from sqlmodel import Session
 from app.db import iso
 from app.http import paging
 from app.metrics.directions import Mode
+from app.metrics.scores import accuracy_key
 from app.models import State, Sweep
 from app.sweeps import queries, ranking
 from app.sweeps.queries import PointRow, SweepCounts
@@ -19,8 +20,11 @@ from app.sweeps.schemas import EarlyStopping, PointPage, PointView, SweepPage, S
 def sweep_view(session: Session, sweep: Sweep, metric: str | None = None, mode: Mode | None = None) -> SweepView:
     """A sweep with its leaderboard by a metric."""
     metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
+    tested = queries.latest_values(session, sweep.id, accuracy_key(sweep.base.get("kind"), "test"))
     scores = [
-        ranking.Score(row.values, row.job_id, _value(row, metric, mode), _stopped_early(row))
+        ranking.Score(
+            row.values, row.job_id, _value(row, metric, mode), _stopped_early(row), tested.get(row.job_id or "")
+        )
         for row in queries.list_points(session, sweep.id, metric)
     ]
     counts = queries.count_points(session, [sweep.id])[sweep.id]

@@ -129,7 +129,8 @@ def test_a_comparison_has_two_to_twenty_jobs() -> None:
 
 
 def row(values: dict[str, Any], mean: float | None) -> LeaderboardRow:
-    return LeaderboardRow(values=values, n=1, mean=mean, std=None, best="job_1", jobs=["job_1"], stopped_early=False)
+    measured: dict[str, Any] = {"mean": mean, "std": None, "low": None, "high": None, "test_accuracy": None}
+    return LeaderboardRow(values=values, n=1, best="job_1", jobs=["job_1"], stopped_early=False, **measured)
 
 
 def test_parallel_coordinates_have_an_axis_for_each_field_with_several_values() -> None:

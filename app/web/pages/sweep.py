@@ -13,6 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from app.auth.principals import Member, Principal, Viewer
 from app.http.query_parameters import PREFIXES, Cursor
 from app.http.session import Configured, Reading, Writing
+from app.metrics.scores import accuracy_key
 from app.models import TERMINAL_STATES, State
 from app.sweeps import queries, ranking, service
 from app.sweeps.grid import MAX_POINTS, SEEDS
@@ -114,10 +115,7 @@ def retry(sweep_id: SweepId, principal: Member, session: Writing, settings: Conf
 
 def _context(session: Session, principal: Principal, sweep_id: str, shown: Shown) -> dict[str, Any]:
     sweep = queries.get_sweep(session, sweep_id)
-    kind = sweep.base.get("kind")
-    # Validation values come about during training; an evaluation has none.
-    default = ranking.choose(kind, part="test" if kind == "evaluate" else "val")[0]
-    view = sweep_view(session, sweep, shown.metric or default)
+    view = sweep_view(session, sweep, shown.metric or None)
     best = next((row.values for row in view.leaderboard if row.mean is not None), {})
     chosen = layout(view.grid, shown.rows or None, shown.cols or None, shown.at, best)
     points = point_page(session, sweep, metric=view.metric, mode=None, limit=MAX_POINTS, cursor=None).items
@@ -144,6 +142,8 @@ def _context(session: Session, principal: Principal, sweep_id: str, shown: Shown
         if sum(path not in SEEDS for path in view.grid) > 2
         else None,
         "leaderboard": view.leaderboard[:MAX_LEADERBOARD],
+        "has_test": view.metric != accuracy_key(view.base.get("kind"), "test")
+        and any(row.test_accuracy is not None for row in view.leaderboard),
         "num_rows": len(view.leaderboard),
         "compare": compare_url([row.best for row in view.leaderboard[:COMPARED] if row.best]),
         "csv": f"/sweeps/{view.id}/leaderboard.csv?{urlencode({'metric': view.metric})}",

@@ -63,6 +63,16 @@ def test_a_leaderboard_names_each_path_by_its_last_part_where_that_is_enough(mon
     assert line.split() == ["1", "sum", "0.1", "1.0", "2", "0.5000", "±", "0.1000", JOB_ID]
 
 
+def test_a_leaderboard_shows_intervals_and_test_accuracy_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"values": {}, "n": 2, "mean": 0.5, "std": 0.1, "low": 0.4, "high": 0.6, "test_accuracy": 0.45}
+    rows = [row | {"stopped_early": False, "best": JOB_ID}]
+    sweep = {"metric": "val/accuracy_fused", "leaderboard": rows}
+    header, line = render(monkeypatch, 200, lambda: leaderboard_table(sweep)).splitlines()
+    assert "95 % interval" in header
+    assert "test accuracy" in header
+    assert line.split()[-5:] == ["0.4000", "to", "0.6000", "0.4500", JOB_ID]
+
+
 @pytest.mark.parametrize(
     ("count", "text"), [(0, "0 B"), (999, "999 B"), (1_500, "1.5 kB"), (2_500_000, "2.5 MB"), (3e12, "3000.0 GB")]
 )

@@ -130,22 +130,29 @@ def test_the_leaderboard_groups_seeds_and_puts_the_best_first(service: Service) 
     ids = jobs(service, sweep_id)
     # Mean 0.5; the sample's deviation is sqrt((0.09 + 0.01 + 0.01 + 0.09) / 3).
     for job_id, value in zip(ids[:4], [0.2, 0.4, 0.6, 0.8], strict=True):
-        measure(service, job_id, "test/accuracy_fused", value)
-    measure(service, ids[9], "test/accuracy_fused", 0.7)
+        measure(service, job_id, "val/accuracy_fused", value)
+    measure(service, ids[9], "val/accuracy_fused", 0.7)
+    measure(service, ids[9], "test/accuracy_fused", 0.65)
     rows = view(service, sweep_id)["leaderboard"]
     assert [row["values"]["fusion.type"] for row in rows] == ["simpleAddition", "multiplicative", "concatenation"]
     assert [list(row["values"]) for row in rows] == [["fusion.type"]] * 3
     assert rows[0] | {"jobs": None} == {
         "values": {"fusion.type": "simpleAddition"}, "n": 1, "mean": 0.7, "std": None, "best": ids[9], "jobs": None,
-        "stopped_early": False,
+        "stopped_early": False, "low": None, "high": None, "test_accuracy": 0.65,
     }  # fmt: skip
     assert (rows[1]["n"], rows[1]["best"], rows[1]["jobs"]) == (4, ids[3], ids[:4])
     assert rows[1]["mean"] == pytest.approx(0.5)
     assert rows[1]["std"] == pytest.approx((0.2 / 3) ** 0.5)
+    # Student's t with three degrees of freedom.
+    half = 3.182446 * (0.2 / 3) ** 0.5 / 2
+    assert (rows[1]["low"], rows[1]["high"]) == pytest.approx((0.5 - half, 0.5 + half))
+    assert rows[1]["test_accuracy"] is None
     assert (rows[2]["n"], rows[2]["mean"], rows[2]["std"], rows[2]["best"]) == (0, None, None, None)
     table = list(csv.reader(io.StringIO(service.get(f"/sweeps/{sweep_id}/leaderboard.csv").text)))
-    assert table[0] == ["rank", "fusion.type", "n", "mean", "std", "best", "stopped_early", "jobs"]
-    assert table[1] == ["1", "simpleAddition", "1", "0.7", "", ids[9], "false", " ".join(ids[8:12])]
+    assert table[0][:7] == ["rank", "fusion.type", "metric", "n", "mean", "std", "low"]
+    assert table[0][7:] == ["high", "test_accuracy", "best", "stopped_early", "jobs"]
+    assert table[1][:5] == ["1", "simpleAddition", "val/accuracy_fused", "1", "0.7"]
+    assert table[1][5:] == ["", "", "", "0.65", ids[9], "false", " ".join(ids[8:12])]
     assert len(table) == 4
 
 
@@ -183,7 +190,7 @@ def test_a_leaderboard_is_by_any_metric(
 
 def test_experts_are_compared_by_their_own_accuracy(service: Service) -> None:
     answer = create(service, {"base": EXPERT, "grid": {"training.seed": [1, 2]}})
-    assert (answer["metric"], answer["mode"]) == ("test/accuracy_expert_0", "max")
+    assert (answer["metric"], answer["mode"]) == ("val/accuracy_expert_0", "max")
     assert answer["leaderboard"][0]["values"] == {}
 
 
