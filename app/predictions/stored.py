@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
@@ -45,6 +45,19 @@ def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
     if "absent" in entry:
         raise NotFound(f"{job.id} has no predictions on {SPLIT_NAMES[split]} images: {entry['absent']}")
     return StoredSplit(job.id, split, run.predictions(split), entry)
+
+
+class Predicted(NamedTuple):
+    """What a path predicts: ids, labels and predicted classes of the images, each (N,)."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    classes: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each image is classified correctly (N,)."""
+        return np.asarray(self.classes == self.labels)
 
 
 @dataclass(frozen=True)
@@ -81,13 +94,11 @@ class StoredSplit:
         with self._arrays() as arrays:
             return arrays["ids"], arrays["labels"]
 
-    def predicted(self, path: str) -> np.ndarray:
-        """The predicted class of every image (N,), without reading logits where that is possible."""
+    def predicted(self, path: str) -> Predicted:
+        """What a path, which is no ensemble, predicts; reads no logits."""
         self.check_path(path)
-        if path in ENSEMBLES:
-            return np.asarray(self.logits(path)[0].argmax(axis=1))
         with self._arrays() as arrays:
-            return arrays[f"predicted_{path}"]
+            return Predicted(arrays["ids"], arrays["labels"], arrays[f"predicted_{path}"])
 
     def logits(self, path: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Logits (N, C_k) of a path, and the classes that they stand for (None: all, in order).

@@ -9,6 +9,7 @@ where both models err on the same images, and a difference of 1 % on 360 images 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -39,6 +40,8 @@ def accuracy_interval(num_correct: int, num_images: int, *, seed: int = SEED, re
     return _percentiles(counts, num_images)
 
 
+# A page that compares many jobs is read again and again.
+@lru_cache(maxsize=4_096)
 def difference_interval(
     only_a: int, only_b: int, num_images: int, *, seed: int = SEED, resamples: int = RESAMPLES
 ) -> Interval:

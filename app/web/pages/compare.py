@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from app.auth.principals import Viewer
 from app.http.errors import Invalid, NotFound
-from app.http.session import Reading
+from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.list_queries import JobFilter, list_jobs
 from app.jobs.schemas import JobSummary, JobView
@@ -26,6 +26,7 @@ from app.web.pages.curves import ChartParameters, Charts, job_facts, panel_views
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 from app.web.views import words
+from app.web.views.against_baseline import against_baseline
 from app.web.views.difference import expert_rows, field_rows, metric_rows
 from app.web.views.panels import comparison_panels, is_charted, series_look
 from app.web.views.selection import MAX_JOBS, distinct_names, parse_selection, selection_query, with_first
@@ -63,6 +64,7 @@ def compare_page(
     request: Request,
     _principal: Viewer,
     session: Reading,
+    settings: Configured,
     view: ChartParameters,
     job: Annotated[list[str] | None, Query(max_length=40)] = None,
     key: Annotated[list[str] | None, Query(max_length=100)] = None,
@@ -114,6 +116,7 @@ def compare_page(
         num_equal=sum(not row.differs for row in spec_rows),
         metric_rows=metric_rows(results),
         expert_rows=expert_rows(results),
+        against_baseline=against_baseline(settings, rows),
         view={name: value for name, value in view.items() if value},
         stream="&".join(f"job={id}" for id in live),
         max_jobs=MAX_JOBS,

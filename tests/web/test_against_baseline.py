@@ -1,0 +1,85 @@
+"""The row of a comparison that says whether a difference to the baseline is more than chance."""
+
+from __future__ import annotations
+
+import re
+import time
+
+import numpy as np
+from sqlmodel import Session
+
+from app.jobs import queries
+from app.web.views.against_baseline import against_baseline
+from app.web.views.selection import MAX_JOBS
+from tests.app.api import Service
+from tests.app.predictions.trained import logits_of, run_dir_of, with_predictions
+from tests.app.sweeps.sweeping import measure
+from tests.web.test_compare import read
+
+LABELS = np.arange(1_000) % 3
+
+
+def job_with_errors(service: Service, name: str, count: int, dataset: str = "digits") -> str:
+    predicted = np.where(np.arange(1_000) < count, (LABELS + 1) % 3, LABELS)
+    arrays = {"labels": LABELS, "logits_fused": logits_of(predicted)}
+    return with_predictions(service, name, {"test": arrays}, dataset=dataset)
+
+
+def cells(service: Service, *jobs: str) -> list[tuple[str, str, bool]]:
+    with Session(service.app.state.engine) as session:
+        found = against_baseline(service.settings, queries.get_jobs(session, jobs))
+    return [(cell.text, cell.why, cell.excludes_zero) for cell in found]
+
+
+def test_each_job_has_its_difference_to_the_first(service: Service) -> None:
+    baseline, worse, close = (job_with_errors(service, str(count), count) for count in (10, 50, 12))
+    assert cells(service, baseline, worse, close) == [
+        ("", "", False),
+        ("\u22124.0", "", True),
+        ("\u22120.2", "", False),
+    ]
+    assert cells(service, worse, baseline)[1] == ("+4.0", "", True)
+
+
+def test_what_cannot_be_compared_says_why(service: Service) -> None:
+    baseline, other, last = (
+        job_with_errors(service, "a", 1),
+        job_with_errors(service, "b", 1, "cifar10"),
+        service.submit(),
+    )
+    same = job_with_errors(service, "c", 1)
+    assert [why for _, why, _ in cells(service, baseline, other, last, same)] == [
+        "",
+        "It was not measured on the same images as the baseline.",
+        f"{last} is queued and has no predictions: they are stored when the job succeeds",
+        "",
+    ]
+    assert cells(service, baseline) == cells(service, last, baseline) == cells(service, baseline, other) == []
+
+
+def test_the_page_shows_the_difference_with_its_interval(service: Service) -> None:
+    jobs = [job_with_errors(service, str(count), count) for count in (10, 50)]
+    text = read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
+    # The table of results takes a metric, which a worker would have stored.
+    assert "minus baseline" not in text
+    for job in jobs:
+        measure(service, job, "test/accuracy_fused", 0.9)
+    text = read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
+    assert re.search(r"<strong>\u22124\.0</strong> <span[^>]*>\u22125\.\d to \u22122\.\d</span>", text)
+    file = run_dir_of(service, jobs[1]) / "predictions/test.npz"
+    file.unlink()
+    assert "minus baseline" not in read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
+
+
+def test_as_many_jobs_as_a_page_has_take_a_part_of_its_time(service: Service) -> None:
+    jobs = [job_with_errors(service, str(count), count) for count in range(MAX_JOBS)]
+    with Session(service.app.state.engine) as session:
+        rows = queries.get_jobs(session, jobs)
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        against_baseline(service.settings, rows)
+        times.append(time.process_time() - began)
+    print(f"{1000 * times[0]:.0f} ms at first, then {1000 * min(times):.0f} ms")
+    # Processor time of this thread; the limit leaves room for slow machines.
+    assert min(times) < 0.1
