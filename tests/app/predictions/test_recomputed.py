@@ -98,6 +98,6 @@ def test_of_one_expert_that_knows_some_classes(service: Service) -> None:
 
 
 def test_of_one_expert_of_all_classes(service: Service) -> None:
-    job, result = train(service, expert(0, dataset={"name": "digits"}, epochs=1))
+    job, result = train(service, expert(0, dataset={"name": "digits"}, epochs=8))
     assert "test/nll" in result.metrics
     check(service, job, result)
