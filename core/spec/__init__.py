@@ -6,6 +6,7 @@ from core.spec.augmentation import NO_AUGMENTATION, Augmentation, AugmentationOv
 from core.spec.catalogue import ARCHITECTURES, FUSION_TYPES
 from core.spec.dataset import DatasetSpec, Split
 from core.spec.fields import ComponentRef
+from core.spec.individual_loss import IndividualLoss
 from core.spec.jobs import KINDS, AssembledJob, EvaluateJob, ExpertJob, FusionJob, HeadJob, JobSpec
 from core.spec.load import FieldError, SpecError, parse_spec, parse_text, read_mapping
 from core.spec.models import (
@@ -57,6 +58,7 @@ __all__ = [
     "HeadJob",
     "HeadOptions",
     "HeadSpec",
+    "IndividualLoss",
     "JobSpec",
     "Loss",
     "Schedule",

@@ -8,10 +8,11 @@ from pydantic import BaseModel
 
 from core.spec.catalogue import FUSION_TYPES, expert_recipe
 from core.spec.dataset import SPLIT_VERSION, DatasetSpec, default_holdout
+from core.spec.individual_loss import resolve_individual
 from core.spec.jobs import AssembledJob, ExpertJob, HeadJob, JobSpec
 from core.spec.models import ExpertSpec, FusionSpec, HeadSpec
 from core.spec.recipes import HEAD_DROPOUT, PRESETS, ExpertRecipe, FusionRecipe, preset_dropout
-from core.spec.training import COMPONENT_NAMES, ComponentPolicy, Components, Schedule, Training
+from core.spec.training import COMPONENT_NAMES, ComponentPolicy, Components, Loss, Schedule, Training
 
 EPOCHS = 100
 BATCH_SIZE = 128
@@ -112,12 +113,18 @@ def _joint_training(spec: AssembledJob, fusion: FusionSpec) -> Training:
         )
         policies[name] = _with_schedule(_replaced(policy, frozen=True) if name in frozen else policy)
     smoothing = preset.label_smoothing if preset.label_smoothing is not None else recipe and recipe.label_smoothing
-    loss = _filled(training.loss, distillation_weight=preset.distillation_weight, label_smoothing=smoothing)
+    loss = _loss(training.loss, distillation_weight=preset.distillation_weight, label_smoothing=smoothing)
     return _replaced(
         _filled(training, epochs=EPOCHS, batch_size=BATCH_SIZE, clip_norm=preset.clip_norm),
         components=Components(**policies, expert_heads=_expert_heads(training, policies["experts"])),
         loss=loss,
     )
+
+
+def _loss(loss: Loss, **values: Any) -> Loss:
+    """The loss with these values for null fields, and with the type of its individual loss."""
+    individual, reduction = resolve_individual(loss.individual, loss.individual_reduction)
+    return _replaced(_filled(loss, **values), individual=individual, individual_reduction=reduction)
 
 
 def _expert_heads(training: Training, experts: ComponentPolicy) -> ComponentPolicy | None:
@@ -134,7 +141,7 @@ def _expert_heads(training: Training, experts: ComponentPolicy) -> ComponentPoli
 def _expert_training(spec: ExpertJob) -> Training:
     training = spec.training
     if spec.expert.arch is None:
-        return training
+        return _replaced(training, loss=_loss(training.loss))
     recipe: ExpertRecipe = expert_recipe(spec.expert.arch)
     policy = training.components.experts
     experts = _filled(
@@ -146,7 +153,7 @@ def _expert_training(spec: ExpertJob) -> Training:
         weight_decay=recipe.weight_decay,
         optimizer=recipe.optimizer,
     )
-    loss = _filled(training.loss, distillation_weight=0.0, label_smoothing=recipe.label_smoothing)
+    loss = _loss(training.loss, distillation_weight=0.0, label_smoothing=recipe.label_smoothing)
     return _replaced(
         _filled(training, epochs=recipe.epochs, batch_size=recipe.batch_size, clip_norm=0.0),
         components=_replaced(training.components, experts=_with_schedule(experts)),

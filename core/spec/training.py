@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from core.spec.augmentation import AugmentationOverride
 from core.spec.fields import Count, Fraction, NonNegative, Positive, Seed, SpecModel, accept_old_name
+from core.spec.individual_loss import IndividualLoss, Reduction
 
 Preset = Literal["readme", "as_run", "as_run_non_iid"]
 Optimizer = Literal["adamw", "sgd"]
@@ -75,13 +76,15 @@ class Components(SpecModel):
 
 
 class Loss(SpecModel):
-    """L = CE(fused) + lambda_individual * reduce_k CE(expert k) + distillation_weight * KD.
+    """L = CE(fused) + lambda_individual * combine_k CE(expert k) + distillation_weight * KD.
 
-    Null means the preset's value. `alpha` is accepted as another name for `lambda_individual`.
+    `individual` says how the experts' losses are combined; `individual_reduction` is a short form of its types `sum`
+    and `mean`. Null means the preset's value. `alpha` is accepted as another name for `lambda_individual`.
     """
 
     lambda_individual: NonNegative = 1.0
-    individual_reduction: Literal["sum", "mean"] = "sum"
+    individual_reduction: Reduction | None = None
+    individual: IndividualLoss = IndividualLoss()
     distillation_weight: NonNegative | None = None
     distillation_temperature: Positive = 2.0
     label_smoothing: Annotated[float, Field(ge=0.0, lt=1.0)] | None = None
@@ -90,6 +93,16 @@ class Loss(SpecModel):
     @classmethod
     def _accept_alpha(cls, data: Any) -> Any:
         return accept_old_name(data, "alpha", "lambda_individual")
+
+    @model_validator(mode="after")
+    def _check_one_type(self) -> Loss:
+        reduction, kind = self.individual_reduction, self.individual.type
+        if reduction is not None and kind is not None and kind != reduction:
+            raise ValueError(
+                f"individual_reduction is {reduction}, but individual.type is {kind}: "
+                "give only one of them, and null for the other"
+            )
+        return self
 
 
 class Training(SpecModel):

@@ -115,6 +115,7 @@ def fit(
             clip_norm=training.clip_norm or 0.0,
         )
         meter, detector = Meter(runtime.device), NonFiniteDetector(runtime.device)
+        is_joint = len(model.experts) > 1 and not frozen
         best = BestComponents(
             run.components,
             record_precision(component_configs(spec, model, data, sources, classes), runtime.precision),
@@ -171,7 +172,8 @@ def fit(
                 with runtime.autocast():
                     outputs: Outputs = forward(runtime.format(inputs))
                 # Frozen experts learn neither from the labels nor from each other.
-                loss = criterion(outputs.fused, [] if frozen else outputs.experts, targets)
+                progress = step / max(1, total_steps - 1)
+                loss = criterion(outputs.fused, [] if frozen else outputs.experts, targets, progress=progress)
                 loss.total.backward()
                 reports = optimizers.step(last=step + 1 == total_steps)
                 detector.add(step, values_to_check(loss, reports))
@@ -183,6 +185,9 @@ def fit(
                     values |= {f"lr/{name}": rate for name, rate in optimizers.rates().items()}
                     if outputs.fused is not None:
                         values["lambda"] = training.loss.lambda_individual
+                    temperature = criterion.temperature(progress)
+                    if is_joint and temperature is not None:
+                        values["temperature"] = temperature
                     reporter.emit("metrics", {"step": step, "values": throughput.measure(step, runtime) | values})
                 if throughput.is_due(step) and step % steps_per_epoch:
                     reporter.emit("progress", throughput.progress(step, steps_per_epoch))

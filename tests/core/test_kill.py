@@ -41,6 +41,7 @@ def head(folder: Path) -> dict[str, Any]:
 SPECS: dict[str, Any] = {
     "expert": lambda folder: expert(epochs=10, augmentation=MIXED),
     "fusion": lambda folder: fusion(count=2, epochs=12, components={"experts": {"accumulation_steps": 2}}),
+    "annealed": lambda folder: fusion(count=2, epochs=12, loss={"individual": {"type": "annealed"}}),
     "head": head,
 }
 
