@@ -18,6 +18,7 @@ from core.plan.precision import with_measured_precision
 from core.policies import Rate, describe_schedule, resolve_policies, resolve_rates
 from core.spec import FUSION_TYPES, ComponentPolicy, EvaluateJob, ExpertJob, GroupName, JobSpec, Schedule
 from core.spec.component_choices import new_heads
+from core.spec.loss_description import describe_individual_loss
 from core.spec.outline import size_warnings
 
 
@@ -73,6 +74,7 @@ class Plan:
             "clip_norm": training.clip_norm,
             "precision": training.precision,
             "loss": training.loss.model_dump(),
+            "individual_loss": describe_individual_loss(self.spec),
             "augmentation": self.augmentation.recipe.model_dump(mode="json"),
             "augmentation_left_out": list(self.augmentation.left_out),
             "expected_accuracy": _expected_accuracy(self.spec),

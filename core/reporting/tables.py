@@ -44,6 +44,7 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
             table.add_row(name, f"{line}\n{plan['schedules'][name]}")
     if plan["new_expert_heads"]:
         table.add_row("new heads", ", ".join(plan["new_expert_heads"]))
+    table.add_row("individual loss", plan["individual_loss"])
     table.add_row("augmentation", ", ".join(f"{key} {value}" for key, value in plan["augmentation"].items()))
     for line in plan["augmentation_left_out"]:
         table.add_row("", line)

@@ -10,6 +10,7 @@ from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS
 from core.spec.component_choices import Configs, new_heads, with_component_choices
 from core.spec.fusion_sizes import degeneracy_warning, head_count_error
 from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
+from core.spec.loss_description import describe_individual_loss, distillation_warning
 from core.spec.models import ExpertSpec
 from core.spec.parameters import expert_parameters, fusion_parameters, head_parameters
 from core.spec.part_sizes import hold_out_warning, part_size
@@ -32,7 +33,8 @@ class Outline(BaseModel):
     """What a job will build and how long it will train; what is known only when it starts is null, with a note.
 
     `parameters` counts those of each expert, fusion, head and the total. `adapters` are the experts whose features are
-    mapped to the fused dimension `input_dim`. `warnings` are about sizes and data that do not suit the job.
+    mapped to the fused dimension `input_dim`. `individual_loss` says in words how the experts' own losses are combined.
+    `warnings` are about sizes, data and losses that do not suit the job.
     """
 
     data: OutlineData | None
@@ -43,6 +45,7 @@ class Outline(BaseModel):
     new_expert_heads: list[str]
     learning_rates: dict[str, float | None]
     learning_rates_why: dict[str, str]
+    individual_loss: str
     epochs: int | None
     batch_size: int | None
     steps_per_epoch: int | None
@@ -83,6 +86,7 @@ def outline(spec: JobSpec, configs: Configs | None = None) -> Outline:
         learning_rates_why={
             name: rate.why if rate else "known once the fused dimension is" for name, rate in rates.items()
         },
+        individual_loss=describe_individual_loss(spec),
         epochs=epochs,
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
@@ -166,8 +170,8 @@ def _fused_parameters(
 
 
 def size_warnings(spec: JobSpec, input_dim: int | None) -> list[str]:
-    """Sentences about sizes and data that do not suit a job."""
-    warnings = [hold_out_warning(spec)]
+    """Sentences about sizes, data and losses that do not suit a job."""
+    warnings = [hold_out_warning(spec), distillation_warning(spec)]
     if not isinstance(spec, ExpertJob) and spec.fusion.type is not None and input_dim is not None:
         norm = spec.fusion.norm is not False
         warnings.append(degeneracy_warning(spec.fusion.type, input_dim, len(spec.experts), norm=norm))

@@ -93,6 +93,7 @@ def plan_view(run: DryRun) -> PlanView:
     if outline.new_expert_heads:
         facts.append(("New heads", ", ".join(outline.new_expert_heads)))
     if run.kind != "evaluate":
+        facts.append(("Individual loss", outline.individual_loss))
         per_epoch = "" if outline.steps_per_epoch is None else f" ({number(outline.steps_per_epoch)} per epoch)"
         facts.append(("Epochs", number(outline.epochs)))
         facts.append(

@@ -22,7 +22,7 @@ from core.spec.parameters import FUSION_FORMULAS, STEM_CHANNELS, fusion_paramete
 SPLIT = {"regime": "iid", "num_shards": 4, "holdout": 0.3, "seed": 1}
 SAME = (
     "feature_dims", "input_dim", "adapters", "parameters", "new_expert_heads", "learning_rates", "learning_rates_why",
-    "epochs", "batch_size", "steps_per_epoch", "steps", "warnings",
+    "individual_loss", "epochs", "batch_size", "steps_per_epoch", "steps", "warnings",
 )  # fmt: skip
 
 

@@ -1,0 +1,50 @@
+"""The individual loss of a job in words, for its plan, and what does not go together with it. Needs no torch."""
+
+from __future__ import annotations
+
+from core.spec.individual_loss import IndividualLoss
+from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
+
+_LINES = {
+    "sum": "sum: every expert's cross-entropy",
+    "mean": "mean: the experts' cross-entropies",
+    "wta": "wta: cross-entropy of the expert with the smallest one",
+    "relaxed": "relaxed: weight {winner:g} for the expert with the smallest cross-entropy, {epsilon:g} for all others",
+    "annealed": "annealed: softmin at temperature {temperature:g}, falling to {final_temperature:g} ({schedule})",
+    "confident": "confident: cross-entropy of the winner, weight {confidence_weight:g} for the others' divergence from "
+    "uniform",
+}
+
+
+def describe_individual_loss(spec: JobSpec) -> str:
+    """One line about the individual loss of a resolved specification; it says so where no expert has one."""
+    if isinstance(spec, EvaluateJob):
+        return "none: nothing is trained"
+    if isinstance(spec, ExpertJob):
+        return "cross-entropy of the one expert"
+    if spec.training.components.experts.frozen:
+        return "none: the experts are frozen"
+    loss = spec.training.loss
+    return f"{_line(loss.individual)}; lambda {loss.lambda_individual:g}"
+
+
+def _line(individual: IndividualLoss) -> str:
+    assert individual.type is not None
+    values = individual.model_dump(exclude_none=True)
+    return _LINES[individual.type].format(**values, winner=1.0 - values.get("epsilon", 0.0))
+
+
+def distillation_warning(spec: JobSpec) -> str | None:
+    """A sentence if distillation makes the experts of a resolved specification alike while their loss sets them apart.
+
+    None for all other specifications.
+    """
+    if isinstance(spec, EvaluateJob | ExpertJob) or spec.training.components.experts.frozen or len(spec.experts) == 1:
+        return None
+    loss = spec.training.loss
+    if not loss.individual.is_multiple_choice or not loss.distillation_weight:
+        return None
+    return (
+        f"Distillation (weight {loss.distillation_weight:g}) makes the experts alike, while the individual loss "
+        f"{loss.individual.type} lets them differ: set training.loss.distillation_weight to 0 to let them specialise."
+    )
