@@ -53,6 +53,7 @@ class Tally:
             "hits": (num_paths, ECE_BINS),
             "oracle": (),
             "differ": (num_experts, num_experts),
+            "wins": (num_experts, num_classes),
             "non_finite": (self._num_fused + num_experts,),
         }
         # A process without images must still take part in the sum over all processes.
@@ -71,14 +72,20 @@ class Tally:
         bin_PB = (confidence_PB * ECE_BINS).ceil().long().sub(1).clamp(0, ECE_BINS - 1)
         zeros_PC = correct_PB.new_zeros(num_paths, self._num_classes)
         zeros_PN = correct_PB.new_zeros(num_paths, ECE_BINS)
+        nll_PB = -log_probs_PBC.gather(-1, labels_PB.unsqueeze(-1)).squeeze(-1)
+        smallest_B, winner_B = nll_PB[experts].min(dim=0)
+        # Nobody wins an image of a class that no expert knows.
+        won_B = torch.isfinite(smallest_B).double()
+        zeros_KC = correct_PB.new_zeros(self._num_experts, self._num_classes)
         self._count += len(labels_B)
         self._accumulate(
-            nll=-log_probs_PBC.gather(-1, labels_PB.unsqueeze(-1)).squeeze(-1).double().sum(dim=1),
+            nll=nll_PB.double().sum(dim=1),
             correct=zeros_PC.scatter_add(1, labels_PB, correct_PB),
             images=zeros_PC[0].scatter_add(0, labels_B, torch.ones_like(labels_B, dtype=torch.double)),
             confidence=zeros_PN.scatter_add(1, bin_PB, confidence_PB.double()),
             hits=zeros_PN.scatter_add(1, bin_PB, correct_PB),
             oracle=correct_PB[experts].amax(dim=0).sum(),
+            wins=zeros_KC.index_put((winner_B, labels_B), won_B, accumulate=True),
             differ=(expert_KB.unsqueeze(0) != expert_KB.unsqueeze(1)).sum(dim=-1).double(),
             non_finite=_count_non_finite(outputs),
         )

@@ -25,7 +25,9 @@ class Evaluation:
     `loss_global`, `nll` and `ece` (expected calibration error over 15 bins, arXiv:1706.04599, eq. 3) are of the fused
     path, or of an expert alone. `accuracy_oracle` is the fraction of images that at least one expert classifies
     correctly, `disagreement` the fraction of images on which two experts differ, averaged over pairs. The matrix
-    `pairwise_disagreement` has that fraction for every pair; it is empty where the mean is absent.
+    `pairwise_disagreement` has that fraction for every pair; it is empty where the mean is absent. `wins_by_class`
+    (K, C) counts the images on which each expert has the smallest cross-entropy, of equal ones the first; it is empty
+    for one expert and where an expert's outputs are not finite.
 
     `non_finite` counts, for each path with such outputs, the images whose logits are not finite; metrics that depend on
     them are absent. The experts, from which the fused path may have them, come first.
@@ -37,6 +39,7 @@ class Evaluation:
     absent: dict[str, str] = field(default_factory=dict)
     non_finite: dict[str, int] = field(default_factory=dict)
     pairwise_disagreement: list[list[float]] = field(default_factory=list)
+    wins_by_class: list[list[int]] = field(default_factory=list)
 
 
 def evaluation_of(
@@ -72,8 +75,15 @@ def evaluation_of(
     # The probability of a class that an expert does not know is zero, so its loss over all classes is infinite.
     metrics = {key: value for key, value in metrics.items() if key not in absent and math.isfinite(value)}
     differ_KK = (sums["differ"] / count).reshape(num_experts, num_experts)
+    is_comparable = "disagreement" in metrics
     return Evaluation(
-        count, metrics, per_class, absent, non_finite, differ_KK.tolist() if "disagreement" in metrics else []
+        count,
+        metrics,
+        per_class,
+        absent,
+        non_finite,
+        differ_KK.tolist() if is_comparable else [],
+        sums["wins"].reshape(num_experts, -1).long().tolist() if is_comparable else [],
     )
 
 

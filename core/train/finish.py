@@ -22,6 +22,7 @@ from core.train.contribution import evaluate_with_contributions
 from core.train.evaluate import evaluate
 from core.train.predictions import PredictionRecorder, path_names
 from core.train.result import Result, with_test_prefix, write_result
+from core.train.winning_shares import WinningShares
 
 
 def finish(
@@ -37,11 +38,12 @@ def finish(
     step: int,
     epoch: int,
     identity: str,
+    shares: WinningShares | None = None,
 ) -> Result:
     """Measures the best snapshot and the experts before this job on the test set, and writes the result.
 
     All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job. `identity` is the digest of
-    all that decided the result.
+    all that decided the result, `shares` are the winning shares of jointly trained experts.
     """
     dataset = data.dataset
     folder = RunDir(run_dir).components
@@ -91,6 +93,8 @@ def finish(
         after.pairwise_disagreement,
         identity=identity,
         predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
+        winning_share_by_class=shares.by_class if shares else [],
+        warnings=shares.warnings() if shares else [],
     )
     if runtime.is_main:
         write_result(result, run_dir)

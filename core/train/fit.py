@@ -40,6 +40,7 @@ from core.train.result import Result, has_result, read_result
 from core.train.run_identity import with_split_of_run, write_or_check_spec
 from core.train.step_metrics import step_metrics, validation_metrics, values_to_check
 from core.train.throughput import Throughput
+from core.train.winning_shares import WinningShares
 from core.train.writer import Writer
 
 
@@ -115,7 +116,9 @@ def fit(
             clip_norm=training.clip_norm or 0.0,
         )
         meter, detector = Meter(runtime.device), NonFiniteDetector(runtime.device)
+        # Of experts that are trained alone, or not at all, none wins over the others.
         is_joint = len(model.experts) > 1 and not frozen
+        shares = WinningShares(training.loss.individual, len(model.experts)) if is_joint else None
         best = BestComponents(
             run.components,
             record_precision(component_configs(spec, model, data, sources, classes), runtime.precision),
@@ -130,6 +133,8 @@ def fit(
             model.load_state_dict(saved.state["model"])
             optimizers.load_state_dict(saved.state["updates"])
             meter.load_state_dict(saved.state["meter"])
+            if shares and "winning_shares" in saved.state:
+                shares.load_state_dict(saved.state["winning_shares"])
             if runtime.is_main:
                 best.relink()
             reporter.emit("log", {"level": "info", "message": f"resuming from step {step} ({saved.path.name})"})
@@ -137,9 +142,8 @@ def fit(
         reporter.emit("state", {"state": "running", "step": step})
 
         def snapshot() -> Any:
-            return writer.snapshot(
-                {"model": model.state_dict(), "updates": optimizers.state_dict(), "meter": meter.state_dict()}
-            )
+            state = {"model": model.state_dict(), "updates": optimizers.state_dict(), "meter": meter.state_dict()}
+            return writer.snapshot(state | ({"winning_shares": shares.state_dict()} if shares else {}))
 
         def checkpoint_write(state: Any) -> Callable[[], object]:
             position = {"step": step, "epoch": epochs_done, "keep": spec.checkpoint.keep}
@@ -214,6 +218,8 @@ def fit(
                 path = next(iter(measured.non_finite))
                 raise NonFiniteLossError(step, path, f"the validation output of {path}")
             reporter.emit("metrics", {"step": step, "values": validation_metrics(measured)})
+            for warning in shares.update(measured) if shares else ():
+                reporter.emit("log", {"level": "warning", "message": warning})
             epochs_done = epoch + 1
             if runtime.is_main:
                 state = snapshot()
@@ -228,7 +234,18 @@ def fit(
         writer.flush()
         runtime.barrier()
         return finish(
-            spec, run_dir, model, data, sources, classes, runtime, reporter, step=step, epoch=epochs, identity=identity
+            spec,
+            run_dir,
+            model,
+            data,
+            sources,
+            classes,
+            runtime,
+            reporter,
+            step=step,
+            epoch=epochs,
+            identity=identity,
+            shares=shares,
         )
     finally:
         writer.close()

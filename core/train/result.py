@@ -24,6 +24,8 @@ class Result:
     `predictions` has the file of stored logits of `val` and `test`, its SHA-256 and shapes, or why it is `absent`.
     `identity` is the digest of all that decided the result: that of `identity.json`, empty in results of earlier
     versions.
+    `winning_share_by_class` (K, C) is, for jointly trained experts, the fraction of each class's validation images on
+    which each expert had the smallest loss after the last epoch. `warnings` are sentences about the run.
     """
 
     state: Literal["succeeded", "stopped"]
@@ -36,6 +38,8 @@ class Result:
     pairwise_disagreement: list[list[float]] = field(default_factory=list)
     identity: str = ""
     predictions: dict[str, dict[str, Any]] = field(default_factory=dict)
+    winning_share_by_class: list[list[float | None]] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
 
 def has_result(run_dir: Path) -> bool:

@@ -41,6 +41,8 @@ def step_metrics(
     values = {"train/loss_total": loss.total}
     if experts_trained:
         values["train/loss_individual"] = loss.individual
+    if loss.winning_shares is not None:
+        values |= {f"train/winning_share_expert_{k}": share for k, share in enumerate(loss.winning_shares)}
     labels_B = targets if targets.ndim == 1 else targets.argmax(dim=1)
     if outputs.fused is None:
         values["train/accuracy_expert_0"] = (outputs.experts[0].argmax(dim=1) == labels_B).double().mean()

@@ -93,7 +93,9 @@ def test_killed_at_random_steps_a_run_ends_with_the_same_bits(kind: str, when: s
     assert kills >= 1
     assert same(weights(tmp_path / "straight"), weights(killed))
     assert components(tmp_path / "straight") == components(killed)
-    assert read_result(killed).metrics == straight.metrics
+    result = read_result(killed)
+    assert result.metrics == straight.metrics
+    assert result.winning_share_by_class == straight.winning_share_by_class
     series: dict[int, float] = {}
     for event in read_events(killed / "events.jsonl"):
         if event["kind"] == "metrics" and "train/loss_total" in event["data"]["values"]:

@@ -135,6 +135,14 @@ def test_the_result_is_shown_with_what_is_absent(service: Service) -> None:
     html = get(service, f"/ui/-/jobs/{job_id}/evaluation")
     for text in ("test set", "5.0 points", "+10.0 points", "no &lt;b&gt;numbers", "Expert"):
         assert text in html
+    assert "Winning share" not in html
+    shares = {"winning_share_by_class": [[0.75, None], [0.25, None]], "warnings": ["expert_1 is <b>dead"]}
+    run.result.write_text(json.dumps(result | shares))
+    html = get(service, f"/ui/-/jobs/{job_id}/evaluation")
+    for text in ("Winning share by class", ">0.75</td>", "Warning: expert_1 is &lt;b&gt;dead"):
+        assert text in html
+    run.result.write_text(json.dumps(result | {"winning_share_by_class": [[0.5] * 100] * 2}))
+    assert "has the smallest loss is in the <a" in get(service, f"/ui/-/jobs/{job_id}/evaluation")
     run.result.write_text("{damaged")
     assert "No accuracy yet" in get(service, f"/ui/-/jobs/{job_id}/evaluation")
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
-# Shades of the disagreement table.
+# Shades of the tables of disagreement and of winning shares.
 LEVELS = 6
+V = TypeVar("V", float, float | None)
 _PATHS = {
     "fused": "Fused",
     "ensemble": "Ensemble, mean of logits",
@@ -38,7 +39,10 @@ class ExpertRow(NamedTuple):
 
 
 class Evaluation(NamedTuple):
-    """`oracle_gap` is the oracle's accuracy minus the fused one, negative if fused is better; `gain` that of fusion."""
+    """`oracle_gap` is the oracle's accuracy minus the fused one, negative if fused is better; `gain` that of fusion.
+
+    `winning_shares` has a row for each expert and a column for each class.
+    """
 
     dataset: str
     paths: list[Path]
@@ -48,6 +52,8 @@ class Evaluation(NamedTuple):
     others: Sequence[tuple[str, float]]
     absent: list[tuple[str, list[str]]]
     disagreement: list[list[tuple[float, int]]]
+    winning_shares: list[list[tuple[float | None, int]]]
+    warnings: list[str]
 
     @property
     def columns(self) -> list[str]:
@@ -82,6 +88,7 @@ def evaluation(metrics: Mapping[str, float | None], result: Mapping[str, Any] | 
     fused, oracle = own.get("accuracy_fused"), own.get("accuracy_oracle")
     best_alone = best.after if best is not None else None
     reachable = [path.accuracy for path in paths if path.key != "oracle"]
+    result = result or {}
     others = [(key, own[key]) for key in ("nll", "ece", "disagreement") if key in own]
     return Evaluation(
         dataset=dataset,
@@ -90,8 +97,10 @@ def evaluation(metrics: Mapping[str, float | None], result: Mapping[str, Any] | 
         gain=None if fused is None or best_alone is None else fused - best_alone,
         experts=experts,
         others=others,
-        absent=_absent(result.get("absent") or {} if result else {}),
-        disagreement=_shaded((result.get("pairwise_disagreement") or []) if result else []),
+        absent=_absent(result.get("absent") or {}),
+        disagreement=_shaded(result.get("pairwise_disagreement") or []),
+        winning_shares=_shaded(result.get("winning_share_by_class") or []),
+        warnings=[str(warning) for warning in result.get("warnings") or []],
     )
 
 
@@ -127,6 +136,10 @@ def _absent(reasons: Mapping[str, str]) -> list[tuple[str, list[str]]]:
     return list(grouped.items())
 
 
-def _shaded(matrix: Sequence[Sequence[float]]) -> list[list[tuple[float, int]]]:
-    largest = max((value for row in matrix for value in row), default=0.0)
-    return [[(value, round((LEVELS - 1) * value / largest) if largest else 0) for value in row] for row in matrix]
+def _shaded(matrix: Sequence[Sequence[V]]) -> list[list[tuple[V, int]]]:
+    """Every value with its shade; an empty cell has none."""
+    largest = max((value for row in matrix for value in row if value is not None), default=0.0)
+    return [
+        [(value, round((LEVELS - 1) * value / largest) if value is not None and largest else 0) for value in row]
+        for row in matrix
+    ]

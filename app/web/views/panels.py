@@ -71,6 +71,7 @@ _GROUPS = [
     _Group("gradient", "Gradient norm", re.compile(r"grad_norm/(.+)")),
     _Group("clipped", "Clipped gradients", re.compile(r"clipped/(.+)"), unit="share", is_share=True),
     _Group("disagreement", "Disagreement of experts", re.compile(r"val/(disagreement)"), is_share=True),
+    _Group("winning", "Winning share of experts", re.compile(r"train/winning_share_(.+)"), is_share=True),
     _Group("temperature", "Temperature of the individual loss", re.compile("(temperature)")),
     _Group("throughput", "Throughput", re.compile(r"throughput/(.+)"), unit="images/s"),
     _Group("memory", "Memory", re.compile(r"system/(.+)_gb"), unit="GiB"),

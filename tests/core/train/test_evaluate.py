@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.metrics import log_loss, recall_score
+from torch.nn.functional import cross_entropy
 from torchmetrics.classification import MulticlassAccuracy, MulticlassCalibrationError
 
 from core.model.model import Outputs
@@ -78,6 +79,24 @@ def test_oracle_and_disagreement_are_their_definitions() -> None:
     matrix = measure(outputs, labels).pairwise_disagreement
     expected = [[(predictions[i] != predictions[j]).mean() for j in range(K)] for i in range(K)]
     assert [value for row in matrix for value in row] == pytest.approx([value for row in expected for value in row])
+
+
+def test_an_expert_wins_the_images_on_which_its_loss_is_the_smallest() -> None:
+    outputs, labels = case()
+    losses = torch.stack([cross_entropy(logits.double(), labels, reduction="none") for logits in outputs.experts])
+    winner = losses.argmin(0)
+    expected = [[int(((winner == k) & (labels == c)).sum()) for c in range(C)] for k in range(K)]
+    assert measure(outputs, labels).wins_by_class == expected
+    # Of equal experts the first wins, and one expert alone has nobody to win over.
+    tied = Outputs(None, [outputs.experts[0]] * 2)
+    assert sum(measure(tied, labels).wins_by_class[0]) == N
+    assert measure(Outputs(None, outputs.experts[:1]), labels).wins_by_class == []
+
+
+def test_nobody_wins_an_image_of_a_class_that_no_expert_knows() -> None:
+    tally = Tally(2, 4, fused=False, classes=[(0, 1), (0, 2)])
+    tally.add(Outputs(None, [torch.zeros(4, 2), torch.zeros(4, 2)]), torch.tensor([0, 1, 2, 3]))
+    assert tally.result(CPU).wins_by_class == [[1, 1, 0, 0], [0, 0, 1, 0]]
 
 
 @pytest.mark.parametrize("batch", [1, 7, N])
@@ -161,4 +180,5 @@ def test_outputs_that_are_not_finite_are_absent_with_their_path_and_never_correc
     assert not set(measured.absent) & set(measured.metrics)
     assert "expert_1" not in measured.per_class
     assert measured.pairwise_disagreement == []
+    assert measured.wins_by_class == []
     assert {"accuracy_fused", "nll", "accuracy_expert_0"} <= set(measured.metrics)

@@ -59,6 +59,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Trained:
 
 def test_a_fusion_job_reports_every_metric(trained: Trained) -> None:
     expected = {"train/loss_total", "train/loss_global", "train/loss_individual", "train/loss_distillation"}
+    expected |= {"train/winning_share_expert_0", "train/winning_share_expert_1"}
     expected |= {"train/accuracy_fused", "val/loss_global", "lambda", "throughput/images_per_s", "system/rss_gb"}
     expected |= {f"{kind}/{name}" for kind in ("lr", "grad_norm", "clipped") for name in ("experts", "fusion", "head")}
     paths = ("fused", "expert_0", "expert_1", "ensemble", "ensemble_logits", "ensemble_probabilities")
