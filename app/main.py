@@ -33,6 +33,7 @@ from app.metrics.routes import router as metrics
 from app.metrics.routes import series_router as series
 from app.predictions.routes import compare_router as compare
 from app.predictions.routes import router as predictions
+from app.report.routes import router as report
 from app.settings import Settings
 from app.streams.hub import Hub
 from app.streams.routes import events_router as events
@@ -93,6 +94,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         components,
         all_components,
         predictions,
+        report,
         compare,
         sweeps,
         tokens,

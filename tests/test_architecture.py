@@ -19,7 +19,7 @@ PACKAGES = ("app", "core", "worker")
 MAX_LINES = 300
 MEDIAN_LINES = 100
 # Modules and folders at the top of a package, dunder files not counted.
-MAX_ENTRIES = {"app": 18, "core": 14}
+MAX_ENTRIES = {"app": 19, "core": 14}
 
 
 def imported_by(module: str, data_dir: Path | None = None) -> set[str]:

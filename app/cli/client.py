@@ -66,6 +66,11 @@ class Api:
         """The JSON response to a GET. Parameters that are None are left out."""
         return self._request("GET", path, params={key: value for key, value in params.items() if value is not None})
 
+    def get_text(self, path: str, **params: Any) -> str:
+        """The text of the response to a GET."""
+        with self.stream(path, **params) as response:
+            return response.read().decode()
+
     def post(self, path: str, body: Any = None, **options: Any) -> Any:
         """The JSON response to a POST of JSON data, or of bytes that hold JSON."""
         content = None if body is None else body if isinstance(body, bytes) else json.dumps(body).encode()

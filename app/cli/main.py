@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from app.cli import changes, compare, download, jobs, logs, reports, service, submit, sweeps, tokens
+from app.cli import changes, compare, download, jobs, logs, report, reports, service, submit, sweeps, tokens
 
 Commands = Mapping[str, Callable[..., Any]]
 
@@ -38,6 +38,7 @@ PANELS: dict[str, Commands] = {
         "download": download.download_command,
         "predictions": download.predictions_command,
         "compare": compare.compare,
+        "report": report.report,
     },
 }
 GROUPS: dict[str, tuple[str, Commands]] = {

@@ -43,8 +43,8 @@ def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
     """Compares two paths. Raises NotFound without predictions, and Invalid where the images are not the same."""
     stored_a, stored_b = (stored_split(settings, side.job, split) for side in (a, b))
     labels = common_labels(stored_a, stored_b)
-    model_a, scores_a = _measure(settings, a, stored_a, labels)
-    model_b, scores_b = _measure(settings, b, stored_b, labels)
+    model_a, scores_a = measure(settings, a, stored_a, labels)
+    model_b, scores_b = measure(settings, b, stored_b, labels)
     difference = difference_of(scores_a.correct, scores_b.correct)
     images = np.bincount(labels, minlength=stored_a.num_classes)
     by_class = zip(
@@ -111,7 +111,8 @@ def difference_of(correct_a: np.ndarray, correct_b: np.ndarray) -> Difference:
     )
 
 
-def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Scores]:
+def measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Scores]:
+    """The figures of a path, and its scores for every image; raises Invalid for outputs that are not finite."""
     logits, classes = stored.logits(side.path)
     broken = int((np.isnan(logits) | np.isposinf(logits)).any(axis=1).sum())
     if broken:

@@ -18,13 +18,19 @@ import numpy as np
 from app.http.errors import NotFound
 from app.models import Job, State
 from app.settings import Settings
-from app.statistics.ensembles import mean_logits, mean_probabilities, widen
+from app.statistics.ensembles import mean_logits, mean_probabilities, product_of_probabilities, widen
 from core.run.durable import DamagedFileError, read_json
 from core.run.rundir import RunDir
 
 Split = Literal["val", "test"]
 SPLIT_NAMES: dict[Split, str] = {"val": "validation", "test": "test"}
-ENSEMBLES = {"ensemble_logits": mean_logits, "ensemble_probabilities": mean_probabilities}
+ENSEMBLES = {
+    "ensemble_logits": mean_logits,
+    "ensemble_probabilities": mean_probabilities,
+    "ensemble_product": product_of_probabilities,
+}
+# Not defined over classes that an expert does not know.
+_NEED_ALL_CLASSES = ("ensemble_logits", "ensemble_product")
 
 
 def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
@@ -77,7 +83,7 @@ class StoredSplit:
         if len(experts) < 2:
             return own
         partial = any(self.entry["paths"][name][1] < self.num_classes for name in experts)
-        return [*own, *(name for name in ENSEMBLES if not (partial and name == "ensemble_logits"))]
+        return [*own, *(name for name in ENSEMBLES if not (partial and name in _NEED_ALL_CLASSES))]
 
     @property
     def num_classes(self) -> int:

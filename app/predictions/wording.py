@@ -33,6 +33,12 @@ def p_text(p: float) -> str:
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
+def signed_points(share: float) -> str:
+    """A difference of accuracies in points with its sign, such as `+1.1`."""
+    text = f"{100.0 * share:+.1f}"
+    return "0.0" if text in ("-0.0", "+0.0") else text
+
+
 def _signed(share: float) -> str:
     """A share in points. A minus as a keyboard has it can be searched for in a terminal."""
     text = f"{100.0 * share:.1f}"

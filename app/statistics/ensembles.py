@@ -26,6 +26,11 @@ def mean_logits(experts: Sequence[np.ndarray]) -> np.ndarray:
     return np.asarray(np.mean([logits.astype(np.float64) for logits in experts], axis=0))
 
 
+def product_of_probabilities(experts: Sequence[np.ndarray]) -> np.ndarray:
+    """The logarithm of the product of the experts' probabilities (N, C), up to a constant for each image."""
+    return np.asarray(np.sum([log_softmax(logits) for logits in experts], axis=0))
+
+
 def mean_probabilities(experts: Sequence[np.ndarray]) -> np.ndarray:
     """The logarithm of the mean of the experts' probabilities (N, C), from logits over all classes, each (N, C)."""
     with np.errstate(divide="ignore"):

@@ -1,0 +1,81 @@
+"""The controls of a fusion job, measured on its test images, and those that follow from its own predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlmodel import Session
+
+from app.http.errors import Invalid, NotFound
+from app.jobs import queries
+from app.jobs.control_queries import ControlRow, list_controls
+from app.models import Job, State
+from app.report.measured import Measured, TestImages
+from app.report.schemas import ControlFigure
+
+# The accuracy of the experts together needs no other job.
+_FREE = {
+    "ensemble_probabilities": "mean of the experts' probabilities",
+    "ensemble_product": "normalised product of the experts' probabilities",
+}
+_LABELS = {
+    "frozen": "the same fusion, experts frozen",
+    "matched": "one network of as many parameters",
+}
+
+
+def control_figures(session: Session, job: Job, images: TestImages, fused: Measured) -> list[ControlFigure]:
+    """Every control of a job that was trained or follows from its predictions, in the order of a table."""
+    rows = list_controls(session, job.id)
+    jobs = {other.id: other for other in queries.jobs_in_order(session, [row.job_id for row in rows if row.job_id])}
+    figures = [_free(images, fused, path, label) for path, label in _FREE.items() if path in images.stored.paths]
+    singles = [row for row in rows if row.role.startswith("single_")]
+    if singles:
+        figures.append(_of_job(singles[0], "one network on all the data", jobs, images, fused))
+    if len(singles) > 1:
+        figures.append(_deep_ensemble(singles, jobs, images, fused))
+    others = [row for row in rows if row.role in _LABELS]
+    return figures + [_of_job(row, _LABELS[row.role], jobs, images, fused) for row in others]
+
+
+def _free(images: TestImages, fused: Measured, path: str, label: str) -> ControlFigure:
+    return _figure(path, label, [], fused, lambda: images.path(path))
+
+
+def _of_job(row: ControlRow, label: str, jobs: Mapping[str, Job], images: TestImages, fused: Measured) -> ControlFigure:
+    why = _why_absent(row)
+    if why is not None or row.job_id is None:
+        return _absent(row.role, label, [row.job_id] if row.job_id else [], why or "")
+    return _figure(row.role, label, [row.job_id], fused, lambda: images.other(jobs[row.job_id or ""]))
+
+
+def _deep_ensemble(
+    rows: Sequence[ControlRow], jobs: Mapping[str, Job], images: TestImages, fused: Measured
+) -> ControlFigure:
+    label = f"deep ensemble of {len(rows)} such networks"
+    ids = [row.job_id for row in rows if row.job_id]
+    why = next((why for row in rows if (why := _why_absent(row)) is not None), None)
+    if why is not None:
+        return _absent("deep_ensemble", label, ids, why)
+    return _figure("deep_ensemble", label, ids, fused, lambda: images.ensemble([jobs[job] for job in ids], label))
+
+
+def _why_absent(row: ControlRow) -> str | None:
+    """Why a control has no figures; None if its job has succeeded."""
+    if row.job_id is None:
+        return row.absent or "its job has been deleted"
+    return None if row.state == State.succeeded else f"{row.job_id} is {row.state}"
+
+
+def _figure(role: str, label: str, jobs: list[str], fused: Measured, measure: Callable[[], Measured]) -> ControlFigure:
+    try:
+        control = measure()
+    except (NotFound, Invalid) as problem:
+        return _absent(role, label, jobs, problem.detail)
+    return ControlFigure(
+        role=role, label=label, jobs=jobs, model=control.model, fused_minus=fused.minus(control), absent=None
+    )
+
+
+def _absent(role: str, label: str, jobs: list[str], why: str) -> ControlFigure:
+    return ControlFigure(role=role, label=label, jobs=jobs, model=None, fused_minus=None, absent=why)

@@ -1,0 +1,81 @@
+"""Models that are measured on the same test images: paths of jobs, and ensembles of several jobs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.http.errors import Invalid
+from app.models import Job
+from app.predictions.comparison import Side, common_labels, default_path, difference_of, measure
+from app.predictions.schemas import Difference, Model
+from app.predictions.stored import StoredSplit, stored_split
+from app.settings import Settings
+from app.statistics.calibration import expected_calibration_error
+from app.statistics.ensembles import mean_probabilities, widen
+from app.statistics.intervals import accuracy_interval
+from app.statistics.scores import score
+
+
+@dataclass(frozen=True)
+class Measured:
+    """A model with its figures, and whether each test image is classified correctly (N,)."""
+
+    model: Model
+    correct: np.ndarray
+
+    def minus(self, other: Measured) -> Difference:
+        """The accuracy of this model minus that of another one on the same images."""
+        return difference_of(self.correct, other.correct)
+
+
+class TestImages:
+    """The test images of one job, on which other jobs are measured too. Raises NotFound without predictions."""
+
+    def __init__(self, settings: Settings, job: Job) -> None:
+        self._settings = settings
+        self._job = job
+        self.stored: StoredSplit = stored_split(settings, job, "test")
+        _, self.labels = self.stored.ids_and_labels()
+
+    def path(self, name: str) -> Measured:
+        """A path of the job itself."""
+        return Measured(*self._measure(self._job, self.stored, name))
+
+    def other(self, job: Job) -> Measured:
+        """The model of another job; raises NotFound or Invalid that says why it cannot be measured here."""
+        stored = stored_split(self._settings, job, "test")
+        common_labels(self.stored, stored)
+        return Measured(*self._measure(job, stored, default_path(job.kind)))
+
+    def ensemble(self, jobs: Sequence[Job], name: str) -> Measured:
+        """The mean of the probabilities of several jobs; raises as `other` does."""
+        logits = []
+        for job in jobs:
+            stored = stored_split(self._settings, job, "test")
+            common_labels(self.stored, stored)
+            logits.append(widen(*stored.logits(default_path(job.kind)), stored.num_classes))
+        scores = score(mean_probabilities(logits), self.labels)
+        if not np.isfinite(scores.confidence).all():
+            raise Invalid("a member of the ensemble has outputs that are not finite")
+        interval = accuracy_interval(int(scores.correct.sum()), len(self.labels))
+        model = Model(
+            job=jobs[0].id,
+            name=name,
+            path="ensemble_probabilities",
+            accuracy=scores.accuracy,
+            low=interval.low,
+            high=interval.high,
+            nll=scores.nll if math.isfinite(scores.nll) else None,
+            ece=expected_calibration_error(scores.confidence, scores.correct),
+            scaled=None,
+            not_scaled="its members were validated on images of their own",
+        )
+        return Measured(model, scores.correct)
+
+    def _measure(self, job: Job, stored: StoredSplit, path: str) -> tuple[Model, np.ndarray]:
+        model, scores = measure(self._settings, Side(job, path), stored, self.labels)
+        return model, scores.correct

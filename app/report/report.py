@@ -1,0 +1,168 @@
+"""Puts the report of a job together from its result, its predictions, its controls and its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlmodel import Session
+
+from app.http.errors import NotFound
+from app.jobs.provenance import provenance
+from app.models import Job, State
+from app.predictions.wording import p_text, signed_points, verdict
+from app.report.control_figures import control_figures
+from app.report.measured import Measured, TestImages
+from app.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
+from app.settings import Settings
+from core.run.durable import DamagedFileError, read_json
+from core.run.rundir import RunDir
+
+_TRAINING = ("preset", "epochs", "batch_size", "seed", "precision", "deterministic")
+NO_CONTROLS = (
+    "No control was trained, so this report cannot say whether fusion beats a single network on the same data: submit "
+    "the job with `controls: true`."
+)
+
+
+def report(session: Session, settings: Settings, job: Job) -> Report:
+    """The report of a job that has succeeded; raises NotFound for any other, and for one without predictions."""
+    result = _result(settings, job)
+    images = TestImages(settings, job)
+    measured = {path: images.path(path) for path in images.stored.paths}
+    fused = measured.get("fused")
+    controls = control_figures(session, job, images, fused) if fused else []
+    best = _best(controls)
+    certificate = provenance(session, settings, job)
+    experts = _experts(job, result)
+    return Report(
+        job=job.id,
+        name=job.name,
+        verdict=_verdict(measured, fused, best, len(images.labels)),
+        best_control=best.label if best else None,
+        trained_on=_trained_on(job, len(images.labels)),
+        training=_training(job),
+        figures=[
+            Figure(
+                label=_label(path, experts),
+                model=one.model,
+                fused_minus=fused.minus(one) if fused and path != "fused" else None,
+            )
+            for path, one in measured.items()
+        ],
+        oracle=result["metrics"].get("test/accuracy_oracle"),
+        controls=controls,
+        experts=experts,
+        notes=_notes(fused, controls, result),
+        absent={key: str(reason) for key, reason in result.get("absent", {}).items()},
+        provenance=certificate.sentence,
+        identity=certificate.identity,
+    )
+
+
+def _result(settings: Settings, job: Job) -> dict[str, Any]:
+    try:
+        return dict(read_json(RunDir(settings.runs_dir / job.id).result))
+    except FileNotFoundError:
+        state = State(job.state).value
+        raise NotFound(f"{job.id} is {state} and has no report yet: there is one when the job has succeeded") from None
+    except DamagedFileError:
+        raise NotFound(f"the result.json of {job.id} is damaged") from None
+
+
+def _best(controls: list[ControlFigure]) -> ControlFigure | None:
+    """The control that is hardest to beat."""
+    measured = [control for control in controls if control.model is not None]
+    return max(measured, key=lambda control: control.model.accuracy if control.model else 0.0, default=None)
+
+
+def _verdict(
+    measured: Mapping[str, Measured], fused: Measured | None, best: ControlFigure | None, num_images: int
+) -> str:
+    if fused is None:
+        one = next(iter(measured.values())).model
+        interval = f"95 % interval {100 * one.low:.1f} to {100 * one.high:.1f} %"
+        return f"Accuracy {100 * one.accuracy:.1f} % ({interval}) on {num_images:,} images"
+    if best is None or best.fused_minus is None:
+        return f"Fused accuracy {100 * fused.model.accuracy:.1f} %; there is nothing to compare it with"
+    difference = best.fused_minus
+    interval = f"95 % interval {signed_points(difference.low)} to {signed_points(difference.high)}"
+    return (
+        f"Fused minus best control ({best.label}): {signed_points(difference.value)} points, {interval}, "
+        f"{p_text(difference.p)}: {verdict(difference)} on {num_images:,} images"
+    )
+
+
+def _trained_on(job: Job, num_test: int) -> TrainedOn:
+    split = job.spec["dataset"]["split"]
+    counted = (job.plan or {}).get("dataset", {})
+    return TrainedOn(
+        dataset=job.spec["dataset"]["name"],
+        data_sha256=job.data_sha256,
+        regime=split["regime"],
+        num_shards=split["num_shards"],
+        holdout=split["holdout"],
+        train=counted.get("train"),
+        val=counted.get("val"),
+        test=num_test,
+    )
+
+
+def _training(job: Job) -> dict[str, Any]:
+    training = job.spec["training"]
+    values = {name: training.get(name) for name in _TRAINING}
+    if "fusion" in job.spec:
+        values |= {"fusion": job.spec["fusion"].get("type"), "lambda": training["loss"]["lambda_individual"]}
+    values["parameters"] = (job.plan or {}).get("parameters", {}).get("total")
+    return values
+
+
+def _experts(job: Job, result: Mapping[str, Any]) -> list[ExpertWorth]:
+    specs = [job.spec["expert"]] if "expert" in job.spec else job.spec["experts"]
+    metrics: Mapping[str, float] = result["metrics"]
+    return [
+        ExpertWorth(
+            expert=k,
+            arch=expert.get("arch"),
+            source=_source(expert.get("from")),
+            before=metrics.get(f"test/accuracy_expert_{k}_before"),
+            after=metrics.get(f"test/accuracy_expert_{k}"),
+            contribution=metrics.get(f"test/contribution_expert_{k}"),
+            without=metrics.get(f"test/accuracy_without_expert_{k}"),
+            shapley=metrics.get(f"test/shapley_expert_{k}"),
+        )
+        for k, expert in enumerate(specs)
+    ]
+
+
+def _source(reference: Mapping[str, Any] | None) -> str | None:
+    if not reference:
+        return None
+    return f"{reference['job']} {reference['component']}" if reference.get("job") else reference.get("component")
+
+
+def _label(path: str, experts: list[ExpertWorth]) -> str:
+    if path == "fused":
+        return "fused"
+    if path.startswith("expert_"):
+        number, _, before = path.removeprefix("expert_").partition("_")
+        return f"expert {number}{' before' if before else ''}"
+    return {
+        "ensemble_logits": "ensemble, mean of logits",
+        "ensemble_probabilities": "ensemble, mean of probabilities",
+        "ensemble_product": "ensemble, product of probabilities",
+    }.get(path, path)
+
+
+def _notes(fused: Measured | None, controls: list[ControlFigure], result: Mapping[str, Any]) -> list[str]:
+    notes = []
+    trained = [control for control in controls if control.jobs]
+    if fused is not None and not trained:
+        notes.append(NO_CONTROLS)
+    missing = [control for control in trained if control.model is None]
+    if missing:
+        names = "; ".join(f"{control.label}: {control.absent}" for control in missing)
+        notes.append(f"Not every control could be measured, so the best one may be another: {names}.")
+    if fused is not None and trained:
+        notes.append("The best control is chosen on the same test images, which favours it.")
+    return notes + [str(warning) for warning in result.get("warnings", [])]
