@@ -145,6 +145,7 @@ def test_the_evaluation_says_what_is_left_on_the_table() -> None:
         "pairwise_disagreement": [[0.0, 0.4], [0.4, 0.0]],
         "winning_share_by_class": [[0.75, None], [0.25, None]],
         "warnings": ["expert_1 is dead"],
+        "predictions": {"test": {"file": "predictions/test.npz"}, "val": {"absent": "too large"}},
     }
     shown = evaluation({}, result)
     assert shown is not None
@@ -161,6 +162,7 @@ def test_the_evaluation_says_what_is_left_on_the_table() -> None:
     assert shown.disagreement[0] == [(0.0, 0), (0.4, 5)]
     assert shown.winning_shares == [[(0.75, 5), (None, 0)], [(0.25, 2), (None, 0)]]
     assert shown.warnings == ["expert_1 is dead"]
+    assert shown.predictions == ["test"]
 
 
 def test_before_the_result_the_evaluation_is_that_on_validation() -> None:

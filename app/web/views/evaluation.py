@@ -42,6 +42,7 @@ class Evaluation(NamedTuple):
     """`oracle_gap` is the oracle's accuracy minus the fused one, negative if fused is better; `gain` that of fusion.
 
     `winning_shares` has a row for each expert and a column for each class.
+    `predictions` names the splits whose logits are stored.
     """
 
     dataset: str
@@ -54,6 +55,7 @@ class Evaluation(NamedTuple):
     disagreement: list[list[tuple[float, int]]]
     winning_shares: list[list[tuple[float | None, int]]]
     warnings: list[str]
+    predictions: list[str]
 
     @property
     def columns(self) -> list[str]:
@@ -101,7 +103,13 @@ def evaluation(metrics: Mapping[str, float | None], result: Mapping[str, Any] | 
         disagreement=_shaded(result.get("pairwise_disagreement") or []),
         winning_shares=_shaded(result.get("winning_share_by_class") or []),
         warnings=[str(warning) for warning in result.get("warnings") or []],
+        predictions=_stored(result.get("predictions")),
     )
+
+
+def _stored(entries: object) -> list[str]:
+    known = entries if isinstance(entries, Mapping) else {}
+    return [split for split in ("test", "val") if "file" in known.get(split, {})]
 
 
 def _numbers(values: object) -> dict[str, float]:
