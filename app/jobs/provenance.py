@@ -9,13 +9,14 @@ from sqlmodel import Session
 from app.db import iso
 from app.jobs import queries
 from app.jobs.provenance_schemas import AttemptRecord, CheckpointRecord, ComponentRecord, DataRecord, Provenance
-from app.models import Attempt, Job
+from app.models import TERMINAL_STATES, Attempt, Job
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
 from core.run.identity import RunIdentity
 from core.run.rundir import RunDir
 
 NOT_STARTED = "bit-exact: not known yet, since no attempt has started to train"
+NEVER_TRAINED = "bit-exact: not known, since no attempt began to train"
 NOT_RECORDED = "bit-exact: not known, since an earlier version trained it that did not record this"
 
 
@@ -52,7 +53,9 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
 def sentence(job: Job, attempts: Sequence[Attempt], identity: RunIdentity | None) -> str:
     """Whether the same inputs give the same bits, and if not, why not."""
     if identity is None:
-        return NOT_RECORDED if any(attempt.last_step for attempt in attempts) else NOT_STARTED
+        if any(attempt.last_step for attempt in attempts):
+            return NOT_RECORDED
+        return NEVER_TRAINED if job.state in TERMINAL_STATES else NOT_STARTED
     reasons = obstacles(job, identity)
     if reasons:
         return f"bit-exact: no, {'; '.join(reasons)}"

@@ -35,14 +35,20 @@ def train(service: Service, spec: dict[str, Any], name: str = "") -> tuple[str, 
 
 
 def with_predictions(
-    service: Service, name: str, splits: dict[str, Arrays], *, dataset: str = "digits", kind: str = "fusion"
+    service: Service,
+    name: str,
+    splits: dict[str, Arrays],
+    *,
+    dataset: str = "digits",
+    kind: str = "fusion",
+    metrics: dict[str, float] | None = None,
 ) -> str:
     """A job that has succeeded with these arrays; `predicted_..` is added to the logits."""
     job = service.submit({**(FUSION if kind == "fusion" else EXPERT), "name": name})
     run = RunDir(run_dir_of(service, job))
     run.path.mkdir(parents=True)
     entries = {split: _store(run, split, dict(arrays), dataset) for split, arrays in splits.items()}
-    run.result.write_text(json.dumps({"state": "succeeded", "metrics": {}, "predictions": entries}))
+    run.result.write_text(json.dumps({"state": "succeeded", "metrics": metrics or {}, "predictions": entries}))
     succeed(service, job)
     return job
 

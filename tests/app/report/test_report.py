@@ -35,7 +35,7 @@ def arrays(**wrong: int) -> Arrays:
 
 def fusion_job(service: Service, name: str = "pair", **wrong: int) -> str:
     paths = {"fused": 10, "expert_0": 30, "expert_1": 50} | wrong
-    return with_predictions(service, name, {"test": arrays(**paths)})
+    return with_predictions(service, name, {"test": arrays(**paths)}, metrics={"test/accuracy_fused": 0.95})
 
 
 def add_control(

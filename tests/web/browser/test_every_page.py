@@ -20,6 +20,7 @@ PAGES = (
     "/ui/jobs/{job}",
     "/ui/jobs/{job}?spec=given",
     "/ui/jobs/{job}/log",
+    "/ui/jobs/{job}/report",
     "/ui/jobs/{job}/curves",
     "/ui/jobs/{failed}",
     "/ui/new",

@@ -1,0 +1,26 @@
+"""The report of a job: figures with intervals, controls, what each expert is worth."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from starlette.responses import Response
+
+from app.auth.principals import Viewer
+from app.http.session import Configured, Reading
+from app.jobs import queries
+from app.jobs.routes import JobId
+from app.predictions.wording import p_text
+from app.report.report import report
+from app.web.render import page
+from app.web.routing import FOLLOWS, page_router
+
+router = page_router()
+
+
+@router.get("/ui/jobs/{job_id}/report", dependencies=FOLLOWS)
+def report_page(
+    request: Request, job_id: JobId, _principal: Viewer, session: Reading, settings: Configured
+) -> Response:
+    """The report as a page."""
+    content = report(session, settings, queries.get_job(session, job_id))
+    return page(request, "report/report.html", report=content, p_text=p_text)

@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+from tests.app.api import FUSION, Service
+from tests.app.report.test_report import fusion_job, trained_control
+
+
+def test_the_page_says_whether_fusion_pays_and_links_the_controls(service: Service) -> None:
+    job_id = fusion_job(service, "<b>pair</b>")
+    trained_control(service, job_id, "single_0", 4)
+    answer = service.get(f"/ui/jobs/{job_id}/report")
+    assert answer.status_code == 200
+    assert "best control (one network on all the data): -3.0 points" in answer.text
+    assert "<b>pair" not in answer.text
+    control = service.get(f"/jobs/{job_id}/controls").json()["items"][0]["job"]
+    assert f'href="/ui/jobs/{control}"' in answer.text
+    assert f'href="/ui/jobs/{job_id}/report"' in service.get(f"/ui/jobs/{job_id}").text
+
+
+def test_a_job_without_a_result_has_no_report_page(service: Service) -> None:
+    answer = service.get(f"/ui/jobs/{service.submit(FUSION)}/report")
+    assert answer.status_code == 404
+    assert "has no report yet" in answer.text
