@@ -15,7 +15,7 @@ from app.report.control_figures import control_figures
 from app.report.measured import Measured, TestImages
 from app.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
 from app.settings import Settings
-from core.run.durable import DamagedFileError, read_json
+from core.run.durable import DamagedFileError, read_json, read_manifest
 from core.run.rundir import RunDir
 
 _TRAINING = ("preset", "epochs", "batch_size", "seed", "precision", "deterministic")
@@ -34,7 +34,7 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     controls = control_figures(session, job, images, fused) if fused else []
     best = _best(controls)
     certificate = provenance(session, settings, job)
-    experts = _experts(job, result)
+    experts = _experts(settings, job, result)
     return Report(
         job=job.id,
         name=job.name,
@@ -117,13 +117,13 @@ def _training(job: Job) -> dict[str, Any]:
     return values
 
 
-def _experts(job: Job, result: Mapping[str, Any]) -> list[ExpertWorth]:
+def _experts(settings: Settings, job: Job, result: Mapping[str, Any]) -> list[ExpertWorth]:
     specs = [job.spec["expert"]] if "expert" in job.spec else job.spec["experts"]
     metrics: Mapping[str, float] = result["metrics"]
     return [
         ExpertWorth(
             expert=k,
-            arch=expert.get("arch"),
+            arch=expert.get("arch") or _saved_arch(settings, job, k),
             source=_source(expert.get("from")),
             before=metrics.get(f"test/accuracy_expert_{k}_before"),
             after=metrics.get(f"test/accuracy_expert_{k}"),
@@ -133,6 +133,16 @@ def _experts(job: Job, result: Mapping[str, Any]) -> list[ExpertWorth]:
         )
         for k, expert in enumerate(specs)
     ]
+
+
+def _saved_arch(settings: Settings, job: Job, k: int) -> str | None:
+    """The architecture that a component decided, from the manifest of the expert that this job saved."""
+    try:
+        manifest = read_manifest(RunDir(settings.runs_dir / job.id).components / f"expert_{k}.json")
+    except (DamagedFileError, OSError):
+        return None
+    arch = manifest["config"].get("arch")
+    return None if arch is None else str(arch)
 
 
 def _source(reference: Mapping[str, Any] | None) -> str | None:
