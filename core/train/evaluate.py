@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from core.losses.ambiguity import Decomposition, decompose
 from core.model.model import MultiExpertModel, Outputs
 from core.runtime import Runtime
 from core.train.evaluation_metrics import ECE_BINS, Evaluation, evaluation_of
@@ -56,6 +57,8 @@ class Tally:
             "wins": (num_experts, num_classes),
             "non_finite": (self._num_fused + num_experts,),
         }
+        if "ensemble_logits" in self._paths:
+            sizes |= dict.fromkeys(Decomposition._fields, ())
         # A process without images must still take part in the sum over all processes.
         self._sums = {key: torch.zeros(size, dtype=torch.double, device=device) for key, size in sizes.items()}
 
@@ -89,6 +92,10 @@ class Tally:
             differ=(expert_KB.unsqueeze(0) != expert_KB.unsqueeze(1)).sum(dim=-1).double(),
             non_finite=_count_non_finite(outputs),
         )
+        if "ensemble_logits" in self._paths:
+            self._accumulate(
+                **{key: of_B.sum() for key, of_B in decompose(outputs.experts, labels_B)._asdict().items()}
+            )
 
     def _log_probabilities(self, outputs: Outputs) -> Tensor:
         """Of every path (P, B, C)."""

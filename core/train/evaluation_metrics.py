@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from core.losses.ambiguity import Decomposition
+
 ECE_BINS = 15
 _KNOWS_SOME = "an expert's head knows only some of the classes"
 
@@ -27,7 +29,8 @@ class Evaluation:
     correctly, `disagreement` the fraction of images on which two experts differ, averaged over pairs. The matrix
     `pairwise_disagreement` has that fraction for every pair; it is empty where the mean is absent. `wins_by_class`
     (K, C) counts the images on which each expert has the smallest cross-entropy, of equal ones the first; it is empty
-    for one expert and where an expert's outputs are not finite.
+    for one expert and where an expert's outputs are not finite. `ensemble_loss` (of the averaged logits) is
+    `average_loss` (the experts' mean) minus `ambiguity`; see `core/losses/ambiguity.py`.
 
     `non_finite` counts, for each path with such outputs, the images whose logits are not finite; metrics that depend on
     them are absent. The experts, from which the fused path may have them, come first.
@@ -60,6 +63,7 @@ def evaluation_of(
         metrics["disagreement"] = (sums["differ"].sum() / (count * pairs)).item()
     if "ensemble_logits" in paths:
         metrics["accuracy_ensemble"] = metrics["accuracy_ensemble_logits"]
+        metrics |= {key: (sums[key] / count).item() for key in Decomposition._fields}
     counts = dict(zip(paths[: int(fused) + num_experts], sums["non_finite"].int().tolist(), strict=True))
     non_finite = {path: counts[path] for path in sorted(counts, key="fused".__eq__) if counts[path]}
     absent = _undefined(num_experts, fused=fused, partial=partial)
@@ -107,6 +111,7 @@ def _not_finite(
         if path == paths[0]:
             keys += ["loss_global", "nll", "ece"]
         if path != "fused":
-            keys += ["accuracy_oracle", "disagreement", *(key for key in metrics if "_ensemble" in key)]
+            keys += ["accuracy_oracle", "disagreement", *Decomposition._fields]
+            keys += [key for key in metrics if "_ensemble" in key]
         absent |= {key: reason for key in keys if key in metrics and key not in absent}
     return absent

@@ -31,6 +31,7 @@ from core.spec import EvaluateJob, ExpertJob, JobSpec
 from core.train.best_components import BestComponents
 from core.train.checkpoint import checkpoint_sha256, load_newest, save_checkpoint
 from core.train.component_precision import record_precision
+from core.train.epoch_metrics import ambiguity_metrics, epoch_metrics
 from core.train.evaluate import evaluate
 from core.train.finish import finish
 from core.train.identity import begin_identity, check_result, load_with_content, record_identity
@@ -115,7 +116,7 @@ def fit(
             epochs=epochs,
             clip_norm=training.clip_norm or 0.0,
         )
-        meter, detector = Meter(runtime.device), NonFiniteDetector(runtime.device)
+        meter, epoch_meter, detector = Meter(runtime.device), Meter(runtime.device), NonFiniteDetector(runtime.device)
         # Of experts that are trained alone, or not at all, none wins over the others.
         is_joint = len(model.experts) > 1 and not frozen
         shares = WinningShares(training.loss.individual, len(model.experts)) if is_joint else None
@@ -135,6 +136,8 @@ def fit(
             meter.load_state_dict(saved.state["meter"])
             if shares and "winning_shares" in saved.state:
                 shares.load_state_dict(saved.state["winning_shares"])
+            # Runs of earlier versions did not have it.
+            epoch_meter.load_state_dict(saved.state.get("epoch_meter", {"sums": {}, "counts": {}}))
             if runtime.is_main:
                 best.relink()
             reporter.emit("log", {"level": "info", "message": f"resuming from step {step} ({saved.path.name})"})
@@ -142,7 +145,12 @@ def fit(
         reporter.emit("state", {"state": "running", "step": step})
 
         def snapshot() -> Any:
-            state = {"model": model.state_dict(), "updates": optimizers.state_dict(), "meter": meter.state_dict()}
+            state = {
+                "model": model.state_dict(),
+                "updates": optimizers.state_dict(),
+                "meter": meter.state_dict(),
+                "epoch_meter": epoch_meter.state_dict(),
+            }
             return writer.snapshot(state | ({"winning_shares": shares.state_dict()} if shares else {}))
 
         def checkpoint_write(state: Any) -> Callable[[], object]:
@@ -182,6 +190,7 @@ def fit(
                 reports = optimizers.step(last=step + 1 == total_steps)
                 detector.add(step, values_to_check(loss, reports))
                 meter.add(step_metrics(loss, reports, outputs, targets, experts_trained=not frozen))
+                epoch_meter.add(ambiguity_metrics(outputs.experts, targets))
                 step += 1
                 if step % log_every == 0 or step % steps_per_epoch == 0:
                     detector.check()
@@ -217,7 +226,9 @@ def fit(
             if measured.non_finite:
                 path = next(iter(measured.non_finite))
                 raise NonFiniteLossError(step, path, f"the validation output of {path}")
-            reporter.emit("metrics", {"step": step, "values": validation_metrics(measured)})
+            means = {key: runtime.mean(value) for key, value in epoch_meter.read().items()}
+            values = epoch_metrics(means, measured)
+            reporter.emit("metrics", {"step": step, "values": validation_metrics(measured) | values})
             for warning in shares.update(measured) if shares else ():
                 reporter.emit("log", {"level": "warning", "message": warning})
             epochs_done = epoch + 1

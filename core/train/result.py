@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from core.losses.ambiguity import Decomposition
 from core.run.durable import DamagedFileError, read_json, write_durably
 from core.run.rundir import RunDir
 
@@ -63,5 +64,12 @@ def write_result(result: Result, run_dir: Path) -> None:
 
 
 def with_test_prefix(values: Mapping[str, V]) -> dict[str, V]:
-    """Metrics, or reasons for their absence, under `test/` keys. Losses by path only select checkpoints: left out."""
-    return {f"test/{key}": value for key, value in values.items() if not key.startswith("loss_")}
+    """Metrics, or reasons for their absence, under `test/` keys.
+
+    Losses by path, which only select checkpoints, and the decomposition of the ensemble's loss, which is compared
+    between training and validation, are left out.
+    """
+    left_out = Decomposition._fields
+    return {
+        f"test/{key}": value for key, value in values.items() if not key.startswith("loss_") and key not in left_out
+    }

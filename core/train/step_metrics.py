@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from core.losses import LossParts
+from core.losses.ambiguity import Decomposition
 from core.model.model import Outputs
 from core.policies import StepReport
 from core.spec import GroupName
@@ -20,6 +21,7 @@ _VALIDATION_METRICS = (
     "accuracy_ensemble_probabilities",
     "accuracy_oracle",
     "disagreement",
+    *Decomposition._fields,
 )
 
 

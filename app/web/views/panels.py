@@ -73,11 +73,15 @@ _GROUPS = [
     _Group("disagreement", "Disagreement of experts", re.compile(r"val/(disagreement)"), is_share=True),
     _Group("winning", "Winning share of experts", re.compile(r"train/winning_share_(.+)"), is_share=True),
     _Group("temperature", "Temperature of the individual loss", re.compile("(temperature)")),
+    _Group("ambiguity", "Ambiguity of experts", re.compile(r"(?:train|val)/(ambiguity|collusion)")),
+    _Group("ensemble", "Losses of the ensemble", re.compile(r"(?:train|val)/(average_loss|ensemble_loss)")),
     _Group("throughput", "Throughput", re.compile(r"throughput/(.+)"), unit="images/s"),
     _Group("memory", "Memory", re.compile(r"system/(.+)_gb"), unit="GiB"),
     _Group("utilization", "GPU utilization", re.compile(r"system/(gpu_util)"), unit="%"),
     _Group("lambda", "Share of the individual loss", re.compile("(lambda)"), is_share=True),
 ]
+# Groups with values of training and of validation.
+_ON_BOTH = ("losses", "ambiguity", "ensemble")
 _LABELS = {
     "images_per_s": "images/s",
     "ensemble_probabilities": "ens. prob.",
@@ -112,7 +116,7 @@ def job_panels(job: str, keys: Iterable[str]) -> list[Panel]:
         if members:
             lines = _lines(job, sorted(members, key=_order), group)
             better = known_direction(members[0])
-            is_comparable = group.id != "losses"
+            is_comparable = group.id not in _ON_BOTH
             panels.append(
                 Panel(group.id, group.title, group.unit, better, lines, is_comparable, is_share=group.is_share)
             )
@@ -144,7 +148,7 @@ def label_of(key: str) -> str:
         match = group.pattern.fullmatch(key)
         if match:
             name = _LABELS.get(match[1], match[1].replace("_", " "))
-            return f"{name} (val)" if group.id == "losses" and key.startswith("val/") else name
+            return f"{name} (val)" if group.id in _ON_BOTH and key.startswith("val/") else name
     return key.rpartition("/")[2]
 
 

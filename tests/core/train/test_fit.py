@@ -66,6 +66,10 @@ def test_a_fusion_job_reports_every_metric(trained: Trained) -> None:
     expected |= {f"{split}/accuracy_{path}" for split in ("val", "test") for path in paths}
     expected |= {"val/accuracy_oracle", "val/disagreement", "test/accuracy_oracle", "test/disagreement"}
     expected |= {"test/nll", "test/ece", "test/contribution_expert_0", "test/contribution_expert_1"}
+    expected |= {
+        f"{split}/{key}" for split in ("train", "val") for key in ("ambiguity", "average_loss", "ensemble_loss")
+    }
+    expected |= {"val/collusion"}
     assert metric_keys(trained[2]) == expected
 
 
