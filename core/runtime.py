@@ -43,11 +43,15 @@ class Runtime:
         return images_BCHW.contiguous(memory_format=torch.channels_last)
 
     def prepare(self, model: nn.Module, *, compiled: bool) -> nn.Module:
-        """Wraps a model on the device for training: synchronised between processes, and compiled if requested."""
+        """Wraps a model on the device for training: synchronised between processes, and compiled if requested.
+
+        Parameters that do not require a gradient at this time must not be trained through the result: `release` it and
+        prepare the model again.
+        """
+        # On CPU every process normalises by its own batches; rank 0's running statistics are used and saved.
+        if self.world_size > 1 and self.device.type == "cuda":
+            model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
         if self.world_size > 1:
-            # On CPU every process normalises by its own batches; rank 0's running statistics are used and saved.
-            if self.device.type == "cuda":
-                model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
             model = nn.parallel.DistributedDataParallel(
                 model,
                 device_ids=[self.device] if self.device.type == "cuda" else None,
@@ -56,6 +60,13 @@ class Runtime:
         if compiled:
             return torch.compile(model)  # type: ignore[return-value]
         return model
+
+    def release(self, prepared: nn.Module) -> None:
+        """Ends the synchronisation of a prepared model, so that its module can be prepared again."""
+        module = getattr(prepared, "_orig_mod", prepared)
+        if isinstance(module, nn.parallel.DistributedDataParallel):
+            # The hooks on the parameters would otherwise work until the wrapper is collected.
+            module._remove_autograd_hooks()
 
     def broadcast_buffers(self, model: nn.Module) -> None:
         """Gives every process the buffers of rank 0, such as BatchNorm's running statistics; these are saved."""

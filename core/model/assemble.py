@@ -16,7 +16,6 @@ from core.fusion import FusionModule
 from core.model.head import build_head
 from core.model.model import MultiExpertModel
 from core.spec import (
-    COMPONENT_NAMES,
     AssembledJob,
     ComponentRef,
     ExpertJob,
@@ -29,6 +28,7 @@ from core.spec import (
     resolve,
 )
 from core.spec.recipes import preset_dropout
+from core.spec.stage_trainings import always_frozen
 from core.spec.training import Preset
 
 
@@ -130,7 +130,8 @@ def _check_matches(field: str, requested: object, saved: object, source: Compone
 def build_model(spec: JobSpec, shape: DataShape) -> MultiExpertModel:
     """Builds the model of a complete specification, initialised from the global random state.
 
-    Under `torch.device("meta")` nothing is allocated and no random number is drawn.
+    Components that no stage trains are frozen. Under `torch.device("meta")` nothing is allocated and no random number
+    is drawn.
     """
     with skip_random_init_on_meta():
         if isinstance(spec, ExpertJob):
@@ -138,8 +139,7 @@ def build_model(spec: JobSpec, shape: DataShape) -> MultiExpertModel:
         experts = [_build_expert(expert, shape) for expert in spec.experts]
         fusion = _build_fusion(spec, [expert.feature_dim for expert in experts])
         head = build_head(fusion.input_dim, shape.num_classes, spec.head)
-    frozen = [name for name in COMPONENT_NAMES if getattr(spec.training.components, name).frozen]
-    return MultiExpertModel(experts, fusion, head, frozen=frozen)
+    return MultiExpertModel(experts, fusion, head, frozen=always_frozen(spec.training))
 
 
 def _build_expert(expert: ExpertSpec, shape: DataShape) -> Expert:

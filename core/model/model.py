@@ -45,9 +45,14 @@ class MultiExpertModel(nn.Module):
         self.experts = nn.ModuleList(experts)
         self.fusion = fusion
         self.head = head
+        self.freeze(frozen)
+
+    def freeze(self, frozen: Collection[ComponentName]) -> None:
+        """Freezes these components and no others."""
         self.frozen = frozenset(frozen)
         for name, module in self.components().items():
             module.requires_grad_(name not in self.frozen)
+        self.train(self.training)
 
     def components(self) -> dict[ComponentName, nn.Module]:
         """Modules by component name; all experts together are one component with one policy."""

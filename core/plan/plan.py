@@ -20,6 +20,7 @@ from core.spec import FUSION_TYPES, ComponentPolicy, EvaluateJob, ExpertJob, Gro
 from core.spec.component_choices import new_heads
 from core.spec.loss_description import describe_individual_loss
 from core.spec.outline import size_warnings
+from core.spec.stage_settings import StageSettings, resolve_stages
 
 
 @dataclass(frozen=True)
@@ -27,8 +28,8 @@ class Plan:
     """A complete specification and all that follows from it.
 
     `parameters` counts those of every expert, fusion, head and the total. `new_heads` are the experts that get a new
-    head. Estimates: `checkpoint_bytes` is one checkpoint (weights and optimizer state), `activation_bytes` what one
-    training batch keeps for the backward pass (None if not requested).
+    head. A training without stages is one stage. Estimates: `checkpoint_bytes` is one checkpoint (weights and optimizer
+    state), `activation_bytes` what one training batch keeps for the backward pass (None if not requested).
     """
 
     spec: JobSpec
@@ -40,6 +41,7 @@ class Plan:
     policies: dict[GroupName, ComponentPolicy]
     rates: dict[GroupName, Rate]
     schedules: dict[GroupName, str]
+    stages: tuple[StageSettings, ...]
     augmentation: ResolvedAugmentation
     warnings: tuple[str, ...]
     steps_per_epoch: int
@@ -71,6 +73,7 @@ class Plan:
             "learning_rates_why": {name: rate.why for name, rate in self.rates.items()},
             "schedules": self.schedules,
             "policies": {name: policy.model_dump(exclude={"lr", "schedule"}) for name, policy in self.policies.items()},
+            "stages": [stage.to_json() for stage in self.stages] if training.stages else [],
             "clip_norm": training.clip_norm,
             "precision": training.precision,
             "loss": training.loss.model_dump(),
@@ -120,6 +123,7 @@ def make_plan(spec: JobSpec, size: DataSize, sources: Sources, *, activations: b
         policies=policies,
         rates=resolve_rates(spec, input_dim, new_expert_heads=bool(heads)),
         schedules={name: _describe(policy, epochs) for name, policy in policies.items()},
+        stages=resolve_stages(spec, input_dim, new_expert_heads=bool(heads)),
         augmentation=resolve_augmentation(spec, size.info),
         warnings=tuple(size_warnings(spec, input_dim)),
         steps_per_epoch=steps_per_epoch,

@@ -24,6 +24,7 @@ class _Group:
     schedule: Schedule
     rate: float
     accumulated: int = 0
+    frozen: bool = False
 
     def gradients(self) -> list[Tensor]:
         return [parameter.grad for parameter in self.parameters if parameter.grad is not None]
@@ -42,7 +43,7 @@ class StepReport:
 
 
 class ComponentOptimizers:
-    """Steps every component that is not frozen by its own policy.
+    """Steps every component that is not frozen, by its own policy.
 
     `clip_norm` bounds the norm of the gradients of all stepping components together, after their own clipping (0: no
     bound).
@@ -69,9 +70,22 @@ class ComponentOptimizers:
             assert isinstance(policy.schedule, Schedule)
             self._groups[name] = _Group(policy, trained, optimizer, policy.schedule, rates[name].value)
 
+    def start_stage(self, rates: Mapping[GroupName, float]) -> None:
+        """Sets the base learning rates of the groups that are trained from now on; all others are frozen.
+
+        A frozen group keeps the state of its optimizer for a later stage.
+        """
+        for name, group in self._groups.items():
+            group.frozen = name not in rates
+            if not group.frozen:
+                group.rate = rates[name]
+
     def rates(self) -> dict[GroupName, float]:
         """The current learning rates of the groups that are trained."""
-        return {name: float(group.optimizer.param_groups[0]["lr"]) for name, group in self._groups.items()}
+        return {name: float(group.optimizer.param_groups[0]["lr"]) for name, group in self._trained().items()}
+
+    def _trained(self) -> dict[GroupName, _Group]:
+        return {name: group for name, group in self._groups.items() if not group.frozen}
 
     def step(self, *, last: bool = False) -> dict[GroupName, StepReport]:
         """Called after every backward pass; steps each component that has accumulated enough batches.
@@ -80,7 +94,8 @@ class ComponentOptimizers:
         """
         stepping: list[_Group] = []
         reports: dict[GroupName, StepReport] = {}
-        for name, group in self._groups.items():
+        trained = self._trained()
+        for name, group in trained.items():
             group.accumulated += 1
             gradients = group.gradients()
             steps_now = last or group.accumulated >= (group.policy.accumulation_steps or 1)
@@ -96,7 +111,7 @@ class ComponentOptimizers:
             parameters = [parameter for group in stepping for parameter in group.parameters]
             total = torch.nn.utils.get_total_norm([gradient for group in stepping for gradient in group.gradients()])
             clipped_together = _clip(parameters, total, self._clip_norm)
-            for name, group in self._groups.items():
+            for name, group in trained.items():
                 clipped = reports[name].clipped
                 if group in stepping and clipped is not None:
                     reports[name] = StepReport(reports[name].norm, torch.maximum(clipped, clipped_together))
@@ -108,7 +123,7 @@ class ComponentOptimizers:
 
     def start_epoch(self, epoch: int) -> None:
         """Sets the learning rates of this epoch, counted from 0."""
-        for group in self._groups.values():
+        for group in self._trained().values():
             for options in group.optimizer.param_groups:
                 options["lr"] = rate_at(group.schedule, group.rate, epoch, self._epochs)
 

@@ -42,6 +42,8 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
         else:
             line = _policy_line(rate, plan["learning_rates_why"][name], policy)
             table.add_row(name, f"{line}\n{plan['schedules'][name]}")
+    for stage in plan["stages"]:
+        table.add_row(f"stage {stage['stage']}", stage["description"])
     if plan["new_expert_heads"]:
         table.add_row("new heads", ", ".join(plan["new_expert_heads"]))
     table.add_row("individual loss", plan["individual_loss"])

@@ -11,6 +11,7 @@ from typing import Any
 from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
 from core.spec.models import ExpertSpec, FusionOptions, HeadOptions
 from core.spec.resolve import resolve
+from core.spec.stage_trainings import always_frozen
 
 # Configs of named components by the path of the field that names them: `experts.0`, `fusion`, ..
 Configs = Mapping[str, Mapping[str, Any]]
@@ -54,10 +55,10 @@ def _expert(expert: ExpertSpec, config: Mapping[str, Any]) -> ExpertSpec:
 def new_heads(spec: JobSpec, configs: Configs, num_classes: int) -> tuple[int, ...]:
     """Indices of the experts whose own head, for other classes than the dataset's, is replaced by an untrained one.
 
-    Frozen experts keep their heads, since a new one would never learn, and so do those of evaluate jobs. `num_classes`
-    is the dataset's.
+    Experts that no stage trains keep their heads, since a new one would never learn, and so do those of evaluate jobs.
+    `num_classes` is the dataset's.
     """
-    if isinstance(spec, ExpertJob | EvaluateJob) or spec.training.components.experts.frozen:
+    if isinstance(spec, ExpertJob | EvaluateJob) or "experts" in always_frozen(spec.training):
         return ()
     classes = {k: part_config(configs.get(f"experts.{k}", {}), f"experts.{k}") for k in range(len(spec.experts))}
     everything = list(range(num_classes))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -11,7 +12,8 @@ from core.spec.evaluation import EvaluationOptions
 from core.spec.fields import ComponentRef, SafeName, SpecModel, Text
 from core.spec.models import ExpertSpec, FeatureDim, FusionSpec, HeadSpec, SoloExpertSpec
 from core.spec.resources import Resources, Tracking
-from core.spec.training import Checkpointing, Training
+from core.spec.stage_trainings import frozen_components, stage_trainings
+from core.spec.training import COMPONENT_NAMES, Checkpointing, ComponentName, Training
 
 MAX_EXPERTS = 64
 
@@ -29,6 +31,16 @@ class Job(SpecModel):
     resources: Resources = Resources()
     max_attempts: Annotated[int, Field(ge=1, le=100)] = 3
     tracking: Tracking = Tracking()
+
+
+def _check_every_stage_trains(training: Training, components: Sequence[ComponentName]) -> None:
+    if not training.stages:
+        return
+    for index, stage in enumerate(stage_trainings(training)):
+        if frozen_components(stage).issuperset(components):
+            raise ValueError(
+                f"training.stages.{index} freezes {', '.join(components)}: there is nothing to train in it"
+            )
 
 
 class ExpertJob(Job):
@@ -51,6 +63,7 @@ class ExpertJob(Job):
     def _check_not_frozen(self) -> ExpertJob:
         if self.training.components.experts.frozen:
             raise ValueError("training.components.experts is frozen: there is nothing to train")
+        _check_every_stage_trains(self.training, ("experts",))
         return self
 
     def sources(self) -> dict[str, ComponentRef]:
@@ -100,9 +113,9 @@ class FusionJob(_Assembled):
 
     @model_validator(mode="after")
     def _check_not_frozen(self) -> FusionJob:
-        components = self.training.components
-        if components.experts.frozen and components.fusion.frozen and components.head.frozen:
+        if not self.training.stages and len(frozen_components(self.training)) == len(COMPONENT_NAMES):
             raise ValueError("training.components: experts, fusion and head are all frozen: there is nothing to train")
+        _check_every_stage_trains(self.training, COMPONENT_NAMES)
         return self
 
 
@@ -116,6 +129,13 @@ class HeadJob(_Assembled):
         self._require(*(f"experts.{k}" for k in range(len(self.experts))), "fusion")
         if self.training.components.head.frozen:
             raise ValueError("training.components.head is frozen: there is nothing to train")
+        _check_every_stage_trains(self.training, ("head",))
+        for index, stage in enumerate(self.training.stages):
+            if stage.components.experts.frozen is False or stage.components.fusion.frozen is False:
+                raise ValueError(
+                    f"training.stages.{index} trains experts or fusion, but a head job trains the global head alone: "
+                    "remove it, or use kind: fusion"
+                )
         return self
 
 

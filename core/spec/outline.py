@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import BaseModel, Field
 
@@ -15,6 +15,7 @@ from core.spec.models import ExpertSpec
 from core.spec.parameters import expert_parameters, fusion_parameters, head_parameters
 from core.spec.part_sizes import hold_out_warning, part_size
 from core.spec.rates import Rate, component_names, resolve_rates
+from core.spec.stage_settings import resolve_stages
 
 
 class OutlineData(BaseModel):
@@ -50,6 +51,7 @@ class Outline(BaseModel):
     batch_size: int | None
     steps_per_epoch: int | None
     steps: int | None
+    stages: list[str] = Field(default=[], description="The stages in words; none for a training without stages.")
     warnings: list[str]
     notes: list[str] = Field(description="What is known only when the job starts.")
 
@@ -91,6 +93,7 @@ def outline(spec: JobSpec, configs: Configs | None = None) -> Outline:
         batch_size=batch_size,
         steps_per_epoch=steps_per_epoch,
         steps=None if steps_per_epoch is None or epochs is None else steps_per_epoch * epochs,
+        stages=_stages(spec, input_dim, rates, new_expert_heads=bool(heads)),
         warnings=size_warnings(spec, input_dim),
         notes=_notes(spec, experts, dims, data),
     )
@@ -148,6 +151,17 @@ def _rates(spec: JobSpec, input_dim: int | None, *, new_expert_heads: bool) -> d
         return {str(name): rate for name, rate in resolved.items()}
     given = "given, or the preset's"
     return {name: None if policy.lr is None else Rate(policy.lr, given) for name, policy in policies.items()}
+
+
+def _stages(
+    spec: JobSpec, input_dim: int | None, rates: Mapping[str, Rate | None], *, new_expert_heads: bool
+) -> list[str]:
+    if not spec.training.stages or isinstance(spec, EvaluateJob):
+        return []
+    if None in rates.values():
+        return [f"{len(spec.training.stages)} stages; their rates are known when the job starts"]
+    settings = resolve_stages(spec, input_dim or 0, new_expert_heads=new_expert_heads)
+    return [stage.describe() for stage in settings]
 
 
 def _expert_parameters(expert: ExpertSpec, dim: int | None, data: OutlineData | None, num_classes: int) -> int | None:

@@ -115,7 +115,7 @@ def _joint_training(spec: AssembledJob, fusion: FusionSpec) -> Training:
     smoothing = preset.label_smoothing if preset.label_smoothing is not None else recipe and recipe.label_smoothing
     loss = _loss(training.loss, distillation_weight=preset.distillation_weight, label_smoothing=smoothing)
     return _replaced(
-        _filled(training, epochs=EPOCHS, batch_size=BATCH_SIZE, clip_norm=preset.clip_norm),
+        _filled(training, epochs=_stage_epochs(training) or EPOCHS, batch_size=BATCH_SIZE, clip_norm=preset.clip_norm),
         components=Components(**policies, expert_heads=_expert_heads(training, policies["experts"])),
         loss=loss,
     )
@@ -155,10 +155,14 @@ def _expert_training(spec: ExpertJob) -> Training:
     )
     loss = _loss(training.loss, distillation_weight=0.0, label_smoothing=recipe.label_smoothing)
     return _replaced(
-        _filled(training, epochs=recipe.epochs, batch_size=recipe.batch_size, clip_norm=0.0),
+        _filled(training, epochs=_stage_epochs(training) or recipe.epochs, batch_size=recipe.batch_size, clip_norm=0.0),
         components=_replaced(training.components, experts=_with_schedule(experts)),
         loss=loss,
     )
+
+
+def _stage_epochs(training: Training) -> int:
+    return sum(stage.epochs for stage in training.stages)
 
 
 def _with_schedule(policy: ComponentPolicy) -> ComponentPolicy:

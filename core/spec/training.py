@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 from core.spec.augmentation import AugmentationOverride
 from core.spec.fields import Count, Fraction, NonNegative, Positive, Seed, SpecModel, accept_old_name
 from core.spec.individual_loss import IndividualLoss, Reduction
+from core.spec.stages import MAX_EPOCHS, Stages
 
 Preset = Literal["readme", "as_run", "as_run_non_iid"]
 Optimizer = Literal["adamw", "sgd"]
@@ -111,11 +112,11 @@ class Training(SpecModel):
     `clip_norm` bounds the norm of all gradients together, in addition to the components' own bounds (0: none).
     `precision` `auto` is bfloat16 autocast where the hardware supports it; an evaluate job then uses the precision of
     the run that it measures. `compile` null means only on CUDA. `select_on: "test"` exists only to reproduce runs that
-    selected their checkpoint on the test set.
+    selected their checkpoint on the test set. The epochs of the `stages` sum up to `epochs`.
     """
 
     preset: Preset = "readme"
-    epochs: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    epochs: Annotated[int, Field(ge=1, le=MAX_EPOCHS)] | None = None
     batch_size: Annotated[int, Field(ge=1, le=65_536)] | None = None
     seed: Seed = 42
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -126,6 +127,19 @@ class Training(SpecModel):
     loss: Loss = Loss()
     components: Components = Components()
     augmentation: Literal["auto", "none"] | AugmentationOverride = "auto"
+    stages: Stages = ()
+
+    @model_validator(mode="after")
+    def _check_stages(self) -> Training:
+        total = sum(stage.epochs for stage in self.stages)
+        if total > MAX_EPOCHS:
+            raise ValueError(f"the epochs of the stages sum up to {total:,}; at most {MAX_EPOCHS:,} are allowed")
+        if self.stages and self.epochs not in (None, total):
+            raise ValueError(
+                f"epochs is {self.epochs}, but the epochs of the stages sum up to {total}: "
+                "change the stages, or remove epochs"
+            )
+        return self
 
 
 class Checkpointing(SpecModel):

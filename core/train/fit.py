@@ -15,7 +15,6 @@ import torch
 
 from core.augment import BatchAugment, normalize
 from core.data.job_data import keep_splits, selection_batches, train_batches
-from core.losses import DualPathLoss
 from core.model.assemble import build_model, complete_spec, expert_classes, load_sources, load_weights
 from core.model.component_configs import component_configs
 from core.model.model import Outputs
@@ -31,7 +30,7 @@ from core.spec import EvaluateJob, ExpertJob, JobSpec
 from core.train.best_components import BestComponents
 from core.train.checkpoint import checkpoint_sha256, load_newest, save_checkpoint
 from core.train.component_precision import record_precision
-from core.train.epoch_metrics import ambiguity_metrics, epoch_metrics
+from core.train.epoch_metrics import ambiguity_metrics, epoch_metrics, without_untrained_heads
 from core.train.evaluate import evaluate
 from core.train.finish import finish
 from core.train.identity import begin_identity, check_result, load_with_content, record_identity
@@ -39,6 +38,7 @@ from core.train.meter import Meter
 from core.train.non_finite import NonFiniteDetector, NonFiniteLossError
 from core.train.result import Result, has_result, read_result
 from core.train.run_identity import with_split_of_run, write_or_check_spec
+from core.train.stages import Stages
 from core.train.step_metrics import step_metrics, validation_metrics, values_to_check
 from core.train.throughput import Throughput
 from core.train.winning_shares import WinningShares
@@ -90,14 +90,12 @@ def fit(
         # The model.
         torch.manual_seed(training.seed)
         model = build_model(spec, shape)
-        # Frozen experts keep their own heads: new ones would never be trained.
-        frozen = "experts" in model.frozen
-        load_weights(model, sources, shape, classes=data.classes, keep_heads=frozen)
-        classes = expert_classes(spec, sources, data.classes, keep_heads=frozen)
+        # Experts that no stage trains keep their own heads: new ones would never be trained.
+        keep_heads = "experts" in model.frozen
+        load_weights(model, sources, shape, classes=data.classes, keep_heads=keep_heads)
+        classes = expert_classes(spec, sources, data.classes, keep_heads=keep_heads)
         model.to(runtime.device).to(memory_format=torch.channels_last)
         compiled = training.compile if training.compile is not None else runtime.device.type == "cuda"
-        forward = runtime.prepare(model, compiled=compiled)
-        criterion = DualPathLoss.from_spec(training.loss)
 
         # The newest checkpoint, and the optimizers that it belongs to.
         saved = load_newest(
@@ -116,9 +114,10 @@ def fit(
             epochs=epochs,
             clip_norm=training.clip_norm or 0.0,
         )
+        stages = Stages(plan, model, optimizers, runtime, compiled=compiled)
         meter, epoch_meter, detector = Meter(runtime.device), Meter(runtime.device), NonFiniteDetector(runtime.device)
         # Of experts that are trained alone, or not at all, none wins over the others.
-        is_joint = len(model.experts) > 1 and not frozen
+        is_joint = len(model.experts) > 1 and not keep_heads
         shares = WinningShares(training.loss.individual, len(model.experts)) if is_joint else None
         best = BestComponents(
             run.components,
@@ -175,31 +174,36 @@ def fit(
         throughput = Throughput(start=step, steps=total_steps, batch_size=train.batch_size)
         model.train()
         for epoch in range(epochs_done, epochs):
-            optimizers.start_epoch(epoch)
+            begins_stage = stages.start_epoch(epoch)
+            if training.stages and begins_stage and step == epoch * steps_per_epoch:
+                reporter.emit("log", {"level": "info", "message": stages.announcement})
             for images, labels in train.epoch(epoch, start_step=step - epoch * steps_per_epoch):
                 # All randomness of a step is a function of (seed, step), so that a resumed run draws the same.
                 rng = np.random.default_rng([training.seed, step])
                 torch.manual_seed(int(np.random.SeedSequence([training.seed, step, runtime.rank]).generate_state(1)[0]))
                 inputs, targets = augment(images, labels, rng, rank=runtime.rank, world_size=runtime.world_size)
                 with runtime.autocast():
-                    outputs: Outputs = forward(runtime.format(inputs))
+                    outputs: Outputs = stages.forward(runtime.format(inputs))
                 # Frozen experts learn neither from the labels nor from each other.
                 progress = step / max(1, total_steps - 1)
-                loss = criterion(outputs.fused, [] if frozen else outputs.experts, targets, progress=progress)
+                experts = outputs.experts if stages.experts_trained else []
+                loss = stages.criterion(outputs.fused, experts, targets, progress=progress)
                 loss.total.backward()
-                reports = optimizers.step(last=step + 1 == total_steps)
+                # The last batch of a stage steps every component on what it has: the next one starts afresh.
+                reports = optimizers.step(last=stages.ends_with(epoch) and (step + 1) % steps_per_epoch == 0)
                 detector.add(step, values_to_check(loss, reports))
-                meter.add(step_metrics(loss, reports, outputs, targets, experts_trained=not frozen))
-                epoch_meter.add(ambiguity_metrics(outputs.experts, targets))
+                meter.add(step_metrics(loss, reports, outputs, targets, experts_trained=stages.experts_trained))
+                if not stages.untrained_heads:
+                    epoch_meter.add(ambiguity_metrics(outputs.experts, targets))
                 step += 1
                 if step % log_every == 0 or step % steps_per_epoch == 0:
                     detector.check()
                     values = {key: runtime.mean(value) for key, value in meter.read().items()}
                     values |= {f"lr/{name}": rate for name, rate in optimizers.rates().items()}
                     if outputs.fused is not None:
-                        values["lambda"] = training.loss.lambda_individual
-                    temperature = criterion.temperature(progress)
-                    if is_joint and temperature is not None:
+                        values["lambda"] = stages.settings.loss.lambda_individual
+                    temperature = stages.criterion.temperature(progress)
+                    if is_joint and stages.experts_trained and temperature is not None:
                         values["temperature"] = temperature
                     reporter.emit("metrics", {"step": step, "values": throughput.measure(step, runtime) | values})
                 if throughput.is_due(step) and step % steps_per_epoch:
@@ -226,17 +230,19 @@ def fit(
             if measured.non_finite:
                 path = next(iter(measured.non_finite))
                 raise NonFiniteLossError(step, path, f"the validation output of {path}")
+            measured = without_untrained_heads(measured, stages.untrained_heads)
             means = {key: runtime.mean(value) for key, value in epoch_meter.read().items()}
-            values = epoch_metrics(means, measured)
+            values = epoch_metrics(means, measured, stage=stages.settings.number if training.stages else None)
             reporter.emit("metrics", {"step": step, "values": validation_metrics(measured) | values})
             for warning in shares.update(measured) if shares else ():
                 reporter.emit("log", {"level": "warning", "message": warning})
             epochs_done = epoch + 1
             if runtime.is_main:
                 state = snapshot()
-                writes: list[Callable[[], object]] = [
-                    *best.updates(state["model"], measured.metrics, epoch=epochs_done, step=step)
-                ]
+                writes: list[Callable[[], object]] = []
+                # A snapshot with untrained heads would be measured and reused as if they were trained.
+                if not stages.untrained_heads:
+                    writes += best.updates(state["model"], measured.metrics, epoch=epochs_done, step=step)
                 if epochs_done % spec.checkpoint.every_epochs == 0 or epochs_done == epochs:
                     writes.append(checkpoint_write(state))
                 writer.submit(*writes)

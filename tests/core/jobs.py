@@ -47,7 +47,7 @@ def run(spec: JobSpec | dict[str, Any], run_dir: Path, **options: Any) -> Result
     return fit(parsed, run_dir, **{"reporter": NullReporter(), "data_roots": [], **options})
 
 
-def run_logged(spec: dict[str, Any], run_dir: Path, **options: Any) -> tuple[Result, list[dict[str, Any]]]:
+def run_logged(spec: JobSpec | dict[str, Any], run_dir: Path, **options: Any) -> tuple[Result, list[dict[str, Any]]]:
     """Trains a job and gives its events too."""
     log = EventLog(run_dir / "events.jsonl")
     result = run(spec, run_dir, reporter=log, **options)

@@ -8,7 +8,7 @@ import pytest
 
 from core.spec import FUSION_TYPES, parse_text
 from core.train.result import Result
-from tests.core.jobs import component, run
+from tests.core.jobs import component, run, run_logged
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
 
@@ -41,3 +41,16 @@ def test_their_fusion_knows_them_all(fusion_type: str, experts: list[tuple[Path,
         before = result.metrics[f"test/accuracy_expert_{k}_before"]
         assert before == alone.metrics["test/accuracy_expert_0"]
         assert result.metrics[f"test/accuracy_expert_{k}"] > before
+
+
+@pytest.mark.parametrize("name", ["two_stages"])
+def test_the_curricula_run_as_they_are_written(name: str, experts: list[tuple[Path, Result]], tmp_path: Path) -> None:
+    named = [f"experts.{k}.from.path={component(folder, 'expert_0')}" for k, (folder, _) in enumerate(experts)]
+    result, events = run_logged(parse_text((EXAMPLES / f"{name}.yaml").read_text(), named), tmp_path)
+    print(name, {key: value for key, value in result.metrics.items() if "accuracy" in key})
+    assert result.metrics["test/accuracy_fused"] >= 0.9
+    stages = [event["data"]["values"].get("train/stage") for event in events if event["kind"] == "metrics"]
+    assert sorted({stage for stage in stages if stage is not None}) == [1.0, 2.0]
+    # Of the epochs that train the experts, the one that fuses best.
+    first = {"two_stages": 5}[name]
+    assert first <= result.components["complete"]["epoch"] <= 12

@@ -106,6 +106,31 @@ def test_two_processes_give_the_numbers_of_one(optimizer: str, tmp_path: Path) -
     assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
 
 
+def test_two_processes_give_the_numbers_of_one_across_stages(tmp_path: Path) -> None:
+    """Each stage trains other parameters, so that the gradients of others are averaged."""
+    sgd = {"optimizer": "sgd", "lr": 0.01}
+    spec = fusion(
+        count=2,
+        epochs=4,
+        seed=7,
+        precision="float32",
+        fusion={"dropout": 0.0},
+        augmentation={"mixup_alpha": 0, "cutmix_alpha": 0},
+        components={"experts": {"accumulation_steps": 2, **sgd}, "fusion": sgd, "head": sgd},
+        stages=[
+            {"epochs": 1, "components": {"experts": {"frozen": True}}},
+            {"epochs": 1, "components": {"fusion": {"frozen": True}}},
+            {"epochs": 2},
+        ],
+    ) | {"experts": [{"arch": "convnet_small_gn", "feature_dim": 16}]}
+    run_logged(spec, tmp_path / "one")
+    train_with(2, spec, tmp_path / "two")
+    ours, theirs = weights(tmp_path / "two"), weights(tmp_path / "one")
+    difference = max((ours[key] - theirs[key]).abs().max().item() for key in ours)
+    print(f"largest difference of a weight: {difference:.1e}")
+    assert difference < 1e-5
+
+
 def test_two_processes_validate_the_model_that_is_saved(tmp_path: Path) -> None:
     """Each process has batches, and so BatchNorm statistics, of its own; those of the first are saved."""
     train_with(2, fusion(count=2, epochs=1, precision="float32"), tmp_path / "two")
@@ -114,7 +139,7 @@ def test_two_processes_validate_the_model_that_is_saved(tmp_path: Path) -> None:
     data = load_job_data(spec, [])
     model = build_module(load_component(component(tmp_path / "two", "complete")))
     assert isinstance(model, MultiExpertModel)
-    measured = evaluate(
+    evaluation = evaluate(
         model,
         selection_batches(data, spec, runtime).epoch(0),
         lambda images: normalize(images, data.dataset.mean, data.dataset.std),
@@ -123,4 +148,4 @@ def test_two_processes_validate_the_model_that_is_saved(tmp_path: Path) -> None:
     )
     manifest = read_component_manifest(tmp_path / "two/components", "complete")
     assert manifest is not None
-    assert manifest["metrics"] == pytest.approx(measured.metrics, rel=1e-5)
+    assert manifest["metrics"] == pytest.approx(evaluation.metrics, rel=1e-5)

@@ -43,7 +43,18 @@ SPECS: dict[str, Any] = {
     "fusion": lambda folder: fusion(count=2, epochs=12, components={"experts": {"accumulation_steps": 2}}),
     "annealed": lambda folder: fusion(count=2, epochs=12, loss={"individual": {"type": "annealed"}}),
     "head": head,
+    "stages": lambda folder: fusion(
+        count=2,
+        epochs=12,
+        stages=[
+            {"epochs": 4, "components": {"experts": {"frozen": True}}},
+            {"epochs": 4, "lambda_individual": 0.5, "components": {"head": {"frozen": True}}},
+            {"epochs": 4},
+        ],
+        components={"experts": {"accumulation_steps": 2}},
+    ),
 }
+KILLS = {"stages": 3}
 
 
 def words(spec: dict[str, Any], run_dir: Path) -> list[str]:
@@ -73,7 +84,7 @@ def test_killed_at_random_steps_a_run_ends_with_the_same_bits(kind: str, when: s
     straight = run(spec, tmp_path / "straight")
     killed = tmp_path / "killed"
     kills = 0
-    for _ in range(20 if when == "many" else 2):
+    for _ in range(20 if when == "many" else KILLS.get(kind, 2)):
         process = start(spec, killed)
         before = step_of(killed)
         goal = before + chance.randrange(1, max(2, (straight.step - before) // 3))

@@ -50,6 +50,7 @@ SPECS: list[dict[str, Any]] = [
         "training": {
             "components": {"head": {"lr": 1e-4, "schedule": {"type": "CosineAnnealingLR", "t_max": 3}}},
             "augmentation": {"flip": False, "jitter": [0.1, 0.2, 0.3, 0.1], "randaugment": [2, 9]},
+            "stages": [{"epochs": 2, "components": {"experts": {"frozen": True}}}, {"epochs": 1}],
         },
         "dataset": {"split": {"version": 1}},
     },
@@ -71,6 +72,28 @@ def test_the_form_makes_only_what_is_given_and_leaves_empty_rows_out() -> None:
         "experts": [{"arch": "resnet18"}],
         "training": {"epochs": "three"},
     }
+
+
+@pytest.mark.parametrize("text", ["[{", "NaN", '"\\ud800"', "[" * 100_000, "3", "[NaN]"])
+def test_text_that_is_no_list_of_stages_is_refused_beside_its_field(service: Service, text: str) -> None:
+    fields = {"kind": "fusion", "experts.0.arch": "convnet_small", "training.stages": text, "action": "submit"}
+    answer = post(service, fields)
+    assert answer.status_code == 422
+    error = re.search(r'id="e-training.stages" data-error="[^"]*">([^<]*)<', answer.text)
+    assert error
+    assert "must be a list" in error[1]
+
+
+def test_the_form_keeps_stages_and_shows_their_errors_and_plan(service: Service) -> None:
+    stages = [{"epochs": 2, "components": {"experts": {"frozen": True}}}, {"epochs": 1}]
+    fields = {"kind": "fusion", "experts.0.arch": "convnet_small", "training.stages": json.dumps(stages)}
+    text = post(service, fields | {"action": "check"}).text
+    assert html.escape(json.dumps(stages)) in text.replace("&#34;", "&quot;")
+    assert "epochs 1 to 2: experts frozen, fusion lr" in text
+    wrong = post(service, fields | {"training.stages": '[{"epochs": 0}]', "action": "submit"})
+    error = re.search(r'id="e-training.stages" data-error="[^"]*">([^<]*)<', wrong.text)
+    assert error
+    assert "greater than or equal to 1" in error[1]
 
 
 @pytest.mark.parametrize("text", ["a: &x 1\nb: *x", "[1]", "a: !!binary aGk=", 'a: "\\ud800"', "a: .nan", "x" * 2**21])

@@ -78,9 +78,21 @@ def _set(container: dict[str, Any], path: str, leaf: Leaf, text: str) -> None:
 
 
 def _value(leaf: Leaf, text: str) -> Any:
+    if leaf.type == "objects":
+        return _objects(text)
     if leaf.type == "list":
         return [_scalar(leaf.items, part.strip()) for part in text.split(",") if part.strip()]
     return _scalar(leaf.items if leaf.type == "choice" else leaf.type, text)
+
+
+def _objects(text: str) -> Any:
+    """The JSON in a text; the text itself if it is none, which parsing then refuses."""
+    try:
+        value = json.loads(text)
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (ValueError, RecursionError):
+        return text
+    return value
 
 
 def _scalar(kind: LeafType, text: str) -> Any:
@@ -107,6 +119,8 @@ def _walk(kind: str, node: Any, path: str) -> Iterator[tuple[str, str]]:
     leaf = leaves_by_path(kind).get(pattern_of(path))
     if leaf is not None and leaf.type == "reference":
         yield path, _reference_text(node)
+    elif leaf is not None and leaf.type == "objects":
+        yield path, json.dumps(node, ensure_ascii=False) if node else ""
     elif leaf is not None and leaf.type == "list" and isinstance(node, list):
         yield path, ", ".join(_text(entry) for entry in node)
     elif isinstance(node, Mapping):

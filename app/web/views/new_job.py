@@ -17,7 +17,10 @@ _UNUSED = {
         "training.components.fusion.", "training.components.head.", "training.components.expert_heads.",
         "training.loss.lambda", "training.loss.individual", "training.loss.distillation",
     ),
-    "evaluate": ("training.components.", "training.loss.", "training.augmentation", "training.epochs", "checkpoint."),
+    "evaluate": (
+        "training.components.", "training.loss.", "training.augmentation", "training.epochs", "training.stages",
+        "checkpoint.",
+    ),
 }  # fmt: skip
 _LISTS = {"arch": "architectures", "dataset.name": "datasets"}
 

@@ -75,6 +75,7 @@ _GROUPS = [
     _Group("temperature", "Temperature of the individual loss", re.compile("(temperature)")),
     _Group("ambiguity", "Ambiguity of experts", re.compile(r"(?:train|val)/(ambiguity|collusion)")),
     _Group("ensemble", "Losses of the ensemble", re.compile(r"(?:train|val)/(average_loss|ensemble_loss)")),
+    _Group("stage", "Stage", re.compile(r"train/(stage)")),
     _Group("throughput", "Throughput", re.compile(r"throughput/(.+)"), unit="images/s"),
     _Group("memory", "Memory", re.compile(r"system/(.+)_gb"), unit="GiB"),
     _Group("utilization", "GPU utilization", re.compile(r"system/(gpu_util)"), unit="%"),

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from app.web.views.formulas import FORMULAS
 from core.spec import ComponentRef, ExpertJob, FusionSpec, HeadSpec, JobSpec
+from core.spec.stage_trainings import always_frozen
 
 # Of more experts than this, the picture shows one less and says how many more there are.
 MAX_BOXES = 8
@@ -135,7 +136,7 @@ def _head_detail(head: HeadSpec, dim: int | None, figures: Mapping[str, Any]) ->
 def _is_frozen(spec: JobSpec, group: str) -> bool:
     if spec.kind == "evaluate" or (spec.kind == "head" and group != "head"):
         return True
-    return bool(getattr(spec.training.components, group).frozen)
+    return group in always_frozen(spec.training)
 
 
 def draw(model: Model) -> Picture:

@@ -99,6 +99,7 @@ def plan_view(run: DryRun) -> PlanView:
         facts.append(
             ("Steps", "known when the job starts" if outline.steps is None else number(outline.steps) + per_epoch)
         )
+    facts += [(f"Stage {number}", text) for number, text in enumerate(outline.stages, 1)]
     facts.append(("Cost", estimate_text(run.estimate)))
     rates = [
         RateRow(name, value, outline.learning_rates_why.get(name, "")) for name, value in outline.learning_rates.items()

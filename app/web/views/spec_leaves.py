@@ -10,7 +10,9 @@ from typing import Any, Literal
 
 from core.spec import KINDS
 
-LeafType = Literal["text", "integer", "number", "boolean", "choice", "list", "reference"]
+LeafType = Literal["text", "integer", "number", "boolean", "choice", "list", "reference", "objects"]
+# The list of objects that the form has a row of fields for; every other one is a field of type `objects`.
+ROWS = "experts"
 # The position of an expert in a path, and what stands for it in the table of fields.
 _POSITION = re.compile(r"\.\d+(?=\.|$)")
 ANY_POSITION = "*"
@@ -20,7 +22,7 @@ ANY_POSITION = "*"
 class Leaf:
     """One field. `path` has `*` for the position in a list of objects.
 
-    `items` is the type of the entries of a list, or of the choices.
+    `items` is the type of the entries of a list, or of the choices. A list of `objects` is entered as JSON.
     """
 
     path: str
@@ -62,6 +64,9 @@ def _walk(node: Mapping[str, Any], path: str, definitions: Mapping[str, Any]) ->
     for branch in scalars:
         if branch.get("type") == "array" and "items" in branch:
             item = _resolve(branch["items"], definitions)
+            if "properties" in item and path != ROWS:
+                yield Leaf(path, "objects")
+                continue
             if "properties" in item:
                 yield from _walk(item, f"{path}.{ANY_POSITION}", definitions)
                 continue

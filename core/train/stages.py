@@ -1,0 +1,78 @@
+"""Applies the stages of a plan to model, optimizers and loss as the epochs go by."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from core.losses import DualPathLoss
+from core.model.model import MultiExpertModel
+from core.plan.plan import Plan
+from core.policies import ComponentOptimizers
+from core.runtime import Runtime
+from core.spec.stage_settings import StageSettings
+
+
+class Stages:
+    """The stage of the current epoch: the model as it is called in training, and the loss.
+
+    `start_epoch` must be called before anything else. A training without stages is one stage.
+    """
+
+    settings: StageSettings
+    forward: nn.Module
+    criterion: DualPathLoss
+
+    def __init__(
+        self,
+        plan: Plan,
+        model: MultiExpertModel,
+        optimizers: ComponentOptimizers,
+        runtime: Runtime,
+        *,
+        compiled: bool,
+    ) -> None:
+        self._plan = plan
+        self._model = model
+        self._optimizers = optimizers
+        self._runtime = runtime
+        self._compiled = compiled
+        self._current: StageSettings | None = None
+
+    def start_epoch(self, epoch: int) -> bool:
+        """Starts an epoch, counted from 0; whether it is the first one of its stage."""
+        settings = next(stage for stage in self._plan.stages if stage.start <= epoch < stage.stop)
+        if settings is not self._current:
+            self._enter(settings)
+        self._optimizers.start_epoch(epoch)
+        return epoch == settings.start
+
+    def _enter(self, settings: StageSettings) -> None:
+        previous, self._current, self.settings = self._current, settings, settings
+        self.criterion = DualPathLoss.from_spec(settings.loss)
+        self._model.freeze(settings.frozen)
+        self._optimizers.start_stage(settings.trained_rates())
+        if previous is not None and previous.frozen == settings.frozen:
+            return
+        if previous is not None:
+            self._runtime.release(self.forward)
+        self.forward = self._runtime.prepare(self._model, compiled=self._compiled)
+
+    @property
+    def announcement(self) -> str:
+        """A line for the log at the beginning of a stage."""
+        return f"stage {self.settings.number} of {len(self._plan.stages)}: {self.settings.describe()}"
+
+    @property
+    def experts_trained(self) -> bool:
+        """Whether this stage trains the experts, and so has their individual loss."""
+        return "experts" not in self.settings.frozen
+
+    @property
+    def untrained_heads(self) -> tuple[int, ...]:
+        """The experts whose new heads no stage has trained up to and including this one."""
+        past = self._plan.stages[: self.settings.number]
+        return self._plan.new_heads if all("experts" in stage.frozen for stage in past) else ()
+
+    def ends_with(self, epoch: int) -> bool:
+        """Whether this epoch is the last one of its stage."""
+        return epoch + 1 == self.settings.stop
