@@ -42,22 +42,25 @@ class Runtime:
         """Images in channels_last, the memory format in which convolutions are fastest."""
         return images_BCHW.contiguous(memory_format=torch.channels_last)
 
-    def prepare(self, model: nn.Module, *, compiled: bool) -> nn.Module:
+    def prepare(self, model: nn.Module, *, compiled: bool, two_backward_passes: bool = False) -> nn.Module:
         """Wraps a model on the device for training: synchronised between processes, and compiled if requested.
 
         Parameters that do not require a gradient at this time must not be trained through the result: `release` it and
-        prepare the model again.
+        prepare the model again. With `two_backward_passes` the gradients of two losses can be taken one after the
+        other; they are not synchronised, see `average`.
         """
         # On CPU every process normalises by its own batches; rank 0's running statistics are used and saved.
         if self.world_size > 1 and self.device.type == "cuda":
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        if self.world_size > 1:
+        if self.world_size > 1 and not two_backward_passes:
             model = nn.parallel.DistributedDataParallel(
                 model,
                 device_ids=[self.device] if self.device.type == "cuda" else None,
                 gradient_as_bucket_view=True,
             )
         if compiled:
+            if two_backward_passes:
+                _keep_graphs_of_compiled_models()
             return torch.compile(model)  # type: ignore[return-value]
         return model
 
@@ -80,6 +83,14 @@ class Runtime:
             values = values.clone()
             dist.all_reduce(values)
         return values
+
+    def average(self, tensors: Sequence[Tensor]) -> None:
+        """Replaces tensors of one dtype by their means over all processes, in place, in one exchange."""
+        if self.world_size > 1:
+            flat = torch.cat([tensor.reshape(-1) for tensor in tensors]) / self.world_size
+            dist.all_reduce(flat)
+            for tensor, mean in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+                tensor.copy_(mean.view(tensor.shape))
 
     def sum_scalar(self, value: float) -> float:
         """The sum of a host number over all processes."""
@@ -109,6 +120,19 @@ class Runtime:
         """Waits until every process gets here."""
         if self.cpu_group is not None:
             dist.barrier(group=self.cpu_group)
+
+
+def _keep_graphs_of_compiled_models() -> None:
+    """From now on, models are compiled so that their graph survives a backward pass with `retain_graph`."""
+    from torch._functorch import config
+
+    if "retain_graph" in torch.compiler.config.cache_key_tag:
+        return
+    # A backward pass otherwise reuses the memory of saved activations. Neither the cache of kernels on disk nor that of
+    # this process distinguishes the two: without a tag and a reset they would return kernels that do.
+    config.donated_buffer = False
+    torch.compiler.config.cache_key_tag += "retain_graph"
+    torch.compiler.reset()
 
 
 def start_runtime(spec: JobSpec, device: str | None = None) -> Runtime:

@@ -74,6 +74,7 @@ class Plan:
             "schedules": self.schedules,
             "policies": {name: policy.model_dump(exclude={"lr", "schedule"}) for name, policy in self.policies.items()},
             "stages": [stage.to_json() for stage in self.stages] if training.stages else [],
+            "gradients": training.gradients,
             "clip_norm": training.clip_norm,
             "precision": training.precision,
             "loss": training.loss.model_dump(),

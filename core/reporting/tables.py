@@ -44,6 +44,8 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
             table.add_row(name, f"{line}\n{plan['schedules'][name]}")
     for stage in plan["stages"]:
         table.add_row(f"stage {stage['stage']}", stage["description"])
+    if plan["gradients"] != "sum":
+        table.add_row("gradients", plan["gradients"])
     if plan["new_expert_heads"]:
         table.add_row("new heads", ", ".join(plan["new_expert_heads"]))
     table.add_row("individual loss", plan["individual_loss"])

@@ -12,7 +12,7 @@ from core.spec.evaluation import EvaluationOptions
 from core.spec.fields import ComponentRef, SafeName, SpecModel, Text
 from core.spec.models import ExpertSpec, FeatureDim, FusionSpec, HeadSpec, SoloExpertSpec
 from core.spec.resources import Resources, Tracking
-from core.spec.stage_trainings import frozen_components, stage_trainings
+from core.spec.stage_trainings import always_frozen, frozen_components, stage_trainings
 from core.spec.training import COMPONENT_NAMES, Checkpointing, ComponentName, Training
 
 MAX_EXPERTS = 64
@@ -43,6 +43,14 @@ def _check_every_stage_trains(training: Training, components: Sequence[Component
             )
 
 
+def _check_gradients(training: Training, reason: str) -> None:
+    if training.gradients != "sum":
+        raise ValueError(
+            f"training.gradients is {training.gradients}, which combines the gradients of two losses at the experts, "
+            f"but {reason}: remove it"
+        )
+
+
 class ExpertJob(Job):
     """Trains one expert alone on its shard and saves it as component `expert_0`."""
 
@@ -64,6 +72,7 @@ class ExpertJob(Job):
         if self.training.components.experts.frozen:
             raise ValueError("training.components.experts is frozen: there is nothing to train")
         _check_every_stage_trains(self.training, ("experts",))
+        _check_gradients(self.training, "an expert job trains one expert by its own loss alone")
         return self
 
     def sources(self) -> dict[str, ComponentRef]:
@@ -116,6 +125,8 @@ class FusionJob(_Assembled):
         if not self.training.stages and len(frozen_components(self.training)) == len(COMPONENT_NAMES):
             raise ValueError("training.components: experts, fusion and head are all frozen: there is nothing to train")
         _check_every_stage_trains(self.training, COMPONENT_NAMES)
+        if "experts" in always_frozen(self.training):
+            _check_gradients(self.training, "the experts are frozen throughout, so that no gradient reaches them")
         return self
 
 
@@ -136,6 +147,7 @@ class HeadJob(_Assembled):
                     f"training.stages.{index} trains experts or fusion, but a head job trains the global head alone: "
                     "remove it, or use kind: fusion"
                 )
+        _check_gradients(self.training, "a head job trains the global head alone")
         return self
 
 

@@ -112,7 +112,10 @@ class Training(SpecModel):
     `clip_norm` bounds the norm of all gradients together, in addition to the components' own bounds (0: none).
     `precision` `auto` is bfloat16 autocast where the hardware supports it; an evaluate job then uses the precision of
     the run that it measures. `compile` null means only on CUDA. `select_on: "test"` exists only to reproduce runs that
-    selected their checkpoint on the test set. The epochs of the `stages` sum up to `epochs`.
+    selected their checkpoint on the test set. The epochs of the `stages` sum up to `epochs`. `gradients` is how the
+    gradients of the fused path and of the individual paths (distillation included) are combined at the experts: their
+    `sum`, or `pcgrad` (arXiv:2001.06782), which first removes from each what conflicts with the other, tensor by
+    tensor.
     """
 
     preset: Preset = "readme"
@@ -128,6 +131,7 @@ class Training(SpecModel):
     components: Components = Components()
     augmentation: Literal["auto", "none"] | AugmentationOverride = "auto"
     stages: Stages = ()
+    gradients: Literal["sum", "pcgrad"] = "sum"
 
     @model_validator(mode="after")
     def _check_stages(self) -> Training:

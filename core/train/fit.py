@@ -182,13 +182,15 @@ def fit(
                 rng = np.random.default_rng([training.seed, step])
                 torch.manual_seed(int(np.random.SeedSequence([training.seed, step, runtime.rank]).generate_state(1)[0]))
                 inputs, targets = augment(images, labels, rng, rank=runtime.rank, world_size=runtime.world_size)
+                progress = step / max(1, total_steps - 1)
+                if step % steps_per_epoch == 0:
+                    epoch_meter.add(stages.measure(inputs, targets, step=step, progress=progress))
                 with runtime.autocast():
                     outputs: Outputs = stages.forward(runtime.format(inputs))
                 # Frozen experts learn neither from the labels nor from each other.
-                progress = step / max(1, total_steps - 1)
                 experts = outputs.experts if stages.experts_trained else []
                 loss = stages.criterion(outputs.fused, experts, targets, progress=progress)
-                loss.total.backward()
+                epoch_meter.add(stages.backward(loss))
                 # The last batch of a stage steps every component on what it has: the next one starts afresh.
                 reports = optimizers.step(last=stages.ends_with(epoch) and (step + 1) % steps_per_epoch == 0)
                 detector.add(step, values_to_check(loss, reports))

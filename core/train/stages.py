@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from torch import nn
+from torch import Tensor, nn
 
-from core.losses import DualPathLoss
+from core.losses import DualPathLoss, LossParts
 from core.model.model import MultiExpertModel
 from core.plan.plan import Plan
 from core.policies import ComponentOptimizers
 from core.runtime import Runtime
 from core.spec.stage_settings import StageSettings
+from core.train.gradient_cosine import measure_cosine
+from core.train.two_losses import backward_with_projection, has_individual_loss
 
 
 class Stages:
@@ -55,7 +57,9 @@ class Stages:
             return
         if previous is not None:
             self._runtime.release(self.forward)
-        self.forward = self._runtime.prepare(self._model, compiled=self._compiled)
+        self.forward = self._runtime.prepare(
+            self._model, compiled=self._compiled, two_backward_passes=self.projects_gradients
+        )
 
     @property
     def announcement(self) -> str:
@@ -68,6 +72,11 @@ class Stages:
         return "experts" not in self.settings.frozen
 
     @property
+    def projects_gradients(self) -> bool:
+        """Whether conflicts between both paths' gradients are removed in this stage."""
+        return self._plan.spec.training.gradients == "pcgrad" and self.experts_trained
+
+    @property
     def untrained_heads(self) -> tuple[int, ...]:
         """The experts whose new heads no stage has trained up to and including this one."""
         past = self._plan.stages[: self.settings.number]
@@ -76,3 +85,25 @@ class Stages:
     def ends_with(self, epoch: int) -> bool:
         """Whether this epoch is the last one of its stage."""
         return epoch + 1 == self.settings.stop
+
+    def backward(self, loss: LossParts) -> dict[str, Tensor]:
+        """Adds the gradient of a batch; returns what is measured along with it, by metric key."""
+        if self.projects_gradients:
+            return backward_with_projection(self._model, self.criterion, loss, self._runtime)
+        loss.total.backward()
+        return {}
+
+    def measure(self, images_BCHW: Tensor, targets: Tensor, *, step: int, progress: float) -> dict[str, Tensor]:
+        """Measured by itself on the first batch of an epoch, by metric key; B images with targets of the loss.
+
+        `progress` is the part of the training that is done.
+        """
+        both_paths = self._model.head is not None and self.experts_trained
+        if not both_paths or self.projects_gradients:
+            return {}
+        if not has_individual_loss(self.criterion, len(self._model.experts)):
+            return {}
+        seed = self._plan.spec.training.seed
+        return measure_cosine(
+            self._model, self.criterion, images_BCHW, targets, self._runtime, seed=seed, step=step, progress=progress
+        )

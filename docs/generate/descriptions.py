@@ -61,6 +61,7 @@ DESCRIPTIONS: dict[str, str] = {
     "components": "The optimizer settings of each component.",
     "augmentation": "`auto`: the recipe of the fusion type or architecture; or single values that replace its own.",
     "training.stages": "Ranges of epochs that change freezing, learning rates and lambda, in order.",
+    "training.gradients": "How the gradients of both paths are combined at the experts.",
     "stages.K.epochs": "Number of epochs of this stage.",
     "stages.K.lambda_individual": "Weight of the experts' own losses in this stage. Null: as in `training.loss`.",
     "stages.K.components": "What this stage changes of the components.",

@@ -106,7 +106,7 @@ def test_two_processes_give_the_numbers_of_one(optimizer: str, tmp_path: Path) -
     assert [json.loads(line)["seq"] for line in lines] == list(range(1, len(lines) + 1))
 
 
-def test_two_processes_give_the_numbers_of_one_across_stages(tmp_path: Path) -> None:
+def test_two_processes_give_the_numbers_of_one_across_stages_and_with_pcgrad(tmp_path: Path) -> None:
     """Each stage trains other parameters, so that the gradients of others are averaged."""
     sgd = {"optimizer": "sgd", "lr": 0.01}
     spec = fusion(
@@ -123,12 +123,24 @@ def test_two_processes_give_the_numbers_of_one_across_stages(tmp_path: Path) -> 
             {"epochs": 2},
         ],
     ) | {"experts": [{"arch": "convnet_small_gn", "feature_dim": 16}]}
-    run_logged(spec, tmp_path / "one")
-    train_with(2, spec, tmp_path / "two")
-    ours, theirs = weights(tmp_path / "two"), weights(tmp_path / "one")
-    difference = max((ours[key] - theirs[key]).abs().max().item() for key in ours)
-    print(f"largest difference of a weight: {difference:.1e}")
-    assert difference < 1e-5
+    for gradients in ("sum", "pcgrad"):
+        spec["training"]["gradients"] = gradients
+        run_logged(spec, tmp_path / f"one-{gradients}")
+        train_with(2, spec, tmp_path / f"two-{gradients}")
+        ours, theirs = weights(tmp_path / f"two-{gradients}"), weights(tmp_path / f"one-{gradients}")
+        difference = max((ours[key] - theirs[key]).abs().max().item() for key in ours)
+        print(f"{gradients}: largest difference of a weight: {difference:.1e}")
+        assert difference < 1e-5
+        one, two = (measured(tmp_path / f"{name}-{gradients}") for name in ("one", "two"))
+        assert two.keys() == one.keys()
+        assert two == pytest.approx(one, abs=1e-4)
+
+
+def measured(run_dir: Path) -> dict[str, float]:
+    """What the last epoch says of gradients and ambiguity."""
+    values = [event["data"]["values"] for event in read_events(run_dir / "events.jsonl") if event["kind"] == "metrics"]
+    last = [of_epoch for of_epoch in values if "train/stage" in of_epoch][-1]
+    return {key: value for key, value in last.items() if "gradient" in key or "ambiguity" in key or "collusion" in key}
 
 
 def test_two_processes_validate_the_model_that_is_saved(tmp_path: Path) -> None:

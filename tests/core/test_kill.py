@@ -51,6 +51,7 @@ SPECS: dict[str, Any] = {
             {"epochs": 4, "lambda_individual": 0.5, "components": {"head": {"frozen": True}}},
             {"epochs": 4},
         ],
+        gradients="pcgrad",
         components={"experts": {"accumulation_steps": 2}},
     ),
 }

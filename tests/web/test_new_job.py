@@ -51,6 +51,7 @@ SPECS: list[dict[str, Any]] = [
             "components": {"head": {"lr": 1e-4, "schedule": {"type": "CosineAnnealingLR", "t_max": 3}}},
             "augmentation": {"flip": False, "jitter": [0.1, 0.2, 0.3, 0.1], "randaugment": [2, 9]},
             "stages": [{"epochs": 2, "components": {"experts": {"frozen": True}}}, {"epochs": 1}],
+            "gradients": "pcgrad",
         },
         "dataset": {"split": {"version": 1}},
     },

@@ -103,6 +103,7 @@ FIELDS: dict[str, FieldInfo] = {
     "training.compile": FieldInfo("Training", "Compile", "by default on CUDA alone"),
     "training.select_on": FieldInfo("Training", "Select on", "test only repeats runs that selected on the test set"),
     "training.stages": FieldInfo("Training", "Stages", "a list as JSON; easier to write as text below"),
+    "training.gradients": FieldInfo("Training", "Gradients", "of both paths at the experts: summed, or PCGrad"),
     "training.loss.lambda_individual": FieldInfo("Loss", "Lambda", "weight of the experts' own losses"),
     "training.loss.individual_reduction": FieldInfo("Loss", "Reduction", "short form of the types sum and mean"),
     "training.loss.individual.type": FieldInfo("Loss", "Individual loss", "how the experts' own losses are combined"),

@@ -15,11 +15,12 @@ from core.spec.jobs import MAX_EXPERTS
 _UNUSED = {
     "expert": (
         "training.components.fusion.", "training.components.head.", "training.components.expert_heads.",
-        "training.loss.lambda", "training.loss.individual", "training.loss.distillation",
+        "training.loss.lambda", "training.loss.individual", "training.loss.distillation", "training.gradients",
     ),
+    "head": ("training.gradients",),
     "evaluate": (
         "training.components.", "training.loss.", "training.augmentation", "training.epochs", "training.stages",
-        "checkpoint.",
+        "training.gradients", "checkpoint.",
     ),
 }  # fmt: skip
 _LISTS = {"arch": "architectures", "dataset.name": "datasets"}

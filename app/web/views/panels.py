@@ -75,6 +75,7 @@ _GROUPS = [
     _Group("temperature", "Temperature of the individual loss", re.compile("(temperature)")),
     _Group("ambiguity", "Ambiguity of experts", re.compile(r"(?:train|val)/(ambiguity|collusion)")),
     _Group("ensemble", "Losses of the ensemble", re.compile(r"(?:train|val)/(average_loss|ensemble_loss)")),
+    _Group("paths", "Gradients of both paths", re.compile(r"train/gradient_(cosine|conflicts)")),
     _Group("stage", "Stage", re.compile(r"train/(stage)")),
     _Group("throughput", "Throughput", re.compile(r"throughput/(.+)"), unit="images/s"),
     _Group("memory", "Memory", re.compile(r"system/(.+)_gb"), unit="GiB"),
@@ -117,7 +118,7 @@ def job_panels(job: str, keys: Iterable[str]) -> list[Panel]:
         if members:
             lines = _lines(job, sorted(members, key=_order), group)
             better = known_direction(members[0])
-            is_comparable = group.id not in _ON_BOTH
+            is_comparable = group.id not in (*_ON_BOTH, "paths")
             panels.append(
                 Panel(group.id, group.title, group.unit, better, lines, is_comparable, is_share=group.is_share)
             )

@@ -85,6 +85,14 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (HEAD, {"stages": [{"epochs": 1, "components": {"experts": {"frozen": False}}}]}, "trains the global head alone"),
     (FUSION, {"stages": [{"epochs": 0}]}, "must be greater than or equal to 1"),
     (FUSION, {"stages": [{"epochs": 1, "seed": 3}]}, "there is no such field"),
+    (EXPERT, {"gradients": "pcgrad"}, "gradients is pcgrad.*one expert by its own loss alone"),
+    (HEAD, {"gradients": "pcgrad"}, "gradients is pcgrad.*the global head alone"),
+    (FUSION, {"gradients": "pcgrad", "components": FROZEN}, "gradients is pcgrad.*experts are frozen throughout"),
+    (
+        FUSION,
+        {"gradients": "pcgrad", "stages": [{"epochs": 1, "components": FROZEN}]},
+        "gradients is pcgrad.*experts are frozen throughout",
+    ),
 ]
 
 
@@ -99,17 +107,19 @@ def test_what_makes_no_sense_is_refused_with_a_sentence(
 def test_a_stage_may_train_what_the_training_freezes() -> None:
     everything_else = job(stages=[{"epochs": 1, "components": {"head": {"frozen": False}}}], components=ALL)
     assert always_frozen(everything_else.training) == {"experts", "fusion"}
+    job(gradients="pcgrad", stages=TWO_STAGES)
 
 
-def test_stages_decide_the_result() -> None:
-    plain, staged = (
+def test_stages_and_gradients_decide_the_result() -> None:
+    plain, staged, projected = (
         result_fields(job(**training).model_dump(mode="json", by_alias=True))
-        for training in ({"epochs": 5}, {"stages": TWO_STAGES})
+        for training in ({"epochs": 5}, {"stages": TWO_STAGES}, {"epochs": 5, "gradients": "pcgrad"})
     )
     assert plain != staged
+    assert plain != projected
 
 
 def test_specifications_from_before_there_were_stages_mean_the_same() -> None:
     stored = job(epochs=5).model_dump(mode="json", by_alias=True)
-    del stored["training"]["stages"]
+    del stored["training"]["stages"], stored["training"]["gradients"]
     assert resolve(parse_spec(stored)) == job(epochs=5)

@@ -69,7 +69,7 @@ def test_a_fusion_job_reports_every_metric(trained: Trained) -> None:
     expected |= {
         f"{split}/{key}" for split in ("train", "val") for key in ("ambiguity", "average_loss", "ensemble_loss")
     }
-    expected |= {"val/collusion"}
+    expected |= {"val/collusion", "train/gradient_cosine"}
     assert metric_keys(trained[2]) == expected
 
 

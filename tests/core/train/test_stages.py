@@ -1,4 +1,4 @@
-"""Stages of whole trainings: fresh small experts on a tenth of digits."""
+"""Stages and gradients of whole trainings: fresh small experts on a tenth of digits."""
 
 from __future__ import annotations
 
@@ -82,6 +82,7 @@ def test_every_stage_is_announced_and_logged_with_its_values(staged: tuple[Path,
         "stage 3 of 3: epoch 3: head frozen, experts lr 0.01, fusion lr 0.01; lambda 1",
     ]
     assert [values["train/stage"] for values in epoch_values(events)] == [1.0, 2.0, 3.0]
+    assert ["train/gradient_cosine" in values for values in epoch_values(events)] == [False, True, True]
     logged = [event["data"]["values"] for event in events if event["kind"] == "metrics"]
     assert [values["lambda"] for values in logged if "lambda" in values][::STEPS] == [1.0, 0.5, 1.0]
     rates = [{key for key in values if key.startswith("lr/")} for values in logged if "lambda" in values]
@@ -118,9 +119,10 @@ def test_stages_that_change_nothing_give_the_bits_of_a_training_without(tmp_path
         assert same(weights(tmp_path / "plain"), weights(tmp_path / name))
 
 
-def test_a_run_stopped_at_every_step_ends_with_the_same_bits(tmp_path: Path) -> None:
+@pytest.mark.parametrize("gradients", ["sum", "pcgrad"])
+def test_a_run_stopped_at_every_step_ends_with_the_same_bits(gradients: str, tmp_path: Path) -> None:
     """Across both boundaries, with accumulation, MixUp and CutMix, dropout."""
-    spec = fusion(**STAGED)
+    spec = fusion(**STAGED, gradients=gradients)
     straight, straight_events = run_logged(spec, tmp_path / "straight")
     for stops in itertools.count(1):
         result, events = run_logged(spec, tmp_path / "stopped", should_stop=lambda: True)
@@ -131,6 +133,28 @@ def test_a_run_stopped_at_every_step_ends_with_the_same_bits(tmp_path: Path) -> 
     assert components(tmp_path / "straight") == components(tmp_path / "stopped")
     assert result.metrics == straight.metrics
     assert epoch_values(events) == epoch_values(straight_events)
+
+
+def test_pcgrad_trains_the_experts_otherwise_and_logs_conflicts(tmp_path: Path) -> None:
+    _, plain = run_logged(fusion(epochs=1), tmp_path / "sum")
+    _, events = run_logged(fusion(epochs=1, gradients="pcgrad"), tmp_path / "pcgrad")
+    [values], [values_of_sum] = epoch_values(events), epoch_values(plain)
+    assert 0.0 < values["train/gradient_conflicts"] <= 1.0
+    assert -1.0 < values["train/gradient_cosine"] < 1.0
+    assert "train/gradient_conflicts" not in values_of_sum
+    assert not same(weights(tmp_path / "sum"), weights(tmp_path / "pcgrad"))
+
+
+def test_pcgrad_in_bfloat16_and_with_one_expert_trains(tmp_path: Path) -> None:
+    _, events = run_logged(fusion(count=1, epochs=1, gradients="pcgrad", precision="bfloat16"), tmp_path)
+    [values] = epoch_values(events)
+    assert "train/gradient_cosine" in values
+
+
+def test_without_an_individual_loss_there_is_no_cosine(tmp_path: Path) -> None:
+    loss = {"lambda_individual": 0.0, "distillation_weight": 0.0}
+    _, events = run_logged(fusion(epochs=1, loss=loss), tmp_path)
+    assert "train/gradient_cosine" not in epoch_values(events)[0]
 
 
 def test_heads_that_no_stage_has_trained_are_neither_measured_nor_saved(tmp_path: Path) -> None:
