@@ -12,22 +12,25 @@ from dataclasses import replace
 from torch import Tensor
 
 from core.losses.ambiguity import Decomposition, decompose
+from core.model.model import Outputs
 from core.train.evaluation_metrics import Evaluation
 
 # What the logits of every expert decide.
 _OF_ALL_EXPERTS = ("accuracy_oracle", "disagreement", *Decomposition._fields)
 
 
-def ambiguity_metrics(logits: Sequence[Tensor], targets: Tensor) -> dict[str, Tensor]:
+def ambiguity_metrics(outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
     """The decomposition of the loss of the ensemble in a training step, as means over the batch.
 
-    `logits` has a tensor (B, C) for each expert, `targets` are class ids (B,) or class probabilities (B, C): under
-    MixUp and CutMix both are of the mixed images. Label smoothing is left out, as in validation. Nothing for one
-    expert, and for experts that know different classes.
+    `targets` are class ids (B,) or class probabilities (B, C): under MixUp and CutMix both logits and targets are of
+    the mixed images. Label smoothing is left out, as in validation. Nothing for one expert, and for experts that do not
+    know all classes.
     """
-    if len(logits) < 2 or len({logits_BC.shape for logits_BC in logits}) > 1:
+    if outputs.fused is None or len(outputs.experts) < 2:
         return {}
-    return {f"train/{key}": value.mean() for key, value in decompose(logits, targets)._asdict().items()}
+    if any(logits_BC.shape != outputs.fused.shape for logits_BC in outputs.experts):
+        return {}
+    return {f"train/{key}": value.mean() for key, value in decompose(outputs.experts, targets)._asdict().items()}
 
 
 def epoch_metrics(means: Mapping[str, float], evaluation: Evaluation, *, stage: int | None) -> dict[str, float]:

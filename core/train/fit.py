@@ -196,7 +196,7 @@ def fit(
                 detector.add(step, values_to_check(loss, reports))
                 meter.add(step_metrics(loss, reports, outputs, targets, experts_trained=stages.experts_trained))
                 if not stages.untrained_heads:
-                    epoch_meter.add(ambiguity_metrics(outputs.experts, targets))
+                    epoch_meter.add(ambiguity_metrics(outputs, targets))
                 step += 1
                 if step % log_every == 0 or step % steps_per_epoch == 0:
                     detector.check()
