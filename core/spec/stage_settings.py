@@ -36,7 +36,10 @@ class StageSettings:
         epochs = f"epoch {first}" if first == last else f"epochs {first} to {last}"
         rates = [f"{name} lr {rate:g}" for name, rate in self.trained_rates().items()]
         frozen = [f"{name} frozen" for name in sorted(self.frozen)]
-        return f"{epochs}: {', '.join([*frozen, *rates])}; lambda {self.loss.lambda_individual:g}"
+        text = f"{epochs}: {', '.join([*frozen, *rates])}"
+        # Frozen experts have no individual loss, and an expert that is trained alone has no other one.
+        weighted = "head" in self.rates and "experts" not in self.frozen
+        return f"{text}; lambda {self.loss.lambda_individual:g}" if weighted else text
 
     def to_json(self) -> dict[str, Any]:
         """The stage as plans show it."""

@@ -52,7 +52,8 @@ def test_what_a_stage_leaves_out_is_as_in_training() -> None:
     base = second.rates["head"].value
     assert base == pytest.approx(6e-4)
     assert third.trained_rates() == {"experts": pytest.approx(1.3e-4), "fusion": 0.02, "head": base}
-    assert first.describe() == "epoch 1: experts frozen, fusion frozen, head lr 0.3; lambda 2"
+    assert first.describe() == "epoch 1: experts frozen, fusion frozen, head lr 0.3"
+    assert third.describe() == "epochs 4 to 7: experts lr 0.00013, fusion lr 0.02, head lr 0.0006; lambda 2"
 
 
 def test_new_heads_follow_the_experts_and_in_their_rate_the_head() -> None:

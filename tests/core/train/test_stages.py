@@ -77,7 +77,7 @@ def test_every_stage_is_announced_and_logged_with_its_values(staged: tuple[Path,
     events = staged[1]
     messages = [event["data"]["message"] for event in events if event["kind"] == "log"]
     assert messages == [
-        "stage 1 of 3: epoch 1: experts frozen, fusion lr 0.01, head lr 0.01; lambda 1",
+        "stage 1 of 3: epoch 1: experts frozen, fusion lr 0.01, head lr 0.01",
         "stage 2 of 3: epoch 2: fusion frozen, experts lr 0.01, head lr 0.02; lambda 0.5",
         "stage 3 of 3: epoch 3: head frozen, experts lr 0.01, fusion lr 0.01; lambda 1",
     ]
