@@ -14,6 +14,7 @@ from core.spec.dataset import default_holdout
 from core.spec.jobs import ExpertJob, FusionJob, JobSpec
 from core.spec.load import SpecError, parse_spec
 from core.spec.parameters import expert_parameters
+from core.spec.stage_trainings import always_frozen
 
 FROZEN = "frozen"
 MATCHED = "matched"
@@ -58,8 +59,7 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
         alone = [Control(f"single_{k}", None, data) for k in range(len(recipes))] + [Control(MATCHED, None, data)]
     else:
         alone = [
-            Control(f"single_{k}", _single(spec, data, recipe, k, f"one network, seed {k}"))
-            for k, recipe in enumerate(recipes)
+            _single(spec, f"single_{k}", data, recipe, k, f"one network, seed {k}") for k, recipe in enumerate(recipes)
         ]
         alone.append(_matched(spec, data, recipes[0], parameters))
     return [*alone, _frozen(spec)]
@@ -79,9 +79,11 @@ def _all_data(spec: FusionJob) -> dict[str, Any] | str:
     return dataset | {"split": kept | {"regime": "full", "num_shards": 1, "holdout": 0.0}}
 
 
-def _single(spec: FusionJob, data: dict[str, Any], recipe: ExpertRecipe, k: int, what: str) -> JobSpec:
+def _single(spec: FusionJob, role: str, data: dict[str, Any], recipe: ExpertRecipe, k: int, what: str) -> Control:
     training = recipe.training | {"seed": spec.training.seed + k}
-    return _job(spec, what, {"kind": "expert", "expert": recipe.expert, "dataset": data, "training": training})
+    return _control(
+        spec, role, what, {"kind": "expert", "expert": recipe.expert, "dataset": data, "training": training}
+    )
 
 
 def _matched(spec: FusionJob, data: dict[str, Any], recipe: ExpertRecipe, parameters: int | None) -> Control:
@@ -94,7 +96,7 @@ def _matched(spec: FusionJob, data: dict[str, Any], recipe: ExpertRecipe, parame
         return Control(MATCHED, None, "the number of parameters of the fused model is known only when it starts")
     width = _width(arch, facts.channels, facts.classes, parameters)
     wider = ExpertRecipe(recipe.expert | {"feature_dim": width}, recipe.training)
-    return Control(MATCHED, _single(spec, data, wider, 0, "one network of as many parameters"))
+    return _single(spec, MATCHED, data, wider, 0, "one network of as many parameters")
 
 
 def _width(arch: str, channels: int, classes: int, parameters: int) -> int:
@@ -106,32 +108,42 @@ def _width(arch: str, channels: int, classes: int, parameters: int) -> int:
 
 
 def _frozen(spec: FusionJob) -> Control:
-    if spec.training.components.experts.frozen:
+    if "experts" in always_frozen(spec.training):
         return Control(FROZEN, None, "the experts of this job are frozen themselves")
     if not all(expert.source for expert in spec.experts):
         return Control(FROZEN, None, "experts that start untrained cannot be frozen")
     data = _as_written(spec)
-    training = data.get("training", {})
-    components = training.get("components", {})
-    experts = components.get("experts", {}) | {"frozen": True}
-    data["training"] = training | {"components": components | {"experts": experts}}
-    return Control(FROZEN, _job(spec, "experts frozen", data))
+    training = _with_frozen_experts(data.get("training", {}))
+    # Without the experts' own loss there are no two gradients.
+    training.pop("gradients", None)
+    if training.get("stages"):
+        training["stages"] = [_with_frozen_experts(stage) for stage in training["stages"]]
+    data["training"] = training
+    return _control(spec, FROZEN, "experts frozen", data)
+
+
+def _with_frozen_experts(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """A training, or one of its stages, in which the experts are frozen."""
+    components = settings.get("components") or {}
+    experts = (components.get("experts") or {}) | {"frozen": True}
+    return {**settings, "components": components | {"experts": experts}}
 
 
 def _as_written(spec: JobSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def _job(spec: FusionJob, what: str, data: Mapping[str, Any]) -> JobSpec:
+def _control(spec: FusionJob, role: str, what: str, data: Mapping[str, Any]) -> Control:
     shared = {name: value for name, value in _as_written(spec).items() if name in _SHARED}
     name = f"{spec.name or 'fusion'}: {what}"[:200]
     # Below the job itself, so that it starts first.
     fields = {**data, **shared, "name": name, "priority": max(-1000, spec.priority - 1)}
     fields.pop("controls", None)
     try:
-        return parse_spec(fields)
+        return Control(role, parse_spec(fields))
     except SpecError as error:
-        raise AssertionError(f"a control is not a valid job: {error}") from None
+        # Such as a stage in which nothing but the experts is trained.
+        return Control(role, None, f"it would not be a valid job: {error}")
 
 
 def recipe_of(expert: Mapping[str, Any], source: JobSpec | None) -> ExpertRecipe:

@@ -86,6 +86,24 @@ def test_frozen_experts_need_no_frozen_control() -> None:
     assert by_role(spec)[FROZEN].absent == "the experts of this job are frozen themselves"
 
 
+def test_the_experts_stay_frozen_in_every_stage() -> None:
+    stages = [{"epochs": 5, "components": {"experts": {"frozen": True}}}, {"epochs": 15, "lambda_individual": 0.5}]
+    spec = {**FROM_EXPERTS, "training": {"stages": stages, "gradients": "pcgrad"}}
+    job = by_role(spec)[FROZEN].spec
+    assert isinstance(job, FusionJob)
+    assert job.training.stages is not None
+    assert [stage.components.experts.frozen for stage in job.training.stages] == [True, True]
+    assert (job.training.stages[1].lambda_individual, job.training.gradients) == (0.5, "sum")
+
+
+def test_a_stage_that_trains_the_experts_alone_has_no_frozen_control() -> None:
+    frozen = {"fusion": {"frozen": True}, "head": {"frozen": True}}
+    spec = {**FROM_EXPERTS, "training": {"stages": [{"epochs": 2, "components": frozen}, {"epochs": 2}]}}
+    found = by_role(spec)[FROZEN]
+    assert found.spec is None
+    assert "it would not be a valid job" in str(found.absent)
+
+
 def test_the_recipe_is_that_of_the_job_that_trained_the_expert() -> None:
     source = parse_spec({"kind": "expert", "expert": {"arch": "resnet18"}, "training": {"epochs": 5, "seed": 9}})
     recipe = recipe_of({"arch": "resnet18", "dropout": None, "pretrained": False}, source)
