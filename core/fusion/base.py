@@ -6,10 +6,13 @@ B batch, K experts, D fused feature dimension, H hidden dimension.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from core.fusion.absence import NeutralElements
+from core.fusion.subsets import Combined, every_mask
 from core.spec import FusionOptions
 
 
@@ -34,13 +37,39 @@ class Combine(nn.Module, ABC):
 
     Subclasses read `sizes` and `options` in their constructor if they have weights of their own. `has_own_mlp` is true
     for types whose MLP is part of how they combine; the others are followed by one.
+
+    `neutral` is the value of features that leave the result to the other experts, such as 1 in a product and 0 in a
+    sum. It replaces those of an absent expert; with expert dropout, what replaces them is learned and starts there.
     """
 
     has_own_mlp = False
+    neutral = 0.0
 
     def __init__(self, sizes: FusionSizes, options: FusionOptions) -> None:
         super().__init__()
+        self.absent = self.neutral_elements(self.neutral, sizes, options)
+
+    @staticmethod
+    def neutral_elements(value: float, sizes: FusionSizes, options: FusionOptions) -> NeutralElements:
+        """A replacement for the features of absent experts that starts at `value`."""
+        return NeutralElements(value, sizes.num_experts, sizes.input_dim, learned=options.expert_dropout > 0)
 
     @abstractmethod
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
         """Maps K features, each (B, D), to (B, D)."""
+
+    def combine_present(self, features_KBD: list[Tensor], present_BK: Tensor) -> Tensor:
+        """Maps K features, each (B, D), to (B, D) for the experts that are present; those of the others have no effect.
+
+        `present_BK` has booleans; a row without any true one is allowed.
+        """
+        combined_BD: Tensor = self(self.absent(features_KBD, present_BK))
+        return combined_BD
+
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+        """The result of `combine_present` for all 2^K sets of present experts, without gradients, up to rounding.
+
+        Types whose subsets share work compute it once: they override this.
+        """
+        for mask, present_BK in every_mask(features_KBD):
+            yield mask, self.combine_present(features_KBD, present_BK)

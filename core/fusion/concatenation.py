@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
+from core.fusion.arithmetic import at_least_float32, without_autocast
 from core.fusion.base import Combine, FusionSizes, mlp
+from core.fusion.subsets import Combined, fold_subsets
 from core.spec import FusionOptions
 
 
 class Concatenation(Combine):
     """Linear(K*D, H) -> ReLU -> Dropout -> Linear(H, D) on [n_1 .. n_K]; with `mlp: false`, one Linear(K*D, D).
 
-    The head expects (B, D), so the K*D features have to be projected to D even without the MLP.
+    The head expects (B, D), so the K*D features have to be projected to D even without the MLP. Without expert k its
+    features are 0: the first layer then adds nothing for it.
     """
 
     has_own_mlp = True
@@ -29,3 +34,21 @@ class Concatenation(Combine):
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
         fused_BD: Tensor = self.project(torch.cat(features_KBD, dim=1))
         return fused_BD
+
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+        # The first layer is a sum over experts, of which each term is computed once.
+        first, *rest = self.project if isinstance(self.project, nn.Sequential) else [self.project]
+        assert isinstance(first, nn.Linear)
+        with without_autocast(features_KBD[0].device):
+            inputs_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
+            weights_KHD = first.weight.chunk(len(inputs_KBD), dim=1)
+            pairs = list(zip(inputs_KBD, weights_KHD, strict=True))
+            present_KBH = [inputs_BD @ weight_HD.T for inputs_BD, weight_HD in pairs]
+            absent_KH = [
+                weight_HD @ self.absent.element(k, inputs_BD) for k, (inputs_BD, weight_HD) in enumerate(pairs)
+            ]
+        for mask, hidden_BH in fold_subsets(torch.add, present_KBH, absent_KH):
+            combined = hidden_BH + first.bias
+            for layer in rest:
+                combined = layer(combined)
+            yield mask, combined

@@ -6,12 +6,14 @@ B batch, K experts, D fused feature dimension, D_k feature dimension of expert k
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from torch import Tensor, nn
 
+from core.fusion.absence import NeutralElements
 from core.fusion.arithmetic import at_least_float32, without_autocast
 from core.fusion.base import Combine, FusionSizes, mlp
+from core.fusion.subsets import Combined
 from core.spec import FUSION_TYPES, FusionOptions
 from core.spec.models import check_fusion_options, unknown_name
 
@@ -22,6 +24,9 @@ class FusionModule(nn.Module):
     D is `input_dim`, or the largest D_k. An expert of another dimension gets a Linear adapter, which belongs to the
     fusion module, so that the expert itself fits any fusion. Every expert has a LayerNorm of its own (eps 1e-5) unless
     `norm` is off. H is `hidden_dim`, or D. Without `mlp` the combined vector itself is returned.
+
+    An expert may be absent, for all images or some. Its neutral element then takes the place of its normalised
+    features: a learned one with `expert_dropout`, otherwise the fixed one of the fusion type.
 
     Raises ValueError for an unknown type, sizes that are not positive, and options that the type does not have.
     """
@@ -59,8 +64,31 @@ class FusionModule(nn.Module):
         if options.mlp and not combine.has_own_mlp:
             self.mlp = mlp(self.input_dim, self.hidden_dim, self.input_dim, options.dropout)
 
-    def forward(self, features_KBD: Sequence[Tensor]) -> Tensor:
-        """Maps K features, each (B, D_k), to (B, D); raises ValueError for features of other dimensions."""
+    def forward(self, features_KBD: Sequence[Tensor], present_BK: Tensor | None = None) -> Tensor:
+        """Maps K features, each (B, D_k), to (B, D); raises ValueError for features of other dimensions.
+
+        `present_BK` says which experts each image has; None stands for all of them. Features of absent experts have no
+        effect and get no gradient.
+        """
+        normed_KBD = self._normed(features_KBD)
+        combined_BD = (
+            self.combine(normed_KBD) if present_BK is None else self.combine.combine_present(normed_KBD, present_BK)
+        )
+        fused_BD: Tensor = self.mlp(combined_BD)
+        return fused_BD
+
+    def fuse_subsets(self, features_KBD: Sequence[Tensor]) -> Iterator[Combined]:
+        """For every set of present experts, as a number whose bit k stands for expert k, the fused vectors (B, D)."""
+        for mask, combined_BD in self.combine.combine_subsets(self._normed(features_KBD)):
+            yield mask, self.mlp(combined_BD)
+
+    def neutral_elements(self) -> dict[str, Tensor]:
+        """The learned elements of absent experts, by their keys in the state; none without expert dropout."""
+        modules = [(name, module) for name, module in self.named_modules() if isinstance(module, NeutralElements)]
+        return {f"{name}.{key}": value for name, module in modules for key, value in module.state_dict().items()}
+
+    def _normed(self, features_KBD: Sequence[Tensor]) -> list[Tensor]:
+        """The experts' features, adapted and normalised: K of (B, D)."""
         dims = tuple(features_BD.shape[-1] for features_BD in features_KBD)
         if dims != self.feature_dims:
             raise ValueError(
@@ -69,6 +97,4 @@ class FusionModule(nn.Module):
         adapted = [adapter(features_BD) for adapter, features_BD in zip(self.adapters, features_KBD, strict=True)]
         # In bfloat16 a product of normalised features would lose most of its digits.
         with without_autocast(adapted[0].device):
-            normed = [norm(at_least_float32(f_BD)) for norm, f_BD in zip(self.norms, adapted, strict=True)]
-        fused_BD: Tensor = self.mlp(self.combine(normed))
-        return fused_BD
+            return [norm(at_least_float32(f_BD)) for norm, f_BD in zip(self.norms, adapted, strict=True)]

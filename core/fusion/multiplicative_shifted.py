@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
+import torch
 from torch import Tensor
 
 from core.fusion.arithmetic import at_least_float32, product
 from core.fusion.base import Combine
+from core.fusion.subsets import Combined, fold_subsets
 
 
 class MultiplicativeShifted(Combine):
-    """prod_k (n_k + 1)."""
+    """prod_k (n_k + 1); without expert k its features are 0."""
 
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
         return product([at_least_float32(features_BD) + 1.0 for features_BD in features_KBD])
+
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+        present_KBD = [at_least_float32(features_BD) + 1.0 for features_BD in features_KBD]
+        absent_KD = [self.absent.element(k, features_BD) + 1.0 for k, features_BD in enumerate(present_KBD)]
+        return fold_subsets(torch.mul, present_KBD, absent_KD)

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 
-from core.fusion.arithmetic import plain_sum, weighted_sum
+from core.fusion.absence import NeutralElements
+from core.fusion.arithmetic import at_least_float32, plain_sum, weighted_sum
 from core.fusion.base import Combine, FusionSizes
+from core.fusion.subsets import Combined, fold_subsets
 from core.spec import FusionOptions
 
 
 class SimpleAddition(Combine):
-    """sum_k softmax(w)_k n_k with learned w (K,), initially ones; with `weights: none`, sum_k n_k."""
+    """sum_k softmax(w)_k n_k with learned w (K,), initially ones; with `weights: none`, sum_k n_k.
+
+    Without expert k its features are 0. The weights of the others stay, so that what is left of the sum does not depend
+    on who is absent.
+    """
 
     def __init__(self, sizes: FusionSizes, options: FusionOptions) -> None:
         super().__init__(sizes, options)
@@ -19,3 +27,16 @@ class SimpleAddition(Combine):
 
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
         return plain_sum(features_KBD) if self.weights is None else weighted_sum(features_KBD, self.weights)
+
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+        return self.sum_subsets(features_KBD, self.absent)
+
+    def sum_subsets(self, features_KBD: list[Tensor], absent: NeutralElements) -> Iterator[Combined]:
+        """The sum for every set of present experts, with the elements of `absent` in place of the others."""
+        present_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
+        absent_KD = [absent.element(k, features_BD) for k, features_BD in enumerate(present_KBD)]
+        if self.weights is not None:
+            softmax_K = torch.softmax(at_least_float32(self.weights), dim=0)
+            present_KBD = [term_BD * w for term_BD, w in zip(present_KBD, softmax_K, strict=True)]
+            absent_KD = [term_D * w for term_D, w in zip(absent_KD, softmax_K, strict=True)]
+        return fold_subsets(torch.add, present_KBD, absent_KD)

@@ -1,11 +1,18 @@
-"""Fusion by attention: the experts are a sequence of K tokens (arXiv:1706.03762)."""
+"""Fusion by attention: the experts are a sequence of K tokens (arXiv:1706.03762).
+
+B batch, K experts, D fused feature dimension, A heads, E = D / A dimension of a head.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
+from core.fusion.absence import NeutralElements
 from core.fusion.base import Combine, FusionSizes
+from core.fusion.subsets import Combined, every_mask
 from core.spec import FusionOptions
 from core.spec.fusion_sizes import head_count_error
 
@@ -13,8 +20,10 @@ from core.spec.fusion_sizes import head_count_error
 class TransformerBase(Combine):
     """Multi-head self-attention across the experts, then the mean over them.
 
-    With `encoder`, a two-layer transformer encoder with feed-forward dimension D replaces the attention. Raises
-    ValueError where the number of heads does not divide D; the message lists the numbers that do.
+    With `encoder`, a two-layer transformer encoder with feed-forward dimension D replaces the attention. An absent
+    expert is no token: it is left out of the attention and of the mean, so that there is nothing to learn for it. With
+    every expert absent the mean is 0. Raises ValueError where the number of heads does not divide D; the message lists
+    the numbers that do.
     """
 
     def __init__(self, sizes: FusionSizes, options: FusionOptions) -> None:
@@ -32,12 +41,48 @@ class TransformerBase(Combine):
         else:
             self.attention = nn.MultiheadAttention(dim, heads, dropout=options.dropout, batch_first=True)
 
+    @staticmethod
+    def neutral_elements(value: float, sizes: FusionSizes, options: FusionOptions) -> NeutralElements:
+        return NeutralElements(value, sizes.num_experts, sizes.input_dim, learned=False)
+
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
-        tokens_BKD = torch.stack(features_KBD, dim=1)
+        return self._attend(torch.stack(features_KBD, dim=1), None).mean(dim=1)
+
+    def combine_present(self, features_KBD: list[Tensor], present_BK: Tensor) -> Tensor:
+        # Softmax over no token at all is not a number; the mean below leaves out what replaces it.
+        ignored_BK = ~present_BK & present_BK.any(dim=1, keepdim=True)
+        attended_BKD = self._attend(torch.stack(features_KBD, dim=1), ignored_BK)
+        kept_BKD = torch.where(present_BK[:, :, None], attended_BKD, 0.0)
+        return kept_BKD.sum(dim=1) / present_BK.sum(dim=1, keepdim=True).clamp(min=1)
+
+    def _attend(self, tokens_BKD: Tensor, ignored_BK: Tensor | None) -> Tensor:
+        """Attention of every token to those that are not ignored: (B, K, D)."""
         if self.encoder is not None:
-            attended_BKD = self.encoder(tokens_BKD)
-        else:
-            assert self.attention is not None
-            attended_BKD, _ = self.attention(tokens_BKD, tokens_BKD, tokens_BKD, need_weights=False)
-        mean_BD: Tensor = attended_BKD.mean(dim=1)
-        return mean_BD
+            encoded_BKD: Tensor = self.encoder(tokens_BKD, src_key_padding_mask=ignored_BK)
+            return encoded_BKD
+        assert self.attention is not None
+        attended_BKD: Tensor = self.attention(
+            tokens_BKD, tokens_BKD, tokens_BKD, key_padding_mask=ignored_BK, need_weights=False
+        )[0]
+        return attended_BKD
+
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+        if self.attention is None:
+            yield from super().combine_subsets(features_KBD)
+            return
+        # Queries, keys, values and scores are those of any set; only which scores the softmax sees differs. The output
+        # projection of a mean is the mean of the projections.
+        attention, tokens_BKD = self.attention, torch.stack(features_KBD, dim=1)
+        batch, count, dim = tokens_BKD.shape
+        projected = nn.functional.linear(tokens_BKD, attention.in_proj_weight, attention.in_proj_bias)
+        query, key, value = projected.reshape(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+        scores_BAKK = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
+        for mask, present_BK in every_mask(features_KBD):
+            if mask == 0:
+                yield mask, torch.zeros_like(features_KBD[0])
+                continue
+            present_K = present_BK[0]
+            weights_BAKK = scores_BAKK.float().masked_fill(~present_K, -torch.inf).softmax(dim=-1)
+            mean_BA1K = (weights_BAKK * present_K[:, None]).sum(dim=2, keepdim=True) / mask.bit_count()
+            mean_BA1E = mean_BA1K.to(value.dtype) @ value
+            yield mask, attention.out_proj(mean_BA1E.reshape(batch, dim))

@@ -110,7 +110,7 @@ def _fill_fusion(fusion: FusionSpec, source: Component) -> FusionSpec:
     _check_matches("fusion.type", fusion.type, source.config["type"], source)
     for name in ("hidden_dim", "weights", "encoder_dropout"):
         _check_matches(f"fusion.{name}", getattr(fusion, name), getattr(options, name), source)
-    return fusion.model_copy(update={"type": source.config["type"], **options.options()})
+    return fusion.model_copy(update={"type": source.config["type"], **fusion.continued(options)})
 
 
 def _fill_head(head: HeadSpec, source: Component | None) -> HeadSpec:
@@ -221,7 +221,8 @@ def load_weights(
                     f"the fusion module in {component.path} expects features of dimensions {config['feature_dims']}; "
                     f"these experts have {dims}"
                 )
-            _load(model.fusion, component.state_dict, component)
+            # A module that was trained without expert dropout leaves new neutral elements at their start.
+            _load(model.fusion, model.fusion.neutral_elements() | component.state_dict, component)
         else:
             assert model.head is not None
             _check_fits(component, "input_dim", model.head.in_features, "fused features; this fusion module has")

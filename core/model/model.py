@@ -78,8 +78,11 @@ class MultiExpertModel(nn.Module):
                 module.eval()
         return self
 
-    def forward(self, images_BCHW: Tensor) -> Outputs:
-        """Maps normalised images to the logits of both paths."""
+    def forward(self, images_BCHW: Tensor, present_BK: Tensor | None = None) -> Outputs:
+        """Maps normalised images to the logits of both paths.
+
+        `present_BK` says which experts each image has in the fused path (None: all); the others' own paths stay.
+        """
         features, logits = [], []
         with torch.no_grad() if "experts" in self.frozen else nullcontext():
             for expert in self.experts:
@@ -88,4 +91,4 @@ class MultiExpertModel(nn.Module):
                 logits.append(logits_BC)
         if self.fusion is None or self.head is None:
             return Outputs(None, logits)
-        return Outputs(self.head(self.fusion(features)), logits)
+        return Outputs(self.head(self.fusion(features, present_BK)), logits)

@@ -53,7 +53,7 @@ def fusion_config(spec: AssembledJob, fusion: FusionModule, feature_dims: Sequen
         "num_experts": len(feature_dims),
         "feature_dims": list(feature_dims),
         "input_dim": fusion.input_dim,
-        **spec.fusion.options(),
+        **spec.fusion.config(),
     }
 
 

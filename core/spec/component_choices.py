@@ -38,7 +38,7 @@ def with_component_choices(spec: JobSpec, configs: Configs) -> JobSpec:
     experts = tuple(_expert(expert, configs.get(f"experts.{k}", {})) for k, expert in enumerate(spec.experts))
     update: dict[str, Any] = {"experts": experts}
     if fusion := configs.get("fusion"):
-        options = FusionOptions.from_config(fusion).options()
+        options = spec.fusion.continued(FusionOptions.from_config(fusion))
         update["fusion"] = spec.fusion.model_copy(update={"type": fusion["type"], **options})
         update["input_dim"] = fusion["input_dim"]
     if head := configs.get("head"):

@@ -90,7 +90,9 @@ class FusionOptions(SpecModel):
     `hidden_dim` null means the fused dimension D. `norm` and `weights` null mean the preset's choice; without a preset
     the experts' features are normalised and the sum has learned softmax weights. `weights: none` is the plain sum.
     `mlp: false` returns the fused vector itself. `dropout` is that of the MLP and of the attention; `encoder_dropout`
-    that of the encoder (null: the preset's, or `dropout`). The catalogue says which types have which options.
+    that of the encoder (null: the preset's, or `dropout`). `expert_dropout` is the probability with which training
+    leaves an expert out of the fused path, for each image anew and never all of them; the fused path learns to do
+    without an expert, and what stands in for it. The catalogue says which types have which options.
     """
 
     hidden_dim: FeatureDim | None = None
@@ -101,6 +103,7 @@ class FusionOptions(SpecModel):
     heads: Annotated[int, Field(ge=1, le=1024)] = 8
     dropout: Dropout = 0.2
     encoder_dropout: Dropout | None = None
+    expert_dropout: Dropout = 0.0
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> FusionOptions:
@@ -110,6 +113,21 @@ class FusionOptions(SpecModel):
     def options(self) -> dict[str, Any]:
         """The options alone, by name."""
         return {name: getattr(self, name) for name in FusionOptions.model_fields}
+
+    def config(self) -> dict[str, Any]:
+        """The options as a component's config has them: without an option that its module does not use.
+
+        The content of a component, and so its SHA-256, stays that of versions without expert dropout.
+        """
+        unused = () if self.expert_dropout else ("expert_dropout",)
+        return {name: value for name, value in self.options().items() if name not in unused}
+
+    def continued(self, saved: FusionOptions) -> dict[str, Any]:
+        """Options of a module that starts from a saved one: those of the saved one, and this rate of expert dropout.
+
+        A rate of 0 means that of the saved module, as a value that was not given does.
+        """
+        return saved.options() | ({"expert_dropout": self.expert_dropout} if self.expert_dropout else {})
 
 
 # Earlier versions accepted `heads` with every type, and stored specifications must stay readable.

@@ -83,6 +83,9 @@ FUSION_FORMULAS: dict[str, Formula] = {
     "simpleAddition": _sum,
 }
 
+# Learned elements of an absent expert, with expert dropout: one for each expert, where no other number stands here.
+_NEUTRAL_ELEMENTS = {"multiplicativeAddition": 2, "TransformerBase": 0}
+
 
 def fusion_parameters(
     fusion_type: str, feature_dims: Sequence[int], input_dim: int, options: FusionOptions
@@ -93,7 +96,8 @@ def fusion_parameters(
     adapters = sum(linear(dim, input_dim) for dim in feature_dims if dim != input_dim)
     norms = 0 if options.norm is False else 2 * input_dim * len(feature_dims)
     own = FUSION_FORMULAS[fusion_type](len(feature_dims), input_dim, options.hidden_dim or input_dim, options)
-    return adapters + norms + own
+    elements = _NEUTRAL_ELEMENTS.get(fusion_type, 1) if options.expert_dropout else 0
+    return adapters + norms + own + elements * input_dim * len(feature_dims)
 
 
 def head_parameters(input_dim: int, num_classes: int, options: HeadOptions) -> int:

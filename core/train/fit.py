@@ -32,6 +32,7 @@ from core.train.checkpoint import checkpoint_sha256, load_newest, save_checkpoin
 from core.train.component_precision import record_precision
 from core.train.epoch_metrics import ambiguity_metrics, epoch_metrics, without_untrained_heads
 from core.train.evaluate import evaluate
+from core.train.expert_dropout import present_experts
 from core.train.finish import finish
 from core.train.identity import begin_identity, check_result, load_with_content, record_identity
 from core.train.meter import Meter
@@ -185,8 +186,9 @@ def fit(
                 progress = step / max(1, total_steps - 1)
                 if step % steps_per_epoch == 0:
                     epoch_meter.add(stages.measure(inputs, targets, step=step, progress=progress))
+                present = present_experts(spec, runtime, step=step, batch=len(images))
                 with runtime.autocast():
-                    outputs: Outputs = stages.forward(runtime.format(inputs))
+                    outputs: Outputs = stages.forward(runtime.format(inputs), present)
                 # Frozen experts learn neither from the labels nor from each other.
                 experts = outputs.experts if stages.experts_trained else []
                 loss = stages.criterion(outputs.fused, experts, targets, progress=progress)

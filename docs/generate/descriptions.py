@@ -41,6 +41,8 @@ DESCRIPTIONS: dict[str, str] = {
     "fusion.norm": "One LayerNorm for each expert before fusing. Null: by the preset.",
     "fusion.weights": "Weights of a sum: learned (`softmax`), or none for a plain sum. Null: by the preset.",
     "fusion.encoder_dropout": "Dropout probability of the encoder. Null: by the preset, else `dropout`.",
+    "fusion.expert_dropout": "Probability with which training leaves an expert out of the fused path, for each image "
+    "anew. With `from`, 0 stands for that of the component.",
     "head.type": "One linear layer, or a multilayer perceptron of two. Null: by the preset.",
     "head.hidden_dim": "Hidden dimension of the two-layer head. Null: D.",
     "head.dropout": "Dropout probability of the two-layer head. Null: 0.5.",

@@ -66,7 +66,7 @@ def test_two_processes_give_the_numbers_of_one(optimizer: str, tmp_path: Path) -
         epochs=2,
         seed=7,
         precision="float32",
-        fusion={"dropout": 0.0},
+        fusion={"dropout": 0.0, "expert_dropout": 0.3},
         augmentation={"mixup_alpha": 0, "cutmix_alpha": 0},
         components={
             "experts": {"accumulation_steps": 2, "optimizer": optimizer, "lr": experts},

@@ -75,6 +75,7 @@ FIELDS: dict[str, FieldInfo] = {
     "fusion.mlp": FieldInfo("Fusion", "MLP", "without it the fused vector itself is used"),
     "fusion.norm": FieldInfo("Fusion", "LayerNorm", "of every expert's features"),
     "fusion.dropout": FieldInfo("Fusion", "Dropout", "of the MLP and of the attention"),
+    "fusion.expert_dropout": FieldInfo("Fusion", "Expert dropout", "training leaves out experts with this probability"),
     "fusion.weights": FieldInfo("Fusion", "Weights of the sum", "of types with a sum"),
     "fusion.heads": FieldInfo("Fusion", "Attention heads", "of TransformerBase; must divide D"),
     "fusion.encoder": FieldInfo("Fusion", "Encoder", "of TransformerBase: two encoder layers"),

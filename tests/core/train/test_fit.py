@@ -137,6 +137,7 @@ def test_the_same_seed_gives_the_same_bits_and_another_seed_does_not(tmp_path: P
 JOBS = {
     "expert": expert(epochs=2, augmentation={"cutmix_alpha": 1.0, "mixup_alpha": 0.2}),
     "fusion": fusion(count=2, epochs=3, components={"experts": {"accumulation_steps": 2}}),
+    "expert dropout": fusion(count=3, epochs=2, fusion={"expert_dropout": 0.4}),
 }
 
 

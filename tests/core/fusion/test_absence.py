@@ -1,0 +1,186 @@
+"""Experts that are absent from the fused path: draws, neutral elements, every subset."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from core.fusion import FusionModule
+from core.fusion.absence import draw_present
+from core.fusion.subsets import fold_subsets
+from core.spec import FUSION_TYPES, FusionOptions
+from core.spec.parameters import fusion_parameters
+
+K, DIM, BATCH = 3, 16, 6
+VARIANTS: list[tuple[str, dict[str, Any]]] = [(fusion_type, {}) for fusion_type in FUSION_TYPES] + [
+    ("TransformerBase", {"encoder": True}),
+    ("simpleAddition", {"weights": "none"}),
+    ("concatenation", {"mlp": False}),
+    ("multiplicative", {"norm": False, "mlp": False}),
+]
+
+
+def make(fusion_type: str, num_experts: int = K, **options: Any) -> FusionModule:
+    torch.manual_seed(0)
+    return FusionModule(fusion_type, [DIM] * num_experts, options=FusionOptions(**options))
+
+
+def features(num_experts: int = K, seed: int = 0) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    return [torch.randn(BATCH, DIM, generator=generator, requires_grad=True) for _ in range(num_experts)]
+
+
+def present(*experts: int, num_experts: int = K) -> Tensor:
+    return torch.tensor([k in experts for k in range(num_experts)]).expand(BATCH, -1)
+
+
+def randomized(module: FusionModule) -> FusionModule:
+    """The module with parameters that no symmetry hides, such as learned elements that differ from their start."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
+    return module
+
+
+def test_an_image_never_loses_all_experts_and_loses_each_as_often_as_the_rate_says() -> None:
+    drawn = torch.cat([draw_present(0.3, 4, 500, seed=3, step=step) for step in range(20)])
+    assert drawn.any(dim=1).all()
+    # An expert stays with 0.7, and with a quarter of the probability 0.3^4 that all would go.
+    assert drawn.double().mean(dim=0).tolist() == pytest.approx([0.7 + 0.3**4 / 4] * 4, abs=0.015)
+    # Images are drawn for each on its own.
+    assert len(drawn.unique(dim=0)) == 15
+    assert draw_present(0.99, 1, 50, seed=0, step=0).all()
+    almost_all = draw_present(0.999, 4, 400, seed=0, step=1)
+    assert almost_all.any(dim=1).all()
+    assert (almost_all.sum(dim=0) > 60).all()
+
+
+def test_draws_are_a_function_of_seed_and_step_and_are_split_among_processes() -> None:
+    whole = draw_present(0.5, 4, 32, seed=1, step=7)
+    assert torch.equal(whole, draw_present(0.5, 4, 32, seed=1, step=7))
+    assert not torch.equal(whole, draw_present(0.5, 4, 32, seed=1, step=8))
+    assert not torch.equal(whole, draw_present(0.5, 4, 32, seed=2, step=7))
+    parts = [draw_present(0.5, 4, 8, seed=1, step=7, rank=rank, world_size=4) for rank in range(4)]
+    assert torch.equal(torch.cat(parts), whole)
+
+
+@pytest.mark.parametrize(("fusion_type", "options"), VARIANTS)
+@pytest.mark.parametrize("expert_dropout", [0.0, 0.3])
+def test_every_type_runs_with_every_subset_and_absent_features_have_no_effect(
+    fusion_type: str, options: dict[str, Any], expert_dropout: float
+) -> None:
+    module = randomized(make(fusion_type, expert_dropout=expert_dropout, **options)).eval()
+    inputs, others = features(), features(seed=1)
+    fast = {mask: fused.detach() for mask, fused in module.fuse_subsets(inputs)}
+    assert sorted(fast) == list(range(1 << K))
+    for mask in fast:
+        members = [k for k in range(K) if mask >> k & 1]
+        fused = module(inputs, present(*members))
+        assert torch.isfinite(fused).all()
+        # The other features of absent experts may be anything.
+        swapped = [inputs[k] if k in members else others[k] for k in range(K)]
+        assert torch.equal(module(swapped, present(*members)), fused)
+        assert torch.allclose(fast[mask], fused, atol=1e-5), members
+    assert torch.allclose(module(inputs), module(inputs, present(0, 1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion_type", FUSION_TYPES)
+def test_an_absent_expert_gets_no_gradient_and_one_that_is_present_does(fusion_type: str) -> None:
+    module = randomized(make(fusion_type, expert_dropout=0.3, dropout=0.0))
+    inputs = features()
+    mask = present(0, 1, 2).clone()
+    mask[:, 1] = False
+    mask[0] = torch.tensor([False, True, True])
+    (module(inputs, mask) * torch.randn(BATCH, DIM)).sum().backward()
+    gradients = [feature.grad for feature in inputs]
+    assert all(gradient is not None for gradient in gradients)
+    touched = torch.stack([gradient.abs().sum(dim=1) > 0 for gradient in gradients if gradient is not None], dim=1)
+    assert torch.equal(touched, mask)
+    for name, parameter in module.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+
+
+@pytest.mark.parametrize(
+    ("fusion_type", "alone"),
+    [
+        ("multiplicative", lambda n, w: n[0] * n[2]),
+        ("multiplicativeShifted", lambda n, w: (n[0] + 1) * (n[2] + 1)),
+        ("simpleAddition", lambda n, w: w[0] * n[0] + w[2] * n[2]),
+        ("multiplicativeAddition", lambda n, w: n[0] * n[2] + w[0] * n[0] + w[2] * n[2]),
+    ],
+)
+@pytest.mark.parametrize("expert_dropout", [0.0, 0.3])
+def test_untrained_neutral_elements_leave_the_result_to_the_others(
+    fusion_type: str, alone: Any, expert_dropout: float
+) -> None:
+    module = make(fusion_type, mlp=False, norm=False, expert_dropout=expert_dropout)
+    inputs = features()
+    expected = alone(inputs, torch.ones(K).softmax(0))
+    assert torch.allclose(module(inputs, present(0, 2)), expected, atol=1e-6)
+
+
+def test_an_absent_token_is_left_out_of_attention_and_mean() -> None:
+    module = make("TransformerBase", expert_dropout=0.3).eval()
+    pair = make("TransformerBase", num_experts=2).eval()
+    pair.load_state_dict(
+        {
+            key.replace("norms.2", "norms.1"): value
+            for key, value in module.state_dict().items()
+            if not key.startswith("norms.1")
+        }
+    )
+    inputs = features()
+    assert torch.allclose(module(inputs, present(0, 2)), pair([inputs[0], inputs[2]]), atol=1e-6)
+
+
+@pytest.mark.parametrize("fusion_type", FUSION_TYPES)
+def test_neutral_elements_are_parameters_only_with_expert_dropout(fusion_type: str) -> None:
+    plain, dropped = make(fusion_type), make(fusion_type, expert_dropout=0.3)
+    learned = dropped.state_dict().keys() - plain.state_dict().keys()
+    assert len(learned) == {"TransformerBase": 0, "multiplicativeAddition": 2}.get(fusion_type, 1)
+    assert not any("absent" in key for key in plain.state_dict())
+    # No random number is drawn for them.
+    assert all(torch.equal(dropped.state_dict()[key], value) for key, value in plain.state_dict().items())
+    options = FusionOptions(expert_dropout=0.3)
+    count = sum(parameter.numel() for parameter in dropped.parameters())
+    assert fusion_parameters(fusion_type, [DIM] * K, DIM, options) == count
+
+
+def test_a_fold_shares_partial_results_and_keeps_the_order_of_each_set() -> None:
+    calls = 0
+
+    def join(left: Tensor, right: Tensor) -> Tensor:
+        nonlocal calls
+        calls += 1
+        return 10 * left + right
+
+    ones = [torch.tensor([[k + 1.0]]) for k in range(4)]
+    folded = dict(fold_subsets(join, ones, [torch.zeros(1)] * 4))
+    assert {mask: value.item() for mask, value in folded.items() if mask in (0, 1, 6, 15)} == {
+        0: 0,
+        1: 1000,
+        6: 230,
+        15: 1234,
+    }
+    assert calls == 4 + 8 + 16
+
+
+def test_subsets_equal_those_of_the_plain_way_under_autocast() -> None:
+    for fusion_type in FUSION_TYPES:
+        module = randomized(make(fusion_type, expert_dropout=0.3)).eval()
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            for mask, fused in module.fuse_subsets(features()):
+                plain = module(features(), present(*[k for k in range(K) if mask >> k & 1]))
+                assert torch.allclose(fused.float(), plain.float(), atol=0.1, rtol=0.05), (fusion_type, mask)
+
+
+def test_absent_experts_compile() -> None:
+    module = randomized(make("multiplicative", expert_dropout=0.3, dropout=0.0))
+    compiled: nn.Module = torch.compile(module, backend="eager", fullgraph=True)  # type: ignore[assignment]
+    mask = draw_present(0.5, K, BATCH, seed=0, step=0)
+    assert torch.equal(compiled(features(), mask), module(features(), mask))
