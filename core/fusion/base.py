@@ -6,13 +6,13 @@ B batch, K experts, D fused feature dimension, H hidden dimension.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from core.fusion.absence import NeutralElements
-from core.fusion.subsets import Combined, every_mask
+from core.fusion.subsets import subset_masks
 from core.spec import FusionOptions
 
 
@@ -66,10 +66,16 @@ class Combine(nn.Module, ABC):
         combined_BD: Tensor = self(self.absent(features_KBD, present_BK))
         return combined_BD
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
-        """The result of `combine_present` for all 2^K sets of present experts, without gradients, up to rounding.
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
+        """What `combine_present` computes, for each of the S = 2^K sets of present experts: (S, B, D).
 
-        Types whose subsets share work compute it once: they override this.
+        For evaluation alone. Types whose sets share work override this; they may stop before layers that follow in any
+        case, which `after_subsets` then names.
         """
-        for mask, present_BK in every_mask(features_KBD):
-            yield mask, self.combine_present(features_KBD, present_BK)
+        batch = len(features_KBD[0])
+        masks_SK = subset_masks(len(features_KBD), features_KBD[0].device)
+        return torch.stack([self.combine_present(features_KBD, present_K.expand(batch, -1)) for present_K in masks_SK])
+
+    def after_subsets(self) -> list[nn.Module]:
+        """The layers between what `combine_subsets` computes and the combined features."""
+        return []

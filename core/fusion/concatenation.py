@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
 from core.fusion.arithmetic import at_least_float32, without_autocast
 from core.fusion.base import Combine, FusionSizes, mlp
-from core.fusion.subsets import Combined, fold_subsets
+from core.fusion.subsets import fold_subsets
 from core.spec import FusionOptions
 
 
@@ -35,20 +33,23 @@ class Concatenation(Combine):
         fused_BD: Tensor = self.project(torch.cat(features_KBD, dim=1))
         return fused_BD
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
         # The first layer is a sum over experts, of which each term is computed once.
-        first, *rest = self.project if isinstance(self.project, nn.Sequential) else [self.project]
-        assert isinstance(first, nn.Linear)
+        first = self._layers()[0]
         with without_autocast(features_KBD[0].device):
             inputs_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
-            weights_KHD = first.weight.chunk(len(inputs_KBD), dim=1)
-            pairs = list(zip(inputs_KBD, weights_KHD, strict=True))
+            pairs = list(zip(inputs_KBD, first.weight.chunk(len(inputs_KBD), dim=1), strict=True))
             present_KBH = [inputs_BD @ weight_HD.T for inputs_BD, weight_HD in pairs]
             absent_KH = [
                 weight_HD @ self.absent.element(k, inputs_BD) for k, (inputs_BD, weight_HD) in enumerate(pairs)
             ]
-        for mask, hidden_BH in fold_subsets(torch.add, present_KBH, absent_KH):
-            combined = hidden_BH + first.bias
-            for layer in rest:
-                combined = layer(combined)
-            yield mask, combined
+            return fold_subsets(torch.add, present_KBH, absent_KH) + first.bias
+
+    def after_subsets(self) -> list[nn.Module]:
+        return self._layers()[1]
+
+    def _layers(self) -> tuple[nn.Linear, list[nn.Module]]:
+        """The first layer, and those after it."""
+        first, *rest = self.project if isinstance(self.project, nn.Sequential) else [self.project]
+        assert isinstance(first, nn.Linear)
+        return first, rest

@@ -6,14 +6,14 @@ B batch, K experts, D fused feature dimension, D_k feature dimension of expert k
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from torch import Tensor, nn
 
 from core.fusion.absence import NeutralElements
 from core.fusion.arithmetic import at_least_float32, without_autocast
 from core.fusion.base import Combine, FusionSizes, mlp
-from core.fusion.subsets import Combined
+from core.fusion.subsets import merged
 from core.spec import FUSION_TYPES, FusionOptions
 from core.spec.models import check_fusion_options, unknown_name
 
@@ -77,10 +77,14 @@ class FusionModule(nn.Module):
         fused_BD: Tensor = self.mlp(combined_BD)
         return fused_BD
 
-    def fuse_subsets(self, features_KBD: Sequence[Tensor]) -> Iterator[Combined]:
-        """For every set of present experts, as a number whose bit k stands for expert k, the fused vectors (B, D)."""
-        for mask, combined_BD in self.combine.combine_subsets(self._normed(features_KBD)):
-            yield mask, self.mlp(combined_BD)
+    def subset_outputs(self, features_KBD: Sequence[Tensor], head: nn.Module) -> Tensor:
+        """The outputs (B, C) of `head` for each set of present experts, as a number whose bit k stands for expert k.
+
+        (S, B, C) for S = 2^K sets, up to rounding what `forward` and `head` compute for each set; for evaluation alone.
+        """
+        layers = merged([*self.combine.after_subsets(), self.mlp, head])
+        outputs_SBC: Tensor = layers(self.combine.combine_subsets(self._normed(features_KBD)))
+        return outputs_SBC
 
     def neutral_elements(self) -> dict[str, Tensor]:
         """The learned elements of absent experts, by their keys in the state; none without expert dropout."""

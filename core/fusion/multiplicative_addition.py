@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from core.fusion.arithmetic import at_least_float32, product
 from core.fusion.base import FusionSizes
 from core.fusion.simple_addition import SimpleAddition
-from core.fusion.subsets import Combined, fold_subsets
+from core.fusion.subsets import fold_subsets
 from core.spec import FusionOptions
 
 
@@ -34,10 +32,7 @@ class MultiplicativeAddition(SimpleAddition):
         factors_KBD = self.absent(features_KBD, present_BK)
         return product(factors_KBD) + super().forward(self.absent_sum(features_KBD, present_BK))
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
         present_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
         absent_KD = [self.absent.element(k, features_BD) for k, features_BD in enumerate(present_KBD)]
-        products = fold_subsets(torch.mul, present_KBD, absent_KD)
-        sums = self.sum_subsets(features_KBD, self.absent_sum)
-        for (mask, product_BD), (_, sum_BD) in zip(products, sums, strict=True):
-            yield mask, product_BD + sum_BD
+        return fold_subsets(torch.mul, present_KBD, absent_KD) + self.sum_subsets(features_KBD, self.absent_sum)

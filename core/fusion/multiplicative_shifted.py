@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from core.fusion.arithmetic import at_least_float32, product
 from core.fusion.base import Combine
-from core.fusion.subsets import Combined, fold_subsets
+from core.fusion.subsets import fold_subsets
 
 
 class MultiplicativeShifted(Combine):
@@ -18,7 +16,7 @@ class MultiplicativeShifted(Combine):
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
         return product([at_least_float32(features_BD) + 1.0 for features_BD in features_KBD])
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
         present_KBD = [at_least_float32(features_BD) + 1.0 for features_BD in features_KBD]
         absent_KD = [self.absent.element(k, features_BD) + 1.0 for k, features_BD in enumerate(present_KBD)]
         return fold_subsets(torch.mul, present_KBD, absent_KD)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
 from core.fusion.absence import NeutralElements
 from core.fusion.arithmetic import at_least_float32, plain_sum, weighted_sum
 from core.fusion.base import Combine, FusionSizes
-from core.fusion.subsets import Combined, fold_subsets
+from core.fusion.subsets import fold_subsets
 from core.spec import FusionOptions
 
 
@@ -28,10 +26,10 @@ class SimpleAddition(Combine):
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
         return plain_sum(features_KBD) if self.weights is None else weighted_sum(features_KBD, self.weights)
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
         return self.sum_subsets(features_KBD, self.absent)
 
-    def sum_subsets(self, features_KBD: list[Tensor], absent: NeutralElements) -> Iterator[Combined]:
+    def sum_subsets(self, features_KBD: list[Tensor], absent: NeutralElements) -> Tensor:
         """The sum for every set of present experts, with the elements of `absent` in place of the others."""
         present_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
         absent_KD = [absent.element(k, features_BD) for k, features_BD in enumerate(present_KBD)]

@@ -1,46 +1,82 @@
-"""All 2^K sets of present experts: partial results that several sets share are computed once.
+"""All 2^K sets of present experts at once: what several sets share is computed once.
 
-B batch, K experts, D fused feature dimension, S = 2^K sets.
+B batch, K experts, D fused feature dimension, S = 2^K sets. A set is a number whose bit k stands for expert k.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Protocol
 
 import torch
-from torch import Tensor
-
-# A set of experts as a number, whose bit k says whether expert k is present; and the combined features (B, D).
-Combined = tuple[int, Tensor]
+from torch import Tensor, nn
 
 
-def every_mask(features_KBD: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:
-    """Every set of experts, and the same as booleans (B, K) for all images."""
-    num_experts, (batch, _), device = len(features_KBD), features_KBD[0].shape, features_KBD[0].device
-    # One tensor for all: a copy to the device for each set would cost more than the set.
-    masks_S = torch.arange(1 << num_experts, device=device)
-    present_SK = (masks_S[:, None] >> torch.arange(num_experts, device=device) & 1).bool()
-    for mask, present_K in enumerate(present_SK):
-        yield mask, present_K.expand(batch, -1)
+def subset_masks(num_experts: int, device: torch.device) -> Tensor:
+    """Which experts are in each set, by its number: booleans (S, K)."""
+    numbers_S = torch.arange(1 << num_experts, device=device)
+    return (numbers_S[:, None] >> torch.arange(num_experts, device=device) & 1).bool()
 
 
-def fold_subsets(
-    operation: Callable[[Tensor, Tensor], Tensor], present_KBD: Sequence[Tensor], absent_KBD: Sequence[Tensor]
-) -> Iterator[Combined]:
-    """Folds one term for each expert, its present or its absent one, from the first to the last, for every set.
+class Operation(Protocol):
+    """An element-wise operation such as torch.mul."""
 
-    Sets that agree on the first experts share the partial result: 2^(K + 1) operations instead of K 2^K, on K tensors
-    at a time, in the order of a fold of each set alone. Absent terms are (D,) or (B, D).
+    def __call__(self, left: Tensor, right: Tensor, /, *, out: Tensor) -> Tensor: ...
+
+
+@torch.no_grad()
+def fold_subsets(operation: Operation, present_KBD: Sequence[Tensor], absent_KD: Sequence[Tensor]) -> Tensor:
+    """Folds one term for each expert, its present (B, D) or its absent one (D,), for every set: (S, B, D).
+
+    Each expert doubles the sets, so that sets which agree on the first experts share their partial result: 2^(K + 1)
+    operations instead of K 2^K. Every set is folded from the first expert to the last, and so rounded as if alone.
     """
-    count, shape = len(present_KBD), present_KBD[0].shape
+    first_BD = present_KBD[0]
+    folded_SBD = first_BD.new_empty(1 << len(present_KBD), *first_BD.shape)
+    folded_SBD[0], folded_SBD[1] = absent_KD[0], first_BD
+    for k in range(1, len(present_KBD)):
+        without, with_k = folded_SBD[: 1 << k], folded_SBD[1 << k : 2 << k]
+        operation(without, present_KBD[k], out=with_k)
+        operation(without, absent_KD[k], out=without)
+    return folded_SBD
 
-    def descend(k: int, mask: int, partial_BD: Tensor | None) -> Iterator[Combined]:
-        if k == count:
-            assert partial_BD is not None
-            yield mask, partial_BD
-            return
-        for bit, term in ((0, absent_KBD[k]), (1, present_KBD[k])):
-            folded_BD = term.expand(shape) if partial_BD is None else operation(partial_BD, term)
-            yield from descend(k + 1, mask | bit << k, folded_BD)
 
-    return descend(0, 0, None)
+def merged(layers: Iterable[nn.Module]) -> nn.Sequential:
+    """The layers for evaluation, with two linear layers in a row as one where that is less work.
+
+    Between the MLP of a fusion module and a linear head there is nothing but two matrices; their product is smaller.
+    The result differs from that of the layers by rounding.
+    """
+    kept: list[nn.Module] = []
+    for layer in _flat(layers):
+        before = kept[-1] if kept else None
+        if isinstance(layer, nn.Linear) and isinstance(before, nn.Linear) and _is_less_work(before, layer):
+            kept[-1] = _product(before, layer)
+        else:
+            # What a layer of this module computed belongs to nobody else.
+            kept.append(nn.ReLU(inplace=True) if isinstance(layer, nn.ReLU) and before is not None else layer)
+    return nn.Sequential(*kept)
+
+
+def _flat(layers: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    for layer in layers:
+        if isinstance(layer, nn.Sequential):
+            yield from _flat(layer)
+        elif not isinstance(layer, nn.Identity | nn.Dropout):
+            yield layer
+
+
+def _is_less_work(first: nn.Linear, second: nn.Linear) -> bool:
+    middle = first.out_features
+    return first.in_features * second.out_features <= middle * (first.in_features + second.out_features)
+
+
+def _product(first: nn.Linear, second: nn.Linear) -> nn.Linear:
+    with torch.no_grad():
+        weight = second.weight @ first.weight
+        zeros = torch.zeros_like(weight[:, 0])
+        bias = zeros + (zeros if second.bias is None else second.bias)
+        bias = bias + (zeros if first.bias is None else second.weight @ first.bias)
+        layer = nn.Linear(first.in_features, second.out_features, device="meta", dtype=weight.dtype)
+        layer.weight, layer.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return layer

@@ -5,14 +5,13 @@ B batch, K experts, D fused feature dimension, A heads, E = D / A dimension of a
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor, nn
 
 from core.fusion.absence import NeutralElements
+from core.fusion.arithmetic import without_autocast
 from core.fusion.base import Combine, FusionSizes
-from core.fusion.subsets import Combined, every_mask
+from core.fusion.subsets import subset_masks
 from core.spec import FusionOptions
 from core.spec.fusion_sizes import head_count_error
 
@@ -21,9 +20,10 @@ class TransformerBase(Combine):
     """Multi-head self-attention across the experts, then the mean over them.
 
     With `encoder`, a two-layer transformer encoder with feed-forward dimension D replaces the attention. An absent
-    expert is no token: it is left out of the attention and of the mean, so that there is nothing to learn for it. With
-    every expert absent the mean is 0. Raises ValueError where the number of heads does not divide D; the message lists
-    the numbers that do.
+    expert is no token: it is left out of the attention and of the mean, so that there is nothing to learn for it.
+    Without any expert, what the layers compute from zeros remains.
+
+    Raises ValueError where the number of heads does not divide D; the message lists the numbers that do.
     """
 
     def __init__(self, sizes: FusionSizes, options: FusionOptions) -> None:
@@ -53,7 +53,12 @@ class TransformerBase(Combine):
         ignored_BK = ~present_BK & present_BK.any(dim=1, keepdim=True)
         attended_BKD = self._attend(torch.stack(features_KBD, dim=1), ignored_BK)
         kept_BKD = torch.where(present_BK[:, :, None], attended_BKD, 0.0)
-        return kept_BKD.sum(dim=1) / present_BK.sum(dim=1, keepdim=True).clamp(min=1)
+        counts_B1 = present_BK.sum(dim=1, keepdim=True)
+        mean_BD = kept_BKD.sum(dim=1) / counts_B1.clamp(min=1)
+        if self.attention is None:
+            return mean_BD
+        # Attention to nothing is 0, which the output projection maps to its bias.
+        return torch.where(counts_B1 > 0, mean_BD, self.attention.out_proj.bias)
 
     def _attend(self, tokens_BKD: Tensor, ignored_BK: Tensor | None) -> Tensor:
         """Attention of every token to those that are not ignored: (B, K, D)."""
@@ -66,23 +71,27 @@ class TransformerBase(Combine):
         )[0]
         return attended_BKD
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Iterator[Combined]:
+    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
         if self.attention is None:
-            yield from super().combine_subsets(features_KBD)
-            return
-        # Queries, keys, values and scores are those of any set; only which scores the softmax sees differs. The output
-        # projection of a mean is the mean of the projections.
+            return super().combine_subsets(features_KBD)
+        # Queries, keys, values and scores are those of any set; it only decides which scores the softmax sees, and so
+        # which exponentials it divides by. The output projection of a mean is the mean of the projections.
         attention, tokens_BKD = self.attention, torch.stack(features_KBD, dim=1)
         batch, count, dim = tokens_BKD.shape
-        projected = nn.functional.linear(tokens_BKD, attention.in_proj_weight, attention.in_proj_bias)
-        query, key, value = projected.reshape(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
-        scores_BAKK = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
-        for mask, present_BK in every_mask(features_KBD):
-            if mask == 0:
-                yield mask, torch.zeros_like(features_KBD[0])
-                continue
-            present_K = present_BK[0]
-            weights_BAKK = scores_BAKK.float().masked_fill(~present_K, -torch.inf).softmax(dim=-1)
-            mean_BA1K = (weights_BAKK * present_K[:, None]).sum(dim=2, keepdim=True) / mask.bit_count()
-            mean_BA1E = mean_BA1K.to(value.dtype) @ value
-            yield mask, attention.out_proj(mean_BA1E.reshape(batch, dim))
+        with without_autocast(tokens_BKD.device):
+            projected = nn.functional.linear(tokens_BKD, attention.in_proj_weight, attention.in_proj_bias)
+            query, key, value_BAKE = projected.reshape(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
+            scores_BAKK = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
+            # The largest score of a query may be that of an absent key: the smallest exponential must not be zero.
+            exponentials_BAKK = (scores_BAKK - scores_BAKK.amax(dim=-1, keepdim=True)).clamp(min=-60.0).exp()
+            masks_SK = subset_masks(count, tokens_BKD.device).to(exponentials_BAKK.dtype)
+            sums_BASK = (exponentials_BAKK @ masks_SK.T).transpose(-1, -2)
+            # Without any key there is no query either: nothing is divided by its sum of 0.
+            shares_BASK = masks_SK / (sums_BASK * masks_SK.sum(dim=1, keepdim=True)).clamp(min=1e-30)
+            weights_BASK = (shares_BASK @ exponentials_BAKK) * masks_SK
+            mean_BASE = weights_BASK @ value_BAKE
+            mean_SBD: Tensor = mean_BASE.permute(2, 0, 1, 3).reshape(-1, batch, dim)
+        return mean_SBD
+
+    def after_subsets(self) -> list[nn.Module]:
+        return [] if self.attention is None else [self.attention.out_proj]

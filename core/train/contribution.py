@@ -1,15 +1,16 @@
-"""How much every expert contributes to the fused accuracy, from the features of one evaluation.
+"""What every expert is worth to the fused accuracy, from the features of one evaluation.
 
 The contribution of an expert is the fused accuracy minus the one that remains if its features come from other images:
 they are permuted over the images, which keeps their distribution and removes what they say about the image. The mean is
-over three permutations. The backbones run once, in the evaluation itself.
+over three permutations. What the fused path reaches without experts is measured beside it (`core/train/subsets.py`).
+The backbones run once, in the evaluation itself.
 
 K experts, N images, D_k feature dimension of expert k.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,13 +21,11 @@ from core.model.model import MultiExpertModel
 from core.runtime import Runtime
 from core.train.evaluate import evaluate
 from core.train.evaluation_metrics import Evaluation
+from core.train.feature_recorder import MAX_FEATURE_BYTES, Batches, FeatureRecorder
+from core.train.subsets import MAX_EXPERTS, subset_accuracies
 
 NUM_PERMUTATIONS = 3
-# The features of all images are kept in memory; up to this size.
-MAX_FEATURE_BYTES = 2 << 30
 _BATCH = 1024
-
-Batches = Iterable[tuple[Tensor, Tensor]]
 
 
 def evaluate_with_contributions(
@@ -40,61 +39,47 @@ def evaluate_with_contributions(
     num_classes: int,
     classes: Sequence[Sequence[int]] | None = None,
 ) -> Evaluation:
-    """Measures a model as `evaluate` does, and `contribution_expert_<k>` of every expert besides.
+    """Measures a model as `evaluate` does, and what every expert is worth besides.
 
-    The permutations are derived from `seed`; no generator of PyTorch is touched. Without a fusion module nothing is
-    added. Where the features do not fit into memory, or the fused accuracy is absent, the contributions are absent too.
+    Adds `contribution_expert_<k>`, `accuracy_without_expert_<k>` and `shapley_expert_<k>`, and the accuracy of every
+    subset of the experts. The permutations are derived from `seed`; no generator of PyTorch is touched. Without a
+    fusion module nothing is added. Where the features do not fit into memory, or the fused accuracy is absent, these
+    are absent too.
     """
     if model.fusion is None:
         return evaluate(model, batches, prepare, runtime, num_classes=num_classes, classes=classes)
     size = 4 * num_images * sum(model.feature_dims())
-    recorder = _Recorder(model) if size <= MAX_FEATURE_BYTES else None
+    recorder = FeatureRecorder(model) if size <= MAX_FEATURE_BYTES else None
     recorded = batches if recorder is None else recorder.watch(batches)
     measured = evaluate(model, recorded, prepare, runtime, num_classes=num_classes, classes=classes)
-    keys = [f"contribution_expert_{k}" for k in range(len(model.experts))]
     why = measured.absent.get("accuracy_fused")
     if recorder is None:
         why = f"the features of {num_images:,} images take {size / 2**30:.1f} GiB: too much to keep them in memory"
+    experts = range(len(model.experts))
     if recorder is None or why is not None:
+        names = ("contribution_expert", "accuracy_without_expert", "shapley_expert")
+        keys = [f"{name}_{k}" for name in names for k in experts]
         return replace(measured, absent=measured.absent | dict.fromkeys(keys, why or ""))
-    remaining = _accuracies_without(model, recorder, runtime, seed)
     fused = measured.metrics["accuracy_fused"]
-    contributions = {key: fused - accuracy for key, accuracy in zip(keys, remaining, strict=True)}
-    return replace(measured, metrics=measured.metrics | contributions)
-
-
-class _Recorder:
-    """Keeps the features that enter a model's fusion module, and the labels of their images, on the host."""
-
-    def __init__(self, model: MultiExpertModel) -> None:
-        assert model.fusion is not None
-        self._fusion = model.fusion
-        self._features: list[list[Tensor]] = [[] for _ in model.experts]
-        self._labels: list[Tensor] = []
-
-    def watch(self, batches: Batches) -> Iterator[tuple[Tensor, Tensor]]:
-        """The same batches; while they are read, everything that enters the fusion module is kept."""
-        handle = self._fusion.register_forward_pre_hook(lambda _module, inputs: self._keep(inputs[0]))
-        try:
-            for images, labels in batches:
-                self._labels.append(labels.cpu())
-                yield images, labels
-        finally:
-            handle.remove()
-
-    def _keep(self, features_KBD: Sequence[Tensor]) -> None:
-        for kept, features_BD in zip(self._features, features_KBD, strict=True):
-            kept.append(features_BD.cpu())
-
-    def gathered(self, runtime: Runtime) -> tuple[list[Tensor], Tensor]:
-        """The features of every expert, each (N, D_k), and the labels (N,), of the images of all processes."""
-        return [runtime.gather(kept) for kept in self._features], runtime.gather(self._labels)
+    features_KND, labels_N = recorder.gathered(runtime)
+    permuted = _accuracies_permuted(model, features_KND, labels_N, runtime, seed)
+    subsets = subset_accuracies(model, features_KND, labels_N, runtime, fused=fused)
+    metrics = {f"contribution_expert_{k}": fused - permuted[k] for k in experts}
+    metrics |= {f"accuracy_without_expert_{k}": subsets.without[k] for k in experts}
+    metrics |= {f"shapley_expert_{k}": value for k, value in enumerate(subsets.shapley)}
+    absent = measured.absent
+    if not subsets.shapley:
+        limit = f"up to {MAX_EXPERTS} experts, and this model has {len(experts)}"
+        why = f"it needs the fused accuracy of every subset of the experts, which is measured for {limit}"
+        absent = absent | {f"shapley_expert_{k}": why for k in experts}
+    return replace(measured, metrics=measured.metrics | metrics, absent=absent, subsets=subsets)
 
 
 @torch.inference_mode()
-def _accuracies_without(model: MultiExpertModel, recorder: _Recorder, runtime: Runtime, seed: int) -> list[float]:
+def _accuracies_permuted(
+    model: MultiExpertModel, features_KND: Sequence[Tensor], labels_N: Tensor, runtime: Runtime, seed: int
+) -> list[float]:
     """For every expert, the fused accuracy with its features permuted over the images."""
-    features_KND, labels_N = recorder.gathered(runtime)
     count = len(labels_N)
     # Every process takes the same permutations and its own share of the images.
     own = np.arange(count)[runtime.rank :: runtime.world_size]

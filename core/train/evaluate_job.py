@@ -21,7 +21,7 @@ from core.spec import EvaluateJob
 from core.train.contribution import evaluate_with_contributions
 from core.train.identity import begin_identity, check_result, load_with_content, record_identity
 from core.train.predictions import PredictionRecorder, path_names
-from core.train.result import Result, has_result, read_result, with_test_prefix, write_result
+from core.train.result import Result, has_result, read_result, subset_fields, with_test_prefix, write_result
 from core.train.run_identity import with_split_of_run, write_or_check_spec
 
 
@@ -91,6 +91,7 @@ def evaluate_job(
             pairwise_disagreement=measured.pairwise_disagreement,
             identity=identity,
             predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
+            **subset_fields(measured),
         )
         if runtime.is_main:
             write_result(result, run_dir)

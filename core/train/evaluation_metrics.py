@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from core.losses.ambiguity import Decomposition
+from core.train.shapley import SubsetAccuracies
 
 ECE_BINS = 15
 _KNOWS_SOME = "an expert's head knows only some of the classes"
@@ -34,6 +35,8 @@ class Evaluation:
 
     `non_finite` counts, for each path with such outputs, the images whose logits are not finite; metrics that depend on
     them are absent. The experts, from which the fused path may have them, come first.
+
+    `subsets` has the fused accuracy without some experts, where that was measured.
     """
 
     num_images: int
@@ -43,6 +46,7 @@ class Evaluation:
     non_finite: dict[str, int] = field(default_factory=dict)
     pairwise_disagreement: list[list[float]] = field(default_factory=list)
     wins_by_class: list[list[int]] = field(default_factory=list)
+    subsets: SubsetAccuracies | None = None
 
 
 def evaluation_of(

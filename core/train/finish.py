@@ -21,7 +21,7 @@ from core.spec import ExpertJob, JobSpec
 from core.train.contribution import evaluate_with_contributions
 from core.train.evaluate import evaluate
 from core.train.predictions import PredictionRecorder, path_names
-from core.train.result import Result, with_test_prefix, write_result
+from core.train.result import Result, subset_fields, with_test_prefix, write_result
 from core.train.winning_shares import WinningShares
 
 
@@ -95,6 +95,7 @@ def finish(
         predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
         winning_share_by_class=shares.by_class if shares else [],
         warnings=shares.warnings() if shares else [],
+        **subset_fields(after),
     )
     if runtime.is_main:
         write_result(result, run_dir)

@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from core.losses.ambiguity import Decomposition
 from core.run.durable import DamagedFileError, read_json, write_durably
 from core.run.rundir import RunDir
+from core.train.evaluation_metrics import Evaluation
 
 V = TypeVar("V")
 
@@ -27,6 +28,9 @@ class Result:
     versions.
     `winning_share_by_class` (K, C) is, for jointly trained experts, the fraction of each class's validation images on
     which each expert had the smallest loss after the last epoch. `warnings` are sentences about the run.
+
+    `subsets` has the fused accuracy of every subset of the experts, such as `0,2` or `none`, `leave_one_out` what it
+    loses without each expert, and `shapley` the share of each; empty where they were not measured.
     """
 
     state: Literal["succeeded", "stopped"]
@@ -41,6 +45,9 @@ class Result:
     predictions: dict[str, dict[str, Any]] = field(default_factory=dict)
     winning_share_by_class: list[list[float | None]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    subsets: dict[str, float] = field(default_factory=dict)
+    leave_one_out: list[float] = field(default_factory=list)
+    shapley: list[float] = field(default_factory=list)
 
 
 def has_result(run_dir: Path) -> bool:
@@ -73,3 +80,13 @@ def with_test_prefix(values: Mapping[str, V]) -> dict[str, V]:
     return {
         f"test/{key}": value for key, value in values.items() if not key.startswith("loss_") and key not in left_out
     }
+
+
+def subset_fields(evaluation: Evaluation) -> dict[str, Any]:
+    """The fields of a result that say what experts are worth, by name."""
+    subsets = evaluation.subsets
+    if subsets is None:
+        return {}
+    fused = evaluation.metrics["accuracy_fused"]
+    losses = [fused - accuracy for accuracy in subsets.without]
+    return {"subsets": subsets.accuracies, "leave_one_out": losses, "shapley": subsets.shapley}

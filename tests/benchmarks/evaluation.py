@@ -1,4 +1,4 @@
-"""One pass for the fused model and every expert, against one pass each."""
+"""One pass for the fused model and every expert, against one pass each; every subset of experts, against that pass."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ import torch
 from core.model.model import MultiExpertModel
 from core.runtime import start_runtime
 from core.train.evaluate import evaluate
+from core.train.subsets import subset_accuracies
 from tests.benchmarks.sidebyside import Row, compare
 from tests.benchmarks.steps import CLASSES, batch, joint_model, joint_spec
 
 BATCH = 256
+NUM_EXPERTS = 10
 
 
 def one_pass(device: torch.device) -> Row:
@@ -41,3 +43,29 @@ def one_pass(device: torch.device) -> Row:
     what = "evaluation in one pass / fused, then four experts"
     rounds = 5 if device.type == "cpu" else 10
     return compare(what, lambda: run(model), one_after_another, rounds=rounds, wanted=1.8, unit_count=BATCH * count)
+
+
+def every_subset(device: torch.device) -> Row:
+    """All 1,024 subsets of 10 x resnet18, from features, against the pass that computes the features."""
+    count = 64 if device.type == "cpu" else 8192
+    spec = joint_spec("resnet18", BATCH)
+    spec = spec.model_copy(update={"experts": spec.experts[:1] * NUM_EXPERTS, "num_experts": NUM_EXPERTS})
+    runtime = start_runtime(spec, str(device))
+    model = joint_model(spec, device).to(memory_format=torch.channels_last)
+    images, labels = batch(count, device)
+    generator = torch.Generator().manual_seed(0)
+    features = [torch.randn(count, dim, generator=generator) for dim in model.feature_dims()]
+
+    def backbones() -> None:
+        batches = zip(images.split(BATCH), labels.split(BATCH), strict=True)
+        evaluate(model, batches, lambda pixels: pixels, runtime, num_classes=CLASSES)
+
+    what = f"{1 << NUM_EXPERTS:,} subsets of {NUM_EXPERTS} experts / their backbones"
+    return compare(
+        what,
+        lambda: subset_accuracies(model, features, labels.cpu(), runtime, fused=0.0),
+        backbones,
+        rounds=5 if device.type == "cpu" else 10,
+        wanted=10.0,
+        unit_count=count,
+    )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from core.fusion import FusionModule
 from core.fusion.absence import draw_present
-from core.fusion.subsets import fold_subsets
+from core.fusion.subsets import fold_subsets, merged
 from core.spec import FUSION_TYPES, FusionOptions
 from core.spec.parameters import fusion_parameters
 
@@ -75,16 +75,17 @@ def test_every_type_runs_with_every_subset_and_absent_features_have_no_effect(
 ) -> None:
     module = randomized(make(fusion_type, expert_dropout=expert_dropout, **options)).eval()
     inputs, others = features(), features(seed=1)
-    fast = {mask: fused.detach() for mask, fused in module.fuse_subsets(inputs)}
-    assert sorted(fast) == list(range(1 << K))
-    for mask in fast:
+    head = nn.Linear(DIM, 5)
+    fast_SBC = module.subset_outputs(inputs, head)
+    assert fast_SBC.shape == (1 << K, BATCH, 5)
+    for mask, fast_BC in enumerate(fast_SBC):
         members = [k for k in range(K) if mask >> k & 1]
         fused = module(inputs, present(*members))
         assert torch.isfinite(fused).all()
         # The other features of absent experts may be anything.
         swapped = [inputs[k] if k in members else others[k] for k in range(K)]
         assert torch.equal(module(swapped, present(*members)), fused)
-        assert torch.allclose(fast[mask], fused, atol=1e-5), members
+        assert torch.allclose(fast_BC, head(fused), atol=1e-5), members
     assert torch.allclose(module(inputs), module(inputs, present(0, 1, 2)), atol=1e-6)
 
 
@@ -152,31 +153,38 @@ def test_neutral_elements_are_parameters_only_with_expert_dropout(fusion_type: s
 
 
 def test_a_fold_shares_partial_results_and_keeps_the_order_of_each_set() -> None:
-    calls = 0
+    numbers = 0
 
-    def join(left: Tensor, right: Tensor) -> Tensor:
-        nonlocal calls
-        calls += 1
-        return 10 * left + right
+    def join(left: Tensor, right: Tensor, /, *, out: Tensor) -> Tensor:
+        nonlocal numbers
+        numbers += left.numel()
+        return out.copy_(10 * left + right)
 
     ones = [torch.tensor([[k + 1.0]]) for k in range(4)]
-    folded = dict(fold_subsets(join, ones, [torch.zeros(1)] * 4))
-    assert {mask: value.item() for mask, value in folded.items() if mask in (0, 1, 6, 15)} == {
-        0: 0,
-        1: 1000,
-        6: 230,
-        15: 1234,
-    }
-    assert calls == 4 + 8 + 16
+    folded = fold_subsets(join, ones, [torch.zeros(1)] * 4).flatten()
+    assert [folded[mask].item() for mask in (0, 1, 6, 15)] == [0, 1000, 230, 1234]
+    assert numbers == 4 + 8 + 16
 
 
-def test_subsets_equal_those_of_the_plain_way_under_autocast() -> None:
-    for fusion_type in FUSION_TYPES:
-        module = randomized(make(fusion_type, expert_dropout=0.3)).eval()
-        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-            for mask, fused in module.fuse_subsets(features()):
-                plain = module(features(), present(*[k for k in range(K) if mask >> k & 1]))
-                assert torch.allclose(fused.float(), plain.float(), atol=0.1, rtol=0.05), (fusion_type, mask)
+def test_linear_layers_in_a_row_are_merged_where_that_is_less_work() -> None:
+    torch.manual_seed(0)
+    wide = nn.Sequential(nn.Linear(8, 32), nn.Linear(32, 4))
+    narrow = nn.Sequential(nn.Linear(8, 2), nn.Linear(2, 8, bias=False))
+    mixed = nn.Sequential(wide, nn.Dropout(0.5), nn.Identity(), nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 2))
+    for layers, count in ((wide, 1), (narrow, 2), (mixed, 3)):
+        inputs = torch.randn(3, 8)
+        replaced = merged([layers])
+        assert len(replaced) == count
+        assert torch.allclose(replaced(inputs), layers.eval()(inputs), atol=1e-5)
+
+
+@pytest.mark.parametrize("fusion_type", FUSION_TYPES)
+def test_subsets_under_autocast_are_those_of_the_plain_way(fusion_type: str) -> None:
+    module, head = randomized(make(fusion_type, expert_dropout=0.3)).eval(), nn.Linear(DIM, 5)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        for mask, outputs_BC in enumerate(module.subset_outputs(features(), head)):
+            plain_BC = head(module(features(), present(*[k for k in range(K) if mask >> k & 1])))
+            assert torch.allclose(outputs_BC.float(), plain_BC.float(), atol=0.05, rtol=0.05), mask
 
 
 def test_absent_experts_compile() -> None:

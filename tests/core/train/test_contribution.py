@@ -11,9 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from core.experts import Expert
+from core.fusion import FusionModule
 from core.model.model import MultiExpertModel
 from core.runtime import Runtime
-from core.train import contribution
+from core.spec import FusionOptions
+from core.train import contribution, subsets
 from core.train.contribution import evaluate_with_contributions
 from core.train.evaluate import evaluate
 from core.train.evaluation_metrics import Evaluation
@@ -39,16 +41,12 @@ class Seeing(Expert):
         return self.strength * nn.functional.one_hot(images_BCHW.flatten().long(), C).float()
 
 
-class Sum(nn.Module):
-    def forward(self, features_KBD: list[Tensor]) -> Tensor:
-        return torch.stack(features_KBD).sum(dim=0)
-
-
 def make_model(*strengths: float) -> MultiExpertModel:
     head: Any = nn.Linear(C, C)
     nn.init.eye_(head.weight)
     nn.init.zeros_(head.bias)
-    fusion: Any = Sum()
+    options = FusionOptions(norm=False, mlp=False, weights="none")
+    fusion = FusionModule("simpleAddition", [C] * len(strengths), options=options)
     return MultiExpertModel([Seeing(strength) for strength in strengths], fusion, head)
 
 
@@ -78,7 +76,8 @@ def test_the_backbones_run_once_and_no_generator_is_drawn_from() -> None:
     assert [expert.passes for expert in model.experts] == [N, N]
     assert torch.equal(torch.get_rng_state(), before)
     assert model.training
-    assert not model.fusion._forward_pre_hooks  # type: ignore[union-attr]
+    assert model.fusion is not None
+    assert not model.fusion._forward_pre_hooks
 
 
 def test_batches_do_not_matter_and_the_seed_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,6 +85,7 @@ def test_batches_do_not_matter_and_the_seed_does(monkeypatch: pytest.MonkeyPatch
     measured = measure(model)
     assert measure(model, seed=SEED + 1).metrics != measured.metrics
     monkeypatch.setattr(contribution, "_BATCH", 7)
+    monkeypatch.setattr(subsets, "_MAX_NUMBERS", {"cpu": 100})
     assert measure(model, size=13).metrics == pytest.approx(measured.metrics, rel=1e-12)
 
 
@@ -94,7 +94,9 @@ def test_everything_else_is_what_a_plain_evaluation_measures() -> None:
     plain = evaluate(model, batches(), lambda x: x, CPU, num_classes=C)
     measured = measure(model)
     assert plain.metrics.items() <= measured.metrics.items()
-    assert measured.metrics.keys() - plain.metrics.keys() == {"contribution_expert_0", "contribution_expert_1"}
+    names = ("contribution", "accuracy_without", "shapley")
+    added = {f"{name}_expert_{k}" for name in names for k in range(2)}
+    assert measured.metrics.keys() - plain.metrics.keys() == added
     assert (measured.per_class, measured.absent) == (plain.per_class, plain.absent)
 
 

@@ -65,7 +65,10 @@ def test_a_fusion_job_reports_every_metric(trained: Trained) -> None:
     paths = ("fused", "expert_0", "expert_1", "ensemble", "ensemble_logits", "ensemble_probabilities")
     expected |= {f"{split}/accuracy_{path}" for split in ("val", "test") for path in paths}
     expected |= {"val/accuracy_oracle", "val/disagreement", "test/accuracy_oracle", "test/disagreement"}
-    expected |= {"test/nll", "test/ece", "test/contribution_expert_0", "test/contribution_expert_1"}
+    expected |= {"test/nll", "test/ece"}
+    expected |= {
+        f"test/{name}_expert_{k}" for name in ("contribution", "accuracy_without", "shapley") for k in range(2)
+    }
     expected |= {
         f"{split}/{key}" for split in ("train", "val") for key in ("ambiguity", "average_loss", "ensemble_loss")
     }
