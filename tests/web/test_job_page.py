@@ -147,6 +147,20 @@ def test_the_result_is_shown_with_what_is_absent(service: Service) -> None:
     assert "No accuracy yet" in get(service, f"/ui/-/jobs/{job_id}/evaluation")
 
 
+def test_the_best_subsets_are_shown_with_what_each_expert_is_worth(service: Service) -> None:
+    job_id = service.submit(FUSION, "alice")
+    run = RunDir(service.settings.runs_dir / job_id)
+    run.path.mkdir(parents=True)
+    metrics = {f"test/accuracy_expert_{k}": 0.6 for k in range(2)} | {"test/accuracy_fused": 0.9}
+    metrics |= {f"test/accuracy_without_expert_{k}": 0.775 for k in range(2)}
+    metrics |= {"test/shapley_expert_0": 0.35, "test/shapley_expert_1": 0.45}
+    subsets = {"none": 0.1, "0": 0.7, "1": 0.775, "0,1": 0.9}
+    run.result.write_text(json.dumps({"metrics": metrics, "subsets": subsets}))
+    html = get(service, f"/ui/-/jobs/{job_id}/evaluation")
+    for text in ("Leave-one-out, points", "+12.5", "Shapley, points", "+45.0", "Best experts of each number", "0, 1"):
+        assert text in html, text
+
+
 def test_the_specification_can_be_reduced_to_what_was_given(service: Service) -> None:
     job_id = service.submit(EXPERT, "alice")
     assert "max_attempts" in get(service, f"/ui/jobs/{job_id}")

@@ -158,11 +158,30 @@ def test_the_evaluation_says_what_is_left_on_the_table() -> None:
     assert shown.experts[0].change is None
     assert shown.experts[1].contribution == pytest.approx(0.1)
     assert shown.columns == ["before", "after", "change", "contribution"]
+    assert shown.subsets == []
     assert shown.absent == [("why", ["accuracy_ensemble", "nll"])]
     assert shown.disagreement[0] == [(0.0, 0), (0.4, 5)]
     assert shown.winning_shares == [[(0.75, 5), (None, 0)], [(0.25, 2), (None, 0)]]
     assert shown.warnings == ["expert_1 is dead"]
     assert shown.predictions == ["test"]
+
+
+def test_the_evaluation_says_what_experts_are_worth_and_which_to_keep() -> None:
+    metrics = {
+        "test/accuracy_fused": 0.9, "test/accuracy_expert_0": 0.6, "test/accuracy_expert_1": 0.8,
+        "test/accuracy_without_expert_0": 0.85, "test/accuracy_without_expert_1": 0.5,
+        "test/shapley_expert_0": 0.2, "test/shapley_expert_1": 0.6,
+    }  # fmt: skip
+    subsets = {"none": 0.1, "0": 0.5, "1": 0.85, "2": 0.85, "0,1": 0.9}
+    shown = evaluation({}, {"metrics": metrics, "subsets": subsets})
+    assert shown is not None
+    assert [row.leave_one_out for row in shown.experts] == pytest.approx([0.05, 0.4])
+    assert [row.shapley for row in shown.experts] == [0.2, 0.6]
+    assert shown.columns == ["after", "leave_one_out", "shapley"]
+    assert shown.subsets == [(2, "0, 1", 0.9), (1, "1", 0.85), (0, "none", 0.1)]
+    damaged = evaluation({}, {"metrics": metrics, "subsets": "damaged"})
+    assert damaged is not None
+    assert damaged.subsets == []
 
 
 def test_before_the_result_the_evaluation_is_that_on_validation() -> None:

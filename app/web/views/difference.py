@@ -16,6 +16,8 @@ _EXPERT = re.compile(r"test/accuracy_expert_(\d+)")
 # Values of single experts have a table of their own.
 _OF_AN_EXPERT = re.compile(r"test/accuracy_expert_\d+(_before)?")
 
+_IN_POINTS = re.compile("contribution|shapley")
+
 
 @dataclass(frozen=True)
 class FieldRow:
@@ -93,8 +95,8 @@ def signed(difference: float, places: int) -> str:
 
 
 def _metric_row(key: str, values: Sequence[float | None]) -> MetricRow:
-    # Contributions are written in points, as on the page of a job.
-    in_points = "contribution" in key
+    # What experts are worth is written in points, as on the page of a job.
+    in_points = _IN_POINTS.search(key) is not None
     places = 1 if in_points else words.decimals(values, key)
     known = [value for value in values if value is not None]
     better = known_direction(key)

@@ -26,16 +26,30 @@ class Path(NamedTuple):
 
 
 class ExpertRow(NamedTuple):
-    """The accuracy of an expert before and after the job, and what its features add to that of the fused path."""
+    """The accuracy of an expert before and after the job, and what it is worth to that of the fused path.
+
+    `contribution` is lost if its features come from other images, `leave_one_out` if it is absent; `shapley` is its
+    share of what all experts add.
+    """
 
     number: int
     before: float | None
     after: float | None
     contribution: float | None
+    leave_one_out: float | None = None
+    shapley: float | None = None
 
     @property
     def change(self) -> float | None:
         return None if self.before is None or self.after is None else self.after - self.before
+
+
+class Subset(NamedTuple):
+    """The best subset of its size, and its fused accuracy."""
+
+    size: int
+    experts: str
+    accuracy: float
 
 
 class Evaluation(NamedTuple):
@@ -56,13 +70,14 @@ class Evaluation(NamedTuple):
     winning_shares: list[list[tuple[float | None, int]]]
     warnings: list[str]
     predictions: list[str]
+    subsets: list[Subset]
 
     @property
     def columns(self) -> list[str]:
         """The columns of the table of experts that have values; none if it would say what the bars say."""
         known = [
             name
-            for name in ("before", "after", "change", "contribution")
+            for name in ("before", "after", "change", "contribution", "leave_one_out", "shapley")
             if any(getattr(row, name) is not None for row in self.experts)
         ]
         return known if len(self.experts) > 1 or len(known) > 1 else []
@@ -104,6 +119,7 @@ def evaluation(metrics: Mapping[str, float | None], result: Mapping[str, Any] | 
         winning_shares=_shaded(result.get("winning_share_by_class") or []),
         warnings=[str(warning) for warning in result.get("warnings") or []],
         predictions=_stored(result.get("predictions")),
+        subsets=_best_subsets(_numbers(result.get("subsets"))),
     )
 
 
@@ -131,9 +147,25 @@ def _experts(own: Mapping[str, float]) -> list[ExpertRow]:
             own.get(f"accuracy_expert_{k}_before"),
             own.get(f"accuracy_expert_{k}"),
             own.get(f"contribution_expert_{k}"),
+            _difference(own.get("accuracy_fused"), own.get(f"accuracy_without_expert_{k}")),
+            own.get(f"shapley_expert_{k}"),
         )
         for k in sorted(indices)
     ]
+
+
+def _difference(value: float | None, other: float | None) -> float | None:
+    return None if value is None or other is None else value - other
+
+
+def _best_subsets(accuracies: Mapping[str, float]) -> list[Subset]:
+    """The best subset of each size, the largest first; of equal ones the first. `none` is the one of size 0."""
+    best: dict[int, Subset] = {}
+    for name, accuracy in accuracies.items():
+        size = 0 if name == "none" else name.count(",") + 1
+        if size not in best or accuracy > best[size].accuracy:
+            best[size] = Subset(size, name.replace(",", ", "), accuracy)
+    return [best[size] for size in sorted(best, reverse=True)]
 
 
 def _absent(reasons: Mapping[str, str]) -> list[tuple[str, list[str]]]:

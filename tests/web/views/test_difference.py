@@ -38,6 +38,12 @@ def test_the_best_result_is_marked_with_the_difference_to_the_first() -> None:
     ]  # fmt: skip
 
 
+def test_shapley_values_are_written_in_points() -> None:
+    [row] = metric_rows([{"test/shapley_expert_0": 0.1}, {"test/shapley_expert_0": 0.05}])
+    assert row.label == "shapley expert 0, points"
+    assert [(cell.text, cell.delta) for cell in row.cells] == [("+10.0", None), ("+5.0", "\u22125.0")]
+
+
 def test_differences_have_a_sign() -> None:
     assert [signed(0.5, 2), signed(-0.5, 4), signed(0.0, 4)] == ["+0.50", "\u22120.5000", "±0"]
 
