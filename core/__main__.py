@@ -98,10 +98,12 @@ def export(
     format: Annotated[
         str | None, typer.Option(help="pth or safetensors. [default: as the output ends, or pth]")
     ] = None,
+    experts: Annotated[str | None, typer.Option(help="Of complete: only these experts, such as 0,2.")] = None,
 ) -> None:
     """Export a verified copy of a component from a run."""
     with _one_line_errors():
-        from core.components import FORMATS, convert_component, read_component_manifest
+        from core.components import FORMATS, load_component, read_component_manifest, write_component
+        from core.run.partial_model import parse_experts, partial_file_name
 
         ending = output.suffix.removeprefix(".") if output and output.suffix.removeprefix(".") in FORMATS else None
         format = format or ending or "pth"
@@ -116,8 +118,15 @@ def export(
         manifest = read_component_manifest(folder, name) if name in names else None
         if manifest is None:
             raise ValueError(f"{run_dir} has no component {name}; it has {', '.join(names) or 'none yet'}")
-        target = output or Path(manifest["files"][format]["name"])
-        convert_component(folder / manifest["files"]["safetensors"]["file"], target)
+        component, usual_name = (
+            load_component(folder / manifest["files"]["safetensors"]["file"]),
+            manifest["files"][format]["name"],
+        )
+        if experts is not None:
+            chosen = parse_experts(experts)
+            component, usual_name = component.with_experts(chosen), partial_file_name(usual_name, chosen)
+        target = output or Path(usual_name)
+        write_component(component, target)
     print(target)
 
 

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,8 @@ import torch
 from torch import Tensor
 
 from core.run.durable import DamagedFileError, read_manifest, sha256_of, write_durably, write_hashed, write_manifest
+from core.run.partial_model import is_kept, measured_accuracy, partial_config
+from core.run.rundir import RunDir
 
 FORMAT = 1
 FORMATS = ("pth", "safetensors")
@@ -57,7 +59,10 @@ class Component:
         return str(self.config["sha256"])
 
     def subcomponent(self, name: str) -> Component:
-        """Returns `expert_<k>`, `fusion` or `head` of a complete model; raises ValueError for a missing expert."""
+        """Returns `expert_<k>`, `fusion` or `head` of a complete model; raises ValueError for a missing expert.
+
+        An expert that a partial model does not have is a component without tensors, `absent` in its config.
+        """
         assert self.role == "complete"
         experts = self.config["experts"]
         if name.startswith("expert_"):
@@ -65,10 +70,24 @@ class Component:
             if index >= len(experts):
                 raise ValueError(f"{self.path} has {len(experts)} experts: {name} does not exist")
             prefix, config = f"experts.{index}.", experts[index]
+            if index not in self.config.get("present_experts", range(len(experts))):
+                config = {**config, "absent": True}
         else:
             prefix, config = f"{name}.", self.config[name]
         state = {key.removeprefix(prefix): value for key, value in self.state_dict.items() if key.startswith(prefix)}
         return Component(state, {**config, "sha256": self.sha256}, self.path)
+
+    def with_experts(self, experts: Sequence[int]) -> Component:
+        """The complete model with only these experts: the others' weights are left out, and neutral elements remain.
+
+        Its config says which experts are present and, where the run of the file measured it, their fused test accuracy.
+        Raises ValueError for a component that is not complete, and for experts that it does not have.
+        """
+        result = next((RunDir(p.parent).result for p in self.path.absolute().parents if p.name == "components"), None)
+        accuracy = measured_accuracy(result, experts, self.sha256) if result else None
+        config = partial_config(self.config, experts, accuracy)
+        state = {key: value for key, value in self.state_dict.items() if is_kept(key, config["present_experts"])}
+        return Component(state, {**config, "sha256": _content_sha256(state, config)}, self.path)
 
 
 def well_known_path(name: str) -> str:
@@ -186,10 +205,14 @@ def convert_component(path: Path, target: Path) -> None:
 
     Raises as load_component does.
     """
+    write_component(load_component(path), target)
+
+
+def write_component(component: Component, target: Path) -> None:
+    """Writes a component to a file; the suffix of `target` selects the format."""
     suffix = target.suffix.removeprefix(".")
     if suffix not in FORMATS:
         raise ValueError(f"the name of {target} must end in .pth or .safetensors")
-    component = load_component(path)
     _write(target, suffix, component.state_dict, component.config)
 
 

@@ -111,7 +111,7 @@ def test_training_without_the_service_runs_as_it_is_written(tmp_path: Path, monk
         for words in commands("python -m core")
         for k in (range(4) if any("$k" in word for word in words) else [0])
     ]
-    assert len(calls) == 9
+    assert len(calls) == 10
     for words in calls:
         quick = ["--set", "training.epochs=1"] if words[0] == "train" else []
         done = CliRunner().invoke(core, [*words, *quick], catch_exceptions=False)

@@ -7,7 +7,7 @@ import glob
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -39,11 +39,17 @@ def download_command(
         str, typer.Argument(metavar="NAME", help="expert_0, .., fusion, head or complete.", callback=check_id)
     ],
     output: Output = ".",
-    format: Annotated[str, typer.Option(help="pth or safetensors.")] = "pth",
+    format: Annotated[
+        str | None, typer.Option(help="pth or safetensors. [default: pth; safetensors with --experts]")
+    ] = None,
+    experts: Annotated[
+        str | None, typer.Option(help="Of complete: a smaller model with only these experts, such as 0,2.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Download a component. The same command resumes a download that was interrupted."""
-    _save(f"/jobs/{job_id}/components/{name}", name, output, as_json, format=format)
+    query = {"format": format or ("pth" if experts is None else "safetensors"), "experts": experts}
+    _save(f"/jobs/{job_id}/components/{name}", name, output, query, as_json)
 
 
 @contextmanager
@@ -69,10 +75,11 @@ def predictions_command(
     as_json: AsJson = False,
 ) -> None:
     """Download the logits of a job on its validation or test images, with image ids and labels."""
-    _save(f"/jobs/{job_id}/predictions", f"{split} predictions", output, as_json, format=format, split=split)
+    query = {"format": format, "split": split}
+    _save(f"/jobs/{job_id}/predictions", f"{split} predictions", output, query, as_json)
 
 
-def _save(path: str, what: str, output: str, as_json: bool, *, format: str, split: str | None = None) -> None:
+def _save(path: str, what: str, output: str, query: Mapping[str, str | None], as_json: bool) -> None:
     """Downloads into a file or folder, with a progress bar on a terminal, and prints the name of the file."""
     target = Path(output)
     with connected() as api:
@@ -82,7 +89,7 @@ def _save(path: str, what: str, output: str, as_json: bool, *, format: str, spli
             elif not target.parent.is_dir():
                 fail(f"there is no folder {target.parent}", 2)
             with progress_bar(what, enabled=out.is_terminal and not as_json) as on_bytes:
-                file = download(api, path, target, format=format, split=split, on_bytes=on_bytes)
+                file = download(api, path, target, **query, on_bytes=on_bytes)
         except OSError as error:
             fail(f"{output} cannot be written: {error.strerror}")
     size = file.stat().st_size
@@ -94,18 +101,17 @@ def download(
     path: str,
     target: Path,
     *,
-    format: str,
-    split: str | None = None,
     on_bytes: OnBytes = lambda done, total: None,
+    **query: str | None,
 ) -> Path:
     """Downloads a component, or predictions of a split, into a file, or into a folder under the service's name for it.
 
-    Returns the file.
+    `query` are the parameters of the request, such as `experts`; those that are None are left out. Returns the file.
 
     An earlier partial download (`<name>.<etag>.part`) is resumed if the service still has the same file. Raises
     ApiError if the content does not match its SHA-256, OSError if the file cannot be written.
     """
-    query = {"format": format} | ({} if split is None else {"split": split})
+    query = {name: value for name, value in query.items() if value is not None}
     with api.stream(path, headers={"Range": "bytes=0-0"}, **query) as response:
         etag = response.headers["etag"]
         name = response.headers["content-disposition"].partition('filename="')[2].rstrip('"')

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from app.auth.principals import Viewer
 from app.components.files import component_response
+from app.components.partial import partial_response
 from app.components.queries import (
     ComponentFilter,
     ComponentSort,
@@ -22,6 +23,7 @@ from app.http.query_parameters import Cursor, Limit
 from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.routes import Filter, JobId
+from core.run.rundir import RunDir
 
 router = APIRouter(prefix="/jobs/{job_id}/components", tags=["components"])
 all_router = APIRouter(prefix="/components", tags=["components"])
@@ -57,7 +59,11 @@ def get_component(
     _principal: Viewer,
     session: Reading,
     settings: Configured,
-    format: Annotated[Literal["pth", "safetensors"], Query()] = "pth",
+    format: Annotated[Literal["pth", "safetensors"] | None, Query(description="by default pth")] = None,
+    experts: Annotated[
+        str | None,
+        Query(max_length=1000, examples=["0,2"], description="of complete: only these experts; always safetensors"),
+    ] = None,
 ) -> Response:
     """Download the file of a component. Interrupted downloads continue with `Range` and `If-Range`."""
     queries.get_job(session, job_id)
@@ -65,7 +71,10 @@ def get_component(
     if name not in rows:
         raise NotFound(f"{job_id} has no component {name[:64]!r}; it has {', '.join(rows) or 'none yet'}")
     folder = settings.runs_dir / job_id / "components"
-    return component_response(folder, rows[name].files[format], request.headers.get("if-none-match", ""))
+    known = request.headers.get("if-none-match", "")
+    if experts is not None:
+        return partial_response(RunDir(settings.runs_dir / job_id), rows[name], experts, format, known)
+    return component_response(folder, rows[name].files[format or "pth"], known)
 
 
 @all_router.get("")

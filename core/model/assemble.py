@@ -18,6 +18,7 @@ from core.model.model import MultiExpertModel
 from core.spec import (
     AssembledJob,
     ComponentRef,
+    EvaluateJob,
     ExpertJob,
     ExpertSpec,
     FusionOptions,
@@ -46,7 +47,12 @@ def load_sources(spec: JobSpec) -> dict[str, Component]:
     Raises ComponentError for a component that is not a file or has another role, ValueError for a file that is not a
     component, and DamagedFileError.
     """
-    return {field: _load_source(field, ref) for field, ref in resolve(spec).sources().items()}
+    sources = {field: _load_source(field, ref) for field, ref in resolve(spec).sources().items()}
+    absent = [field for field, component in sources.items() if component.config.get("absent")]
+    if absent and not isinstance(spec, EvaluateJob):
+        path = sources[absent[0]].path
+        raise ComponentError(f"{absent[0]}: {path} is a partial model without this expert: it can only be evaluated")
+    return sources
 
 
 def _load_source(field: str, ref: ComponentRef) -> Component:
@@ -197,13 +203,15 @@ def load_weights(
 
     `classes` are the class ids that the job's logits stand for (None: 0 to C - 1). An expert that was trained on others
     keeps the newly initialised head Linear(D_k, C) of the model; with `keep_heads` it gets its own head back, whatever
-    its classes.
+    its classes. An expert that a partial model does not have becomes absent in the model too.
     """
     if classes is None:
         classes = range(shape.num_classes)
     for field, component in sources.items():
         config = component.config
-        if field.startswith("expert"):
+        if config.get("absent"):
+            model.remove_expert(int(field.removeprefix("experts.")))
+        elif field.startswith("expert"):
             expert = model.expert(0 if field == "expert" else int(field.removeprefix("experts.")))
             _check_fits(component, "in_channels", shape.channels, "image channels; this dataset has")
             state = dict(component.state_dict)

@@ -14,12 +14,13 @@ from torch import Tensor, nn
 
 from core.experts import Expert
 from core.fusion import FusionModule
+from core.model.absent_expert import AbsentExpert
 from core.model.head import GlobalHead
 from core.spec import ComponentName
 
 
 class Outputs(NamedTuple):
-    """Logits of the fused path (B, C), None without a fusion module, and of every expert, each (B, C_k)."""
+    """Logits of the fused path (B, C), None without a fusion module, and of the model's experts, each (B, C_k)."""
 
     fused: Tensor | None
     experts: list[Tensor]
@@ -27,6 +28,8 @@ class Outputs(NamedTuple):
 
 class MultiExpertModel(nn.Module):
     """K experts with a fused path (fusion module and global head), or experts alone without them.
+
+    In a partial model some of the K are AbsentExpert: the fused path goes without them.
 
     Components in `frozen` get no gradient and stay in evaluation mode, so that neither their weights nor their
     normalisation statistics change.
@@ -71,6 +74,14 @@ class MultiExpertModel(nn.Module):
         """Feature dimension of every expert."""
         return [self.expert(k).feature_dim for k in range(len(self.experts))]
 
+    def present_experts(self) -> list[int]:
+        """The numbers of the experts that the model has; `forward` returns the logits of these."""
+        return [k for k, expert in enumerate(self.experts) if not isinstance(expert, AbsentExpert)]
+
+    def remove_expert(self, index: int) -> None:
+        """Makes the model partial: without this expert and its weights."""
+        self.experts[index] = AbsentExpert(self.expert(index).feature_dim)
+
     def train(self, mode: bool = True) -> MultiExpertModel:
         super().train(mode)
         for name, module in self.components().items():
@@ -86,9 +97,15 @@ class MultiExpertModel(nn.Module):
         features, logits = [], []
         with torch.no_grad() if "experts" in self.frozen else nullcontext():
             for expert in self.experts:
+                if isinstance(expert, AbsentExpert):
+                    features.append(expert.features(images_BCHW))
+                    continue
                 features_BD, logits_BC = expert(images_BCHW)
                 features.append(features_BD)
                 logits.append(logits_BC)
         if self.fusion is None or self.head is None:
             return Outputs(None, logits)
+        if len(logits) < len(features):
+            owned_K = torch.tensor([not isinstance(e, AbsentExpert) for e in self.experts], device=images_BCHW.device)
+            present_BK = owned_K.expand(len(images_BCHW), -1) if present_BK is None else present_BK & owned_K
         return Outputs(self.head(self.fusion(features, present_BK)), logits)

@@ -10,6 +10,7 @@ from torch import nn
 from core.components import Component
 from core.experts import Expert, build_expert
 from core.fusion import FusionModule
+from core.model.absent_expert import AbsentExpert
 from core.model.head import GlobalHead, build_head
 from core.model.model import MultiExpertModel
 from core.spec import AssembledJob, ExpertSpec, FusionOptions, HeadOptions
@@ -68,13 +69,16 @@ def head_config(spec: AssembledJob, head: GlobalHead, class_names: Sequence[str]
     }
 
 
-def build_module(component: Component) -> nn.Module:
-    """Builds the module of a component with its weights, in evaluation mode.
+def build_module(component: Component, experts: Sequence[int] | None = None) -> nn.Module:
+    """Builds the module of a component with its weights, in evaluation mode; of a complete one, with some experts only.
 
     An expert maps normalised images (B, C, H, W) to features and logits; a fusion module maps a list of K features
-    (B, D_k) to (B, D); a head maps (B, D) to logits; a complete model maps images to the logits of both paths. Raises
-    ValueError for a role that this version does not know.
+    (B, D_k) to (B, D); a head maps (B, D) to logits; a complete model maps images to the logits of both paths. With
+    `experts`, such as (0, 2), the others are absent and take no memory. Raises ValueError for a role that this version
+    does not know, and for experts that the component does not have.
     """
+    if experts is not None:
+        component = component.with_experts(experts)
     config = component.config
     builders = {"expert": _expert, "fusion": _fusion, "head": _head, "complete": _complete}
     if config["role"] not in builders:
@@ -108,5 +112,9 @@ def _head(config: dict[str, Any]) -> GlobalHead:
 
 
 def _complete(config: dict[str, Any]) -> MultiExpertModel:
-    experts = [_expert(expert) for expert in config["experts"]]
+    present = config.get("present_experts", range(len(config["experts"])))
+    experts = [
+        _expert(expert) if k in present else AbsentExpert(expert["feature_dim"])
+        for k, expert in enumerate(config["experts"])
+    ]
     return MultiExpertModel(experts, _fusion(config["fusion"]), _head(config["head"]))

@@ -48,6 +48,14 @@ def evaluate_with_contributions(
     """
     if model.fusion is None:
         return evaluate(model, batches, prepare, runtime, num_classes=num_classes, classes=classes)
+    present = model.present_experts()
+    experts = range(len(model.experts))
+    names = ("contribution_expert", "accuracy_without_expert", "shapley_expert")
+    keys = [f"{name}_{k}" for name in names for k in experts]
+    if len(present) < len(experts):
+        measured = evaluate(model, batches, prepare, runtime, num_classes=num_classes, classes=classes)
+        partial = f"this is a partial model, with only {len(present)} of its {len(experts)} experts"
+        return replace(measured, absent=measured.absent | dict.fromkeys(keys, partial))
     size = 4 * num_images * sum(model.feature_dims())
     recorder = FeatureRecorder(model) if size <= MAX_FEATURE_BYTES else None
     recorded = batches if recorder is None else recorder.watch(batches)
@@ -55,10 +63,7 @@ def evaluate_with_contributions(
     why = measured.absent.get("accuracy_fused")
     if recorder is None:
         why = f"the features of {num_images:,} images take {size / 2**30:.1f} GiB: too much to keep them in memory"
-    experts = range(len(model.experts))
     if recorder is None or why is not None:
-        names = ("contribution_expert", "accuracy_without_expert", "shapley_expert")
-        keys = [f"{name}_{k}" for name in names for k in experts]
         return replace(measured, absent=measured.absent | dict.fromkeys(keys, why or ""))
     fused = measured.metrics["accuracy_fused"]
     features_KND, labels_N = recorder.gathered(runtime)

@@ -22,7 +22,8 @@ class Tally:
     """Sums over batches on the device; only `result` synchronises.
 
     `classes` gives for every expert the dataset's class of each of its logits. An expert that knows only some classes
-    is scored over all of them, giving the others no probability.
+    is scored over all of them, giving the others no probability. `numbers` are those of the experts in the names of
+    paths, by default 0 to K - 1.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Tally:
         *,
         fused: bool,
         classes: Sequence[Sequence[int]] | None = None,
+        numbers: Sequence[int] | None = None,
         device: torch.device | None = None,
     ) -> None:
         self._num_classes = num_classes
@@ -39,7 +41,7 @@ class Tally:
         self._partial = any(own is not None for own in self._classes)
         self._num_experts = num_experts
         self._num_fused = int(fused)
-        self._paths = ["fused"] * fused + [f"expert_{k}" for k in range(num_experts)]
+        self._paths = ["fused"] * fused + [f"expert_{k}" for k in numbers or range(num_experts)]
         if num_experts > 1:
             # A mean of logits is not defined over classes that an expert does not know.
             self._paths += [] if self._partial else ["ensemble_logits"]
@@ -157,7 +159,15 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    tally = Tally(len(model.experts), num_classes, fused=model.head is not None, classes=classes, device=runtime.device)
+    numbers = model.present_experts()
+    tally = Tally(
+        len(numbers),
+        num_classes,
+        fused=model.head is not None,
+        classes=None if classes is None else [classes[k] for k in numbers],
+        numbers=numbers,
+        device=runtime.device,
+    )
     for images, labels in batches:
         with runtime.autocast():
             outputs = model(runtime.format(prepare(images)))

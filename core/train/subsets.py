@@ -13,6 +13,7 @@ from torch import Tensor
 
 from core.fusion.subsets import subset_masks
 from core.model.model import MultiExpertModel
+from core.run.partial_model import subset_name
 from core.runtime import Runtime
 from core.train.shapley import SubsetAccuracies, shapley_values
 
@@ -20,11 +21,6 @@ from core.train.shapley import SubsetAccuracies, shapley_values
 MAX_EXPERTS = 10
 # Numbers that one batch may keep of all sets together.
 _MAX_NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 29}
-
-
-def subset_name(mask: int) -> str:
-    """The name of a set: its experts, joined by commas, or `none`."""
-    return ",".join(str(k) for k in range(mask.bit_length()) if mask >> k & 1) or "none"
 
 
 def subset_accuracies(
@@ -46,7 +42,10 @@ def subset_accuracies(
     measured[everyone] = fused
     return SubsetAccuracies(
         [measured[mask] for mask in all_but_one],
-        {subset_name(mask): measured[mask] for mask in sorted(measured, key=lambda mask: (mask.bit_count(), mask))},
+        {
+            subset_name(_experts(mask)): measured[mask]
+            for mask in sorted(measured, key=lambda mask: (mask.bit_count(), mask))
+        },
         shapley_values([measured[mask] for mask in range(everyone + 1)]),
     )
 
@@ -90,3 +89,7 @@ def _accuracies(
 
 def _as_rows(masks: Sequence[int], num_experts: int, device: torch.device) -> Tensor:
     return torch.tensor([[bool(mask >> k & 1) for k in range(num_experts)] for mask in masks], device=device)
+
+
+def _experts(mask: int) -> list[int]:
+    return [k for k in range(mask.bit_length()) if mask >> k & 1]

@@ -62,6 +62,20 @@ def test_plan_reads_yaml_and_standard_input() -> None:
     assert json.loads(out)["parameters"]["expert_0"] == 11_220_132
 
 
+def test_export_writes_a_complete_model_with_some_experts_only(tmp_path: Path) -> None:
+    file = write(tmp_path, fusion(count=3, epochs=1))
+    assert call("train", file, "--run-dir", tmp_path / "run", "--device", "cpu")[0] == 0
+    target = tmp_path / "small.safetensors"
+    code, out, _ = call("export", tmp_path / "run", "complete", "--experts", "0,2", "-o", target)
+    assert (code, out.strip()) == (0, str(target))
+    result = json.loads((tmp_path / "run/result.json").read_text())
+    assert load_component(target).config["test_accuracy"] == result["subsets"]["0,2"]
+    for experts, message in (("0,5", "choose from 0, 1, 2"), ("x", "numbers from 0")):
+        code, _, said = call("export", tmp_path / "run", "complete", "--experts", experts, "-o", target)
+        assert code == 2
+        assert message in " ".join(said.split())
+
+
 def test_train_can_be_repeated_and_export_writes_every_format(tmp_path: Path) -> None:
     file = write(tmp_path, expert(epochs=1))
     code, out, said = call("train", file, "--run-dir", tmp_path / "run", "--device", "cpu")

@@ -43,6 +43,21 @@ def test_an_interrupted_download_is_resumed(fake_api: FakeApi, tmp_path: Path) -
     assert (progress[0], progress[-1]) == ((1000, len(CONTENT)), (len(CONTENT), len(CONTENT)))
 
 
+def test_experts_of_a_complete_model_are_requested_and_the_file_is_named_after_them(
+    fake_api: FakeApi, tmp_path: Path
+) -> None:
+    queries: list[str] = []
+    answer = serve("complete_fusion_best-experts-0-2.safetensors")
+
+    def handler(request: httpx.Request) -> httpx.Response:
+        queries.append(request.url.query.decode())
+        return answer(request)
+
+    file = download(fake_api(handler), "/c", tmp_path, format="safetensors", experts="0,2")
+    assert (file.name, file.read_bytes()) == ("complete_fusion_best-experts-0-2.safetensors", CONTENT)
+    assert set(queries) == {"format=safetensors&experts=0%2C2"}
+
+
 def test_damaged_content_is_refused_and_removed(fake_api: FakeApi, tmp_path: Path) -> None:
     with pytest.raises(ApiError, match="SHA-256 differs"):
         download(fake_api(serve(content=CONTENT[::-1])), "/c", tmp_path, format="pth")

@@ -20,7 +20,6 @@ from core.train import subsets
 from core.train.contribution import evaluate_with_contributions
 from core.train.evaluation_metrics import Evaluation
 from core.train.shapley import shapley_values
-from core.train.subsets import subset_name
 from tests.core.jobs import fusion, run
 
 CPU = Runtime(torch.device("cpu"), torch.float32)
@@ -123,10 +122,6 @@ def test_an_output_that_is_not_finite_is_no_answer() -> None:
     measured = measure(model)
     assert measured.metrics["accuracy_without_expert_0"] == 0.0
     assert measured.metrics["accuracy_without_expert_1"] > 0.0
-
-
-def test_names_of_sets() -> None:
-    assert [subset_name(mask) for mask in (0, 1, 5, 0b11000000000)] == ["none", "0", "0,2", "9,10"]
 
 
 def test_a_result_has_what_every_expert_is_worth(tmp_path: Path) -> None:
