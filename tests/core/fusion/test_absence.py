@@ -125,6 +125,18 @@ def test_untrained_neutral_elements_leave_the_result_to_the_others(
     assert torch.allclose(module(inputs, present(0, 2)), expected, atol=1e-6)
 
 
+def test_every_expert_has_a_neutral_element_of_its_own() -> None:
+    module = randomized(make("multiplicative", mlp=False, norm=False, expert_dropout=0.3))
+    elements = module.combine.absent.elements
+    assert elements is not None
+    inputs = features()
+    for absent in range(K):
+        others = [k for k in range(K) if k != absent]
+        expected = elements[absent] * inputs[others[0]] * inputs[others[1]]
+        assert torch.allclose(module(inputs, present(*others)), expected, atol=1e-6)
+    assert sorted(module.neutral_elements()) == ["combine.absent.elements"]
+
+
 def test_an_absent_token_is_left_out_of_attention_and_mean() -> None:
     module = make("TransformerBase", expert_dropout=0.3).eval()
     pair = make("TransformerBase", num_experts=2).eval()

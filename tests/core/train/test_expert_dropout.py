@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,17 @@ def test_only_training_with_a_rate_leaves_experts_out() -> None:
     assert present is not None
     assert present.shape == (64, 3)
     assert present_experts(make_model()[0], CPU, step=3, batch=64) is None
+    other = present_experts(spec, CPU, step=4, batch=64)
+    assert other is not None
+    assert not torch.equal(present, other)
+
+
+def test_processes_draw_for_their_own_images() -> None:
+    spec, _ = make_model(expert_dropout=0.5)
+    whole = present_experts(spec, CPU, step=3, batch=64)
+    parts = [present_experts(spec, replace(CPU, rank=rank, world_size=2), step=3, batch=32) for rank in range(2)]
+    assert whole is not None
+    assert torch.equal(torch.cat([part for part in parts if part is not None]), whole)
 
 
 def test_the_components_of_a_run_with_expert_dropout_start_another_one(tmp_path: Path) -> None:

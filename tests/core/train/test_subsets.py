@@ -74,6 +74,13 @@ def test_every_subset_has_the_accuracy_of_the_whole_model_without_the_others(fus
     assert len(set(accuracies.values())) > 2
 
 
+def test_the_set_of_all_experts_has_the_accuracy_that_the_evaluation_measured() -> None:
+    features = [torch.randn(N, 16) for _ in range(3)]
+    measured = subsets.subset_accuracies(make_model("multiplicative"), features, LABELS, CPU, fused=0.875)
+    assert measured.accuracies["0,1,2"] == 0.875
+    assert math.fsum(measured.shapley) == pytest.approx(0.875 - measured.accuracies["none"], abs=1e-9)
+
+
 def test_shapley_values_are_the_mean_over_all_orders_and_sum_to_what_all_add() -> None:
     seed = int(np.random.default_rng().integers(1 << 32))
     print(f"seed {seed}")
