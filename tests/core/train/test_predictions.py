@@ -151,7 +151,7 @@ class Fixed(MultiExpertModel):
         torch.nn.Module.__init__(self)
         self.logits = logits
 
-    def forward(self, images_BCHW: torch.Tensor) -> Any:
+    def forward(self, images_BCHW: torch.Tensor, present_BK: torch.Tensor | None = None) -> Any:
         from core.model.model import Outputs
 
         return Outputs(None, [self.logits[images_BCHW]])
