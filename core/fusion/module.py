@@ -8,6 +8,7 @@ from __future__ import annotations
 import pkgutil
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from core.fusion.absence import NeutralElements
@@ -77,6 +78,7 @@ class FusionModule(nn.Module):
         fused_BD: Tensor = self.mlp(combined_BD)
         return fused_BD
 
+    @torch.no_grad()
     def subset_outputs(self, features_KBD: Sequence[Tensor], head: nn.Module) -> Tensor:
         """The outputs (B, C) of `head` for each set of present experts, as a number whose bit k stands for expert k.
 

@@ -85,12 +85,13 @@ class TransformerBase(Combine):
             # The largest score of a query may be that of an absent key: the smallest exponential must not be zero.
             exponentials_BAKK = (scores_BAKK - scores_BAKK.amax(dim=-1, keepdim=True)).clamp(min=-60.0).exp()
             masks_SK = subset_masks(count, tokens_BKD.device).to(exponentials_BAKK.dtype)
-            sums_BASK = (exponentials_BAKK @ masks_SK.T).transpose(-1, -2)
-            # Without any key there is no query either: nothing is divided by its sum of 0.
-            shares_BASK = masks_SK / (sums_BASK * masks_SK.sum(dim=1, keepdim=True)).clamp(min=1e-30)
-            weights_BASK = (shares_BASK @ exponentials_BAKK) * masks_SK
-            mean_BASE = weights_BASK @ value_BAKE
-            mean_SBD: Tensor = mean_BASE.permute(2, 0, 1, 3).reshape(-1, batch, dim)
+            sums_BAKS = exponentials_BAKK @ masks_SK.T
+            # The empty set has no query either, and 0 of 0 is not a number.
+            sums_BAKS[..., 0] = 1.0
+            shares_SK = masks_SK / masks_SK.sum(dim=1, keepdim=True).clamp(min=1.0)
+            weights_BASK = (shares_SK / sums_BAKS.transpose(-1, -2)) @ exponentials_BAKK
+            weights_BASK *= masks_SK
+        mean_SBD: Tensor = (weights_BASK @ value_BAKE).permute(2, 0, 1, 3).reshape(-1, batch, dim)
         return mean_SBD
 
     def after_subsets(self) -> list[nn.Module]:

@@ -20,7 +20,7 @@ from core.train.shapley import SubsetAccuracies, shapley_values
 # 2^10 sets take less than a tenth of the time of the backbones (`make bench`, subsets); each expert more doubles that.
 MAX_EXPERTS = 10
 # Numbers that one batch may keep of all sets together.
-_MAX_NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 29}
+_MAX_NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 27}
 
 
 def subset_accuracies(

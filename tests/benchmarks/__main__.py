@@ -26,7 +26,7 @@ def measure(device: torch.device) -> dict[str, Callable[[], list[Row]]]:
         "step": lambda: training.joint_steps(device),
         "fit": lambda: [training.whole_loop(device)],
         "evaluate": lambda: [evaluation.one_pass(device)],
-        "subsets": lambda: [evaluation.every_subset(device)],
+        "subsets": lambda: evaluation.every_subset_of_every_type(device),
         "augment": lambda: augmentation.recipes(device),
     }
 

@@ -6,6 +6,7 @@ import torch
 
 from core.model.model import MultiExpertModel
 from core.runtime import start_runtime
+from core.spec import FUSION_TYPES, FusionSpec
 from core.train.evaluate import evaluate
 from core.train.subsets import subset_accuracies
 from tests.benchmarks.sidebyside import Row, compare
@@ -45,11 +46,13 @@ def one_pass(device: torch.device) -> Row:
     return compare(what, lambda: run(model), one_after_another, rounds=rounds, wanted=1.8, unit_count=BATCH * count)
 
 
-def every_subset(device: torch.device) -> Row:
+def every_subset(device: torch.device, fusion_type: str) -> Row:
     """All 1,024 subsets of 10 x resnet18, from features, against the pass that computes the features."""
     count = 64 if device.type == "cpu" else 8192
     spec = joint_spec("resnet18", BATCH)
-    spec = spec.model_copy(update={"experts": spec.experts[:1] * NUM_EXPERTS, "num_experts": NUM_EXPERTS})
+    fusion = FusionSpec(type=fusion_type)
+    experts = spec.experts[:1] * NUM_EXPERTS
+    spec = spec.model_copy(update={"experts": experts, "num_experts": NUM_EXPERTS, "fusion": fusion})
     runtime = start_runtime(spec, str(device))
     model = joint_model(spec, device).to(memory_format=torch.channels_last)
     images, labels = batch(count, device)
@@ -60,7 +63,7 @@ def every_subset(device: torch.device) -> Row:
         batches = zip(images.split(BATCH), labels.split(BATCH), strict=True)
         evaluate(model, batches, lambda pixels: pixels, runtime, num_classes=CLASSES)
 
-    what = f"{1 << NUM_EXPERTS:,} subsets of {NUM_EXPERTS} experts / their backbones"
+    what = f"{fusion_type}: {1 << NUM_EXPERTS:,} subsets / {NUM_EXPERTS} backbones"
     return compare(
         what,
         lambda: subset_accuracies(model, features, labels.cpu(), runtime, fused=0.0),
@@ -69,3 +72,8 @@ def every_subset(device: torch.device) -> Row:
         wanted=10.0,
         unit_count=count,
     )
+
+
+def every_subset_of_every_type(device: torch.device) -> list[Row]:
+    """`every_subset` for each fusion type."""
+    return [every_subset(device, fusion_type) for fusion_type in FUSION_TYPES]

@@ -1,11 +1,13 @@
 """What expert dropout costs with all experts, and what it saves without one: the digits example, over five seeds.
 
-`python -m tests.benchmarks.expert_dropout` prints the fused test accuracy with all experts and without each.
+`python -m tests.benchmarks.expert_dropout` prints the fused test accuracy with all experts and without each. With the
+argument `full`, every expert has seen all classes instead of two or three.
 """
 
 from __future__ import annotations
 
 import statistics
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,13 +28,16 @@ def train(spec: dict[str, Any], run_dir: Path) -> Result:
     return fit(parse_spec(spec), run_dir, reporter=NullReporter(), data_roots=[], device="cpu")
 
 
-def measure(seed: int, folder: Path) -> dict[float, Result]:
+def measure(seed: int, folder: Path, *, full: bool) -> dict[float, Result]:
     """Trains the example's experts with seeds of their own, and their fusion with each rate."""
     expert, fusion = (read_mapping((EXAMPLES / f"{name}.yaml").read_text()) for name in ("expert", "fusion"))
+    if full:
+        dataset = {"name": "digits", "split": {"regime": "full", "holdout": 0.4, "seed": 42}}
+        expert, fusion = expert | {"dataset": dataset}, fusion | {"dataset": dataset}
     sources = []
     for k in range(NUM_EXPERTS):
-        training = expert["training"] | {"seed": 10 * seed + k}
-        train(expert | {"expert": expert["expert"] | {"shard": k}, "training": training}, folder / f"expert_{k}")
+        own = {"expert": expert["expert"] | {"shard": 0 if full else k}}
+        train(expert | own | {"training": expert["training"] | {"seed": 10 * seed + k}}, folder / f"expert_{k}")
         sources.append({"from": {"path": str(folder / f"expert_{k}/components/experts/expert_0_best.pth")}})
     spec = fusion | {"experts": sources, "training": fusion["training"] | {"seed": seed}}
     return {
@@ -46,7 +51,7 @@ def main() -> None:
     means: dict[float, list[tuple[float, float]]] = {rate: [] for rate in RATES}
     for seed in SEEDS:
         with TemporaryDirectory() as folder:
-            for rate, result in measure(seed, Path(folder)).items():
+            for rate, result in measure(seed, Path(folder), full="full" in sys.argv[1:]).items():
                 everyone = result.metrics["test/accuracy_fused"]
                 without = [everyone - loss for loss in result.leave_one_out]
                 means[rate].append((everyone, statistics.mean(without)))
