@@ -68,9 +68,10 @@ def evaluate_job(
             return normalize(images, first["mean"], first["std"])
 
         batches, num_classes = test_batches(data.dataset, plan.spec, runtime), data.shape.num_classes
-        width = num_classes + sum(len(own) for own in classes)
+        present = [classes[k] for k in model.present_experts()]
+        width = num_classes + sum(len(own) for own in present)
         predictions = PredictionRecorder(plan.spec, data, batches, runtime, logits_per_image=width)
-        with predictions.record(model, path_names(model), [None, *classes], prepare):
+        with predictions.record(model, path_names(model), [None, *present], prepare):
             measured = evaluate_with_contributions(
                 model,
                 batches.epoch(0),

@@ -54,7 +54,7 @@ def storage_of(requested: Literal["auto"] | bool, num_logits: int) -> Storage:
 
 def path_names(model: MultiExpertModel) -> list[str]:
     """The paths of a model in the order of its outputs: `fused` if it has a fusion module, `expert_0`, .."""
-    return ["fused"] * (model.fusion is not None) + [f"expert_{k}" for k in range(len(model.experts))]
+    return ["fused"] * (model.fusion is not None) + [f"expert_{k}" for k in model.present_experts()]
 
 
 class SplitRecorder:
