@@ -19,6 +19,7 @@ from app.statistics.intervals import accuracy_interval, difference_interval
 from app.statistics.mcnemar import exact_p
 from app.statistics.scores import Scores, score
 from app.statistics.temperature import fit_temperature
+from core.run.content import ContentCache, describe_difference, have_same_test_data
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,7 @@ def default_path(kind: str) -> str:
 def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
     """Compares two paths. Raises NotFound without predictions, and Invalid where the images are not the same."""
     stored_a, stored_b = (stored_split(settings, side.job, split) for side in (a, b))
+    check_same_data(settings, a.job, b.job, split)
     labels = common_labels(stored_a, stored_b)
     model_a, scores_a = measure(settings, a, stored_a, labels)
     model_b, scores_b = measure(settings, b, stored_b, labels)
@@ -65,6 +67,22 @@ def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
             ClassAccuracy(label=label, num_images=int(count), a=of_a, b=of_b)
             for label, (count, (of_a, of_b)) in enumerate(zip(images, by_class, strict=True))
         ],
+    )
+
+
+def check_same_data(settings: Settings, a: Job, b: Job, split: Split) -> None:
+    """Raises Invalid if the images of a split have changed between two jobs, as far as their content was recorded."""
+    if a.data_sha256 is None or b.data_sha256 is None or a.data_sha256 == b.data_sha256:
+        return
+    cache = ContentCache(settings.content_cache)
+    if split == "test" and have_same_test_data(a.data_sha256, b.data_sha256, cache):
+        return
+    older, newer = sorted((a, b), key=lambda job: job.id)
+    difference = describe_difference(older.data_sha256 or "", newer.data_sha256 or "", cache)
+    name = newer.spec["dataset"]["name"]
+    raise Invalid(
+        f"{a.id} and {b.id} were not measured on the same {SPLIT_NAMES[split]} images: {name} has changed between them"
+        + (f" ({difference})" if difference else "")
     )
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from app.http.errors import Invalid
 from app.models import Job
-from app.predictions.comparison import Side, common_labels, default_path, difference_of, measure
+from app.predictions.comparison import Side, check_same_data, common_labels, default_path, difference_of, measure
 from app.predictions.schemas import Difference, Model
 from app.predictions.stored import StoredSplit, stored_split
 from app.settings import Settings
@@ -47,16 +47,13 @@ class TestImages:
 
     def other(self, job: Job) -> Measured:
         """The model of another job; raises NotFound or Invalid that says why it cannot be measured here."""
-        stored = stored_split(self._settings, job, "test")
-        common_labels(self.stored, stored)
-        return Measured(*self._measure(job, stored, default_path(job.kind)))
+        return Measured(*self._measure(job, self._same_images(job), default_path(job.kind)))
 
     def ensemble(self, jobs: Sequence[Job], name: str) -> Measured:
         """The mean of the probabilities of several jobs; raises as `other` does."""
         logits = []
         for job in jobs:
-            stored = stored_split(self._settings, job, "test")
-            common_labels(self.stored, stored)
+            stored = self._same_images(job)
             logits.append(widen(*stored.logits(default_path(job.kind)), stored.num_classes))
         scores = score(mean_probabilities(logits), self.labels)
         if not np.isfinite(scores.confidence).all():
@@ -75,6 +72,12 @@ class TestImages:
             not_scaled="its members were validated on images of their own",
         )
         return Measured(model, scores.correct)
+
+    def _same_images(self, job: Job) -> StoredSplit:
+        stored = stored_split(self._settings, job, "test")
+        check_same_data(self._settings, self._job, job, "test")
+        common_labels(self.stored, stored)
+        return stored
 
     def _measure(self, job: Job, stored: StoredSplit, path: str) -> tuple[Model, np.ndarray]:
         model, scores = measure(self._settings, Side(job, path), stored, self.labels)

@@ -136,12 +136,31 @@ def _hash_all(listing: Listing, files: Sequence[DataFile]) -> list[Parts]:
         return list(chain.from_iterable(pool.map(lambda part: [listing.hash_file(file) for file in part], chunks)))
 
 
+def have_same_test_data(one: str, other: str, cache: ContentCache) -> bool:
+    """Whether two contents, by their digests, have the same test data.
+
+    Where training and test data are one part, such as an .npz file without test images, any change may be in the test.
+    """
+    if one == other:
+        return True
+    first, second = (_test_parts(_parts(sha256, cache)) for sha256 in (one, other))
+    return bool(first) and first == second
+
+
+def _test_parts(parts: Parts) -> Parts:
+    names = {"test_images", "test_labels", "test", "test_batch"} & parts.keys()
+    if any(name.startswith("train/") for name in parts):
+        names |= {name for name in parts if name.startswith(("test/", "val/"))}
+    return {name: parts[name] for name in names}
+
+
+def _parts(sha256: str, cache: ContentCache) -> Parts:
+    return dict(chain.from_iterable(parts.items() for _, parts in cache.read_files(sha256).values()))
+
+
 def describe_difference(before: str, now: str, cache: ContentCache) -> str:
     """Which files or arrays differ between two contents, by their digests; empty where that is not recorded."""
-    old, new = (
-        dict(chain.from_iterable(parts.items() for _, parts in cache.read_files(sha256).values()))
-        for sha256 in (before, now)
-    )
+    old, new = (_parts(sha256, cache) for sha256 in (before, now))
     if not old or not new:
         return ""
     changed = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])

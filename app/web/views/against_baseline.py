@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.http.errors import NotFound
+from app.http.errors import Invalid, NotFound
 from app.models import Job
-from app.predictions.comparison import default_path
+from app.predictions.comparison import check_same_data, default_path
 from app.predictions.stored import Predicted, stored_split
 from app.settings import Settings
 from app.statistics.agreement import discordance
@@ -37,16 +37,18 @@ def against_baseline(settings: Settings, jobs: Sequence[Job]) -> list[BaselineCe
     baseline = _read(settings, jobs[0])
     if isinstance(baseline, str):
         return []
-    cells = [BaselineCell(), *(_cell(baseline, _read(settings, job)) for job in jobs[1:])]
+    cells = [BaselineCell(), *(_cell(baseline, _read(settings, job, jobs[0])) for job in jobs[1:])]
     return cells if any(cell.text for cell in cells) else []
 
 
-def _read(settings: Settings, job: Job) -> tuple[str, Predicted] | str:
-    """The data set of a job and what it predicts on test; or why that is not known."""
+def _read(settings: Settings, job: Job, baseline: Job | None = None) -> tuple[str, Predicted] | str:
+    """The data set of a job and what it predicts on test; or why that is not known, or not on the baseline's images."""
     try:
+        if baseline is not None:
+            check_same_data(settings, baseline, job, "test")
         stored = stored_split(settings, job, "test")
         return str(stored.entry["dataset"]), stored.predicted(default_path(job.kind))
-    except NotFound as problem:
+    except (Invalid, NotFound) as problem:
         return problem.detail
 
 

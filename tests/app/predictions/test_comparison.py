@@ -9,6 +9,8 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+from app.db import transaction
+from app.models import Job
 from app.statistics.intervals import difference_interval
 from tests.app.api import Service
 from tests.app.predictions.trained import Arrays, logits_of, with_predictions
@@ -156,3 +158,15 @@ def test_jobs_without_predictions_say_why(service: Service) -> None:
     assert "there is no job 'job_none'" in refusal(service, one, "job_none", 404)
     assert refusal(service, one, "no such:thing!")
     assert refusal(service, one, one, split="train")
+
+
+def test_images_that_have_changed_between_two_jobs_are_refused(service: Service) -> None:
+    a = with_predictions(service, "a", {"test": wrong_on(0)})
+    b = with_predictions(service, "b", {"test": wrong_on(1)})
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, b)
+        assert job is not None
+        job.data_sha256 = "0" * 64
+    assert refusal(service, a, b) == (
+        f"{a} and {b} were not measured on the same test images: digits has changed between them"
+    )

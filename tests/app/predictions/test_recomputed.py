@@ -17,8 +17,8 @@ from tests.app.api import Service
 from tests.app.predictions.trained import train
 from tests.core.jobs import DIGITS, component, expert, fusion, run
 
-# Permuting features takes the model: it does not follow from its outputs.
-NOT_FROM_LOGITS = "test/contribution_"
+# What the model answers with other features, or without an expert's, does not follow from its outputs.
+NOT_FROM_LOGITS = ("test/contribution_", "test/accuracy_without_", "test/shapley_")
 
 
 def scores_of(arrays: dict[str, np.ndarray]) -> dict[str, Scores]:

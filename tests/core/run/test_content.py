@@ -12,7 +12,7 @@ import pytest
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from core.run import data_files
-from core.run.content import Content, ContentCache, describe_difference, find_content
+from core.run.content import Content, ContentCache, describe_difference, find_content, have_same_test_data
 from core.spec.dataset import DATASET_KINDS
 
 
@@ -172,3 +172,30 @@ def test_a_cache_that_cannot_be_written_costs_only_time(tmp_path: Path) -> None:
     write_folder(tmp_path)
     (tmp_path / "file").write_text("in the way")
     assert content("imagefolder:pets", tmp_path, tmp_path / "file" / "cache") == content("imagefolder:pets", tmp_path)
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize(("changed", "same"), [("images", True), ("test_images", False), ("test_labels", False)])
+def test_test_data_are_the_same_if_only_training_images_changed(tmp_path: Path, changed: str, same: bool) -> None:
+    arrays: dict[str, Any] = {
+        "images": np.zeros((5, 8, 8), np.uint8),
+        "labels": np.arange(5),
+        "test_images": np.zeros((2, 8, 8), np.uint8),
+        "test_labels": np.arange(2),
+    }
+    np.savez(tmp_path / "a.npz", **arrays)
+    before = content("npz:a.npz", tmp_path, tmp_path / "cache").sha256
+    np.savez(tmp_path / "a.npz", **arrays | {changed: arrays[changed] + 1})
+    now = content("npz:a.npz", tmp_path, tmp_path / "cache").sha256
+    assert have_same_test_data(before, now, ContentCache(tmp_path / "cache")) == same
+
+
+@pytest.mark.usefixtures("settled")
+def test_without_test_data_of_their_own_any_change_may_be_in_the_test(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", images=np.zeros((5, 8, 8), np.uint8), labels=np.arange(5))
+    before = content("npz:a.npz", tmp_path, tmp_path / "cache").sha256
+    np.savez(tmp_path / "a.npz", images=np.ones((5, 8, 8), np.uint8), labels=np.arange(5))
+    now = content("npz:a.npz", tmp_path, tmp_path / "cache").sha256
+    cache = ContentCache(tmp_path / "cache")
+    assert have_same_test_data(before, before, cache)
+    assert not have_same_test_data(before, now, cache)
