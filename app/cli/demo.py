@@ -22,12 +22,15 @@ EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
 NUM_EXPERTS = 4
 # The example files of the jobs that fuse experts, in the order in which they run.
 FROZEN, CONTROL, JOINT = "fusion_frozen.yaml", "one_expert.yaml", "fusion.yaml"
+# One network on all the data, which fusion has to beat where the data may be put together.
+ALL_DATA = "all_data.yaml"
 
 
 def submit_jobs(api: Api) -> list[str]:
     """Submits the expert jobs and the jobs that depend on them; returns all ids in the order of submission."""
     expert_ids = [_submit(api, expert_spec(shard)) for shard in range(NUM_EXPERTS)]
-    return expert_ids + [_submit(api, fusion_spec(file, expert_ids)) for file in (FROZEN, CONTROL, JOINT)]
+    single = _submit(api, read_mapping((EXAMPLES / ALL_DATA).read_text()))
+    return [*expert_ids, single] + [_submit(api, fusion_spec(file, expert_ids)) for file in (FROZEN, CONTROL, JOINT)]
 
 
 def _submit(api: Api, spec: dict[str, Any]) -> str:
@@ -61,13 +64,14 @@ def run(api: Api, settings: Settings) -> bool:
         out.print(f"{len(earlier)} jobs of earlier demos are still here, {succeeded} of them succeeded (`mcn jobs`).")
     out.print("Four experts train on two or three of the ten digits each. Then, on images that no expert has seen:")
     out.print("their fusion with frozen experts, one expert with an MLP of its own as a control, and joint training.")
+    out.print("Beside them, one network trains on all the data that the others see together.")
     jobs = watch_jobs(api, submit_jobs(api), out)
     if unsuccessful := [job for job in jobs if job["state"] != "succeeded"]:
         for job in unsuccessful:
             err.print(describe_end(job))
         return False
     _download_components(api, jobs[-1], settings)
-    _print_report(*jobs[-3:])
+    _print_report(*jobs[-4:])
     return True
 
 
@@ -80,8 +84,9 @@ def _download_components(api: Api, joint: Job, settings: Settings) -> None:
         out.print(f"  {file.name}  {format_bytes(file.stat().st_size)}")
 
 
-def _print_report(frozen: Job, control: Job, joint: Job) -> None:
+def _print_report(single: Job, frozen: Job, control: Job, joint: Job) -> None:
     report = Report(
+        single=single["metrics"],
         frozen=frozen["metrics"],
         control=control["metrics"],
         joint=joint["metrics"],

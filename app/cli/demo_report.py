@@ -11,6 +11,7 @@ from rich.table import Table
 Metrics = Mapping[str, float | None]
 
 FUSED = "test/accuracy_fused"
+SINGLE = "one network on all the data"
 # Row of the table -> metric.
 ENSEMBLES = {
     "ensemble (mean probabilities)": "test/accuracy_ensemble_probabilities",
@@ -24,10 +25,12 @@ Z_95 = 1.96
 class Report:
     """Test metrics of the three jobs that fuse experts, all measured on the same `num_images` images.
 
-    `frozen` is fusion of frozen experts, `control` one frozen expert (number `control_expert`) with an MLP of its own,
-    `joint` the joint training of experts, fusion and head.
+    `single` is one network of the experts' kind on all the data, `frozen` is fusion of frozen experts, `control` one
+    frozen expert (number `control_expert`) with an MLP of its own, `joint` the joint training of experts, fusion and
+    head.
     """
 
+    single: Metrics
     frozen: Metrics
     control: Metrics
     joint: Metrics
@@ -45,6 +48,7 @@ class Report:
         for name, key in ENSEMBLES.items():
             table.add_row(name, "", _format(self.frozen.get(key)), _format(self.joint.get(key)))
         table.add_row(self._control_name, "", _format(self.control.get(FUSED)), "")
+        table.add_row(SINGLE, "", *[_format(self.single.get("test/accuracy_expert_0"))] * 2)
         table.add_row("fused", "", _format(self.frozen.get(FUSED)), _format(self.joint.get(FUSED)), style="bold")
         return table
 
@@ -53,12 +57,23 @@ class Report:
         return f"expert {self.control_expert} with its own MLP"
 
     def summary(self) -> str:
-        """What fusion brought with frozen experts and after joint training, each against its best control."""
+        """What fusion brought with frozen experts and after joint training, each against its best control.
+
+        One network on all the data comes last: it needs the data in one place, which the experts do not.
+        """
         frozen = self._controls(self.frozen) | {self._control_name: _value(self.control, FUSED)}
         return (
             f"With frozen experts, {self._compare(_value(self.frozen, FUSED), frozen)}. "
-            f"After joint training, {self._compare(_value(self.joint, FUSED), self._controls(self.joint))}."
+            f"After joint training, {self._compare(_value(self.joint, FUSED), self._controls(self.joint))}. "
+            f"{self._compare_with_single()}."
         )
+
+    def _compare_with_single(self) -> str:
+        single = _value(self.single, "test/accuracy_expert_0")
+        frozen, joint = (
+            verdict(_value(metrics, FUSED), single, "it", self.num_images) for metrics in (self.frozen, self.joint)
+        )
+        return f"O{SINGLE[1:]} reached {single:.3f}: with frozen experts {frozen}; after joint training {joint}"
 
     def _controls(self, metrics: Metrics) -> dict[str, float]:
         experts = [_value(metrics, f"test/accuracy_expert_{k}") for k in range(self.num_experts)]

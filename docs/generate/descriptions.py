@@ -10,6 +10,8 @@ DESCRIPTIONS: dict[str, str] = {
     "name": "A name to find the job by.",
     "tags": "Labels to filter jobs by.",
     "priority": "Jobs of higher priority start first; among equals, the older one.",
+    "controls": "Also trains what fusion has to beat: single networks on all the data, and the same fusion of frozen "
+    "experts. `mcn report` compares them.",
     "max_attempts": "How many attempts may fail before the job fails. Preemptions do not count.",
     "dataset": "The data set and how it is divided.",
     "dataset.name": "See [Data sets](#data-sets).",

@@ -23,14 +23,14 @@ def test_the_command_line_follows_a_sweep_to_its_leaderboard(up: Running) -> Non
     sweep_id = output.split()[0]
     assert "2 points: 2 queued" in output
     assert re.search(r"\n2 succeeded\n", output)
-    assert re.search(r"1 +multiplicative +2 +0\.\d{4} ± 0\.\d{4} +job_", output)
+    assert re.search(r"1 +multiplicative +2 +0\.\d{4} ± 0\.\d{4} +-?\d\.\d{4} to \d\.\d{4} +0\.\d{4} +job_", output)
     assert "2 points: 0 new, 2 reused" in mcn("sweep", TYPES_FILE, *short, "--dry-run")
     assert "2 points: 2 new, 0 reused" in mcn("sweep", TYPES_FILE, *short, "--dry-run", "--fresh")
     assert sweep_id in mcn("sweeps")
     assert "2 succeeded" in mcn("show", sweep_id)
     assert "val/loss_global" in mcn("leaderboard", sweep_id, "--metric", "val/loss_global")
     assert mcn("leaderboard", sweep_id, "--csv").startswith(
-        "rank,fusion.type,n,mean,std,best,stopped_early,jobs\n1,mul"
+        "rank,fusion.type,metric,n,mean,std,low,high,test_accuracy,best,stopped_early,jobs\n1,mul"
     )
     assert json.loads(mcn("leaderboard", sweep_id, "--json"))["leaderboard"][0]["n"] == 2
     assert mcn("jobs", "--sweep", sweep_id).count("succeeded") == 2

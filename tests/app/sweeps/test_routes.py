@@ -387,7 +387,7 @@ def test_a_sweep_works_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
         ids = jobs(service, one["id"])
         service.transition(ids[0], *SUCCEEDED)
         service.transition(ids[1], State.starting, State.failed)
-        measure(service, ids[0], "test/accuracy_fused", 0.5)
+        measure(service, ids[0], "val/accuracy_fused", 0.5)
         assert service.post("/sweeps?dry_run=true", sweep()).json()["reused"] == 1
         two = create(service)
         assert (two["reused"], two["leaderboard"][0]["mean"]) == (1, 0.5)
