@@ -76,6 +76,8 @@ def _print_preview(preview: dict[str, Any], *, as_json: bool) -> None:
     out.print(f"{preview['count']} points: {preview['new']} new, {preview['reused']} reused")
     for point in preview["points"][: sweep_tables.TOP_ROWS]:
         out.print(f"  {point['name']}{'  reused' if point['reused'] else ''}")
+        if point["why_not_reused"]:
+            out.print(f"    {point['why_not_reused']}")
     if (hidden := preview["count"] - sweep_tables.TOP_ROWS) > 0:
         out.print(f"  and {hidden} more")
     out.print(f"Cost: {cost} ({estimate['why']})")

@@ -13,7 +13,7 @@ from app.jobs.planned_configs import configs_of
 from app.jobs.references import References
 from app.jobs.reuse import Match, find_reusable
 from app.settings import Settings
-from core.spec import ExpertSpec, FusionJob, SpecError, parse_stored, resolve
+from core.spec import ExpertSpec, FusionJob, JobSpec, SpecError, parse_stored, resolve
 from core.spec.controls import Control, ExpertRecipe, controls, recipe_of
 from core.spec.outline import outline
 
@@ -37,8 +37,10 @@ class _Planned(NamedTuple):
     columns: dict[str, Any] | None
 
 
-def plan(spec: FusionJob, refs: References) -> list[Control]:
-    """The controls of a fusion job as it was submitted."""
+def plan_controls(spec: JobSpec, refs: References) -> list[Control]:
+    """The controls that a job as it was submitted requests."""
+    if not isinstance(spec, FusionJob) or not spec.controls:
+        return []
     configs = configs_of(spec, refs)
     return controls(spec, _recipes(spec, refs, configs), outline(spec, configs).parameters["total"])
 
@@ -50,7 +52,7 @@ def create(session: Session, settings: Settings, jobs: Sequence[ControlledJob]) 
         _Planned(job, control, _columns(job, control))
         for job in jobs
         if job.job_id not in known
-        for control in plan(job.spec, job.references)
+        for control in plan_controls(job.spec, job.references)
     ]
     wanted = [one.columns for one in planned if one.columns is not None]
     matches = iter(find_reusable(session, settings, wanted))

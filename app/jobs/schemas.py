@@ -82,8 +82,19 @@ class Estimate(BaseModel):
     why: str
 
 
+class PlannedControl(BaseModel):
+    """A control that would be trained or, if an equal job exists, reused; without one, `absent` says why."""
+
+    role: str
+    name: str | None
+    absent: str | None
+
+
 class DryRun(BaseModel):
-    """A job as it would be stored: validated and resolved, with an outline of its plan and an estimate of its cost."""
+    """A job as it would be stored: validated and resolved, with an outline of its plan and an estimate of its cost.
+
+    `controls` are the jobs beside it, which the estimate leaves out.
+    """
 
     kind: Kind
     name: str
@@ -92,6 +103,7 @@ class DryRun(BaseModel):
     waits_for: list[str]
     outline: Outline
     estimate: Estimate
+    controls: list[PlannedControl]
 
 
 class Change(BaseModel):

@@ -20,7 +20,7 @@ from app.jobs.dispatch import nudge
 from app.jobs.drafts import insert_jobs, job_columns, new_job, resolved_columns
 from app.jobs.estimate import estimate
 from app.jobs.planned_configs import configs_of
-from app.jobs.schemas import DryRun, JobView, job_view
+from app.jobs.schemas import DryRun, JobView, PlannedControl, job_view
 from app.jobs.transitions import TRANSITIONS, transition
 from app.models import TERMINAL_STATES, Job, Reason, State
 from app.settings import Settings
@@ -39,6 +39,10 @@ def preview(session: Session, spec: JobSpec) -> DryRun:
         waits_for=list(refs.unfinished),
         outline=outline(spec, configs_of(spec, refs)),
         estimate=estimate(session, [resolved["spec"]]),
+        controls=[
+            PlannedControl(role=one.role, name=one.spec.name if one.spec else None, absent=one.absent)
+            for one in controls.plan_controls(spec, refs)
+        ],
     )
 
 

@@ -92,6 +92,8 @@ def plan_view(run: DryRun) -> PlanView:
             facts.append(("Adapters", ", ".join(outline.adapters) or "none needed"))
     if outline.new_expert_heads:
         facts.append(("New heads", ", ".join(outline.new_expert_heads)))
+    if jobs := [control for control in run.controls if control.name]:
+        facts.append(("Controls", f"{number(len(jobs))} more jobs, or equal ones that exist"))
     if run.kind != "evaluate":
         facts.append(("Individual loss", outline.individual_loss))
         per_epoch = "" if outline.steps_per_epoch is None else f" ({number(outline.steps_per_epoch)} per epoch)"

@@ -43,6 +43,14 @@ def test_controls_are_jobs_of_the_same_owner_that_start_after_it(service: Servic
     assert job["name"] == "fusion: one network, seed 1"
 
 
+def test_a_dry_run_lists_the_controls_and_stores_nothing(service: Service) -> None:
+    answer = service.post("/jobs?dry_run=true", WHOLE).json()
+    assert [row["role"] for row in answer["controls"]] == ["single_0", "single_1", "matched", "frozen"]
+    assert answer["controls"][3]["absent"] == "experts that start untrained cannot be frozen"
+    assert service.post("/jobs?dry_run=true", WHOLE | {"controls": False}).json()["controls"] == []
+    assert service.get("/jobs").json()["items"] == []
+
+
 def test_single_networks_are_trained_as_the_experts_were_and_wait_for_nobody(service: Service) -> None:
     job_id = service.submit(on_experts(service))
     found = controls(service, job_id)
