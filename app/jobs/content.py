@@ -12,17 +12,21 @@ from core.spec import JobSpec
 
 log = logging.getLogger(__name__)
 # What a request may read that nobody has hashed before: a fraction of a second, and some seconds for a whole sweep.
-QUICK_BYTES = 64 << 20
-SWEEP_BYTES = 8 << 30
+_QUICK_BYTES = 64 << 20
+_SWEEP_BYTES = 8 << 30
 
 
 class DataColumns:
-    """Looks up the content of each dataset once; `max_bytes` bounds what is read from each."""
+    """Looks up the content of each dataset once.
 
-    def __init__(self, settings: Settings, max_bytes: int = QUICK_BYTES) -> None:
+    For a whole sweep some seconds may pass. A single job does not wait for that: of a dataset that is large or has many
+    files, nothing is known until the job starts.
+    """
+
+    def __init__(self, settings: Settings, *, for_sweep: bool = False) -> None:
         self._roots = settings.roots
         self._cache = ContentCache(settings.content_cache)
-        self._max_bytes = max_bytes
+        self._for_sweep = for_sweep
         self._known: dict[str, str | None] = {}
 
     def of(self, spec: JobSpec) -> dict[str, Any]:
@@ -33,8 +37,12 @@ class DataColumns:
         return {"data_sha256": self._known[name], "software_key": software().key}
 
     def _sha256(self, name: str) -> str | None:
+        # Even to look at the names in a folder of a million images takes seconds.
+        if not self._for_sweep and name.startswith("imagefolder:"):
+            return None
+        max_bytes = _SWEEP_BYTES if self._for_sweep else _QUICK_BYTES
         try:
-            content = find_content(name, self._roots, self._cache, max_bytes=self._max_bytes)
+            content = find_content(name, self._roots, self._cache, max_bytes=max_bytes)
         except ValueError as error:
             # The job will find the same, and report it.
             log.info("content of %s is not known: %s", name, error)

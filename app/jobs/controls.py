@@ -14,6 +14,7 @@ from app.jobs.references import References
 from app.jobs.reuse import Match, find_reusable
 from app.settings import Settings
 from core.spec import ExpertSpec, FusionJob, JobSpec, SpecError, parse_stored, resolve
+from core.spec.component_choices import Configs, part_config
 from core.spec.controls import Control, ExpertRecipe, controls, recipe_of
 from core.spec.outline import outline
 
@@ -93,21 +94,25 @@ def _columns(job: ControlledJob, control: Control) -> dict[str, Any] | None:
     return drafts.job_columns(control.spec) | data
 
 
-def _recipes(spec: FusionJob, refs: References, configs: Mapping[str, Mapping[str, Any]]) -> list[ExpertRecipe]:
+def _recipes(spec: FusionJob, refs: References, configs: Configs) -> list[ExpertRecipe]:
     """How each expert came to be."""
-    recipes = []
-    for k, expert in enumerate(resolve(spec).model_dump()["experts"]):
-        field = f"experts.{k}"
-        config = dict(configs.get(field, {}))
-        named: ExpertSpec = spec.experts[k if len(spec.experts) > 1 else 0]
-        if named.source is None:
-            recipes.append(recipe_of(expert, None))
-            continue
-        part = {"arch": named.arch, "dropout": named.dropout}
-        part |= {"arch": config.get("arch") or named.arch, "feature_dim": config.get("options_feature_dim")}
-        try:
-            source = parse_stored(refs.rows[named.source].spec)
-        except SpecError:
-            source = None
-        recipes.append(recipe_of(part, source))
-    return recipes
+    experts = resolve(spec).model_dump()["experts"]
+    named = spec.experts * len(experts) if len(spec.experts) == 1 else spec.experts
+    return [
+        _recipe(expert, refs, part_config(configs.get(f"experts.{k}", {}), f"experts.{k}"), options)
+        for k, (expert, options) in enumerate(zip(named, experts, strict=True))
+    ]
+
+
+def _recipe(
+    expert: ExpertSpec, refs: References, config: Mapping[str, Any], options: Mapping[str, Any]
+) -> ExpertRecipe:
+    """Of an expert with these options, or with the config of the component that it starts from."""
+    if expert.source is None:
+        return recipe_of(options, None)
+    try:
+        source = parse_stored(refs.rows[expert.source].spec)
+    except SpecError:
+        source = None
+    saved = {"arch": config.get("arch") or expert.arch, "feature_dim": config.get("options_feature_dim")}
+    return recipe_of({"dropout": expert.dropout} | saved, source)

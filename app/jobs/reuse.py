@@ -58,6 +58,8 @@ def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cac
     name = point["spec"]["dataset"]["name"]
     if point["data_sha256"] is None:
         return f"the content of {name} is not known yet; it will be once a job has read it"
+    if job.data_sha256 is None and job.state != State.succeeded:
+        return "the content of its data is not known before it starts"
     if job.data_sha256 is None:
         return "it was trained before the content of its data was recorded"
     if job.data_sha256 != point["data_sha256"]:

@@ -11,7 +11,7 @@ from ulid import ULID
 
 from app.http.errors import InvalidSpec
 from app.jobs import controls, drafts, references
-from app.jobs.content import SWEEP_BYTES, DataColumns
+from app.jobs.content import DataColumns
 from app.jobs.controls import ControlledJob
 from app.jobs.dispatch import nudge
 from app.jobs.reuse import Match, find_reusable
@@ -53,14 +53,14 @@ def plan(
     grid_values: Grid,
     selected: Sequence[PointValues],
     *,
-    max_bytes: int = SWEEP_BYTES,
+    is_new: bool = True,
 ) -> list[PlannedPoint]:
     """Validates and resolves points without the database, so that no writer has to wait; raises InvalidSpec.
 
-    Up to `max_bytes` of each dataset that nobody has hashed before are read.
+    The data of a new sweep are read, if nobody has hashed them before and they are not too large.
     """
     specs = grid.point_specs(settings, name, base, grid_values, selected)
-    data = DataColumns(settings, max_bytes)
+    data = DataColumns(settings, for_sweep=is_new)
     return [
         PlannedPoint(values, spec, drafts.job_columns(spec) | data.of(spec))
         for values, spec in zip(selected, specs, strict=True)

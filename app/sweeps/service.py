@@ -9,7 +9,6 @@ from app.auth.principals import Principal, require_owner
 from app.db import serialize_events
 from app.http import idempotency
 from app.jobs import service as jobs
-from app.jobs.content import QUICK_BYTES
 from app.jobs.dispatch import nudge
 from app.jobs.estimate import estimate
 from app.jobs.transitions import TRANSITIONS, transition
@@ -115,8 +114,8 @@ def retry(session: Session, settings: Settings, principal: Principal, sweep_id: 
     for job in to_requeue.values():
         jobs.requeue(session, job)
     points = list(without_job.values())
-    # Other writers wait for this transaction: of data that nobody has hashed, little is read.
-    planned = plan(settings, sweep.name, sweep.base, sweep.grid, points, max_bytes=QUICK_BYTES)
+    # Other writers wait for this transaction.
+    planned = plan(settings, sweep.name, sweep.base, sweep.grid, points, is_new=False)
     placed = place(session, settings, sweep.grid, planned, fresh=False)
     insert_new_jobs(session, settings, sweep, placed)
     for number, placed_point in zip(without_job, placed, strict=True):

@@ -27,6 +27,9 @@ def load_with_content(spec: JobSpec, data_roots: Sequence[Path], cache: ContentC
     before = list_data_files(name, data_roots)
     content = content_of(name, before, cache) if before else None
     data = load_job_data(spec, data_roots)
+    if before is not None and data.dataset.train.array is None:
+        # Images that are read one by one may change at any time; the next resume will tell.
+        return data, content
     after = list_data_files(name, data_roots)
     if before is None and after is not None:
         # It has been downloaded.

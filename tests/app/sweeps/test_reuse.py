@@ -121,3 +121,19 @@ def test_a_submission_records_the_data_that_it_was_made_with(service: Service) -
         content = find_content("npz:a.npz", service.settings.roots, ContentCache(None))
         assert content is not None
         assert job.data_sha256 == content.sha256
+
+
+def test_a_single_job_does_not_wait_for_a_large_folder_and_a_sweep_does(service: Service) -> None:
+    folder = service.settings.roots[0] / "pets"
+    for label in ("cat", "dog"):
+        (folder / label).mkdir(parents=True)
+        for index in range(5):
+            (folder / label / f"{index}.png").write_bytes(f"{label} {index}".encode())
+    spec = EXPERT | {"dataset": {"name": "imagefolder:pets"}, "training": {"seed": 1}}
+    job_id = service.submit(spec)
+    sweep = {"base": spec, "grid": {"training.seed": [1]}}
+    [point] = service.post("/sweeps?dry_run=true", sweep).json()["points"]
+    reason = "the content of its data is not known before it starts"
+    assert point["why_not_reused"] == f"{job_id} is not reused: {reason}"
+    create(service, sweep)
+    assert service.post("/sweeps?dry_run=true", sweep).json()["reused"] == 1
