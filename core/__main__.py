@@ -249,9 +249,12 @@ def _roots(options: list[Path]) -> list[Path]:
     return options or [Path("data"), Path()]
 
 
-def _cache_folder() -> Path:
-    """Where digests of datasets are kept; they can be deleted at any time."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcn-fusion" / "content"
+def _cache_folder() -> Path | None:
+    """Where digests of datasets are kept; they can be deleted at any time. None for a user without a home folder."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mcn-fusion" / "content"
+    except RuntimeError:
+        return None
 
 
 def _main_process() -> bool:

@@ -101,7 +101,7 @@ def provenance(job_id: JobId, as_json: AsJson = False) -> None:
 
 def _environment(environment: Mapping[str, Any] | None) -> list[str]:
     if environment is None:
-        return ["did not begin to train", "", "", ""]
+        return ["not recorded", "", "", ""]
     device = environment["device"]
     name = device["gpu"] if device["type"] == "cuda" else device["cpu"]
     libraries = environment["software"]["libraries"]

@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from app.http.errors import Invalid, NotFound
 from app.models import Component
+from core.run.durable import DamagedFileError, verify_file
 from core.run.partial_model import (
     PartialFile,
     cut,
@@ -40,6 +41,8 @@ def partial_response(
         path = run.components / whole["file"]
         partial = _plan(path, whole["sha256"], tuple(chosen), _accuracy(run, path, chosen))
         source = path.open("rb")
+    except (DamagedFileError, KeyError, TypeError) as error:
+        raise NotFound(f"the file of this component is damaged: {error}") from None
     except FileNotFoundError:
         raise NotFound("a better version has just replaced this component: request it again") from None
     except ValueError as error:
@@ -68,6 +71,7 @@ def _accuracy(run: RunDir, path: Path, experts: list[int]) -> float | None:
 # Planning reads the whole file; `mcn download` requests each twice. The SHA-256 names the content of the path.
 @lru_cache(maxsize=64)
 def _plan(path: Path, sha256: str, experts: tuple[int, ...], accuracy: float | None) -> PartialFile:
+    verify_file(path, sha256=sha256, size_bytes=path.stat().st_size)
     with path.open("rb") as source:
         return cut(source, experts, accuracy)
 

@@ -8,12 +8,19 @@ from typing import Any
 from app.settings import Settings
 from core.run.content import ContentCache, find_content
 from core.run.environment import software
-from core.spec import JobSpec
+from core.spec import FusionJob, JobSpec
 
 log = logging.getLogger(__name__)
 # What a request may read that nobody has hashed before: a fraction of a second, and some seconds for a whole sweep.
 _QUICK_BYTES = 64 << 20
 _SWEEP_BYTES = 8 << 30
+# A list of these takes some ten megabytes.
+_MAX_FILES = 100_000
+
+
+def columns_of_submission(settings: Settings, spec: JobSpec) -> dict[str, Any]:
+    """The columns of a single job. One with controls waits for its data, which tell which controls exist already."""
+    return DataColumns(settings, for_sweep=isinstance(spec, FusionJob) and spec.controls).of(spec)
 
 
 class DataColumns:
@@ -42,7 +49,7 @@ class DataColumns:
             return None
         max_bytes = _SWEEP_BYTES if self._for_sweep else _QUICK_BYTES
         try:
-            content = find_content(name, self._roots, self._cache, max_bytes=max_bytes)
+            content = find_content(name, self._roots, self._cache, max_bytes=max_bytes, max_files=_MAX_FILES)
         except ValueError as error:
             # The job will find the same, and report it.
             log.info("content of %s is not known: %s", name, error)

@@ -24,7 +24,8 @@ class ResumePoint(BaseModel):
 
 
 class AttemptRecord(BaseModel):
-    """An attempt and where it ran; `environment` is null if it ended before it began to train.
+    """An attempt and where it ran; `environment` is null if it ended before it began to train, and in
+    attempts of earlier versions.
 
     The environment has the code and the libraries (`software`), the `device`, and the `precision`, `threads` and
     `processes` that were used.

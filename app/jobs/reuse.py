@@ -48,9 +48,13 @@ def find_reusable(session: Session, settings: Settings, points: Sequence[Mapping
 def _match(candidates: Sequence[Candidate], point: Mapping[str, Any], devices: _Devices, cache: ContentCache) -> Match:
     # Succeeded jobs first, then the oldest.
     ranked = sorted(candidates, key=lambda job: (job.state != State.succeeded, job.job_id))
-    reasons = [_difference(job, point, devices, cache) for job in ranked]
-    equal = next((job.job_id for job, reason in zip(ranked, reasons, strict=True) if reason is None), None)
-    return Match(equal) if equal or not ranked else Match(None, f"{ranked[0].job_id} is not reused: {reasons[0]}")
+    reason = ""
+    for job in ranked:
+        difference = _difference(job, point, devices, cache)
+        if difference is None:
+            return Match(job.job_id)
+        reason = reason or f"{job.job_id} is not reused: {difference}"
+    return Match(None, reason or None)
 
 
 def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cache: ContentCache) -> str | None:
@@ -68,9 +72,11 @@ def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cac
     if job.software_key != point["software_key"]:
         return f"other code or libraries computed it; `mcn provenance {job.job_id}` shows which"
     # A job that has not started yet will run on what there is now.
-    is_pending = job.device_key is None and job.state != State.succeeded
+    is_pending = job.device_key is None and job.state != State.succeeded and job.executor == point["executor"]
     if is_pending or devices.may_run(job, point):
         return None
+    if job.device_key is None and job.state != State.succeeded:
+        return f"it will run with the executor {job.executor}"
     return f"another device computed it; `mcn provenance {job.job_id}` shows which"
 
 

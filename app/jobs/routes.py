@@ -14,7 +14,7 @@ from app.http.query_parameters import Cursor, Limit
 from app.http.responses import json_response
 from app.http.session import Configured, Reading, Writing
 from app.jobs import queries, schemas, service
-from app.jobs.content import DataColumns
+from app.jobs.content import columns_of_submission
 from app.jobs.examples import JOB_BODY
 from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs
 from app.jobs.list_schemas import JobCounts, JobSummaryPage
@@ -76,7 +76,7 @@ def _post(
         with reading(request.app.state.engine) as session:
             return json_response(service.preview(session, spec))
     # Before the transaction, for which every other writer has to wait.
-    columns = DataColumns(settings).of(spec)
+    columns = columns_of_submission(settings, spec)
     with transaction(request.app.state.engine) as session:
         job, is_new = service.submit(session, settings, principal, spec, key=key, body=body, columns=columns)
     return json_response(job, 201 if is_new else 200, {"Location": f"/jobs/{job.id}"})

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from app.http.errors import Invalid, NotFound
 from app.models import Job
 from app.predictions.schemas import ClassAccuracy, Comparison, Difference, Model, Scaled
-from app.predictions.stored import SPLIT_NAMES, Split, StoredSplit, stored_split
+from app.predictions.stored import ENSEMBLES, SPLIT_NAMES, Split, StoredSplit, stored_split
 from app.predictions.wording import sentence
 from app.settings import Settings
 from app.statistics.agreement import accuracy_by_class, disagreement_matrix, discordance, oracle_accuracy
 from app.statistics.calibration import expected_calibration_error
 from app.statistics.intervals import accuracy_interval, difference_interval
 from app.statistics.mcnemar import exact_p
-from app.statistics.scores import Scores, score
+from app.statistics.scores import score
 from app.statistics.temperature import fit_temperature
 from core.run.content import ContentCache, describe_difference, have_same_test_data
 
@@ -35,6 +37,20 @@ class Side:
         return f"{self.job.name or self.job.id} ({self.path})"
 
 
+class Answers(NamedTuple):
+    """What a path predicts for every image, and whether that is right, both (N,)."""
+
+    predicted: np.ndarray
+    correct: np.ndarray
+
+
+# Figures by the digest of the predictions, job and path, oldest first; some hundred kilobytes each.
+MAX_MEASURED = 64
+_measured: dict[tuple[str, str, str], tuple[Model, Answers]] = {}
+# The logits of many images take much memory.
+_one_at_a_time = threading.Lock()
+
+
 def default_path(kind: str) -> str:
     """The path that stands for a job: its fused path, or the expert of a job that trains one."""
     return "expert_0" if kind == "expert" else "fused"
@@ -45,12 +61,12 @@ def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
     stored_a, stored_b = (stored_split(settings, side.job, split) for side in (a, b))
     check_same_data(settings, a.job, b.job, split)
     labels = common_labels(stored_a, stored_b)
-    model_a, scores_a = measure(settings, a, stored_a, labels)
-    model_b, scores_b = measure(settings, b, stored_b, labels)
-    difference = difference_of(scores_a.correct, scores_b.correct)
+    model_a, answers_a = measure(settings, a, stored_a, labels)
+    model_b, answers_b = measure(settings, b, stored_b, labels)
+    difference = difference_of(answers_a.correct, answers_b.correct)
     images = np.bincount(labels, minlength=stored_a.num_classes)
     by_class = zip(
-        *(accuracy_by_class(scores.correct, labels, stored_a.num_classes) for scores in (scores_a, scores_b)),
+        *(accuracy_by_class(answers.correct, labels, stored_a.num_classes) for answers in (answers_a, answers_b)),
         strict=True,
     )
     return Comparison(
@@ -61,8 +77,8 @@ def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
         a=model_a,
         b=model_b,
         difference=difference,
-        disagreement=float(disagreement_matrix([scores_a.predicted, scores_b.predicted])[0, 1]),
-        oracle=oracle_accuracy([scores_a.correct, scores_b.correct]),
+        disagreement=float(disagreement_matrix([answers_a.predicted, answers_b.predicted])[0, 1]),
+        oracle=oracle_accuracy([answers_a.correct, answers_b.correct]),
         by_class=[
             ClassAccuracy(label=label, num_images=int(count), a=of_a, b=of_b)
             for label, (count, (of_a, of_b)) in enumerate(zip(images, by_class, strict=True))
@@ -129,14 +145,31 @@ def difference_of(correct_a: np.ndarray, correct_b: np.ndarray) -> Difference:
     )
 
 
-def measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Scores]:
-    """The figures of a path, and its scores for every image; raises Invalid for outputs that are not finite."""
+def measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Answers]:
+    """The figures of a path, and its answers; raises Invalid for outputs that are not finite.
+
+    What was measured is kept by the content of the files: a report is read more than once.
+    """
+    with _one_at_a_time:
+        key = (stored.entry["sha256"], side.job.id, side.path)
+        if key not in _measured:
+            while len(_measured) >= MAX_MEASURED:
+                del _measured[next(iter(_measured))]
+            _measured[key] = _measure(settings, side, stored, labels)
+        model, answers = _measured[key]
+    return model.model_copy(update={"name": side.job.name}), answers
+
+
+def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Answers]:
     logits, classes = stored.logits(side.path)
     broken = int((np.isnan(logits) | np.isposinf(logits)).any(axis=1).sum())
     if broken:
         raise Invalid(f"{side.name} has outputs that are not finite for {broken:,} of {len(labels):,} images")
     scores = score(logits, labels, classes)
-    interval = accuracy_interval(int(scores.correct.sum()), len(labels))
+    # Rounding to float16 can make two logits equal.
+    predicted = scores.predicted if side.path in ENSEMBLES else stored.predicted(side.path).classes
+    answers = Answers(predicted, np.asarray(predicted == labels))
+    interval = accuracy_interval(int(answers.correct.sum()), len(labels))
     scaled, why = None, "the temperature would be fitted on the same images"
     if stored.split != "val":
         scaled, why = _scaled(settings, side, logits, labels, classes)
@@ -144,15 +177,15 @@ def measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndar
         job=side.job.id,
         name=side.job.name,
         path=side.path,
-        accuracy=scores.accuracy,
+        accuracy=float(answers.correct.mean()),
         low=interval.low,
         high=interval.high,
         nll=scores.nll if math.isfinite(scores.nll) else None,
-        ece=expected_calibration_error(scores.confidence, scores.correct) if classes is None else None,
+        ece=expected_calibration_error(scores.confidence, answers.correct) if classes is None else None,
         scaled=scaled,
         not_scaled=why or None,
     )
-    return model, scores
+    return model, answers
 
 
 def _scaled(
@@ -162,7 +195,10 @@ def _scaled(
     try:
         validation = stored_split(settings, side.job, "val")
         _, validation_labels = validation.ids_and_labels()
-        temperature = fit_temperature(validation.logits(side.path)[0], validation_labels, classes)
+        validation_logits = validation.logits(side.path)[0]
+        if np.isnan(validation_logits).any():
+            return None, "it has outputs that are not finite on validation images"
+        temperature = fit_temperature(validation_logits, validation_labels, classes)
     except NotFound as problem:
         return None, problem.detail
     except ValueError as error:

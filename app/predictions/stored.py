@@ -5,17 +5,16 @@ N images, C classes, C_k classes that the logits of a path stand for.
 
 from __future__ import annotations
 
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel, StringConstraints
 
-from app.http.errors import NotFound
+from app.http.errors import Invalid, NotFound
 from app.models import Job, State
 from app.settings import Settings
 from app.statistics.ensembles import mean_logits, mean_probabilities, product_of_probabilities, widen
@@ -29,6 +28,8 @@ ENSEMBLES = {
     "ensemble_probabilities": mean_probabilities,
     "ensemble_product": product_of_probabilities,
 }
+# Ensembles are computed in memory, in float64.
+MAX_ENSEMBLE_LOGITS = 20_000_000
 # Not defined over classes that an expert does not know.
 _NEED_ALL_CLASSES = ("ensemble_logits", "ensemble_product")
 
@@ -38,10 +39,12 @@ def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
     run = RunDir(settings.runs_dir / job.id)
     try:
         entry = (read_json(run.result).get("predictions") or {}).get(split)
+        if entry is not None and "absent" not in entry:
+            entry = _Entry.model_validate(entry).model_dump()
     except FileNotFoundError:
         state = State(job.state).value
         raise NotFound(f"{job.id} is {state} and has no predictions: they are stored when the job succeeds") from None
-    except (DamagedFileError, AttributeError):
+    except (OSError, DamagedFileError, AttributeError, TypeError, ValueError):
         raise NotFound(f"{job.id} has no predictions: its result.json is damaged") from None
     if entry is None:
         raise NotFound(
@@ -51,6 +54,19 @@ def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
     if "absent" in entry:
         raise NotFound(f"{job.id} has no predictions on {SPLIT_NAMES[split]} images: {entry['absent']}")
     return StoredSplit(job.id, split, run.predictions(split), entry)
+
+
+class _Entry(BaseModel):
+    """What `result.json` says about one file."""
+
+    file: str
+    bytes: int
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    dataset: str
+    num_images: int
+    num_classes: int
+    dtype: str
+    paths: dict[str, tuple[int, int]]
 
 
 class Predicted(NamedTuple):
@@ -80,7 +96,7 @@ class StoredSplit:
         """The paths with logits, and the ensembles that follow from them."""
         own = list(self.entry["paths"])
         experts = self._experts()
-        if len(experts) < 2:
+        if len(experts) < 2 or int(self.entry["num_images"]) * self.num_classes > MAX_ENSEMBLE_LOGITS:
             return own
         partial = any(self.entry["paths"][name][1] < self.num_classes for name in experts)
         return [*own, *(name for name in ENSEMBLES if not (partial and name in _NEED_ALL_CLASSES))]
@@ -135,7 +151,9 @@ class StoredSplit:
                 yield arrays
         except FileNotFoundError:
             raise NotFound(f"the predictions of {self.job_id} have been deleted from its run directory") from None
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        except (Invalid, NotFound):
+            raise
+        except Exception:  # a damaged archive raises many types of errors
             raise NotFound(f"the predictions of {self.job_id} are damaged: {self.file.name} cannot be read") from None
 
 

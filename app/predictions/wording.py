@@ -10,10 +10,11 @@ LEVEL = 0.05
 def sentence(first: str, second: str, difference: Difference, num_images: int) -> str:
     """What a comparison says about the models named `first` and `second`, in points of accuracy."""
     points = 100.0 * abs(difference.value)
+    amount = f"{points:.1f}" if points >= 0.05 else f"{points:.2g}"
     if difference.value == 0:
         what = f"{first} and {second} are equally accurate"
     else:
-        what = f"{first} is {points:.1f} points {'better' if difference.value > 0 else 'worse'} than {second}"
+        what = f"{first} is {amount} points {'better' if difference.value > 0 else 'worse'} than {second}"
     interval = f"95 % interval {_signed(difference.low)} to {_signed(difference.high)}"
     return f"{what}, {interval}, {p_text(difference.p)}: {verdict(difference)} on {num_images:,} images"
 

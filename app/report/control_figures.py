@@ -13,33 +13,48 @@ from app.models import Job, State
 from app.report.measured import Measured, TestImages
 from app.report.schemas import ControlFigure
 
-# The accuracy of the experts together needs no other job.
-_FREE = {
+# The accuracy of the experts together needs no other job: by path, what it is.
+FREE_CONTROLS = {
     "ensemble_probabilities": "mean of the experts' probabilities",
     "ensemble_product": "normalised product of the experts' probabilities",
 }
+SINGLE = "one network on all the data"
 _LABELS = {
     "frozen": "the same fusion, experts frozen",
     "matched": "one network of as many parameters",
 }
 
 
-def control_figures(session: Session, job: Job, images: TestImages, fused: Measured) -> list[ControlFigure]:
-    """Every control of a job that was trained or follows from its predictions, in the order of a table."""
+def control_figures(
+    session: Session, job: Job, images: TestImages, measured: Mapping[str, Measured]
+) -> list[ControlFigure]:
+    """Every control of a job that was trained or follows from its own paths, in the order of a table."""
+    fused = measured["fused"]
     rows = list_controls(session, job.id)
     jobs = {other.id: other for other in queries.jobs_in_order(session, [row.job_id for row in rows if row.job_id])}
-    figures = [_free(images, fused, path, label) for path, label in _FREE.items() if path in images.stored.paths]
+    figures = [
+        _figure(path, label, [], fused, lambda path=path: measured[path])  # type: ignore[misc]
+        for path, label in FREE_CONTROLS.items()
+        if path in measured
+    ]
     singles = [row for row in rows if row.role.startswith("single_")]
-    if singles:
-        figures.append(_of_job(singles[0], "one network on all the data", jobs, images, fused))
+    figures += [_of_job(row, label, jobs, images, fused) for row, label in _by_network(singles, jobs)]
     if len(singles) > 1:
         figures.append(_deep_ensemble(singles, jobs, images, fused))
     others = [row for row in rows if row.role in _LABELS]
     return figures + [_of_job(row, _LABELS[row.role], jobs, images, fused) for row in others]
 
 
-def _free(images: TestImages, fused: Measured, path: str, label: str) -> ControlFigure:
-    return _figure(path, label, [], fused, lambda: images.path(path))
+def _by_network(rows: Sequence[ControlRow], jobs: Mapping[str, Job]) -> list[tuple[ControlRow, str]]:
+    """The first control of each kind of network: further ones differ in their seeds alone."""
+    first: dict[str | None, ControlRow] = {}
+    for row in rows:
+        job = jobs.get(row.job_id or "")
+        first.setdefault(job.spec.get("expert", {}).get("arch") if job else None, row)
+    if len(first) > 1:
+        # Those that were deleted say nothing while another one of the same kind is there.
+        first.pop(None, None)
+    return [(row, f"one {arch} on all the data" if len(first) > 1 else SINGLE) for arch, row in first.items()]
 
 
 def _of_job(row: ControlRow, label: str, jobs: Mapping[str, Job], images: TestImages, fused: Measured) -> ControlFigure:

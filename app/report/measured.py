@@ -12,7 +12,7 @@ from app.http.errors import Invalid
 from app.models import Job
 from app.predictions.comparison import Side, check_same_data, common_labels, default_path, difference_of, measure
 from app.predictions.schemas import Difference, Model
-from app.predictions.stored import StoredSplit, stored_split
+from app.predictions.stored import MAX_ENSEMBLE_LOGITS, StoredSplit, stored_split
 from app.settings import Settings
 from app.statistics.calibration import expected_calibration_error
 from app.statistics.ensembles import mean_probabilities, widen
@@ -41,6 +41,19 @@ class TestImages:
         self.stored: StoredSplit = stored_split(settings, job, "test")
         _, self.labels = self.stored.ids_and_labels()
 
+    def paths(self) -> tuple[dict[str, Measured], dict[str, str]]:
+        """Every path of the job itself, and why some cannot be measured; raises Invalid if none can."""
+        measured: dict[str, Measured] = {}
+        broken: dict[str, str] = {}
+        for name in self.stored.paths:
+            try:
+                measured[name] = self.path(name)
+            except Invalid as problem:
+                broken[name] = problem.detail
+        if not measured:
+            raise Invalid(f"no path of {self._job.id} can be measured: {next(iter(broken.values()), 'it has none')}")
+        return measured, broken
+
     def path(self, name: str) -> Measured:
         """A path of the job itself."""
         return Measured(*self._measure(self._job, self.stored, name))
@@ -51,6 +64,8 @@ class TestImages:
 
     def ensemble(self, jobs: Sequence[Job], name: str) -> Measured:
         """The mean of the probabilities of several jobs; raises as `other` does."""
+        if len(self.labels) * self.stored.num_classes > MAX_ENSEMBLE_LOGITS:
+            raise Invalid("its logits are too many to be put together in the service")
         logits = []
         for job in jobs:
             stored = self._same_images(job)
@@ -80,5 +95,5 @@ class TestImages:
         return stored
 
     def _measure(self, job: Job, stored: StoredSplit, path: str) -> tuple[Model, np.ndarray]:
-        model, scores = measure(self._settings, Side(job, path), stored, self.labels)
-        return model, scores.correct
+        model, answers = measure(self._settings, Side(job, path), stored, self.labels)
+        return model, answers.correct

@@ -11,7 +11,7 @@ from app.http.errors import NotFound
 from app.jobs.provenance import provenance
 from app.models import Job, State
 from app.predictions.wording import p_text, signed_points, verdict
-from app.report.control_figures import control_figures
+from app.report.control_figures import FREE_CONTROLS, control_figures
 from app.report.measured import Measured, TestImages
 from app.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
 from app.settings import Settings
@@ -20,18 +20,18 @@ from core.run.rundir import RunDir
 
 _TRAINING = ("preset", "epochs", "batch_size", "seed", "precision", "deterministic")
 NO_CONTROLS = (
-    "No control was trained, so this report cannot say whether fusion beats a single network on the same data: submit "
-    "the job with `controls: true`."
+    "No control was trained, so this report cannot say whether fusion beats a single network on the same data."
 )
+HOW_TO_GET_THEM = " Submit the job with controls to know."
 
 
 def report(session: Session, settings: Settings, job: Job) -> Report:
     """The report of a job that has succeeded; raises NotFound for any other, and for one without predictions."""
     result = _result(settings, job)
     images = TestImages(settings, job)
-    measured = {path: images.path(path) for path in images.stored.paths}
+    measured, broken = images.paths()
     fused = measured.get("fused")
-    controls = control_figures(session, job, images, fused) if fused else []
+    controls = control_figures(session, job, images, measured) if fused else []
     best = _best(controls)
     certificate = provenance(session, settings, job)
     experts = _experts(settings, job, result)
@@ -53,8 +53,8 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
         oracle=result["metrics"].get("test/accuracy_oracle"),
         controls=controls,
         experts=experts,
-        notes=_notes(fused, controls, result),
-        absent={key: str(reason) for key, reason in result.get("absent", {}).items()},
+        notes=_notes(job, fused, controls, result),
+        absent={key: str(reason) for key, reason in (result.get("absent") or {}).items()} | broken,
         provenance=certificate.sentence,
         identity=certificate.identity,
     )
@@ -62,11 +62,14 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
 
 def _result(settings: Settings, job: Job) -> dict[str, Any]:
     try:
-        return dict(read_json(RunDir(settings.runs_dir / job.id).result))
+        result = read_json(RunDir(settings.runs_dir / job.id).result)
+        if isinstance(result["metrics"], dict):
+            return dict(result)
+        raise TypeError
     except FileNotFoundError:
         state = State(job.state).value
         raise NotFound(f"{job.id} is {state} and has no report yet: there is one when the job has succeeded") from None
-    except DamagedFileError:
+    except (OSError, DamagedFileError, TypeError, KeyError):
         raise NotFound(f"the result.json of {job.id} is damaged") from None
 
 
@@ -95,7 +98,7 @@ def _verdict(
 
 def _trained_on(job: Job, num_test: int) -> TrainedOn:
     split = job.spec["dataset"]["split"]
-    counted = (job.plan or {}).get("dataset", {})
+    counted = {} if job.kind == "evaluate" else (job.plan or {}).get("dataset", {})
     return TrainedOn(
         dataset=job.spec["dataset"]["name"],
         data_sha256=job.data_sha256,
@@ -109,10 +112,14 @@ def _trained_on(job: Job, num_test: int) -> TrainedOn:
 
 
 def _training(job: Job) -> dict[str, Any]:
+    if job.kind == "evaluate":
+        return {}
     training = job.spec["training"]
     values = {name: training.get(name) for name in _TRAINING}
     if "fusion" in job.spec:
-        values |= {"fusion": job.spec["fusion"].get("type"), "lambda": training["loss"]["lambda_individual"]}
+        values["fusion"] = job.spec["fusion"].get("type")
+    if job.kind == "fusion":
+        values["lambda"] = training["loss"]["lambda_individual"]
     values["parameters"] = (job.plan or {}).get("parameters", {}).get("total")
     return values
 
@@ -164,15 +171,15 @@ def _label(path: str, experts: list[ExpertWorth]) -> str:
     }.get(path, path)
 
 
-def _notes(fused: Measured | None, controls: list[ControlFigure], result: Mapping[str, Any]) -> list[str]:
+def _notes(job: Job, fused: Measured | None, controls: list[ControlFigure], result: Mapping[str, Any]) -> list[str]:
     notes = []
-    trained = [control for control in controls if control.jobs]
-    if fused is not None and not trained:
-        notes.append(NO_CONTROLS)
-    missing = [control for control in trained if control.model is None]
+    trained = [control for control in controls if control.role not in FREE_CONTROLS]
+    missing = [control for control in controls if control.model is None]
     if missing:
         names = "; ".join(f"{control.label}: {control.absent}" for control in missing)
         notes.append(f"Not every control could be measured, so the best one may be another: {names}.")
-    if fused is not None and trained:
+    elif fused is not None and not trained:
+        notes.append(NO_CONTROLS + (HOW_TO_GET_THEM if job.kind == "fusion" else ""))
+    if any(control.model is not None for control in trained):
         notes.append("The best control is chosen on the same test images, which favours it.")
-    return notes + [str(warning) for warning in result.get("warnings", [])]
+    return notes + [str(warning) for warning in result.get("warnings") or []]

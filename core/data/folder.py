@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from core.data.dataset import Dataset, DatasetInfo, DatasetRequest, Images, hold_out_test, pixel_statistics
+from core.run.data_files import find_test_folder
 from core.spec.data_paths import open_data_file
 
 DEFAULT_SIZE = 224
@@ -36,8 +37,8 @@ def _scan(request: DatasetRequest) -> tuple[Samples, Samples, tuple[str, ...], i
     """Training samples, test samples, class names and image size."""
     assert request.path is not None
     size = request.image_size or DEFAULT_SIZE
-    test_folder = next((request.path / name for name in ("test", "val") if (request.path / name).is_dir()), None)
-    if (request.path / "train").is_dir() and test_folder is not None:
+    test_folder = find_test_folder(request.path)
+    if test_folder is not None:
         train, test = _image_folder(request.path / "train"), _image_folder(test_folder)
         if train.classes != test.classes:
             raise ValueError(

@@ -58,9 +58,9 @@ def load_job_data(spec: JobSpec, data_roots: Sequence[Path], *, download: bool =
     return JobData(dataset, splits, splits.fusion, tuple(range(num_classes)))
 
 
-def keep_splits(splits: Splits, path: Path) -> None:
-    """Writes the splits into the run directory, or checks that the run began with them; raises ValueError."""
-    if not path.exists():
+def keep_splits(splits: Splits, path: Path, *, has_begun: bool = True) -> None:
+    """Writes the splits into the run directory, or checks that a run that has begun has them; raises ValueError."""
+    if not path.exists() or not has_begun:
         path.parent.mkdir(parents=True, exist_ok=True)
         save_splits(splits, path)
     elif load_splits(path).sha256 != splits.sha256:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -40,27 +41,32 @@ class Content:
         return asdict(self)
 
 
+@dataclass(frozen=True)
 class ContentCache:
     """Digests that are known already, in files below a folder; without a folder nothing is kept.
 
-    A folder that cannot be written costs time and nothing else.
+    A folder that cannot be written, or a file that is damaged, costs time and nothing else.
     """
 
-    def __init__(self, folder: Path | None) -> None:
-        self._folder = folder
+    folder: Path | None
 
     def read(self, listing: Listing) -> dict[str, Any] | None:
         """What was recorded about the dataset at this place the last time, changed or not."""
         text = self._read(self._key(listing) + ".json")
-        return None if text is None else dict(json.loads(text))
+        try:
+            row = json.loads(text or "null")
+            return {name: row[name] for name in ("signature", "sha256", "num_parts", "size_bytes")}
+        except (ValueError, TypeError, KeyError):  # a power failure may leave half a file
+            return None
 
     def read_files(self, sha256: str) -> dict[str, tuple[str, Parts]]:
         """For every file of a content by name: its status when it was hashed, and the digests of its parts."""
         text = self._read(f"{sha256}.files")
-        if text is None:
+        try:
+            rows = [json.loads(line) for line in (text or "").splitlines()]
+            return {status.partition("\t")[0]: (status, dict(parts)) for status, parts in rows}
+        except (ValueError, TypeError, AttributeError):
             return {}
-        rows = (json.loads(line) for line in text.splitlines())
-        return {status.partition("\t")[0]: (status, parts) for status, parts in rows}
 
     def write(self, listing: Listing, content: Content, hashed: Iterable[tuple[DataFile, Parts]]) -> None:
         """Records the content of a dataset."""
@@ -74,35 +80,40 @@ class ContentCache:
         return hashlib.sha256(os.fsencode(listing.root.absolute())).hexdigest()[:32]
 
     def _read(self, name: str) -> str | None:
-        if self._folder is None:
+        if self.folder is None:
             return None
         try:
-            return (self._folder / name).read_text()
+            return (self.folder / name).read_text()
         except (OSError, ValueError):
             return None
 
     def _write(self, name: str, text: str) -> None:
-        if self._folder is None:
+        if self.folder is None:
             return
-        draft = self._folder / f".{name}.{os.getpid()}.{time.monotonic_ns()}"
+        draft = self.folder / f".{name}.{os.getpid()}.{time.monotonic_ns()}"
         with suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True)
+            self.folder.mkdir(parents=True, exist_ok=True)
             try:
                 draft.write_text(text)
-                os.replace(draft, self._folder / name)
+                os.replace(draft, self.folder / name)
             finally:
                 draft.unlink(missing_ok=True)
 
 
 def find_content(
-    name: str, data_roots: Sequence[Path], cache: ContentCache, *, max_bytes: int | None = None
+    name: str,
+    data_roots: Sequence[Path],
+    cache: ContentCache,
+    *,
+    max_bytes: int | None = None,
+    max_files: int | None = None,
 ) -> Content | None:
     """The content of a dataset by its full name; None for a named dataset that is not available.
 
     None too where more than `max_bytes` would have to be read, if that is given. Raises ValueError for data that cannot
-    be read, or that somebody changed meanwhile.
+    be read, and for more than `max_files` files.
     """
-    listing = list_data_files(name, data_roots)
+    listing = list_data_files(name, data_roots, max_files=max_files)
     return None if listing is None else content_of(name, listing, cache, max_bytes=max_bytes)
 
 
@@ -136,6 +147,8 @@ def _hash_all(listing: Listing, files: Sequence[DataFile]) -> list[Parts]:
         return list(chain.from_iterable(pool.map(lambda part: [listing.hash_file(file) for file in part], chunks)))
 
 
+# A page compares many jobs, and a sweep many points, whose data are two contents in all.
+@lru_cache(maxsize=256)
 def have_same_test_data(one: str, other: str, cache: ContentCache) -> bool:
     """Whether two contents, by their digests, have the same test data.
 
@@ -150,7 +163,8 @@ def have_same_test_data(one: str, other: str, cache: ContentCache) -> bool:
 def _test_parts(parts: Parts) -> Parts:
     names = {"test_images", "test_labels", "test", "test_batch"} & parts.keys()
     if any(name.startswith("train/") for name in parts):
-        names |= {name for name in parts if name.startswith(("test/", "val/"))}
+        folder = "test/" if any(name.startswith("test/") for name in parts) else "val/"
+        names |= {name for name in parts if name.startswith(folder)}
     return {name: parts[name] for name in names}
 
 
@@ -158,6 +172,7 @@ def _parts(sha256: str, cache: ContentCache) -> Parts:
     return dict(chain.from_iterable(parts.items() for _, parts in cache.read_files(sha256).values()))
 
 
+@lru_cache(maxsize=256)
 def describe_difference(before: str, now: str, cache: ContentCache) -> str:
     """Which files or arrays differ between two contents, by their digests; empty where that is not recorded."""
     old, new = (_parts(sha256, cache) for sha256 in (before, now))

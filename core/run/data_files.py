@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import tarfile
 import zipfile
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib.util import find_spec
+from itertools import chain, islice
 from pathlib import Path
 from typing import IO
 
@@ -26,12 +28,14 @@ MAX_INFLATION = 100
 ALWAYS_ALLOWED_BYTES = 64 << 20
 # As torchvision's ImageFolder, which ignores all other files; a test compares them.
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+# What torchvision reads of CIFAR-10 and CIFAR-100.
+_CIFAR_FILE = re.compile(r"data_batch_[1-5]|test_batch|batches\.meta|train|test|meta")
 _MAX_DEPTH = 64
 
 Parts = dict[str, str]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class DataFile:
     """A file of a dataset: its path relative to the dataset, and what its status says about it."""
 
@@ -72,10 +76,10 @@ class Listing:
         return max((max(file.mtime_ns, file.ctime_ns) for file in self.files), default=0) / 1e9
 
 
-def list_data_files(name: str, data_roots: Sequence[Path]) -> Listing | None:
+def list_data_files(name: str, data_roots: Sequence[Path], *, max_files: int | None = None) -> Listing | None:
     """The files of a dataset by its full name, such as `npz:digits.npz`; None for a named one that is not available.
 
-    Raises ValueError for a path that is not below the data roots.
+    Raises ValueError for a path that is not below the data roots, and for more than `max_files` files.
     """
     kind, _, path = name.partition(":")
     roots = tuple(data_roots)
@@ -84,11 +88,13 @@ def list_data_files(name: str, data_roots: Sequence[Path]) -> Listing | None:
     if kind == "npz":
         return _single(find_path(path, roots), lambda file: _hash_arrays(file, roots))
     if kind == "imagefolder":
-        return _folder(find_path(path, roots), roots, IMAGE_SUFFIXES)
+        return _folder(find_path(path, roots), roots, lambda name: name.lower().endswith(IMAGE_SUFFIXES), max_files)
     location = find_named_dataset(name, roots)
     if location is None:
         return None
-    return _folder(location, roots, ()) if location.is_dir() else _single(location, _hash_members)
+    if location.is_dir():
+        return _folder(location, roots, lambda name: _CIFAR_FILE.fullmatch(name) is not None)
+    return _single(location, _hash_members)
 
 
 def find_named_dataset(name: str, data_roots: Sequence[Path]) -> Path | None:
@@ -121,16 +127,35 @@ def _single(path: Path, hash_file: Callable[[DataFile], Parts]) -> Listing:
     return Listing(path, (file,), hash_file)
 
 
-def _folder(root: Path, data_roots: Sequence[Path], suffixes: tuple[str, ...]) -> Listing:
+def _folder(
+    root: Path, data_roots: Sequence[Path], is_data: Callable[[str], bool], max_files: int | None = None
+) -> Listing:
+    walks = [_walk(str(folder), is_data, prefix) for folder, prefix in _used_folders(root)]
     try:
-        files = sorted(_walk(str(root), suffixes), key=lambda file: file.name)
+        files = list(islice(chain(*walks), None if max_files is None else max_files + 1))
     except OSError as error:
         raise ValueError(f"{error.filename} cannot be read: {error.strerror}") from None
+    if max_files is not None and len(files) > max_files:
+        raise ValueError(f"{root} has more than {max_files:,} files")
+    files.sort(key=lambda file: file.name)
     return Listing(root, tuple(files), lambda file: _hash_in_folder(file, data_roots))
 
 
+def _used_folders(root: Path) -> list[tuple[Path, str]]:
+    """The folders that a dataset is read from, with the prefixes of their files: what lies beside them says nothing."""
+    test = find_test_folder(root)
+    return [(root, "")] if test is None else [(root / "train", "train/"), (test, f"{test.name}/")]
+
+
+def find_test_folder(root: Path) -> Path | None:
+    """`test`, or else `val`, beside `train`; None where a test set has to be held out."""
+    if not (root / "train").is_dir():
+        return None
+    return next((root / name for name in ("test", "val") if (root / name).is_dir()), None)
+
+
 def _walk(
-    folder: str, suffixes: tuple[str, ...], prefix: str = "", depth: int = 0, *, direct: bool = True
+    folder: str, is_data: Callable[[str], bool], prefix: str = "", depth: int = 0, *, direct: bool = True
 ) -> Iterator[DataFile]:
     if depth > _MAX_DEPTH:
         raise ValueError(f"{folder} is more than {_MAX_DEPTH} folders deep: does a symbolic link lead back up?")
@@ -138,8 +163,8 @@ def _walk(
         for entry in entries:
             is_direct = direct and not entry.is_symlink()
             if entry.is_dir():
-                yield from _walk(entry.path, suffixes, f"{prefix}{entry.name}/", depth + 1, direct=is_direct)
-            elif not suffixes or entry.name.lower().endswith(suffixes):
+                yield from _walk(entry.path, is_data, f"{prefix}{entry.name}/", depth + 1, direct=is_direct)
+            elif is_data(entry.name):
                 yield _data_file(prefix + entry.name, entry.path, entry.stat(), direct=is_direct)
 
 
@@ -182,6 +207,8 @@ def _hash_members(file: DataFile) -> Parts:
                 source = archive.extractfile(member) if member.isfile() else None
                 if source is not None:
                     name = member.name.partition("/")[2] or member.name
+                    if _CIFAR_FILE.fullmatch(name) is None:
+                        continue
                     parts[name] = _sha256(source)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ValueError(f"{file.path} cannot be read as an archive: {error}") from None

@@ -12,7 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
-LIBRARIES = ("torch", "torchvision", "timm", "numpy")
+# Pillow decodes and resizes the images of folders.
+LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
 _CPU_INFO = Path("/proc/cpuinfo")
 _NVIDIA = Path("/proc/driver/nvidia")
 # Instruction sets that PyTorch and its libraries choose kernels by.

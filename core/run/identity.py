@@ -50,14 +50,21 @@ class RunIdentity:
         """Of every segment."""
         return [Environment.from_json(segment.environment) for segment in self.segments]
 
-    def continued(self, step: int, environment: Environment) -> RunIdentity:
-        """With another segment from `step` on, if the environment differs from that of the latest one."""
-        if not self.segments:
-            return replace(self, segments=(Segment(step, environment.to_json()),))
-        differences = environment.differences(self.environments[-1])
-        if not differences:
-            return self
-        return replace(self, segments=(*self.segments, Segment(step, environment.to_json(), tuple(differences))))
+    def continued(self, step: int, environment: Environment, *, furthest: int = 0) -> RunIdentity:
+        """With another segment from `step` on, if the environment differs from the one that computed the steps before.
+
+        Segments from `step` on have left nothing, so they are dropped, unless weights up to the step `furthest` are
+        still there: the best components of an attempt whose checkpoint is lost.
+        """
+        before = [segment for segment in self.segments if segment.step < step]
+        kept = self.segments if furthest > step else tuple(before)
+        in_force = before[-1:] or kept[:1]
+        differences = [
+            word for segment in in_force for word in environment.differences(Environment.from_json(segment.environment))
+        ]
+        if in_force and not differences:
+            return replace(self, segments=kept)
+        return replace(self, segments=(*kept, Segment(step, environment.to_json(), tuple(differences))))
 
     def to_json(self) -> dict[str, Any]:
         """As it is stored and reported."""

@@ -18,8 +18,10 @@ from core.spec.stage_trainings import always_frozen
 
 FROZEN = "frozen"
 MATCHED = "matched"
+# What makes the network of an expert.
+_NETWORK = ("arch", "dropout", "feature_dim", "pretrained")
 # Fields of a job that say nothing about what is trained; its controls have the same.
-_SHARED = ("tags", "resources", "max_attempts", "checkpoint", "tracking")
+_SHARED = ("tags", "resources", "max_attempts", "checkpoint", "evaluation", "tracking")
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,10 @@ def _control(spec: FusionJob, role: str, what: str, data: Mapping[str, Any]) -> 
 
 def recipe_of(expert: Mapping[str, Any], source: JobSpec | None) -> ExpertRecipe:
     """The recipe of an expert with this config or specification, from the job that trained it, if that is known."""
-    options = {name: expert.get(name) for name in ("arch", "dropout", "feature_dim", "pretrained")}
+    options = {name: expert.get(name) for name in _NETWORK}
+    if isinstance(source, ExpertJob):
+        # Its own specification says more than the component that was made of it.
+        options |= {name: value for name, value in source.expert.model_dump(include=set(_NETWORK)).items() if value}
     written = {name: value for name, value in options.items() if value is not None and value is not False}
     if not isinstance(source, ExpertJob):
         return ExpertRecipe(written, {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from core.spec.individual_loss import IndividualLoss
 from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
+from core.spec.stage_trainings import always_frozen
 
 _LINES = {
     "sum": "sum: every expert's cross-entropy",
@@ -22,7 +23,7 @@ def describe_individual_loss(spec: JobSpec) -> str:
         return "none: nothing is trained"
     if isinstance(spec, ExpertJob):
         return "cross-entropy of the one expert"
-    if spec.training.components.experts.frozen:
+    if "experts" in always_frozen(spec.training):
         return "none: the experts are frozen"
     loss = spec.training.loss
     return f"{_line(loss.individual)}; lambda {loss.lambda_individual:g}"
@@ -39,7 +40,9 @@ def distillation_warning(spec: JobSpec) -> str | None:
 
     None for all other specifications.
     """
-    if isinstance(spec, EvaluateJob | ExpertJob) or spec.training.components.experts.frozen or len(spec.experts) == 1:
+    if isinstance(spec, EvaluateJob | ExpertJob) or len(spec.experts) == 1:
+        return None
+    if "experts" in always_frozen(spec.training):
         return None
     loss = spec.training.loss
     if not loss.individual.is_multiple_choice or not loss.distillation_weight:

@@ -50,7 +50,7 @@ def evaluate_job(
             write_or_check_spec(complete, sources, run_dir)
             check_result(complete, run_dir, data_roots, cache)
             return read_result(run_dir)
-        data, content = load_with_content(complete, data_roots, cache)
+        data, content = load_with_content(complete, data_roots, cache, is_main=runtime.is_main)
         plan = make_plan(complete, count_images(data), sources, activations=False)
         if runtime.is_main:
             write_or_check_spec(plan.spec, sources, run_dir)

@@ -38,7 +38,7 @@ from core.train.identity import begin_identity, check_result, load_with_content,
 from core.train.meter import Meter
 from core.train.non_finite import NonFiniteDetector, NonFiniteLossError
 from core.train.result import Result, has_result, read_result
-from core.train.run_identity import with_split_of_run, write_or_check_spec
+from core.train.run_identity import has_begun, with_split_of_run, write_or_check_spec
 from core.train.stages import Stages
 from core.train.step_metrics import step_metrics, validation_metrics, values_to_check
 from core.train.throughput import Throughput
@@ -76,13 +76,13 @@ def fit(
             write_or_check_spec(spec, sources, run_dir)
             check_result(spec, run_dir, data_roots, cache)
             return read_result(run_dir)
-        data, content = load_with_content(spec, data_roots, cache)
+        data, content = load_with_content(spec, data_roots, cache, is_main=runtime.is_main)
         plan = make_plan(spec, count_images(data), sources, activations=False)
         training, epochs = spec.training, spec.training.epochs or 0
         if runtime.is_main:
             write_or_check_spec(spec, sources, run_dir)
             begun = begin_identity(spec, sources, run_dir, content, cache)
-            keep_splits(data.splits, run.splits)
+            keep_splits(data.splits, run.splits, has_begun=has_begun(run_dir))
         runtime.barrier()
         train, selection = train_batches(data, spec, runtime), selection_batches(data, spec, runtime)
         shape, mean, std = data.shape, data.dataset.mean, data.dataset.std
@@ -238,7 +238,9 @@ def fit(
             means = {key: runtime.mean(value) for key, value in epoch_meter.read().items()}
             values = epoch_metrics(means, measured, stage=stages.settings.number if training.stages else None)
             reporter.emit("metrics", {"step": step, "values": validation_metrics(measured) | values})
-            for warning in shares.update(measured) if shares else ():
+            # Untrained heads, or experts that a stage leaves alone, win and lose for no reason of their own.
+            is_contest = stages.experts_trained and not stages.untrained_heads
+            for warning in shares.update(measured) if shares and is_contest else ():
                 reporter.emit("log", {"level": "warning", "message": warning})
             epochs_done = epoch + 1
             if runtime.is_main:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -10,8 +11,9 @@ import torch
 from core.data.job_data import JobData, load_job_data
 from core.model.assemble import Sources
 from core.reporting.protocol import Reporter
-from core.run.content import Content, ContentCache, content_of, describe_difference
+from core.run.content import Content, ContentCache, content_of, describe_difference, find_content
 from core.run.data_files import list_data_files
+from core.run.durable import DamagedFileError, read_manifest
 from core.run.environment import Environment, local_device, software
 from core.run.identity import RunIdentity, inputs_digest
 from core.run.rundir import RunDir
@@ -21,9 +23,13 @@ from core.train.checkpoint import Checkpoint
 from core.train.run_identity import has_begun
 
 
-def load_with_content(spec: JobSpec, data_roots: Sequence[Path], cache: ContentCache) -> tuple[JobData, Content | None]:
-    """The data of a job and their content; raises ValueError if they change while they are read."""
+def load_with_content(
+    spec: JobSpec, data_roots: Sequence[Path], cache: ContentCache, *, is_main: bool
+) -> tuple[JobData, Content | None]:
+    """The data of a job and, in the main process, their content; raises ValueError if they change while being read."""
     name = spec.dataset.name
+    if not is_main:
+        return load_job_data(spec, data_roots), None
     before = list_data_files(name, data_roots)
     content = content_of(name, before, cache) if before else None
     data = load_job_data(spec, data_roots)
@@ -65,9 +71,14 @@ def check_content(stored: RunIdentity, content: Content | None, cache: ContentCa
 def check_result(spec: JobSpec, run_dir: Path, data_roots: Sequence[Path], cache: ContentCache) -> None:
     """Raises ValueError if the data of a run that has succeeded are others now: its result is not theirs."""
     stored = RunIdentity.read(RunDir(run_dir))
-    listing = list_data_files(spec.dataset.name, data_roots) if stored and stored.data else None
-    if stored and listing:
-        check_content(stored, content_of(spec.dataset.name, listing, cache), cache)
+    if stored is None or stored.data is None:
+        return
+    try:
+        content = find_content(spec.dataset.name, data_roots, cache)
+    except ValueError:
+        # They have been moved away: nothing says that they are others.
+        return
+    check_content(stored, content, cache)
 
 
 def record_identity(
@@ -85,9 +96,10 @@ def record_identity(
     """
     step = resumed_from.step if resumed_from else 0
     environment = environment_of(runtime, spec)
-    continued = identity.continued(step, environment)
-    if identity.segments and continued != identity:
-        differences = ", ".join(continued.segments[-1].differences)
+    continued = identity.continued(step, environment, furthest=_furthest_component(run_dir))
+    newest = continued.segments[-1]
+    if newest.differences and newest not in identity.segments:
+        differences = ", ".join(newest.differences)
         if spec.training.deterministic:
             raise ValueError(
                 f"training.deterministic is true, but the steps before {step} were computed with another environment: "
@@ -100,6 +112,15 @@ def record_identity(
     report = {"environment": environment.to_json(), "resumed_from": checkpoint, "run": continued.to_json()}
     reporter.emit("identity", report)
     return continued
+
+
+def _furthest_component(run_dir: Path) -> int:
+    """The last step of which a component has been saved."""
+    steps = [0]
+    for file in RunDir(run_dir).components.glob("*.json"):
+        with suppress(DamagedFileError, OSError):
+            steps.append(int(read_manifest(file)["step"]))
+    return max(steps)
 
 
 def environment_of(runtime: Runtime, spec: JobSpec) -> Environment:

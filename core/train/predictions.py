@@ -8,7 +8,7 @@ N images, C classes, C_k classes of path k.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -156,14 +156,16 @@ class PredictionRecorder:
         dataset, requested = data.dataset, spec.evaluation.store_predictions
         self._runtime = runtime
         self._splits: dict[str, SplitRecorder] = {}
-        for split, images, batches in (
-            ("test", dataset.test, test),
-            ("val", dataset.train, validation_batches(data, spec, runtime)),
-        ):
+        self._absent: dict[str, dict[str, Any]] = {}
+        for split, num_images in (("test", len(dataset.test)), ("val", len(data.part.val))):
+            storage = storage_of(requested, logits_per_image * num_images)
+            if storage.dtype is None:
+                self._absent[split] = {"absent": storage.why}
+                continue
             self._splits[split] = SplitRecorder(
-                images,
-                batches,
-                storage_of(requested, logits_per_image * batches.num_images),
+                dataset.test if split == "test" else dataset.train,
+                test if split == "test" else validation_batches(data, spec, runtime),
+                storage,
                 num_classes=len(dataset.class_names),
                 dataset=dataset.name,
                 runtime=runtime,
@@ -178,16 +180,17 @@ class PredictionRecorder:
         prepare: Callable[[Tensor], Tensor],
     ) -> Iterator[None]:
         """Keeps the logits of the pass over the test set that is made inside; one over the validation set follows."""
-        with self._splits["test"].record(model, paths, classes):
+        test, validation = self._splits.get("test"), self._splits.get("val")
+        with test.record(model, paths, classes) if test else nullcontext():
             yield
-        validation = self._splits["val"]
-        if validation.is_on:
+        if validation:
             with validation.record(model, paths, classes):
                 _pass(model, validation.batches, prepare, self._runtime)
 
     def write(self, run: RunDir) -> dict[str, dict[str, Any]]:
         """Writes the files, in the first process alone; returns their entries for `result.json` by split."""
-        return {split: recorder.write(run.predictions(split)) for split, recorder in self._splits.items()}
+        written = {split: recorder.write(run.predictions(split)) for split, recorder in self._splits.items()}
+        return self._absent | written
 
 
 @torch.inference_mode()

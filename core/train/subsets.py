@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from core.fusion.subsets import subset_masks
 from core.model.model import MultiExpertModel
@@ -65,7 +65,12 @@ def _accuracies(
     masks_SK = (
         subset_masks(num_experts, runtime.device) if masks is None else _as_rows(masks, num_experts, runtime.device)
     )
-    per_image = len(masks_SK) * max(model.fusion.input_dim, model.fusion.hidden_dim)
+    widths = [
+        module.out_features
+        for module in (*model.fusion.modules(), *model.head.modules())
+        if isinstance(module, nn.Linear)
+    ]
+    per_image = len(masks_SK) * max(model.fusion.input_dim, *widths)
     batch_size = max(1, min(4096, _MAX_NUMBERS[runtime.device.type] // per_image))
     training = model.training
     model.eval()

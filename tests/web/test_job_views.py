@@ -202,3 +202,19 @@ def test_the_lines_of_a_specification_are_yaml(data: dict[str, Any]) -> None:
     assert yaml.safe_load("\n".join(line.text for line in lines)) == spec
     short = yaml.safe_load("\n".join(line.text for line in spec_lines(spec, defaulted(given), given_only=True)))
     assert resolve(parse_spec(short)) == resolve(given)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"predictions": {"test": None}},
+        {"absent": [1]},
+        {"winning_share_by_class": [1]},
+        {"warnings": 3},
+        {"pairwise_disagreement": "x"},
+        {"subsets": 4},
+    ],
+    ids=str,
+)
+def test_a_damaged_result_shows_what_is_left(damage: dict[str, Any]) -> None:
+    assert evaluation({}, {"metrics": {"test/accuracy_fused": 0.5}, **damage}) is not None

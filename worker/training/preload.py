@@ -19,6 +19,10 @@ def preload() -> None:
         import core.reporting.event_log
         import core.train.evaluate_job
         import core.train.fit  # noqa: F401
+        from core.run.environment import software
+
+        # What has been imported is what will run, whatever is on the disk by then.
+        software()
     finally:
         # The collector never touches these objects again, so that forked processes share their memory.
         gc.freeze()

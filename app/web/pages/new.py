@@ -19,7 +19,7 @@ from app.db import reading, transaction
 from app.http.errors import InvalidSpec
 from app.http.session import Configured, Reading
 from app.jobs import queries, service
-from app.jobs.content import DataColumns
+from app.jobs.content import columns_of_submission
 from app.jobs.schemas import Kind
 from app.jobs.validation import parse_job
 from app.settings import Settings
@@ -88,7 +88,7 @@ def _post(request: Request, principal: Principal, settings: Settings, form: Form
     if action == "submit" and draft.data is not None:
         try:
             spec = parse_job(settings, draft.data)
-            columns = DataColumns(settings).of(spec)
+            columns = columns_of_submission(settings, spec)
             with transaction(engine) as session:
                 body = spec.model_dump_json(by_alias=True, exclude_unset=True).encode()
                 # The key holds for one specification: after a change, the same form creates another job.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeVar
 # Shades of the tables of disagreement and of winning shares.
 LEVELS = 6
 V = TypeVar("V", float, float | None)
+T = TypeVar("T")
 _PATHS = {
     "fused": "Fused",
     "ensemble": "Ensemble, mean of logits",
@@ -114,18 +115,28 @@ def evaluation(metrics: Mapping[str, float | None], result: Mapping[str, Any] | 
         gain=None if fused is None or best_alone is None else fused - best_alone,
         experts=experts,
         others=others,
-        absent=_absent(result.get("absent") or {}),
-        disagreement=_shaded(result.get("pairwise_disagreement") or []),
-        winning_shares=_shaded(result.get("winning_share_by_class") or []),
-        warnings=[str(warning) for warning in result.get("warnings") or []],
+        absent=_absent(_of_type(result.get("absent"), dict)),
+        disagreement=_shaded(_rows(result.get("pairwise_disagreement"))),
+        winning_shares=_shaded(_rows(result.get("winning_share_by_class"))),
+        warnings=[str(warning) for warning in _of_type(result.get("warnings"), list)],
         predictions=_stored(result.get("predictions")),
         subsets=_best_subsets(_numbers(result.get("subsets"))),
     )
 
 
+def _of_type(value: object, kind: type[T]) -> T:
+    """A value of a result; an empty one where a damaged file has something else."""
+    return value if isinstance(value, kind) else kind()
+
+
+def _rows(value: object) -> list[list[Any]]:
+    rows = _of_type(value, list)
+    return rows if all(isinstance(row, list) for row in rows) else []
+
+
 def _stored(entries: object) -> list[str]:
     known = entries if isinstance(entries, Mapping) else {}
-    return [split for split in ("test", "val") if "file" in known.get(split, {})]
+    return [split for split in ("test", "val") if isinstance(known.get(split), Mapping) and "file" in known[split]]
 
 
 def _numbers(values: object) -> dict[str, float]:

@@ -171,3 +171,33 @@ def test_a_job_that_has_not_succeeded_has_no_report_yet(service: Service) -> Non
     answer = service.get(f"/jobs/{service.submit(FUSION)}/report")
     assert answer.status_code == 404
     assert "is queued and has no report yet" in answer.json()["detail"]
+
+
+def test_a_path_with_broken_outputs_is_absent_and_the_rest_is_reported(service: Service) -> None:
+    content = arrays(fused=10, expert_0=30, expert_1=50)
+    content["logits_expert_1"][3] = np.nan
+    job_id = with_predictions(service, "pair", {"test": content})
+    shown = report(service, job_id)
+    assert [row["label"] for row in shown["figures"]][:2] == ["fused", "expert 0"]
+    assert "outputs that are not finite for 1 of 200 images" in shown["absent"]["expert_1"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"metrics": 3}', '{"metrics": {}, "predictions": {"test": {"file": 1}}}']
+)
+def test_a_damaged_result_is_no_error_of_the_service(service: Service, content: str) -> None:
+    job_id = fusion_job(service)
+    (service.settings.runs_dir / job_id / "result.json").write_text(content)
+    for path in ("report", "report.svg", "predictions"):
+        answer = service.get(f"/jobs/{job_id}/{path}")
+        assert answer.status_code == 404, (path, answer.text)
+        assert "damaged" in answer.json()["detail"] or "no predictions" in answer.json()["detail"]
+
+
+def test_deleted_controls_are_named_in_the_notes(service: Service) -> None:
+    job_id = fusion_job(service)
+    trained_control(service, job_id, "single_0", 4)
+    control = service.get(f"/jobs/{job_id}/controls").json()["items"][0]["job"]
+    assert service.call("DELETE", f"/jobs/{control}").status_code == 200
+    notes = " ".join(report(service, job_id)["notes"])
+    assert "the best one may be another: one network on all the data: its job has been deleted" in notes

@@ -199,3 +199,20 @@ def test_without_test_data_of_their_own_any_change_may_be_in_the_test(tmp_path: 
     cache = ContentCache(tmp_path / "cache")
     assert have_same_test_data(before, before, cache)
     assert not have_same_test_data(before, now, cache)
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_damaged_cache_costs_only_time(tmp_path: Path) -> None:
+    write_folder(tmp_path)
+    first = content("imagefolder:pets", tmp_path, tmp_path / "cache")
+    for file in (tmp_path / "cache").iterdir():
+        file.write_text("")
+    assert content("imagefolder:pets", tmp_path, tmp_path / "cache") == first
+
+
+def test_what_lies_beside_the_images_of_a_dataset_says_nothing(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path)
+    first = content("imagefolder:pets", tmp_path)
+    (folder / "val/cat").mkdir(parents=True)
+    (folder / "val/cat/0.png").write_text("not read, since there is a test folder")
+    assert content("imagefolder:pets", tmp_path) == first

@@ -12,7 +12,7 @@ import pytest
 
 from core.components import read_component_manifest
 from core.run.durable import read_manifest
-from core.run.environment import Environment
+from core.run.environment import Device, Environment, Software
 from core.run.identity import RunIdentity
 from core.run.rundir import RunDir
 from core.train import identity as identity_module
@@ -76,9 +76,9 @@ def test_the_result_of_other_data_is_not_returned(tmp_path: Path) -> None:
     write_images(tmp_path / "a.npz", changed_pixel=True)
     with pytest.raises(ValueError, match="has changed since this run began"):
         train(tmp_path)
+    # Data that have been moved away are not others.
     (tmp_path / "a.npz").unlink()
-    with pytest.raises(ValueError, match="there is no data at"):
-        train(tmp_path)
+    assert train(tmp_path)[0] == result
 
 
 def test_equal_runs_have_one_digest_in_result_checkpoint_and_components(tmp_path: Path) -> None:
@@ -147,3 +147,26 @@ def test_a_run_of_an_earlier_version_is_continued_and_its_record_is_incomplete(t
     run_dir.identity.unlink()
     assert train(tmp_path)[0].state == "succeeded"
     assert json.loads(run_dir.identity.read_text())["complete"] is False
+
+
+def segments(*states: tuple[int, str, int]) -> list[tuple[int, str]]:
+    """The segments after attempts that resumed at a step on a version of torch, with components up to a third step."""
+    identity = RunIdentity("1" * 64, None)
+    for step, version, furthest in states:
+        environment = Environment(Software("c0de", {"torch": version}), Device("cpu", "a CPU", ""), "float32", 1, 1)
+        identity = identity.continued(step, environment, furthest=furthest)
+    return [(part.step, part.environment["software"]["libraries"]["torch"]) for part in identity.segments]
+
+
+def test_an_attempt_that_left_nothing_leaves_no_segment() -> None:
+    assert segments((0, "1", 0), (100, "2", 100), (100, "1", 100)) == [(0, "1")]
+
+
+def test_steps_that_are_done_again_belong_to_who_did_them_last() -> None:
+    assert segments((0, "1", 0), (100, "2", 100), (50, "2", 50)) == [(0, "1"), (50, "2")]
+    # From the first step on, nothing of the others is left.
+    assert segments((0, "1", 0), (100, "2", 100), (0, "2", 0)) == [(0, "2")]
+
+
+def test_an_attempt_whose_components_are_kept_is_kept() -> None:
+    assert segments((0, "1", 0), (100, "2", 100), (100, "1", 150)) == [(0, "1"), (100, "2")]
