@@ -23,6 +23,7 @@ from core.spec import FusionJob, JobSpec
 
 # Jobs in one statement: the rows of thousands of jobs at once would take much memory.
 _BATCH = 500
+MAX_CONTROLLED = 500
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,13 @@ def plan(
     The data of a new sweep are read, if nobody has hashed them before and they are not too large.
     """
     specs = grid.point_specs(settings, name, base, grid_values, selected)
+    controlled = sum(isinstance(spec, FusionJob) and spec.controls for spec in specs)
+    if controlled > MAX_CONTROLLED:
+        msg = (
+            f"{controlled:,} points with controls would add several jobs each; at most {MAX_CONTROLLED:,} may have "
+            "them: submit the best points again with controls afterwards"
+        )
+        raise InvalidSpec.of([{"loc": ["base", "controls"], "msg": msg}])
     data = DataColumns(settings, for_sweep=is_new)
     return [
         PlannedPoint(values, spec, drafts.job_columns(spec) | data.of(spec))

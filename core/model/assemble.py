@@ -52,6 +52,12 @@ def load_sources(spec: JobSpec) -> dict[str, Component]:
     if absent and not isinstance(spec, EvaluateJob):
         path = sources[absent[0]].path
         raise ComponentError(f"{absent[0]}: {path} is a partial model without this expert: it can only be evaluated")
+    if isinstance(spec, EvaluateJob) and len(absent) == len(
+        [field for field in sources if field.startswith("experts.")]
+    ):
+        raise ComponentError(
+            f"experts: each names a partial model without this expert, such as {sources[absent[0]].path}"
+        )
     return sources
 
 

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS
-from core.spec.dataset import default_holdout
+from core.spec.dataset import DatasetSpec, default_holdout
 from core.spec.jobs import ExpertJob, FusionJob, JobSpec
 from core.spec.load import SpecError, parse_spec
 from core.spec.parameters import expert_parameters
+from core.spec.resolve import resolve
 from core.spec.stage_trainings import always_frozen
 
 FROZEN = "frozen"
@@ -29,11 +30,13 @@ class ExpertRecipe:
     """How an expert of a fusion job came to be: its network and how it was trained.
 
     `expert` and `training` are as a user would write them; `training` is empty where the recipe of the architecture
-    applies.
+    applies. `dataset` and `shard` are what it was trained on, null where that is not known.
     """
 
     expert: dict[str, Any]
     training: dict[str, Any]
+    dataset: DatasetSpec | None = None
+    shard: int | None = None
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,9 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
     `parameters` is the number of parameters of the fused model, null if it is not known yet.
     """
     unknown = [k for k, recipe in enumerate(recipes) if "arch" not in recipe.expert]
-    data = f"the architecture of expert {unknown[0]} is known only when it starts" if unknown else _all_data(spec)
+    data = _all_data(spec, recipes)
+    if unknown:
+        data = f"the architecture of expert {unknown[0]} is known only when it starts"
     if isinstance(data, str):
         alone = [Control(f"single_{k}", None, data) for k in range(len(recipes))] + [Control(MATCHED, None, data)]
     else:
@@ -67,9 +72,11 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
     return [*alone, _frozen(spec)]
 
 
-def _all_data(spec: FusionJob) -> dict[str, Any] | str:
+def _all_data(spec: FusionJob, recipes: Sequence[ExpertRecipe]) -> dict[str, Any] | str:
     """The dataset that has all images that experts and fusion saw together, or why no single network can have it."""
     split = spec.dataset.split
+    if (why := _unlike(spec, recipes)) is not None:
+        return f"{why}, so no job of one network can be given exactly the images that experts and fusion saw"
     holdout = default_holdout(split.regime) if split.holdout is None else split.holdout
     if holdout and not any(expert.source for expert in spec.experts):
         return (
@@ -79,6 +86,19 @@ def _all_data(spec: FusionJob) -> dict[str, Any] | str:
     dataset = spec.dataset.model_dump(mode="json", exclude_unset=True)
     kept = {name: value for name, value in dataset.get("split", {}).items() if name in ("val", "seed", "version")}
     return dataset | {"split": kept | {"regime": "full", "num_shards": 1, "holdout": 0.0}}
+
+
+def _unlike(spec: FusionJob, recipes: Sequence[ExpertRecipe]) -> str | None:
+    """What the experts saw besides, or less than, the parts of this job's dataset; null if they saw all of them."""
+    own = resolve(spec).dataset
+    for k, recipe in enumerate(recipes):
+        if recipe.dataset is not None and recipe.dataset != own:
+            return f"expert {k} was trained on another dataset, or another split of it"
+    shards = {recipe.shard for recipe in recipes}
+    if own.split.regime == "full" or None in shards or len(shards) == own.split.num_shards:
+        return None
+    names = ", ".join(str(shard) for shard in sorted(shard for shard in shards if shard is not None))
+    return f"the experts saw the shards {names} of {own.split.num_shards}"
 
 
 def _single(spec: FusionJob, role: str, data: dict[str, Any], recipe: ExpertRecipe, k: int, what: str) -> Control:
@@ -158,4 +178,5 @@ def recipe_of(expert: Mapping[str, Any], source: JobSpec | None) -> ExpertRecipe
     if not isinstance(source, ExpertJob):
         return ExpertRecipe(written, {})
     training = _as_written(source).get("training", {})
-    return ExpertRecipe(written, {name: value for name, value in training.items() if name != "seed"})
+    kept = {name: value for name, value in training.items() if name != "seed"}
+    return ExpertRecipe(written, kept, resolve(source).dataset, source.expert.shard)

@@ -184,9 +184,9 @@ def fit(
                 torch.manual_seed(int(np.random.SeedSequence([training.seed, step, runtime.rank]).generate_state(1)[0]))
                 inputs, targets = augment(images, labels, rng, rank=runtime.rank, world_size=runtime.world_size)
                 progress = step / max(1, total_steps - 1)
-                if step % steps_per_epoch == 0:
-                    epoch_meter.add(stages.measure(inputs, targets, step=step, progress=progress))
                 present = present_experts(spec, runtime, step=step, batch=len(images))
+                if step % steps_per_epoch == 0:
+                    epoch_meter.add(stages.measure(inputs, targets, present, step=step, progress=progress))
                 with runtime.autocast():
                     outputs: Outputs = stages.forward(runtime.format(inputs), present)
                 # Frozen experts learn neither from the labels nor from each other.

@@ -1,6 +1,6 @@
 """The cosine between both paths' gradients at the experts, measured beside a training that sums them.
 
-B batch, C channels or classes, H height, W width.
+B batch, K experts, C channels or classes, H height, W width.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ def measure_cosine(
     seed: int,
     step: int,
     progress: float,
+    present_BK: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """The cosine of one batch by its metric key, from a forward and two backward passes of their own.
 
@@ -42,7 +43,7 @@ def measure_cosine(
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(int(np.random.SeedSequence([seed, step, runtime.rank, _STREAM]).generate_state(1)[0]))
         with runtime.autocast():
-            outputs: Outputs = functional_call(model, buffers, (runtime.format(images_BCHW),))
+            outputs: Outputs = functional_call(model, buffers, (runtime.format(images_BCHW), present_BK))
         loss = criterion(outputs.fused, outputs.experts, targets, progress=progress)
         shared = shared_parameters(model)
         fused = gradients(loss.global_, shared, retain_graph=True)

@@ -93,10 +93,12 @@ class Stages:
         loss.total.backward()
         return {}
 
-    def measure(self, images_BCHW: Tensor, targets: Tensor, *, step: int, progress: float) -> dict[str, Tensor]:
+    def measure(
+        self, images_BCHW: Tensor, targets: Tensor, present_BK: Tensor | None, *, step: int, progress: float
+    ) -> dict[str, Tensor]:
         """Measured by itself on the first batch of an epoch, by metric key; B images with targets of the loss.
 
-        `progress` is the part of the training that is done.
+        `present_BK` says which experts each image has, and `progress` is the part of the training that is done.
         """
         both_paths = self._model.head is not None and self.experts_trained
         if not both_paths or self.projects_gradients:
@@ -105,5 +107,13 @@ class Stages:
             return {}
         seed = self._plan.spec.training.seed
         return measure_cosine(
-            self._model, self.criterion, images_BCHW, targets, self._runtime, seed=seed, step=step, progress=progress
+            self._model,
+            self.criterion,
+            images_BCHW,
+            targets,
+            self._runtime,
+            seed=seed,
+            step=step,
+            progress=progress,
+            present_BK=present_BK,
         )

@@ -94,6 +94,12 @@ def test_a_sweep_gives_every_point_its_controls_and_shares_them(service: Service
     assert answer.json()["count"] == 4
 
 
+def test_a_large_sweep_cannot_have_controls_at_every_point(service: Service) -> None:
+    answer = service.post("/sweeps?dry_run=true", {"base": WHOLE, "grid": {"training.seed": list(range(501))}})
+    assert answer.status_code == 422
+    assert "at most 500 may have them" in answer.json()["errors"][0]["msg"]
+
+
 @pytest.mark.parametrize("kind", ["expert", "evaluate"])
 def test_only_fusion_jobs_have_controls(service: Service, kind: str) -> None:
     answer = service.post("/jobs", EXPERT | {"kind": kind, "controls": True})

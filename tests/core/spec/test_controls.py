@@ -104,8 +104,17 @@ def test_a_stage_that_trains_the_experts_alone_has_no_frozen_control() -> None:
     assert "it would not be a valid job" in str(found.absent)
 
 
+def test_experts_of_other_data_or_of_some_shards_have_no_single_network() -> None:
+    dataset = resolve(parse_spec({**FROM_EXPERTS, "training": {}})).dataset
+    some = ExpertRecipe(TRAINED.expert, {}, dataset, 1)
+    assert "the experts saw the shards 1 of 4, so no job" in str(by_role(FROM_EXPERTS, some)["single_0"].absent)
+    other = ExpertRecipe(TRAINED.expert, {}, dataset.model_copy(update={"name": "cifar10"}), 1)
+    assert "expert 0 was trained on another dataset" in str(by_role(FROM_EXPERTS, other)["single_0"].absent)
+    assert by_role(FROM_EXPERTS, some)[FROZEN].spec is not None
+
+
 def test_the_recipe_is_that_of_the_job_that_trained_the_expert() -> None:
     source = parse_spec({"kind": "expert", "expert": {"arch": "resnet18"}, "training": {"epochs": 5, "seed": 9}})
     recipe = recipe_of({"arch": "resnet18", "dropout": None, "pretrained": False}, source)
-    assert recipe == ExpertRecipe({"arch": "resnet18"}, {"epochs": 5})
+    assert (recipe.expert, recipe.training, recipe.shard) == ({"arch": "resnet18"}, {"epochs": 5}, 0)
     assert recipe_of({"arch": "resnet18"}, None).training == {}
