@@ -39,6 +39,8 @@ def partial_response(
     try:
         chosen = parse_experts(experts)
         path = run.components / whole["file"]
+        path.stat()
+        verify_file(path, sha256=whole["sha256"], size_bytes=whole["bytes"])
         partial = _plan(path, whole["sha256"], tuple(chosen), _accuracy(run, path, chosen))
         source = path.open("rb")
     except (DamagedFileError, KeyError, TypeError) as error:
@@ -71,7 +73,6 @@ def _accuracy(run: RunDir, path: Path, experts: list[int]) -> float | None:
 # Planning reads the whole file; `mcn download` requests each twice. The SHA-256 names the content of the path.
 @lru_cache(maxsize=64)
 def _plan(path: Path, sha256: str, experts: tuple[int, ...], accuracy: float | None) -> PartialFile:
-    verify_file(path, sha256=sha256, size_bytes=path.stat().st_size)
     with path.open("rb") as source:
         return cut(source, experts, accuracy)
 

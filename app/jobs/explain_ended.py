@@ -61,9 +61,9 @@ _NEEDS_ANOTHER_SPEC = (Reason.invalid_component, Reason.loss_not_finite)
 # In GiB, for jobs that requested no memory.
 _FIRST_MEMORY_GIB = 32
 # How the message about a data set that is not on the machine begins.
-_MISSING_DATA = re.compile(r"the data set \S+ is not available ")
+_MISSING_DATA = re.compile(r"the data set \S+ is not available |there is no data at ")
 # What the message about data other than those that the run began with contains.
-_CHANGED_DATA = " has changed since this run began"
+_CHANGED_DATA = re.compile(r" has changed since this run began| was changed while it was being read")
 # How the message of an error that nobody foresaw begins: a class of Python, or what the worker found.
 _UNFORESEEN = re.compile(r"[A-Z]\w*: |the training process could not be started|reported success without")
 
@@ -183,7 +183,7 @@ def _lacks_data(job: Job) -> bool:
 
 
 def _has_other_data(job: Job) -> bool:
-    return job.reason == Reason.code_error and _CHANGED_DATA in (job.message or "")
+    return job.reason == Reason.code_error and _CHANGED_DATA.search(job.message or "") is not None
 
 
 def _is_fault_of_specification(job: Job) -> bool:

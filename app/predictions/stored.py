@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -18,7 +19,7 @@ from app.http.errors import Invalid, NotFound
 from app.models import Job, State
 from app.settings import Settings
 from app.statistics.ensembles import mean_logits, mean_probabilities, product_of_probabilities, widen
-from core.run.durable import DamagedFileError, read_json
+from core.run.durable import DamagedFileError, read_json, verify_file
 from core.run.rundir import RunDir
 
 Split = Literal["val", "test"]
@@ -146,6 +147,8 @@ class StoredSplit:
     def _arrays(self) -> Iterator[Mapping[str, np.ndarray]]:
         """The arrays of the file, each read when it is accessed; NotFound for a file that is missing or damaged."""
         try:
+            status = self.file.stat()
+            _verify(self.file, self.entry["sha256"], self.entry["bytes"], (status.st_mtime_ns, status.st_ino))
             # NumPy would leave a file open that is no archive.
             with self.file.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 yield arrays
@@ -155,6 +158,13 @@ class StoredSplit:
             raise
         except Exception:  # a damaged archive raises many types of errors
             raise NotFound(f"the predictions of {self.job_id} are damaged: {self.file.name} cannot be read") from None
+
+
+# The status is part of the key, so that a file is verified again once it has been written to.
+@lru_cache(maxsize=1_024)
+def _verify(file: Path, sha256: str, size_bytes: int, _status: tuple[int, int]) -> None:
+    """Raises DamagedFileError for a file that is not the one that the job wrote."""
+    verify_file(file, sha256=sha256, size_bytes=size_bytes)
 
 
 def _logits(arrays: Mapping[str, np.ndarray], path: str) -> tuple[np.ndarray, np.ndarray | None]:

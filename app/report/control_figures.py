@@ -61,7 +61,8 @@ def _of_job(row: ControlRow, label: str, jobs: Mapping[str, Job], images: TestIm
     why = _why_absent(row)
     if why is not None or row.job_id is None:
         return _absent(row.role, label, [row.job_id] if row.job_id else [], why or "")
-    return _figure(row.role, label, [row.job_id], fused, lambda: images.other(jobs[row.job_id or ""]))
+    figure = _figure(row.role, label, [row.job_id], fused, lambda: images.other(jobs[row.job_id or ""]))
+    return figure.model_copy(update={"epochs": jobs[row.job_id].spec["training"].get("epochs")})
 
 
 def _deep_ensemble(
@@ -88,9 +89,15 @@ def _figure(role: str, label: str, jobs: list[str], fused: Measured, measure: Ca
     except (NotFound, Invalid) as problem:
         return _absent(role, label, jobs, problem.detail)
     return ControlFigure(
-        role=role, label=label, jobs=jobs, model=control.model, fused_minus=fused.minus(control), absent=None
+        role=role,
+        label=label,
+        jobs=jobs,
+        epochs=None,
+        model=control.model,
+        fused_minus=fused.minus(control),
+        absent=None,
     )
 
 
 def _absent(role: str, label: str, jobs: list[str], why: str) -> ControlFigure:
-    return ControlFigure(role=role, label=label, jobs=jobs, model=None, fused_minus=None, absent=why)
+    return ControlFigure(role=role, label=label, jobs=jobs, epochs=None, model=None, fused_minus=None, absent=why)

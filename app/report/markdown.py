@@ -10,7 +10,8 @@ from app.predictions.wording import p_text, signed_points
 from app.report.schemas import ControlFigure, ExpertWorth, Figure, Report
 
 # Characters that Markdown would take for its own.
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|])")
+# Within a word an underscore means nothing, and neither does a sign before a space.
+_SPECIAL = re.compile(r"([\\`*{}\[\]#|]|(?<!\w)_|_(?!\w)|<(?! )|(?<! )>)")
 
 
 def as_markdown(report: Report) -> str:

@@ -17,6 +17,7 @@ from app.report.schemas import ControlFigure, ExpertWorth, Figure, Report, Train
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_json, read_manifest
 from core.run.rundir import RunDir
+from core.spec.controls import THIS_JOB
 
 _TRAINING = ("preset", "epochs", "batch_size", "seed", "precision", "deterministic")
 NO_CONTROLS = (
@@ -174,12 +175,16 @@ def _label(path: str, experts: list[ExpertWorth]) -> str:
 def _notes(job: Job, fused: Measured | None, controls: list[ControlFigure], result: Mapping[str, Any]) -> list[str]:
     notes = []
     trained = [control for control in controls if control.role not in FREE_CONTROLS]
-    missing = [control for control in controls if control.model is None]
+    missing = [control for control in controls if control.model is None and control.absent != THIS_JOB]
     if missing:
         names = "; ".join(f"{control.label}: {control.absent}" for control in missing)
         notes.append(f"Not every control could be measured, so the best one may be another: {names}.")
     elif fused is not None and not trained:
         notes.append(NO_CONTROLS + (HOW_TO_GET_THEM if job.kind == "fusion" else ""))
+    epochs = job.spec["training"].get("epochs")
+    unequal = [f"{one.label} {one.epochs:,}" for one in trained if one.epochs is not None and one.epochs != epochs]
+    if unequal and epochs is not None:
+        notes.append(f"This job trained for {epochs:,} epochs, its controls for others: {', '.join(unequal)}.")
     if any(control.model is not None for control in trained):
         notes.append("The best control is chosen on the same test images, which favours it.")
     return notes + [str(warning) for warning in result.get("warnings") or []]

@@ -20,12 +20,14 @@ class Figure(BaseModel):
 class ControlFigure(BaseModel):
     """A control with its figures and the fused accuracy minus its own; without them, `absent` says why.
 
-    `jobs` are the jobs that it was measured from; empty for those that follow from this job's own predictions.
+    `jobs` are the jobs that it was measured from; empty for those that follow from this job's own predictions. `epochs`
+    is how long the first of them trained.
     """
 
     role: str
     label: str
     jobs: list[str]
+    epochs: int | None
     model: Model | None
     fused_minus: Difference | None
     absent: str | None

@@ -19,6 +19,8 @@ from core.spec.stage_trainings import always_frozen
 
 FROZEN = "frozen"
 MATCHED = "matched"
+# Why a job has no control with frozen experts: it is that itself, and nothing is missing.
+THIS_JOB = "the experts of this job are frozen themselves"
 # What makes the network of an expert.
 _NETWORK = ("arch", "dropout", "feature_dim", "pretrained")
 # Fields of a job that say nothing about what is trained; its controls have the same.
@@ -131,9 +133,9 @@ def _width(arch: str, channels: int, classes: int, parameters: int) -> int:
 
 def _frozen(spec: FusionJob) -> Control:
     if "experts" in always_frozen(spec.training):
-        return Control(FROZEN, None, "the experts of this job are frozen themselves")
+        return Control(FROZEN, None, THIS_JOB)
     if not all(expert.source for expert in spec.experts):
-        return Control(FROZEN, None, "experts that start untrained cannot be frozen")
+        return Control(FROZEN, None, "experts that start untrained would stay so if they were frozen")
     data = _as_written(spec)
     training = _with_frozen_experts(data.get("training", {}))
     # Without the experts' own loss there are no two gradients.

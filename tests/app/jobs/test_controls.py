@@ -36,7 +36,7 @@ def test_controls_are_jobs_of_the_same_owner_that_start_after_it(service: Servic
     job_id = service.submit(WHOLE, "alice")
     found = controls(service, job_id)
     assert list(found) == ["single_0", "single_1", "matched", "frozen"]
-    assert found["frozen"]["absent"] == "experts that start untrained cannot be frozen"
+    assert found["frozen"]["absent"] == "experts that start untrained would stay so if they were frozen"
     job = service.get(f"/jobs/{found['single_1']['job']}").json()
     assert (job["owner"], job["priority"], job["tags"], job["state"]) == ("alice", -1, ["control"], "queued")
     assert (job["spec"]["training"]["seed"], job["spec"]["dataset"]["split"]["regime"]) == (6, "full")
@@ -46,7 +46,7 @@ def test_controls_are_jobs_of_the_same_owner_that_start_after_it(service: Servic
 def test_a_dry_run_lists_the_controls_and_stores_nothing(service: Service) -> None:
     answer = service.post("/jobs?dry_run=true", WHOLE).json()
     assert [row["role"] for row in answer["controls"]] == ["single_0", "single_1", "matched", "frozen"]
-    assert answer["controls"][3]["absent"] == "experts that start untrained cannot be frozen"
+    assert answer["controls"][3]["absent"] == "experts that start untrained would stay so if they were frozen"
     assert service.post("/jobs?dry_run=true", WHOLE | {"controls": False}).json()["controls"] == []
     assert service.get("/jobs").json()["items"] == []
 

@@ -170,3 +170,10 @@ def test_images_that_have_changed_between_two_jobs_are_refused(service: Service)
     assert refusal(service, a, b) == (
         f"{a} and {b} were not measured on the same test images: digits has changed between them"
     )
+
+
+def test_the_sentence_names_a_path_that_is_not_the_usual_one(service: Service) -> None:
+    arrays = {**wrong_on(0), "logits_expert_0": wrong_on(1, 2)["logits_fused"]}
+    a, b = (with_predictions(service, name, {"test": arrays}) for name in "ab")
+    sentence = compare(service, f"{a}:expert_0", f"{b}:expert_0")["sentence"]
+    assert sentence.startswith("a (expert_0) and b (expert_0) are equally accurate")

@@ -201,3 +201,19 @@ def test_deleted_controls_are_named_in_the_notes(service: Service) -> None:
     assert service.call("DELETE", f"/jobs/{control}").status_code == 200
     notes = " ".join(report(service, job_id)["notes"])
     assert "the best one may be another: one network on all the data: its job has been deleted" in notes
+
+
+def test_controls_of_another_length_are_said_to_be_that(service: Service) -> None:
+    job_id = fusion_job(service)
+    trained_control(service, job_id, "single_0", 4)
+    notes = report(service, job_id)["notes"]
+    assert "This job trained for 100 epochs, its controls for others: one network on all the data 30." in notes
+
+
+def test_predictions_that_were_written_to_are_damaged(service: Service) -> None:
+    job_id = fusion_job(service)
+    file = service.settings.runs_dir / job_id / "predictions" / "test.npz"
+    np.savez(file, fused=np.zeros(3))
+    answer = service.get(f"/jobs/{job_id}/report")
+    assert answer.status_code == 404
+    assert "damaged" in answer.json()["detail"]

@@ -76,7 +76,7 @@ def test_untrained_experts_on_a_hold_out_have_no_single_network_and_say_why() ->
     spec = {**FROM_EXPERTS, "experts": [{"arch": "convnet_small"}], "num_experts": 2}
     found = by_role(spec)
     assert "on the hold-out alone (40% of the training images)" in str(found["single_0"].absent)
-    assert "cannot be frozen" in str(found[FROZEN].absent)
+    assert "would stay so if they were frozen" in str(found[FROZEN].absent)
     whole = by_role({**spec, "dataset": {"name": "digits"}})
     assert isinstance(whole["single_0"].spec, ExpertJob)
 
