@@ -13,6 +13,8 @@ from tests.app.api import EXPERT, FUSION, Service
 from tests.web.test_new_job import HOSTILE
 from tests.web.test_security import log_in
 
+pytestmark = pytest.mark.slow
+
 CLASSES = list(range(10))
 
 

@@ -14,6 +14,8 @@ from app.web.pages import ROUTERS
 from app.web.session import safe_target
 from tests.app.api import Service
 
+pytestmark = pytest.mark.slow
+
 ROUTES = [route for router in ROUTERS for route in router.routes if isinstance(route, APIRoute)]
 READS = [route for route in ROUTES if "GET" in (route.methods or ())]
 WRITES = [route for route in ROUTES if "POST" in (route.methods or ()) and route.path.startswith("/ui")]

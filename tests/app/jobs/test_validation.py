@@ -14,6 +14,8 @@ from app.jobs.validation import parse_body
 from app.models import State
 from tests.app.api import EXPERT, FUSION, Service
 
+pytestmark = pytest.mark.slow
+
 # As many unknown fields as fit into a body of 1 MiB.
 JUNK = {f"u{number}": 0 for number in range(60_000)}
 

@@ -17,6 +17,8 @@ from tests.app.api import Service
 from tests.app.predictions.trained import train
 from tests.core.jobs import DIGITS, component, expert, fusion, run
 
+pytestmark = pytest.mark.slow
+
 # What the model answers with other features, or without an expert's, does not follow from its outputs.
 NOT_FROM_LOGITS = ("test/contribution_", "test/accuracy_without_", "test/shapley_")
 

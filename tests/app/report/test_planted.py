@@ -18,6 +18,8 @@ from tests.app.predictions.trained import run_dir_of, succeed
 from tests.app.report.test_report import add_control, report
 from tests.core.jobs import run
 
+pytestmark = pytest.mark.slow
+
 NUM_IMAGES, EPOCHS, SEED = 1_500, 8, 3
 NETWORK = {"arch": "convnet_small", "feature_dim": 16}
 TRAINING = {"epochs": EPOCHS, "batch_size": 64, "augmentation": "none"}

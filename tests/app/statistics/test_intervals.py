@@ -9,6 +9,8 @@ from app.statistics.agreement import discordance
 from app.statistics.intervals import accuracy_interval, difference_interval
 from app.statistics.mcnemar import exact_p
 
+pytestmark = pytest.mark.slow
+
 SIMULATIONS = 1_000
 
 

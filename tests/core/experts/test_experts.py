@@ -9,6 +9,8 @@ from torch import nn
 from core.experts import build_expert, detect_feature_dim
 from core.spec import ARCHITECTURES
 
+pytestmark = pytest.mark.slow
+
 WITH_DROPOUT = [name for name, info in ARCHITECTURES.items() if "dropout" in info.options]
 
 

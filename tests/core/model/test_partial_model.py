@@ -22,6 +22,8 @@ from core.train.evaluate_job import evaluate_job
 from core.train.result import Result
 from tests.core.jobs import TINY, component, fusion, run
 
+pytestmark = pytest.mark.slow
+
 IMAGES = torch.randn(7, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 Trained = tuple[Path, Result]
 

@@ -19,6 +19,8 @@ from core.train.result import Result
 from tests.core.jobs import component, expert, fusion, run, run_logged
 from tests.core.train.test_fit import metric_keys, same
 
+pytestmark = pytest.mark.slow
+
 
 def test_experts_from_other_jobs_are_measured_as_they_were(tmp_path: Path) -> None:
     for shard in (0, 1):

@@ -16,6 +16,8 @@ from tests.core.jobs import DIGITS, component, expert, fusion, run, run_logged
 from tests.core.train.test_epoch_metrics import epoch_values
 from tests.core.train.test_fit import components, same, weights
 
+pytestmark = pytest.mark.slow
+
 EVERY_STEP = {"checkpoint": {"every_steps": 1, "keep": 100}}
 ACCUMULATE = {"experts": {"accumulation_steps": 2, "lr": 0.01}, "fusion": {"lr": 0.01}, "head": {"lr": 0.01}}
 FROZEN = {"experts": {"frozen": True}}

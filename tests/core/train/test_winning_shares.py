@@ -14,6 +14,8 @@ from core.train.winning_shares import WinningShares, shares_by_class
 from tests.core.jobs import TINY, component, expert, fusion, run, run_logged
 from tests.core.train.test_fit import components
 
+pytestmark = pytest.mark.slow
+
 WTA = IndividualLoss(type="wta")
 
 
