@@ -41,6 +41,10 @@ VARIANTS = {
 }
 
 
+# The comparison gets its jobs in the query, and the long job has no controls to report on.
+NEED_OTHER_DATA = ("/ui/compare", "/ui/jobs/{job_id}/report")
+
+
 def rows() -> list[Row]:
     """Every page's time on the server, then bytes, zoom and elements in Chromium."""
     with tempfile.TemporaryDirectory() as temporary:
@@ -74,7 +78,7 @@ def pages(data: Data) -> dict[str, str]:
     names = [path for path in paths if not path.startswith("/ui/-/")]
     names += [f"{path}?{query}" for path in names for query in VARIANTS.get(path, ())]
     compared = "&".join(f"job={job}~{slot}" for slot, job in enumerate(data.compared))
-    named = {name: name.format(**ids) for name in sorted(names) if name != "/ui/compare"}
+    named = {name: name.format(**ids) for name in sorted(names) if name not in NEED_OTHER_DATA}
     return named | {f"/ui/compare of {len(data.compared)} jobs": f"/ui/compare?{compared}"}
 
 
