@@ -16,8 +16,6 @@ from app.auth.service import ensure_admin
 from app.auth.sessions import cookie_name
 from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
-from app.components.routes import all_router as all_components
-from app.components.routes import router as components
 from app.db import is_current, make_engine, transaction, upgrade
 from app.http import docs, error_handlers
 from app.http.duplicate_headers import DuplicateHeaders
@@ -29,11 +27,13 @@ from app.http.security_headers import SecurityHeaders
 from app.http.unread_bodies import UnreadBodies
 from app.jobs.report_routes import router as reports
 from app.jobs.routes import router as jobs
-from app.metrics.routes import router as metrics
-from app.metrics.routes import series_router as series
-from app.predictions.routes import compare_router as compare
-from app.predictions.routes import router as predictions
-from app.report.routes import router as report
+from app.results.components.routes import all_router as all_components
+from app.results.components.routes import router as components
+from app.results.metrics.routes import router as metrics
+from app.results.metrics.routes import series_router as series
+from app.results.predictions.routes import compare_router as compare
+from app.results.predictions.routes import router as predictions
+from app.results.report.routes import router as report
 from app.settings import Settings
 from app.streams.hub import Hub
 from app.streams.routes import events_router as events

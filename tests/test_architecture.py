@@ -19,7 +19,7 @@ PACKAGES = ("app", "core", "worker")
 MAX_LINES = 300
 MEDIAN_LINES = 100
 # Modules and folders at the top of a package, dunder files not counted.
-MAX_ENTRIES = {"app": 19, "core": 14}
+MAX_ENTRIES = {"app": 16, "core": 14}
 
 
 def imported_by(module: str, data_dir: Path | None = None) -> set[str]:
@@ -108,7 +108,7 @@ def test_layers_name_every_folder() -> None:
     linter = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
     for contract in linter["contracts"]:
         if contract["type"] == "layers":
-            [package] = contract["containers"]
+            package = contract["containers"][0].replace(".", "/")
             named = {name.strip() for layer in contract["layers"] for name in layer.split("|")}
             paths = [path for path in (ROOT / package).iterdir() if path.suffix == ".py" or path.is_dir()]
             entries = {path.stem for path in paths} - {"__init__", "__pycache__"}

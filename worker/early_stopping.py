@@ -16,9 +16,9 @@ from sqlmodel import Session, col, select
 
 from app.db import reading, serialize_events, transaction
 from app.jobs.transitions import transition
-from app.metrics.directions import Mode
-from app.metrics.queries import extremes
 from app.models import Event, Job, Reason, State, Sweep, SweepPoint
+from app.results.metrics.directions import Mode
+from app.results.metrics.queries import extremes
 from app.sweeps import ranking
 from app.sweeps.queries import STOPPED_EARLY
 

@@ -15,10 +15,10 @@ from ulid import ULID
 
 from app.db import serialize_events, transaction
 from app.jobs.transitions import transition
-from app.metrics import store
-from app.metrics.queries import best_value
-from app.metrics.scores import accuracy_key
 from app.models import Attempt, Component, Event, Job, State
+from app.results.metrics import store
+from app.results.metrics.queries import best_value
+from app.results.metrics.scores import accuracy_key
 from core.run.identity import RunIdentity
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.http.csv_cells import safe_cell
-from app.metrics.directions import Mode, direction
-from app.metrics.scores import accuracy_key
-from app.statistics.seeds import mean_interval
+from app.results.metrics.directions import Mode, direction
+from app.results.metrics.scores import accuracy_key
+from app.results.statistics.seeds import mean_interval
 from app.sweeps.grid import SEEDS
 from app.sweeps.schemas import LeaderboardRow
 

@@ -14,7 +14,7 @@ from app.http.query_parameters import Cursor, Limit
 from app.http.responses import json_response
 from app.http.session import Configured, Reading, Writing
 from app.jobs.validation import parse_body
-from app.metrics.directions import Mode
+from app.results.metrics.directions import Mode
 from app.settings import Settings
 from app.sweeps import grid, queries, ranking, schemas, service
 from app.sweeps.examples import SWEEP_BODY

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app.jobs.schemas import Estimate, Time
-from app.metrics.directions import Mode
 from app.models import State
+from app.results.metrics.directions import Mode
 from core.spec import KINDS
 from core.spec.fields import SafeName, Text
 

@@ -9,9 +9,9 @@ from sqlmodel import Session
 
 from app.db import iso
 from app.http import paging
-from app.metrics.directions import Mode
-from app.metrics.scores import accuracy_key
 from app.models import State, Sweep
+from app.results.metrics.directions import Mode
+from app.results.metrics.scores import accuracy_key
 from app.sweeps import queries, ranking
 from app.sweeps.queries import PointRow, SweepCounts
 from app.sweeps.schemas import EarlyStopping, PointPage, PointView, SweepPage, SweepSummary, SweepView

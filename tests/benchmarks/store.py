@@ -15,9 +15,9 @@ from ulid import ULID
 
 from app.db import reading, transaction
 from app.jobs.list_queries import JobFilter, list_jobs
-from app.metrics.batch import series_of_jobs
-from app.metrics.charts import chart
 from app.models import Attempt, Series
+from app.results.metrics.batch import series_of_jobs
+from app.results.metrics.charts import chart
 from tests.benchmarks.measures import Row, median_s, row
 from tests.benchmarks.stored import fill_series, insert_jobs, new_database
 from worker.ingest import ingest

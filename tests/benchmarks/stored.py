@@ -12,8 +12,8 @@ from sqlalchemy import Engine, insert
 from sqlmodel import SQLModel
 
 from app.db import make_engine, transaction, upgrade
-from app.metrics import store
 from app.models import Job
+from app.results.metrics import store
 
 # Bulk inserts do not see the defaults of the columns.
 _JOB_DEFAULTS: dict[str, Any] = {

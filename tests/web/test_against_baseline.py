@@ -12,7 +12,7 @@ from app.jobs import queries
 from app.web.views.against_baseline import against_baseline
 from app.web.views.selection import MAX_JOBS
 from tests.app.api import Service
-from tests.app.predictions.trained import logits_of, run_dir_of, with_predictions
+from tests.app.results.predictions.trained import logits_of, run_dir_of, with_predictions
 from tests.app.sweeps.sweeping import measure
 from tests.web.test_compare import read
 

@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from app.db import transaction
-from app.metrics.store import append
 from app.models import State
+from app.results.metrics.store import append
 from app.web.pages.compare import MAX_CHOICES
 from tests.app.api import EXPERT, Service
-from tests.app.metrics.points import block
+from tests.app.results.metrics.points import block
 from tests.app.sweeps.sweeping import statements
 from tests.web.test_security import log_in
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from tests.app.api import FUSION, Service
-from tests.app.report.test_report import fusion_job, trained_control
+from tests.app.results.report.test_report import fusion_job, trained_control
 
 
 def test_the_page_says_whether_fusion_pays_and_links_the_controls(service: Service) -> None:

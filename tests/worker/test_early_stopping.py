@@ -14,9 +14,9 @@ from sqlmodel import col, select
 from app.db import make_engine, reading, transaction, upgrade
 from app.jobs.queue_queries import sweeps_at_limit
 from app.jobs.transitions import transition
-from app.metrics import store
-from app.metrics.queries import extremes
 from app.models import Event, Job, State, Sweep, SweepPoint
+from app.results.metrics import store
+from app.results.metrics.queries import extremes
 from worker import early_stopping as sweeps
 from worker.early_stopping import apply_early_stopping, rungs_reached
 

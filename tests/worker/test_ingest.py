@@ -9,8 +9,8 @@ import pytest
 from sqlmodel import select
 
 from app.db import reading, transaction
-from app.metrics import store
 from app.models import Attempt, Component, Event, Job, State
+from app.results.metrics import store
 from tests.app.api import EXPERT, FUSION, EventFile, Service
 from worker.ingest import KEPT_EVENTS, ingest, prune
 

@@ -18,10 +18,10 @@ from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.list_queries import JobFilter, list_jobs
 from app.jobs.schemas import JobSummary, JobView
-from app.metrics import store
-from app.metrics.schemas import Latest
-from app.metrics.scores import accuracy_key
 from app.models import TERMINAL_STATES, Job
+from app.results.metrics import store
+from app.results.metrics.schemas import Latest
+from app.results.metrics.scores import accuracy_key
 from app.web.pages.curves import ChartParameters, Charts, job_facts, panel_views
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router

@@ -11,14 +11,14 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from app.auth.principals import Viewer
-from app.components.queries import ComponentFilter, ComponentSort, component_with_job_name, list_all_components
-from app.components.routes import Role
-from app.components.schemas import ComponentView
 from app.http.errors import InvalidSpec, NotFound
 from app.http.query_parameters import Cursor
 from app.http.session import Configured, Reading
 from app.jobs import references
 from app.jobs.validation import parse_job
+from app.results.components.queries import ComponentFilter, ComponentSort, component_with_job_name, list_all_components
+from app.results.components.routes import Role
+from app.results.components.schemas import ComponentView
 from app.settings import Settings
 from app.web.render import page
 from app.web.routing import page_router

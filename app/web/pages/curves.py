@@ -16,11 +16,11 @@ from app.auth.principals import Viewer
 from app.http.session import Reading
 from app.jobs import queries
 from app.jobs.routes import JobId, JobIdText
-from app.metrics import store
-from app.metrics.batch import series_of_jobs
-from app.metrics.schemas import Latest
-from app.metrics.scores import accuracy_key
 from app.models import TERMINAL_STATES, Attempt, Job
+from app.results.metrics import store
+from app.results.metrics.batch import series_of_jobs
+from app.results.metrics.schemas import Latest
+from app.results.metrics.scores import accuracy_key
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 from app.web.views import curves

@@ -11,8 +11,6 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from app.auth.principals import Principal, Viewer
-from app.components.queries import list_components
-from app.components.schemas import ComponentView
 from app.db import now
 from app.http.errors import InvalidSpec
 from app.http.session import Configured, Reading
@@ -21,6 +19,8 @@ from app.jobs.planned_configs import configs_of
 from app.jobs.provenance import provenance
 from app.jobs.routes import JobId
 from app.models import Job, State
+from app.results.components.queries import list_components
+from app.results.components.schemas import ComponentView
 from app.settings import Settings
 from app.streams.queries import latest_events
 from app.web.pages.curves import ChartParameters, curves_context

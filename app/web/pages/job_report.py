@@ -9,8 +9,8 @@ from app.auth.principals import Viewer
 from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.routes import JobId
-from app.predictions.wording import p_text
-from app.report.report import report
+from app.results.predictions.wording import p_text
+from app.results.report.report import report
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 

@@ -18,8 +18,8 @@ from app.jobs.list_queries import NO_SWEEP, JobFilter, SortName, count_jobs, lis
 from app.jobs.list_schemas import JobCounts
 from app.jobs.routes import Filter
 from app.jobs.schemas import Kind
-from app.metrics.spark import sparklines
 from app.models import State
+from app.results.metrics.spark import sparklines
 from app.web.bulk import ACTIONS, apply_to_jobs, confirmation
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router

@@ -14,7 +14,6 @@ from starlette.responses import RedirectResponse, Response
 from ulid import ULID
 
 from app.auth.principals import Member, Principal, Viewer
-from app.components.queries import ComponentFilter, list_all_components
 from app.db import reading, transaction
 from app.http.errors import InvalidSpec
 from app.http.session import Configured, Reading
@@ -22,6 +21,7 @@ from app.jobs import queries, service
 from app.jobs.content import columns_of_submission
 from app.jobs.schemas import Kind
 from app.jobs.validation import parse_job
+from app.results.components.queries import ComponentFilter, list_all_components
 from app.settings import Settings
 from app.web.render import page
 from app.web.routing import page_router

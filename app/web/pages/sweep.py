@@ -13,8 +13,8 @@ from starlette.responses import RedirectResponse, Response
 from app.auth.principals import Member, Principal, Viewer
 from app.http.query_parameters import PREFIXES, Cursor
 from app.http.session import Configured, Reading, Writing
-from app.metrics.scores import accuracy_key
 from app.models import TERMINAL_STATES, State
+from app.results.metrics.scores import accuracy_key
 from app.sweeps import queries, ranking, service
 from app.sweeps.grid import MAX_POINTS, SEEDS
 from app.sweeps.routes import Metric, SweepId

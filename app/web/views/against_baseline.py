@@ -9,11 +9,11 @@ import numpy as np
 
 from app.http.errors import Invalid, NotFound
 from app.models import Job
-from app.predictions.comparison import check_same_data, default_path
-from app.predictions.stored import Predicted, stored_split
+from app.results.predictions.comparison import check_same_data, default_path
+from app.results.predictions.stored import Predicted, stored_split
+from app.results.statistics.agreement import discordance
+from app.results.statistics.intervals import difference_interval
 from app.settings import Settings
-from app.statistics.agreement import discordance
-from app.statistics.intervals import difference_interval
 from app.web.views import words
 from app.web.views.difference import signed
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, pairwise
 
-from app.metrics.schemas import JobSeries, Latest
+from app.results.metrics.schemas import JobSeries, Latest
 from app.web.views.panels import Line, Panel
 
 POINTS = 100

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.metrics.directions import known_direction
+from app.results.metrics.directions import known_direction
 from app.web.views import words
 
 _BEFORE = re.compile(r"test/accuracy_expert_(\d+)_before")

@@ -6,8 +6,8 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from app.metrics.directions import Mode
 from app.models import TERMINAL_STATES, State
+from app.results.metrics.directions import Mode
 from app.sweeps.schemas import PointView
 from app.web.views.selection import compare_url
 from app.web.views.sweep_fields import Grid, Layout, key, label

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 
-from app.metrics.directions import Mode, known_direction
+from app.results.metrics.directions import Mode, known_direction
 
 NUM_SLOTS = 8
 _EXPERT = re.compile(r"expert_(\d+)$")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from app.metrics.directions import Mode
+from app.results.metrics.directions import Mode
 from app.sweeps.schemas import LeaderboardRow
 from app.web.views import words
 from app.web.views.heatmap import STEPS

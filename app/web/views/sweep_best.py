@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.metrics.directions import Mode
+from app.results.metrics.directions import Mode
 from app.sweeps.schemas import LeaderboardRow, PointView
 
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from tests.app.api import Service
 from tests.app.cli.conftest import Cli
-from tests.app.predictions.trained import logits_of, with_predictions
+from tests.app.results.predictions.trained import logits_of, with_predictions
 
 LABELS = np.arange(400) % 3
 

@@ -7,7 +7,7 @@ from sqlmodel import Session
 
 from app.db import transaction
 from app.http.csv_cells import safe_cell
-from app.metrics import store
+from app.results.metrics import store
 from tests.app.api import Service
 
 

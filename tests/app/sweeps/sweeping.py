@@ -10,8 +10,8 @@ import numpy as np
 from sqlalchemy import event
 
 from app.db import transaction
-from app.metrics import store
 from app.models import State
+from app.results.metrics import store
 from tests.app.api import FUSION, Service
 
 TYPES = ["multiplicative", "concatenation"]

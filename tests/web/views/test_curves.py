@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.metrics.schemas import JobSeries, Latest
+from app.results.metrics.schemas import JobSeries, Latest
 from app.web.views import curves
 from app.web.views.panels import Line, Panel, comparison_panels, job_panels, series_look
 

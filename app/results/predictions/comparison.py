@@ -1,0 +1,228 @@
+"""Two models on the same images: accuracies, their difference, calibration."""
+
+from __future__ import annotations
+
+import math
+import threading
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from app.http.errors import Invalid, NotFound
+from app.models import Job
+from app.results.predictions.schemas import ClassAccuracy, Comparison, Difference, Model, Scaled
+from app.results.predictions.stored import ENSEMBLES, SPLIT_NAMES, Split, StoredSplit, stored_split
+from app.results.predictions.wording import sentence
+from app.results.statistics.agreement import accuracy_by_class, disagreement_matrix, discordance, oracle_accuracy
+from app.results.statistics.calibration import expected_calibration_error
+from app.results.statistics.intervals import accuracy_interval, difference_interval
+from app.results.statistics.mcnemar import exact_p
+from app.results.statistics.scores import score
+from app.results.statistics.temperature import fit_temperature
+from app.settings import Settings
+from core.run.content import ContentCache, describe_difference, have_same_test_data
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of a comparison: a path of a job."""
+
+    job: Job
+    path: str
+
+    @property
+    def name(self) -> str:
+        """The name of the job, or its id, and the path."""
+        return f"{self.job.name or self.job.id} ({self.path})"
+
+
+class Answers(NamedTuple):
+    """What a path predicts for every image, and whether that is right, both (N,)."""
+
+    predicted: np.ndarray
+    correct: np.ndarray
+
+
+# Figures by the digest of the predictions, job and path, oldest first; some hundred kilobytes each.
+MAX_MEASURED = 64
+_measured: dict[tuple[str, str, str], tuple[Model, Answers]] = {}
+# The logits of many images take much memory.
+_one_at_a_time = threading.Lock()
+
+
+def default_path(kind: str) -> str:
+    """The path that stands for a job: its fused path, or the expert of a job that trains one."""
+    return "expert_0" if kind == "expert" else "fused"
+
+
+def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
+    """Compares two paths. Raises NotFound without predictions, and Invalid where the images are not the same."""
+    stored_a, stored_b = (stored_split(settings, side.job, split) for side in (a, b))
+    check_same_data(settings, a.job, b.job, split)
+    labels = common_labels(stored_a, stored_b)
+    model_a, answers_a = measure(settings, a, stored_a, labels)
+    model_b, answers_b = measure(settings, b, stored_b, labels)
+    difference = difference_of(answers_a.correct, answers_b.correct)
+    images = np.bincount(labels, minlength=stored_a.num_classes)
+    by_class = zip(
+        *(accuracy_by_class(answers.correct, labels, stored_a.num_classes) for answers in (answers_a, answers_b)),
+        strict=True,
+    )
+    return Comparison(
+        sentence=sentence(*_names(a, b), difference, len(labels)),
+        split=split,
+        dataset=str(stored_a.entry["dataset"]),
+        num_images=len(labels),
+        a=model_a,
+        b=model_b,
+        difference=difference,
+        disagreement=float(disagreement_matrix([answers_a.predicted, answers_b.predicted])[0, 1]),
+        oracle=oracle_accuracy([answers_a.correct, answers_b.correct]),
+        by_class=[
+            ClassAccuracy(label=label, num_images=int(count), a=of_a, b=of_b)
+            for label, (count, (of_a, of_b)) in enumerate(zip(images, by_class, strict=True))
+        ],
+    )
+
+
+def check_same_data(settings: Settings, a: Job, b: Job, split: Split) -> None:
+    """Raises Invalid if the images of a split have changed between two jobs, as far as their content was recorded."""
+    if a.data_sha256 is None or b.data_sha256 is None or a.data_sha256 == b.data_sha256:
+        return
+    if a.spec["dataset"]["name"] != b.spec["dataset"]["name"]:
+        # The stored predictions tell.
+        return
+    cache = ContentCache(settings.content_cache)
+    if split == "test" and have_same_test_data(a.data_sha256, b.data_sha256, cache):
+        return
+    older, newer = sorted((a, b), key=lambda job: job.id)
+    difference = describe_difference(older.data_sha256 or "", newer.data_sha256 or "", cache)
+    name = newer.spec["dataset"]["name"]
+    raise Invalid(
+        f"{a.id} and {b.id} were not measured on the same {SPLIT_NAMES[split]} images: {name} has changed between them"
+        + (f" ({difference})" if difference else "")
+    )
+
+
+def common_labels(a: StoredSplit, b: StoredSplit) -> np.ndarray:
+    """The labels (N,) of two splits of the same images; raises Invalid that says where the images differ."""
+    what = SPLIT_NAMES[a.split]
+    if a.entry["dataset"] != b.entry["dataset"]:
+        raise Invalid(
+            f"{a.job_id} and {b.job_id} were not measured on the same images: one on {a.entry['dataset']}, "
+            f"the other on {b.entry['dataset']}"
+        )
+    ids_a, labels_a = a.ids_and_labels()
+    if a.file == b.file:
+        return labels_a
+    ids_b, labels_b = b.ids_and_labels()
+    if not np.array_equal(ids_a, ids_b):
+        shared = len(np.intersect1d(ids_a, ids_b))
+        raise Invalid(
+            f"{a.job_id} and {b.job_id} were not measured on the same {what} images: {len(ids_a):,} and "
+            f"{len(ids_b):,}, of which {shared:,} are in both"
+        )
+    if not np.array_equal(labels_a, labels_b):
+        count = int((labels_a != labels_b).sum())
+        raise Invalid(
+            f"the data set has changed between {a.job_id} and {b.job_id}: {count:,} of {len(labels_a):,} {what} images "
+            "have another label"
+        )
+    return labels_a
+
+
+def difference_of(correct_a: np.ndarray, correct_b: np.ndarray) -> Difference:
+    """The difference of two accuracies on the same images."""
+    counts = discordance(correct_a, correct_b)
+    num_images = len(correct_a)
+    interval = difference_interval(*counts, num_images)
+    return Difference(
+        value=(counts.only_a - counts.only_b) / num_images,
+        low=interval.low,
+        high=interval.high,
+        excludes_zero=interval.excludes_zero,
+        only_a=counts.only_a,
+        only_b=counts.only_b,
+        p=exact_p(*counts),
+    )
+
+
+def measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Answers]:
+    """The figures of a path, and its answers; raises Invalid for outputs that are not finite.
+
+    What was measured is kept by the content of the files: a report is read more than once.
+    """
+    with _one_at_a_time:
+        key = (stored.entry["sha256"], side.job.id, side.path)
+        if key not in _measured:
+            while len(_measured) >= MAX_MEASURED:
+                del _measured[next(iter(_measured))]
+            _measured[key] = _measure(settings, side, stored, labels)
+        model, answers = _measured[key]
+    return model.model_copy(update={"name": side.job.name}), answers
+
+
+def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Answers]:
+    logits, classes = stored.logits(side.path)
+    broken = int((np.isnan(logits) | np.isposinf(logits)).any(axis=1).sum())
+    if broken:
+        raise Invalid(f"{side.name} has outputs that are not finite for {broken:,} of {len(labels):,} images")
+    scores = score(logits, labels, classes)
+    # Rounding to float16 can make two logits equal.
+    predicted = scores.predicted if side.path in ENSEMBLES else stored.predicted(side.path).classes
+    answers = Answers(predicted, np.asarray(predicted == labels))
+    interval = accuracy_interval(int(answers.correct.sum()), len(labels))
+    scaled, why = None, "the temperature would be fitted on the same images"
+    if stored.split != "val":
+        scaled, why = _scaled(settings, side, logits, labels, classes)
+    model = Model(
+        job=side.job.id,
+        name=side.job.name,
+        path=side.path,
+        accuracy=float(answers.correct.mean()),
+        low=interval.low,
+        high=interval.high,
+        nll=scores.nll if math.isfinite(scores.nll) else None,
+        ece=expected_calibration_error(scores.confidence, answers.correct) if classes is None else None,
+        scaled=scaled,
+        not_scaled=why or None,
+    )
+    return model, answers
+
+
+def _scaled(
+    settings: Settings, side: Side, logits: np.ndarray, labels: np.ndarray, classes: np.ndarray | None
+) -> tuple[Scaled | None, str]:
+    """Calibration at the temperature of the validation images; or why there is none."""
+    try:
+        validation = stored_split(settings, side.job, "val")
+        _, validation_labels = validation.ids_and_labels()
+        validation_logits = validation.logits(side.path)[0]
+        if np.isnan(validation_logits).any():
+            return None, "it has outputs that are not finite on validation images"
+        temperature = fit_temperature(validation_logits, validation_labels, classes)
+    except NotFound as problem:
+        return None, problem.detail
+    except ValueError as error:
+        return None, str(error)
+    scores = score(logits, labels, classes, temperature=temperature)
+    if not math.isfinite(scores.nll):
+        return None, "some images have a class of probability 0"
+    ece = expected_calibration_error(scores.confidence, scores.correct)
+    return (
+        Scaled(temperature=temperature, num_validation_images=len(validation_labels), nll=scores.nll, ece=ece),
+        "",
+    )
+
+
+def _names(a: Side, b: Side) -> tuple[str, str]:
+    """Names that tell the two apart: by their jobs, by their paths, or by both."""
+    jobs = (a.job.name or a.job.id, b.job.name or b.job.id)
+    if a.job.id == b.job.id:
+        return a.path, b.path
+    if jobs[0] == jobs[1]:
+        jobs = (a.job.id, b.job.id)
+    if a.path == b.path == default_path(a.job.kind) == default_path(b.job.kind):
+        return jobs
+    return f"{jobs[0]} ({a.path})", f"{jobs[1]} ({b.path})"

@@ -1,0 +1,172 @@
+"""The stored predictions of a job: one `.npz` file for each split, described in its `result.json`.
+
+N images, C classes, C_k classes that the logits of a path stand for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+import numpy as np
+from pydantic import BaseModel, StringConstraints
+
+from app.http.errors import Invalid, NotFound
+from app.models import Job, State
+from app.results.statistics.ensembles import mean_logits, mean_probabilities, product_of_probabilities, widen
+from app.settings import Settings
+from core.run.durable import DamagedFileError, read_json, verify_file
+from core.run.rundir import RunDir
+
+Split = Literal["val", "test"]
+SPLIT_NAMES: dict[Split, str] = {"val": "validation", "test": "test"}
+ENSEMBLES = {
+    "ensemble_logits": mean_logits,
+    "ensemble_probabilities": mean_probabilities,
+    "ensemble_product": product_of_probabilities,
+}
+# Ensembles are computed in memory, in float64.
+MAX_ENSEMBLE_LOGITS = 20_000_000
+# Not defined over classes that an expert does not know.
+_NEED_ALL_CLASSES = ("ensemble_logits", "ensemble_product")
+
+
+def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
+    """The predictions of a job on a split; raises NotFound that says why there are none."""
+    run = RunDir(settings.runs_dir / job.id)
+    try:
+        entry = (read_json(run.result).get("predictions") or {}).get(split)
+        if entry is not None and "absent" not in entry:
+            entry = _Entry.model_validate(entry).model_dump()
+    except FileNotFoundError:
+        state = State(job.state).value
+        raise NotFound(f"{job.id} is {state} and has no predictions: they are stored when the job succeeds") from None
+    except (OSError, DamagedFileError, AttributeError, TypeError, ValueError):
+        raise NotFound(f"{job.id} has no predictions: its result.json is damaged") from None
+    if entry is None:
+        raise NotFound(
+            f"{job.id} has no predictions: it ended before this version, which stores them. "
+            "An evaluate job of its components stores those of the same model"
+        )
+    if "absent" in entry:
+        raise NotFound(f"{job.id} has no predictions on {SPLIT_NAMES[split]} images: {entry['absent']}")
+    return StoredSplit(job.id, split, run.predictions(split), entry)
+
+
+class _Entry(BaseModel):
+    """What `result.json` says about one file."""
+
+    file: str
+    bytes: int
+    sha256: Annotated[str, StringConstraints(pattern="^[0-9a-f]{64}$")]
+    dataset: str
+    num_images: int
+    num_classes: int
+    dtype: str
+    paths: dict[str, tuple[int, int]]
+
+
+class Predicted(NamedTuple):
+    """What a path predicts: ids, labels and predicted classes of the images, each (N,)."""
+
+    ids: np.ndarray
+    labels: np.ndarray
+    classes: np.ndarray
+
+    @property
+    def correct(self) -> np.ndarray:
+        """Whether each image is classified correctly (N,)."""
+        return np.asarray(self.classes == self.labels)
+
+
+@dataclass(frozen=True)
+class StoredSplit:
+    """The file of one split and its entry in `result.json`. Arrays are read one by one, when they are needed."""
+
+    job_id: str
+    split: Split
+    file: Path
+    entry: Mapping[str, Any]
+
+    @property
+    def paths(self) -> list[str]:
+        """The paths with logits, and the ensembles that follow from them."""
+        own = list(self.entry["paths"])
+        experts = self._experts()
+        if len(experts) < 2 or int(self.entry["num_images"]) * self.num_classes > MAX_ENSEMBLE_LOGITS:
+            return own
+        partial = any(self.entry["paths"][name][1] < self.num_classes for name in experts)
+        return [*own, *(name for name in ENSEMBLES if not (partial and name in _NEED_ALL_CLASSES))]
+
+    @property
+    def num_classes(self) -> int:
+        """Classes of the data set."""
+        return int(self.entry["num_classes"])
+
+    def check_path(self, path: str) -> None:
+        """Raises NotFound for a path that these predictions do not have."""
+        if path not in self.paths:
+            raise NotFound(f"{self.job_id} has no predictions of {path!r}; it has {', '.join(self.paths)}")
+
+    def ids_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
+        """Index of every image in the data set's own training or test set, and its label, both (N,)."""
+        with self._arrays() as arrays:
+            return arrays["ids"], arrays["labels"]
+
+    def predicted(self, path: str) -> Predicted:
+        """What a path, which is no ensemble, predicts; reads no logits."""
+        self.check_path(path)
+        with self._arrays() as arrays:
+            return Predicted(arrays["ids"], arrays["labels"], arrays[f"predicted_{path}"])
+
+    def logits(self, path: str) -> tuple[np.ndarray, np.ndarray | None]:
+        """Logits (N, C_k) of a path, and the classes that they stand for (None: all, in order).
+
+        Those of `ensemble_probabilities` are logarithms of the mean probabilities.
+        """
+        self.check_path(path)
+        with self._arrays() as arrays:
+            if path not in ENSEMBLES:
+                return _logits(arrays, path)
+            experts = [widen(*_logits(arrays, name), self.num_classes) for name in self._experts()]
+        return ENSEMBLES[path](experts), None
+
+    def all_arrays(self) -> dict[str, np.ndarray]:
+        """Every array of the file."""
+        with self._arrays() as arrays:
+            return {name: arrays[name] for name in arrays}
+
+    def _experts(self) -> list[str]:
+        return [name for name in self.entry["paths"] if name.startswith("expert_") and not name.endswith("_before")]
+
+    @contextmanager
+    def _arrays(self) -> Iterator[Mapping[str, np.ndarray]]:
+        """The arrays of the file, each read when it is accessed; NotFound for a file that is missing or damaged."""
+        try:
+            status = self.file.stat()
+            _verify(self.file, self.entry["sha256"], self.entry["bytes"], (status.st_mtime_ns, status.st_ino))
+            # NumPy would leave a file open that is no archive.
+            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                yield arrays
+        except FileNotFoundError:
+            raise NotFound(f"the predictions of {self.job_id} have been deleted from its run directory") from None
+        except (Invalid, NotFound):
+            raise
+        except Exception:  # a damaged archive raises many types of errors
+            raise NotFound(f"the predictions of {self.job_id} are damaged: {self.file.name} cannot be read") from None
+
+
+# The status is part of the key, so that a file is verified again once it has been written to.
+@lru_cache(maxsize=1_024)
+def _verify(file: Path, sha256: str, size_bytes: int, _status: tuple[int, int]) -> None:
+    """Raises DamagedFileError for a file that is not the one that the job wrote."""
+    verify_file(file, sha256=sha256, size_bytes=size_bytes)
+
+
+def _logits(arrays: Mapping[str, np.ndarray], path: str) -> tuple[np.ndarray, np.ndarray | None]:
+    classes = f"classes_{path}"
+    return arrays[f"logits_{path}"], arrays.get(classes)

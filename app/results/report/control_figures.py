@@ -1,0 +1,103 @@
+"""The controls of a fusion job, measured on its test images, and those that follow from its own predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from sqlmodel import Session
+
+from app.http.errors import Invalid, NotFound
+from app.jobs import queries
+from app.jobs.control_queries import ControlRow, list_controls
+from app.models import Job, State
+from app.results.report.measured import Measured, TestImages
+from app.results.report.schemas import ControlFigure
+
+# The accuracy of the experts together needs no other job: by path, what it is.
+FREE_CONTROLS = {
+    "ensemble_probabilities": "mean of the experts' probabilities",
+    "ensemble_product": "normalised product of the experts' probabilities",
+}
+SINGLE = "one network on all the data"
+_LABELS = {
+    "frozen": "the same fusion, experts frozen",
+    "matched": "one network of as many parameters",
+}
+
+
+def control_figures(
+    session: Session, job: Job, images: TestImages, measured: Mapping[str, Measured]
+) -> list[ControlFigure]:
+    """Every control of a job that was trained or follows from its own paths, in the order of a table."""
+    fused = measured["fused"]
+    rows = list_controls(session, job.id)
+    jobs = {other.id: other for other in queries.jobs_in_order(session, [row.job_id for row in rows if row.job_id])}
+    figures = [
+        _figure(path, label, [], fused, lambda path=path: measured[path])  # type: ignore[misc]
+        for path, label in FREE_CONTROLS.items()
+        if path in measured
+    ]
+    singles = [row for row in rows if row.role.startswith("single_")]
+    figures += [_of_job(row, label, jobs, images, fused) for row, label in _by_network(singles, jobs)]
+    if len(singles) > 1:
+        figures.append(_deep_ensemble(singles, jobs, images, fused))
+    others = [row for row in rows if row.role in _LABELS]
+    return figures + [_of_job(row, _LABELS[row.role], jobs, images, fused) for row in others]
+
+
+def _by_network(rows: Sequence[ControlRow], jobs: Mapping[str, Job]) -> list[tuple[ControlRow, str]]:
+    """The first control of each kind of network: further ones differ in their seeds alone."""
+    first: dict[str | None, ControlRow] = {}
+    for row in rows:
+        job = jobs.get(row.job_id or "")
+        first.setdefault(job.spec.get("expert", {}).get("arch") if job else None, row)
+    if len(first) > 1:
+        # Those that were deleted say nothing while another one of the same kind is there.
+        first.pop(None, None)
+    return [(row, f"one {arch} on all the data" if len(first) > 1 else SINGLE) for arch, row in first.items()]
+
+
+def _of_job(row: ControlRow, label: str, jobs: Mapping[str, Job], images: TestImages, fused: Measured) -> ControlFigure:
+    why = _why_absent(row)
+    if why is not None or row.job_id is None:
+        return _absent(row.role, label, [row.job_id] if row.job_id else [], why or "")
+    figure = _figure(row.role, label, [row.job_id], fused, lambda: images.other(jobs[row.job_id or ""]))
+    return figure.model_copy(update={"epochs": jobs[row.job_id].spec["training"].get("epochs")})
+
+
+def _deep_ensemble(
+    rows: Sequence[ControlRow], jobs: Mapping[str, Job], images: TestImages, fused: Measured
+) -> ControlFigure:
+    label = f"deep ensemble of {len(rows)} such networks"
+    ids = [row.job_id for row in rows if row.job_id]
+    why = next((why for row in rows if (why := _why_absent(row)) is not None), None)
+    if why is not None:
+        return _absent("deep_ensemble", label, ids, why)
+    return _figure("deep_ensemble", label, ids, fused, lambda: images.ensemble([jobs[job] for job in ids], label))
+
+
+def _why_absent(row: ControlRow) -> str | None:
+    """Why a control has no figures; None if its job has succeeded."""
+    if row.job_id is None:
+        return row.absent or "its job has been deleted"
+    return None if row.state == State.succeeded else f"{row.job_id} is {row.state}"
+
+
+def _figure(role: str, label: str, jobs: list[str], fused: Measured, measure: Callable[[], Measured]) -> ControlFigure:
+    try:
+        control = measure()
+    except (NotFound, Invalid) as problem:
+        return _absent(role, label, jobs, problem.detail)
+    return ControlFigure(
+        role=role,
+        label=label,
+        jobs=jobs,
+        epochs=None,
+        model=control.model,
+        fused_minus=fused.minus(control),
+        absent=None,
+    )
+
+
+def _absent(role: str, label: str, jobs: list[str], why: str) -> ControlFigure:
+    return ControlFigure(role=role, label=label, jobs=jobs, epochs=None, model=None, fused_minus=None, absent=why)

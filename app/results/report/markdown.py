@@ -1,0 +1,134 @@
+"""The report as Markdown, for a lab's notes or the appendix of a paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from app.results.predictions.schemas import Difference, Model
+from app.results.predictions.wording import p_text, signed_points
+from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report
+
+# Characters that Markdown would take for its own.
+# Within a word an underscore means nothing, and neither does a sign before a space.
+_SPECIAL = re.compile(r"([\\`*{}\[\]#|]|(?<!\w)_|_(?!\w)|<(?! )|(?<! )>)")
+
+
+def as_markdown(report: Report) -> str:
+    """The report as Markdown. The picture that it names is `report.svg` beside it."""
+    sections = [
+        f"# {_text(report.name or report.job)}",
+        f"Job `{report.job}`. {_text(report.verdict)}.",
+        "![Accuracies with 95 % intervals](report.svg)",
+        "## What was trained on what",
+        _trained_on(report),
+        "## Figures on the test images",
+        _figures(report.figures, report.oracle),
+    ]
+    if report.controls:
+        sections += ["## Controls: does fusion pay?", _controls(report.controls)]
+    if len(report.experts) > 1:
+        sections += ["## What each expert is worth", _experts(report.experts)]
+    if report.notes:
+        sections += ["## What this report cannot claim", _list(_text(note) for note in report.notes)]
+    if report.absent:
+        reasons = (f"`{key}`: {_text(reason)}" for key, reason in report.absent.items())
+        sections += ["## Not measured", _list(reasons)]
+    sections += ["## Provenance", f"{_text(report.provenance)}."]
+    if report.identity:
+        sections.append(f"Identity `{report.identity}`, data `{report.trained_on.data_sha256 or 'not known'}`.")
+    return "\n\n".join(sections) + "\n"
+
+
+def _trained_on(report: Report) -> str:
+    data = report.trained_on
+    counts = [f"{count:,} {name}" for name, count in (("training", data.train), ("validation", data.val)) if count]
+    images = ", ".join([*counts, f"{data.test:,} test"])
+    split = f"regime {data.regime}, {data.num_shards} shard{'s' if data.num_shards > 1 else ''}"
+    split += f", hold-out {data.holdout:.0%}" if data.holdout else ""
+    lines = [f"Data {_text(data.dataset)}: {images} images ({split})."]
+    known = {name.replace("_", " "): value for name, value in report.training.items() if value is not None}
+    lines.append(f"Training: {', '.join(f'{name} {_value(value)}' for name, value in known.items())}.")
+    sources = [f"expert {one.expert} from {_text(one.source)}" for one in report.experts if one.source]
+    if sources:
+        lines.append(f"Started from: {', '.join(sources)}.")
+    return "\n\n".join(lines)
+
+
+def _figures(figures: Sequence[Figure], oracle: float | None) -> str:
+    rows = [
+        [one.label, *_model_cells(one.model), *_difference_cells(one.fused_minus)]
+        for one in figures
+    ]  # fmt: skip
+    table = _table([*_MODEL_HEADINGS, *_DIFFERENCE_HEADINGS], rows)
+    return table if oracle is None else f"{table}\n\nOracle (any expert is right): {_percent(oracle)}."
+
+
+def _controls(controls: Sequence[ControlFigure]) -> str:
+    rows = [
+        [one.label, *_model_cells(one.model), *_difference_cells(one.fused_minus)]
+        if one.model
+        else [one.label, one.absent or ""]
+        for one in controls
+    ]
+    return _table([*_MODEL_HEADINGS, *_DIFFERENCE_HEADINGS], rows)
+
+
+_MODEL_HEADINGS = ("", "accuracy", "95 % interval", "NLL", "ECE", "NLL scaled", "ECE scaled")
+_DIFFERENCE_HEADINGS = ("fused minus this", "95 % interval", "p")
+
+
+def _model_cells(model: Model) -> list[str]:
+    scaled = model.scaled
+    cells = [_percent(model.accuracy), f"{100 * model.low:.1f} to {100 * model.high:.1f}"]
+    numbers = (model.nll, model.ece, scaled and scaled.nll, scaled and scaled.ece)
+    return cells + ["" if number is None else f"{number:.4f}" for number in numbers]
+
+
+def _difference_cells(difference: Difference | None) -> list[str]:
+    if difference is None:
+        return ["", "", ""]
+    interval = f"{signed_points(difference.low)} to {signed_points(difference.high)}"
+    return [signed_points(difference.value), interval, p_text(difference.p).removeprefix("p = ").removeprefix("p ")]
+
+
+def _experts(experts: Sequence[ExpertWorth]) -> str:
+    columns = {
+        "before": [_percent(one.before) for one in experts],
+        "after": [_percent(one.after) for one in experts],
+        "contribution": [_points(one.contribution) for one in experts],
+        "fused without it": [_percent(one.without) for one in experts],
+        "Shapley value": [_points(one.shapley) for one in experts],
+    }
+    known = {name: cells for name, cells in columns.items() if any(cells)}
+    rows = [
+        [str(one.expert), one.arch or "", *(cells[k] for cells in known.values())] for k, one in enumerate(experts)
+    ]  # fmt: skip
+    return _table(["expert", "network", *known], rows)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _points(value: float | None) -> str:
+    return "" if value is None else signed_points(value)
+
+
+def _value(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _text(str(value))
+
+
+def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    lines = [" | ".join(map(_text, headings)), " | ".join("---" for _ in headings)]
+    lines += [" | ".join(_text(cell) for cell in [*row, *[""] * (len(headings) - len(row))]) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _list(items: Iterable[str]) -> str:
+    return "\n".join(f"- {item}" for item in items)
+
+
+def _text(text: str) -> str:
+    """Text of a user, such as the name of a job, without the marks of Markdown."""
+    return _SPECIAL.sub(r"\\\1", " ".join(text.split()))

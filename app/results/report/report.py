@@ -1,0 +1,190 @@
+"""Puts the report of a job together from its result, its predictions, its controls and its provenance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sqlmodel import Session
+
+from app.http.errors import NotFound
+from app.jobs.provenance import provenance
+from app.models import Job, State
+from app.results.predictions.wording import p_text, signed_points, verdict
+from app.results.report.control_figures import FREE_CONTROLS, control_figures
+from app.results.report.measured import Measured, TestImages
+from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
+from app.settings import Settings
+from core.run.durable import DamagedFileError, read_json, read_manifest
+from core.run.rundir import RunDir
+from core.spec.controls import THIS_JOB
+
+_TRAINING = ("preset", "epochs", "batch_size", "seed", "precision", "deterministic")
+NO_CONTROLS = (
+    "No control was trained, so this report cannot say whether fusion beats a single network on the same data."
+)
+HOW_TO_GET_THEM = " Submit the job with controls to know."
+
+
+def report(session: Session, settings: Settings, job: Job) -> Report:
+    """The report of a job that has succeeded; raises NotFound for any other, and for one without predictions."""
+    result = _result(settings, job)
+    images = TestImages(settings, job)
+    measured, broken = images.paths()
+    fused = measured.get("fused")
+    controls = control_figures(session, job, images, measured) if fused else []
+    best = _best(controls)
+    certificate = provenance(session, settings, job)
+    experts = _experts(settings, job, result)
+    return Report(
+        job=job.id,
+        name=job.name,
+        verdict=_verdict(measured, fused, best, len(images.labels)),
+        best_control=best.label if best else None,
+        trained_on=_trained_on(job, len(images.labels)),
+        training=_training(job),
+        figures=[
+            Figure(
+                label=_label(path, experts),
+                model=one.model,
+                fused_minus=fused.minus(one) if fused and path != "fused" else None,
+            )
+            for path, one in measured.items()
+        ],
+        oracle=result["metrics"].get("test/accuracy_oracle"),
+        controls=controls,
+        experts=experts,
+        notes=_notes(job, fused, controls, result),
+        absent={key: str(reason) for key, reason in (result.get("absent") or {}).items()} | broken,
+        provenance=certificate.sentence,
+        identity=certificate.identity,
+    )
+
+
+def _result(settings: Settings, job: Job) -> dict[str, Any]:
+    try:
+        result = read_json(RunDir(settings.runs_dir / job.id).result)
+        if isinstance(result["metrics"], dict):
+            return dict(result)
+        raise TypeError
+    except FileNotFoundError:
+        state = State(job.state).value
+        raise NotFound(f"{job.id} is {state} and has no report yet: there is one when the job has succeeded") from None
+    except (OSError, DamagedFileError, TypeError, KeyError):
+        raise NotFound(f"the result.json of {job.id} is damaged") from None
+
+
+def _best(controls: list[ControlFigure]) -> ControlFigure | None:
+    """The control that is hardest to beat."""
+    measured = [control for control in controls if control.model is not None]
+    return max(measured, key=lambda control: control.model.accuracy if control.model else 0.0, default=None)
+
+
+def _verdict(
+    measured: Mapping[str, Measured], fused: Measured | None, best: ControlFigure | None, num_images: int
+) -> str:
+    if fused is None:
+        one = next(iter(measured.values())).model
+        interval = f"95 % interval {100 * one.low:.1f} to {100 * one.high:.1f} %"
+        return f"Accuracy {100 * one.accuracy:.1f} % ({interval}) on {num_images:,} images"
+    if best is None or best.fused_minus is None:
+        return f"Fused accuracy {100 * fused.model.accuracy:.1f} %; there is nothing to compare it with"
+    difference = best.fused_minus
+    interval = f"95 % interval {signed_points(difference.low)} to {signed_points(difference.high)}"
+    return (
+        f"Fused minus best control ({best.label}): {signed_points(difference.value)} points, {interval}, "
+        f"{p_text(difference.p)}: {verdict(difference)} on {num_images:,} images"
+    )
+
+
+def _trained_on(job: Job, num_test: int) -> TrainedOn:
+    split = job.spec["dataset"]["split"]
+    counted = {} if job.kind == "evaluate" else (job.plan or {}).get("dataset", {})
+    return TrainedOn(
+        dataset=job.spec["dataset"]["name"],
+        data_sha256=job.data_sha256,
+        regime=split["regime"],
+        num_shards=split["num_shards"],
+        holdout=split["holdout"],
+        train=counted.get("train"),
+        val=counted.get("val"),
+        test=num_test,
+    )
+
+
+def _training(job: Job) -> dict[str, Any]:
+    if job.kind == "evaluate":
+        return {}
+    training = job.spec["training"]
+    values = {name: training.get(name) for name in _TRAINING}
+    if "fusion" in job.spec:
+        values["fusion"] = job.spec["fusion"].get("type")
+    if job.kind == "fusion":
+        values["lambda"] = training["loss"]["lambda_individual"]
+    values["parameters"] = (job.plan or {}).get("parameters", {}).get("total")
+    return values
+
+
+def _experts(settings: Settings, job: Job, result: Mapping[str, Any]) -> list[ExpertWorth]:
+    specs = [job.spec["expert"]] if "expert" in job.spec else job.spec["experts"]
+    metrics: Mapping[str, float] = result["metrics"]
+    return [
+        ExpertWorth(
+            expert=k,
+            arch=expert.get("arch") or _saved_arch(settings, job, k),
+            source=_source(expert.get("from")),
+            before=metrics.get(f"test/accuracy_expert_{k}_before"),
+            after=metrics.get(f"test/accuracy_expert_{k}"),
+            contribution=metrics.get(f"test/contribution_expert_{k}"),
+            without=metrics.get(f"test/accuracy_without_expert_{k}"),
+            shapley=metrics.get(f"test/shapley_expert_{k}"),
+        )
+        for k, expert in enumerate(specs)
+    ]
+
+
+def _saved_arch(settings: Settings, job: Job, k: int) -> str | None:
+    """The architecture that a component decided, from the manifest of the expert that this job saved."""
+    try:
+        manifest = read_manifest(RunDir(settings.runs_dir / job.id).components / f"expert_{k}.json")
+    except (DamagedFileError, OSError):
+        return None
+    arch = manifest["config"].get("arch")
+    return None if arch is None else str(arch)
+
+
+def _source(reference: Mapping[str, Any] | None) -> str | None:
+    if not reference:
+        return None
+    return f"{reference['job']} {reference['component']}" if reference.get("job") else reference.get("component")
+
+
+def _label(path: str, experts: list[ExpertWorth]) -> str:
+    if path == "fused":
+        return "fused"
+    if path.startswith("expert_"):
+        number, _, before = path.removeprefix("expert_").partition("_")
+        return f"expert {number}{' before' if before else ''}"
+    return {
+        "ensemble_logits": "ensemble, mean of logits",
+        "ensemble_probabilities": "ensemble, mean of probabilities",
+        "ensemble_product": "ensemble, product of probabilities",
+    }.get(path, path)
+
+
+def _notes(job: Job, fused: Measured | None, controls: list[ControlFigure], result: Mapping[str, Any]) -> list[str]:
+    notes = []
+    trained = [control for control in controls if control.role not in FREE_CONTROLS]
+    missing = [control for control in controls if control.model is None and control.absent != THIS_JOB]
+    if missing:
+        names = "; ".join(f"{control.label}: {control.absent}" for control in missing)
+        notes.append(f"Not every control could be measured, so the best one may be another: {names}.")
+    elif fused is not None and not trained:
+        notes.append(NO_CONTROLS + (HOW_TO_GET_THEM if job.kind == "fusion" else ""))
+    epochs = job.spec["training"].get("epochs")
+    unequal = [f"{one.label} {one.epochs:,}" for one in trained if one.epochs is not None and one.epochs != epochs]
+    if unequal and epochs is not None:
+        notes.append(f"This job trained for {epochs:,} epochs, its controls for others: {', '.join(unequal)}.")
+    if any(control.model is not None for control in trained):
+        notes.append("The best control is chosen on the same test images, which favours it.")
+    return notes + [str(warning) for warning in result.get("warnings") or []]

@@ -1,0 +1,86 @@
+"""The report of a job as the API shows it: nothing in it that was not measured."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import BaseModel
+
+from app.results.predictions.schemas import Difference, Model
+
+
+class Figure(BaseModel):
+    """A path of the job: its figures on test, and the fused accuracy minus its own (null for the fused path)."""
+
+    label: str
+    model: Model
+    fused_minus: Difference | None
+
+
+class ControlFigure(BaseModel):
+    """A control with its figures and the fused accuracy minus its own; without them, `absent` says why.
+
+    `jobs` are the jobs that it was measured from; empty for those that follow from this job's own predictions. `epochs`
+    is how long the first of them trained.
+    """
+
+    role: str
+    label: str
+    jobs: list[str]
+    epochs: int | None
+    model: Model | None
+    fused_minus: Difference | None
+    absent: str | None
+
+
+class ExpertWorth(BaseModel):
+    """What one expert is worth; values that were not measured are null.
+
+    `contribution` is what the fused accuracy loses if its features are permuted over the images, `without` the fused
+    accuracy if it is absent, `shapley` its Shapley value of the fused accuracy.
+    """
+
+    expert: int
+    arch: str | None
+    source: str | None
+    before: float | None
+    after: float | None
+    contribution: float | None
+    without: float | None
+    shapley: float | None
+
+
+class TrainedOn(BaseModel):
+    """The images that the job trained and validated on, and those that it was measured on."""
+
+    dataset: str
+    data_sha256: str | None
+    regime: str
+    num_shards: int
+    holdout: float | None
+    train: int | None
+    val: int | None
+    test: int
+
+
+class Report(BaseModel):
+    """What a job achieved, with intervals, controls and provenance. `verdict` says whether fusion pays.
+
+    `best_control` is the label of the control with the highest accuracy, with which the verdict compares. `notes` say
+    what the report cannot claim, and why. `absent` has the reason of every metric that is not there.
+    """
+
+    job: str
+    name: str
+    verdict: str
+    best_control: str | None
+    trained_on: TrainedOn
+    training: dict[str, Any]
+    figures: list[Figure]
+    oracle: float | None
+    controls: list[ControlFigure]
+    experts: list[ExpertWorth]
+    notes: list[str]
+    absent: dict[str, str]
+    provenance: str
+    identity: str | None

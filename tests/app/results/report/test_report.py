@@ -1,0 +1,219 @@
+"""Reports: only what was measured, every figure with its interval, controls with their difference, in plain words."""
+
+from __future__ import annotations
+
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import numpy as np
+import pytest
+
+from app.db import transaction
+from app.jobs.control_queries import insert_controls
+from tests.app.api import FUSION, Service
+from tests.app.results.predictions.trained import Arrays, logits_of, with_predictions
+
+NUM = 200
+LABELS = np.arange(NUM) % 3
+
+
+def answers(num_wrong: int, first: int = 0) -> np.ndarray:
+    """Predicted classes with this many wrong ones, from image `first` on."""
+    predicted = LABELS.copy()
+    wrong = (first + np.arange(num_wrong)) % NUM
+    predicted[wrong] = (predicted[wrong] + 1) % 3
+    return predicted
+
+
+def arrays(**wrong: int) -> Arrays:
+    """Test predictions of these paths with so many wrong answers, each path's at images of its own."""
+    content: Arrays = {"labels": LABELS}
+    for index, (path, count) in enumerate(wrong.items()):
+        content[f"logits_{path}"] = logits_of(answers(count, 40 * index))
+    return content
+
+
+def fusion_job(service: Service, name: str = "pair", **wrong: int) -> str:
+    paths = {"fused": 10, "expert_0": 30, "expert_1": 50} | wrong
+    return with_predictions(service, name, {"test": arrays(**paths)}, metrics={"test/accuracy_fused": 0.95})
+
+
+def add_control(
+    service: Service, job_id: str, role: str, other: str | None, absent: str | None = None, position: int = 0
+) -> None:
+    row = {"job_id": job_id, "role": role, "position": position, "reused": False}
+    with transaction(service.app.state.engine) as session:
+        insert_controls(session, [row | {"control_job_id": other, "absent": absent}])
+
+
+def trained_control(service: Service, job_id: str, role: str, wrong: int, position: int = 0) -> None:
+    """Gives a job a control that has succeeded with so many wrong answers."""
+    other = with_predictions(service, role, {"test": arrays(expert_0=wrong)}, kind="expert")
+    add_control(service, job_id, role, other, position=position)
+
+
+def report(service: Service, job_id: str) -> dict[str, Any]:
+    answer = service.get(f"/jobs/{job_id}/report")
+    assert answer.status_code == 200, answer.text
+    return dict(answer.json())
+
+
+def test_every_path_has_its_figures_and_the_difference_from_the_fused_path(service: Service) -> None:
+    content = report(service, fusion_job(service))
+    figures = {row["label"]: row for row in content["figures"]}
+    assert list(figures)[:3] == ["fused", "expert 0", "expert 1"]
+    assert figures["fused"]["model"]["accuracy"] == 0.95
+    assert figures["fused"]["fused_minus"] is None
+    expert = figures["expert 0"]
+    assert expert["fused_minus"]["value"] == pytest.approx(0.1)
+    assert expert["model"]["low"] < 0.85 < expert["model"]["high"]
+
+
+def test_without_controls_the_report_says_that_it_cannot_tell_whether_fusion_pays(service: Service) -> None:
+    content = report(service, fusion_job(service))
+    assert "cannot say whether fusion beats a single network" in content["notes"][0]
+    assert content["best_control"] == "mean of the experts' probabilities"
+    assert [row["role"] for row in content["controls"]] == ["ensemble_probabilities", "ensemble_product"]
+
+
+def test_the_verdict_compares_with_the_control_that_is_hardest_to_beat(service: Service) -> None:
+    job_id = fusion_job(service)
+    trained_control(service, job_id, "single_0", 4)
+    trained_control(service, job_id, "single_1", 20, position=1)
+    frozen = "the experts of this job are frozen themselves"
+    add_control(service, job_id, "frozen", None, frozen, position=2)
+    content = report(service, job_id)
+    rows = {row["role"]: row for row in content["controls"]}
+    assert content["best_control"] == "one network on all the data"
+    difference = rows["single_0"]["fused_minus"]
+    assert content["verdict"].startswith(
+        "Fused minus best control (one network on all the data): -3.0 points, 95 % interval"
+    )
+    assert f"p = {difference['p']:.2g}" in content["verdict"]
+    assert rows["deep_ensemble"]["jobs"] == [rows["single_0"]["jobs"][0], rows["deep_ensemble"]["jobs"][1]]
+    assert (rows["frozen"]["model"], rows["frozen"]["absent"]) == (
+        None,
+        "the experts of this job are frozen themselves",
+    )
+    assert "frozen themselves" in " ".join(content["notes"]) or rows["frozen"]["jobs"] == []
+
+
+def test_a_control_that_has_not_finished_is_a_reason_to_wait(service: Service) -> None:
+    job_id = fusion_job(service)
+    other = service.submit(FUSION)
+    row = {
+        "job_id": job_id,
+        "role": "single_0",
+        "position": 0,
+        "control_job_id": other,
+        "reused": False,
+        "absent": None,
+    }
+    with transaction(service.app.state.engine) as session:
+        insert_controls(session, [row])
+    notes = " ".join(report(service, job_id)["notes"])
+    assert f"the best one may be another: one network on all the data: {other} is queued" in notes
+
+
+def test_the_deep_ensemble_is_the_mean_of_the_probabilities_of_its_members(service: Service) -> None:
+    job_id = fusion_job(service)
+    for k, wrong in enumerate((20, 30, 10)):
+        trained_control(service, job_id, f"single_{k}", wrong, position=k)
+    rows = {row["role"]: row for row in report(service, job_id)["controls"]}
+    # All members err on the first ten images, two on ten more.
+    assert rows["deep_ensemble"]["model"]["accuracy"] == 0.9
+    assert rows["deep_ensemble"]["label"] == "deep ensemble of 3 such networks"
+
+
+def test_other_images_are_absent_with_the_reason(service: Service) -> None:
+    job_id = fusion_job(service)
+    few = {"labels": LABELS[:50], "logits_expert_0": logits_of(LABELS[:50])}
+    other = with_predictions(service, "other", {"test": few}, kind="expert")
+    add_control(service, job_id, "single_0", other)
+    [single] = [row for row in report(service, job_id)["controls"] if row["role"] == "single_0"]
+    assert "were not measured on the same test images" in single["absent"]
+
+
+def test_a_report_of_an_expert_has_its_accuracy_with_an_interval(service: Service) -> None:
+    job_id = with_predictions(service, "alone", {"test": arrays(expert_0=20)}, kind="expert")
+    content = report(service, job_id)
+    assert content["verdict"].startswith("Accuracy 90.0 % (95 % interval ")
+    assert (content["controls"], content["best_control"]) == ([], None)
+
+
+def test_markdown_has_every_section_and_hides_the_marks_of_a_name(service: Service) -> None:
+    job_id = fusion_job(service, "a|b *bold*")
+    trained_control(service, job_id, "single_0", 4)
+    answer = service.get(f"/jobs/{job_id}/report?format=markdown")
+    assert answer.headers["content-type"] == "text/markdown; charset=utf-8"
+    text = answer.text
+    for heading in ("trained on what", "Figures on", "Controls", "each expert is worth", "cannot claim", "Provenance"):
+        assert any(line.startswith("## ") and heading in line for line in text.splitlines()), heading
+    assert text.startswith("# a\\|b \\*bold\\*\n")
+    rows = [line for line in text.splitlines() if line.startswith(("| one network", "| fused |"))]
+    assert len(rows) == 2
+    widths = {row.count(" | ") for row in rows}
+    assert widths == {9}
+
+
+def test_the_picture_is_well_formed_and_names_every_model(service: Service) -> None:
+    job_id = fusion_job(service, "<b>pair</b>")
+    trained_control(service, job_id, "single_0", 4)
+    answer = service.get(f"/jobs/{job_id}/report.svg")
+    assert answer.headers["content-type"] == "image/svg+xml"
+    root = ET.fromstring(answer.text)
+    texts = {element.text for element in root.iter() if element.tag.endswith("text")}
+    assert {"fused", "expert 0", "one network on all the data"} <= texts
+    assert "<b>pair" not in answer.text
+
+
+def test_a_job_that_has_not_succeeded_has_no_report_yet(service: Service) -> None:
+    answer = service.get(f"/jobs/{service.submit(FUSION)}/report")
+    assert answer.status_code == 404
+    assert "is queued and has no report yet" in answer.json()["detail"]
+
+
+def test_a_path_with_broken_outputs_is_absent_and_the_rest_is_reported(service: Service) -> None:
+    content = arrays(fused=10, expert_0=30, expert_1=50)
+    content["logits_expert_1"][3] = np.nan
+    job_id = with_predictions(service, "pair", {"test": content})
+    shown = report(service, job_id)
+    assert [row["label"] for row in shown["figures"]][:2] == ["fused", "expert 0"]
+    assert "outputs that are not finite for 1 of 200 images" in shown["absent"]["expert_1"]
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[1]", '{"metrics": 3}', '{"metrics": {}, "predictions": {"test": {"file": 1}}}']
+)
+def test_a_damaged_result_is_no_error_of_the_service(service: Service, content: str) -> None:
+    job_id = fusion_job(service)
+    (service.settings.runs_dir / job_id / "result.json").write_text(content)
+    for path in ("report", "report.svg", "predictions"):
+        answer = service.get(f"/jobs/{job_id}/{path}")
+        assert answer.status_code == 404, (path, answer.text)
+        assert "damaged" in answer.json()["detail"] or "no predictions" in answer.json()["detail"]
+
+
+def test_deleted_controls_are_named_in_the_notes(service: Service) -> None:
+    job_id = fusion_job(service)
+    trained_control(service, job_id, "single_0", 4)
+    control = service.get(f"/jobs/{job_id}/controls").json()["items"][0]["job"]
+    assert service.call("DELETE", f"/jobs/{control}").status_code == 200
+    notes = " ".join(report(service, job_id)["notes"])
+    assert "the best one may be another: one network on all the data: its job has been deleted" in notes
+
+
+def test_controls_of_another_length_are_said_to_be_that(service: Service) -> None:
+    job_id = fusion_job(service)
+    trained_control(service, job_id, "single_0", 4)
+    notes = report(service, job_id)["notes"]
+    assert "This job trained for 100 epochs, its controls for others: one network on all the data 30." in notes
+
+
+def test_predictions_that_were_written_to_are_damaged(service: Service) -> None:
+    job_id = fusion_job(service)
+    file = service.settings.runs_dir / job_id / "predictions" / "test.npz"
+    np.savez(file, fused=np.zeros(3))
+    answer = service.get(f"/jobs/{job_id}/report")
+    assert answer.status_code == 404
+    assert "damaged" in answer.json()["detail"]

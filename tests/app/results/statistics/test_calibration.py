@@ -1,0 +1,83 @@
+"""Scores, calibration error and temperature, against torch, torchmetrics and a search on a grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torchmetrics.functional.classification import multiclass_calibration_error
+
+from app.results.statistics.calibration import expected_calibration_error
+from app.results.statistics.ensembles import mean_logits, mean_probabilities, widen
+from app.results.statistics.scores import score
+from app.results.statistics.temperature import HIGHEST, LOWEST, fit_temperature
+
+N, C = 6_000, 7
+
+
+def sample(temperature: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits (N, C) that are too confident by a factor, and labels drawn from the probabilities without it."""
+    print(f"seed {seed}")
+    rng = np.random.default_rng(seed)
+    logits = rng.normal(scale=1.5, size=(N, C))
+    labels = (logits + rng.gumbel(size=(N, C))).argmax(axis=1)
+    return (temperature * logits).astype(np.float32), labels
+
+
+def test_scores_are_those_of_torch_and_torchmetrics() -> None:
+    logits, labels = sample(2.0)
+    scores = score(logits, labels)
+    tensor = torch.from_numpy(logits).double()
+    assert scores.nll == pytest.approx(F.cross_entropy(tensor, torch.from_numpy(labels)).item(), abs=1e-12)
+    assert scores.accuracy == (tensor.argmax(1).numpy() == labels).mean()
+    ece = multiclass_calibration_error(tensor.softmax(1), torch.from_numpy(labels), C, n_bins=15, norm="l1")
+    assert expected_calibration_error(scores.confidence, scores.correct) == pytest.approx(ece.item(), abs=1e-6)
+
+
+def test_the_temperature_undoes_overconfidence() -> None:
+    logits, labels = sample(2.0)
+    temperature = fit_temperature(logits, labels)
+    assert temperature == pytest.approx(2.0, abs=0.1)
+    grid = [score(logits, labels, temperature=temperature * factor).nll for factor in (0.99, 1.0, 1.01)]
+    assert min(grid) == grid[1]
+    scaled = score(logits, labels, temperature=temperature)
+    assert expected_calibration_error(scaled.confidence, scaled.correct) < 0.03
+    assert scaled.accuracy == score(logits, labels).accuracy
+
+
+def test_a_temperature_takes_500_images_and_a_logit_for_every_class() -> None:
+    logits, labels = sample()
+    with pytest.raises(ValueError, match="499 validation images are too few"):
+        fit_temperature(logits[:499], labels[:499])
+    with pytest.raises(ValueError, match="classes without a logit"):
+        fit_temperature(logits[:, :4], labels)
+    assert fit_temperature(logits[:500], labels[:500]) > 0
+
+
+def test_extreme_validation_sets_give_the_bounds() -> None:
+    logits, _ = sample()
+    assert fit_temperature(logits, logits.argmax(axis=1)) == LOWEST
+    assert fit_temperature(logits, logits.argmin(axis=1)) == HIGHEST
+
+
+def test_an_expert_of_some_classes_gives_the_others_no_probability() -> None:
+    logits, labels = sample()
+    classes = np.array([1, 3, 4])
+    scores = score(logits[:, :3], labels, classes)
+    assert set(scores.predicted.tolist()) == {1, 3, 4}
+    assert np.isneginf(scores.log_likelihood[~np.isin(labels, classes)]).all()
+    wide = score(widen(logits[:, :3], classes, C), labels)
+    assert (wide.predicted == scores.predicted).all()
+    assert wide.log_likelihood == pytest.approx(scores.log_likelihood)
+
+
+def test_an_ensemble_of_probabilities_is_a_mean_of_softmaxes() -> None:
+    one, two = sample(seed=1)[0], sample(3.0, seed=2)[0]
+    expected = (torch.from_numpy(one).double().softmax(1) + torch.from_numpy(two).double().softmax(1)) / 2
+    assert np.exp(mean_probabilities([one, two])) == pytest.approx(expected.numpy(), abs=1e-12)
+    assert mean_logits([one, two]) == pytest.approx((one + two) / 2, abs=1e-6)
+    partial = mean_probabilities([widen(one[:, :2], np.array([0, 1]), C), widen(two[:, 2:], np.arange(2, C), C)])
+    assert np.exp(partial).sum(axis=1) == pytest.approx(1.0)
+    labels = np.arange(N) % C
+    assert 0 < fit_temperature(partial, labels) <= HIGHEST
