@@ -67,7 +67,7 @@ bench: $(READY)  ## run the benchmarks; each prints ratios measured side by side
 
 soak: $(READY)  ## run the long repetitions of which `make test` runs a few
 	@$(BIN)/python -m pytest -n $(JOBS) -m soak
-	@MCN_SOAK=1 $(BIN)/python -m pytest tests/app/test_schema.py
+	@MCN_SOAK=1 $(BIN)/python -m pytest tests/app/test_schema.py tests/app/test_request_sequences.py
 
 lock: $(READY)  ## compile requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock

@@ -26,6 +26,7 @@ PROCESS_PATHS = (
     "tests/e2e/",
     "tests/slurm/",
     "tests/test_compose.py",
+    "tests/test_compose_runs.py",
     "tests/web/browser/",
     "tests/web/test_scripts.py",
     "tests/web/test_vendor.py",
@@ -36,6 +37,7 @@ PROCESS_PATHS = (
 SLOW_PATHS = (
     "tests/app/http/test_guarded_protocol.py",
     "tests/app/http/test_unread_bodies.py",
+    "tests/app/test_request_sequences.py",
     "tests/app/test_schema.py",
     "tests/core/references/",
     "tests/core/test_digits.py",

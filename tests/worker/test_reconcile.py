@@ -10,10 +10,8 @@ from sqlalchemy import event
 
 from core.run.protocol import Outcome, OutcomeKind
 from tests.app.api import Service
-from tests.worker.test_attempts import FakeExecutor, executor, job_of
+from tests.worker.fake_executor import FakeExecutor, job_of
 from worker.reconcile import has_local_attempts, monitor_local, reconcile, reconcile_local, start_local
-
-__all__ = ["executor"]
 
 
 class UnreachableScheduler(FakeExecutor):

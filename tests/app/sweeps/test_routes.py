@@ -1,9 +1,7 @@
-"""Sweeps over HTTP: one job per point, equal jobs reused, a leaderboard, retry and cancel."""
+"""Sweeps over HTTP: one job per point, dry runs with an estimate, cancel, pages, and who may do what."""
 
 from __future__ import annotations
 
-import csv
-import io
 import time
 from datetime import timedelta
 from pathlib import Path
@@ -14,13 +12,11 @@ from fastapi.testclient import TestClient
 
 from app.db import now, transaction
 from app.http import paging
-from app.jobs.transitions import transition
 from app.main import create_app
 from app.models import Attempt, State
 from app.settings import Settings
 from app.sweeps.examples import EXAMPLES
-from app.sweeps.queries import STOPPED_EARLY
-from tests.app.api import EXPERT, FUSION, Service
+from tests.app.api import FUSION, Service
 from tests.app.sweeps.sweeping import (
     BASE,
     GRID,
@@ -33,7 +29,6 @@ from tests.app.sweeps.sweeping import (
     points,
     statements,
     sweep,
-    view,
 )
 
 
@@ -121,177 +116,6 @@ def test_jobs_on_slurm_are_no_basis_of_an_estimate(service: Service) -> None:
         session.add(Attempt(job_id=job_id, number=1, started_at=began, ended_at=ended, **columns))
     estimate = service.post("/sweeps?dry_run=true", sweep({"training.epochs": [10]})).json()["estimate"]
     assert estimate["gpu_hours"] is None
-
-
-def test_the_leaderboard_groups_seeds_and_puts_the_best_first(service: Service) -> None:
-    grid = {"fusion.type": ["multiplicative", "concatenation", "simpleAddition"], "training.seed": [1, 2]}
-    grid |= {"dataset.split.seed": [7, 8]}
-    sweep_id = create(service, sweep(grid))["id"]
-    ids = jobs(service, sweep_id)
-    # Mean 0.5; the sample's deviation is sqrt((0.09 + 0.01 + 0.01 + 0.09) / 3).
-    for job_id, value in zip(ids[:4], [0.2, 0.4, 0.6, 0.8], strict=True):
-        measure(service, job_id, "val/accuracy_fused", value)
-    measure(service, ids[9], "val/accuracy_fused", 0.7)
-    measure(service, ids[9], "test/accuracy_fused", 0.65)
-    rows = view(service, sweep_id)["leaderboard"]
-    assert [row["values"]["fusion.type"] for row in rows] == ["simpleAddition", "multiplicative", "concatenation"]
-    assert [list(row["values"]) for row in rows] == [["fusion.type"]] * 3
-    assert rows[0] | {"jobs": None} == {
-        "values": {"fusion.type": "simpleAddition"}, "n": 1, "mean": 0.7, "std": None, "best": ids[9], "jobs": None,
-        "stopped_early": False, "low": None, "high": None, "test_accuracy": 0.65,
-    }  # fmt: skip
-    assert (rows[1]["n"], rows[1]["best"], rows[1]["jobs"]) == (4, ids[3], ids[:4])
-    assert rows[1]["mean"] == pytest.approx(0.5)
-    assert rows[1]["std"] == pytest.approx((0.2 / 3) ** 0.5)
-    # Student's t with three degrees of freedom.
-    half = 3.182446 * (0.2 / 3) ** 0.5 / 2
-    assert (rows[1]["low"], rows[1]["high"]) == pytest.approx((0.5 - half, 0.5 + half))
-    assert rows[1]["test_accuracy"] is None
-    assert (rows[2]["n"], rows[2]["mean"], rows[2]["std"], rows[2]["best"]) == (0, None, None, None)
-    table = list(csv.reader(io.StringIO(service.get(f"/sweeps/{sweep_id}/leaderboard.csv").text)))
-    assert table[0][:7] == ["rank", "fusion.type", "metric", "n", "mean", "std", "low"]
-    assert table[0][7:] == ["high", "test_accuracy", "best", "stopped_early", "jobs"]
-    assert table[1][:5] == ["1", "simpleAddition", "val/accuracy_fused", "1", "0.7"]
-    assert table[1][5:] == ["", "", "", "0.65", ids[9], "false", " ".join(ids[8:12])]
-    assert len(table) == 4
-
-
-@pytest.mark.parametrize(
-    ("metric", "mode", "values", "best", "means"),
-    [
-        # The best value so far counts for validation metrics, the latest for all others.
-        ("val/accuracy_fused", None, ([0.1, 0.9, 0.2], [0.5, 0.6, 0.7]), 0, [0.9, 0.7]),
-        ("val/loss_global", None, ([0.1, 0.9, 0.2], [0.5, 0.6, 0.7]), 0, [0.1, 0.5]),
-        ("val/loss_global", "max", ([0.1, 0.9, 0.2], [0.5, 0.6, 0.7]), 0, [0.9, 0.7]),
-        ("test/accuracy_oracle", None, ([0.9, 0.2], [0.5, 0.7]), 1, [0.7, 0.2]),
-        ("test/nll", None, ([0.9], [0.5]), 1, [0.5, 0.9]),
-        ("test/ece", None, ([0.9], [0.5]), 1, [0.5, 0.9]),
-        ("test/disagreement", None, ([0.9], [0.5]), 1, [0.5, 0.9]),
-        ("train/loss_total", None, ([0.9, 0.3], [0.1, 0.5]), 0, [0.3, 0.5]),
-        ("test/nll", "max", ([0.9], [0.5]), 0, [0.9, 0.5]),
-        ("test/accuracy_oracle", None, ([0.5, float("nan")], [0.1]), 1, [0.1, None]),
-        ("test/nll", None, ([0.5, float("nan")], [0.1]), 1, [0.1, None]),
-    ],
-)
-def test_a_leaderboard_is_by_any_metric(
-    service: Service, metric: str, mode: str | None, values: Any, best: int, means: list[float | None]
-) -> None:
-    sweep_id = create(service, sweep({"fusion.type": TYPES}))["id"]
-    for job_id, job_values in zip(jobs(service, sweep_id), values, strict=True):
-        measure(service, job_id, metric, *job_values)
-    answer = view(service, sweep_id, f"?metric={metric}" + (f"&mode={mode}" if mode else ""))
-    assert [row["mean"] for row in answer["leaderboard"]] == means
-    assert answer["leaderboard"][0]["values"] == {"fusion.type": TYPES[best]}
-    assert answer["metric"] == metric
-    if mode is None:
-        by_point = [point["value"] for point in points(service, sweep_id, f"&metric={metric}")]
-        assert by_point[best] == means[0]
-
-
-def test_experts_are_compared_by_their_own_accuracy(service: Service) -> None:
-    answer = create(service, {"base": EXPERT, "grid": {"training.seed": [1, 2]}})
-    assert (answer["metric"], answer["mode"]) == ("val/accuracy_expert_0", "max")
-    assert answer["leaderboard"][0]["values"] == {}
-
-
-def test_points_reuse_equal_jobs(service: Service) -> None:
-    by_hand = service.submit(BASE | {"training": {"epochs": 2, "seed": 2}}, "alice")
-    service.transition(by_hand, *SUCCEEDED)
-    one = create(service, sweep({"training.seed": [1, 2]}))
-    first, second = points(service, one["id"])
-    assert (second["job"], second["reused"], second["state"]) == (by_hand, True, "succeeded")
-    assert (first["reused"], one["reused"], one["counts"]["succeeded"]) == (False, 1, 1)
-    # Unfinished jobs are reused too; of two equal points, the first creates the job.
-    grid = {"training.seed": [1, 3], "fusion.type": ["simpleAddition", "additive", "multiplicative"]}
-    preview = service.post("/sweeps?dry_run=true", sweep(grid)).json()
-    assert (preview["count"], preview["new"], preview["reused"]) == (6, 3, 3)
-    two = create(service, sweep(grid))
-    items = points(service, two["id"])
-    assert [point["reused"] for point in items] == [False, True, True, False, True, False]
-    assert (items[2]["job"], items[0]["job"], items[3]["job"]) == (first["job"], items[1]["job"], items[4]["job"])
-    assert [point["job"] for point in preview["points"]] == [None, None, first["job"], None, None, None]
-    listed = {job["id"] for job in service.get(f"/jobs?sweep={two['id']}").json()["items"]}
-    assert listed == {point["job"] for point in items}
-    # With `fresh`, every point is trained.
-    three = create(service, sweep({"training.seed": [1, 2]}, fresh=True))
-    assert set(jobs(service, three["id"])).isdisjoint({by_hand, first["job"]})
-    assert (three["reused"], three["counts"]["queued"]) == (0, 2)
-
-
-@pytest.mark.parametrize("way", [(State.failed,), (State.cancelled,), (State.starting, State.cancelling)])
-def test_failed_and_cancelled_jobs_are_not_reused(service: Service, way: tuple[State, ...]) -> None:
-    job_id = service.submit(BASE)
-    service.transition(job_id, *way)
-    assert jobs(service, create(service, sweep({"training.seed": [42]}))["id"]) != [job_id]
-
-
-def test_jobs_that_early_stopping_may_end_are_reused_only_once_they_have_succeeded(service: Service) -> None:
-    one = create(service, sweep(early_stopping={}))
-    assert one["early_stopping"] == {"metric": None, "mode": None, "min_epochs": 1, "reduction_factor": 3}
-    ids = jobs(service, one["id"])
-    service.transition(ids[0], *SUCCEEDED)
-    two = points(service, create(service)["id"])
-    assert [point["job"] in ids for point in two] == [True, *[False] * 5]
-
-
-def test_a_retry_queues_failed_jobs_and_replaces_deleted_ones(service: Service) -> None:
-    by_hand = service.submit(BASE | {"training": {"epochs": 2, "seed": 9}})
-    grid = {"training.seed": [1, 2, 3, 4, 5, 9]}
-    sweep_id = create(service, sweep(grid), "alice")["id"]
-    failed, gone, cancelled, early, fine, _ = jobs(service, sweep_id)
-    service.transition(failed, State.failed)
-    service.transition(by_hand, State.failed)
-    service.transition(cancelled, State.cancelled)
-    service.transition(gone, State.cancelled)
-    assert service.call("DELETE", f"/jobs/{gone}", "alice").status_code == 200
-    with transaction(service.app.state.engine) as session:
-        transition(session, early, State.cancelled, message=f"{STOPPED_EARLY}because")
-    service.transition(fine, State.starting)
-    before = view(service, sweep_id)
-    assert counts(service, sweep_id) == {"failed": 2, "cancelled": 2, "starting": 1}
-    assert (before["missing"], before["count"], before["stopped_early"]) == (1, 6, 1)
-    assert [point["state"] for point in points(service, sweep_id)][1] is None
-    answer = service.post(f"/sweeps/{sweep_id}/retry", user="alice")
-    assert answer.status_code == 202
-    assert (answer.json()["counts"]["queued"], answer.json()["missing"]) == (4, 0)
-    items = points(service, sweep_id)
-    assert [point["state"] for point in items] == ["queued", "queued", "queued", "cancelled", "starting", "queued"]
-    assert [point["job"] for point in items][0::2] == [failed, cancelled, fine]
-    assert [point["stopped_early"] for point in items] == [False] * 3 + [True] + [False] * 2
-    # The reused job is left alone; its point gets a job of the sweep.
-    assert service.get(f"/jobs/{by_hand}").json()["state"] == "failed"
-    for number, seed in ((1, 2), (5, 9)):
-        job = service.get(f"/jobs/{items[number]['job']}").json()
-        assert (job["id"] not in (gone, by_hand), job["owner"]) == (True, "alice")
-        assert (job["spec"]["training"]["seed"], job["name"]) == (seed, f"base seed={seed}")
-    assert [point["reused"] for point in items] == [False] * 6
-    again = service.post(f"/sweeps/{sweep_id}/retry", user="alice").json()
-    assert (again["counts"], jobs(service, sweep_id)) == (answer.json()["counts"], [point["job"] for point in items])
-
-
-def test_two_sweeps_that_lost_the_same_job_train_it_once(service: Service) -> None:
-    grid = {"training.seed": [1, 2]}
-    first, second = (create(service, sweep(grid))["id"] for _ in range(2))
-    gone = jobs(service, first)[1]
-    service.transition(gone, State.cancelled)
-    assert service.call("DELETE", f"/jobs/{gone}").status_code == 200
-    for sweep_id in (first, second):
-        assert service.post(f"/sweeps/{sweep_id}/retry").json()["counts"]["queued"] == 2
-    assert jobs(service, first) == jobs(service, second)
-
-
-def test_a_retry_names_the_job_that_has_to_be_retried_first(service: Service) -> None:
-    source = service.submit()
-    base = BASE | {"experts": [{"from": {"job": source, "component": "expert_0"}}]}
-    sweep_id = create(service, {"base": base, "grid": {"training.seed": [1]}})["id"]
-    [job_id] = jobs(service, sweep_id)
-    assert service.get(f"/jobs/{job_id}").json()["waits_for"] == [source]
-    for ended in (source, job_id):
-        service.transition(ended, State.failed)
-    answer = service.post(f"/sweeps/{sweep_id}/retry")
-    assert (answer.status_code, source in answer.json()["detail"]) == (409, True)
-    service.post(f"/jobs/{source}/retry")
-    assert service.post(f"/sweeps/{sweep_id}/retry").json()["counts"]["waiting"] == 1
 
 
 def test_cancelling_a_sweep_cancels_only_the_jobs_that_it_created(service: Service) -> None:

@@ -1,0 +1,61 @@
+"""The files for production as texts, and what Compose makes of them."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+COMPOSE = (ROOT / "docker-compose.yml").read_text()
+DOCKERFILE = (ROOT / "Dockerfile").read_text()
+PRODUCTION = (ROOT / "docs/production.md").read_text()
+PARTS = ["api", "worker"]
+LIMIT_S = 240.0
+
+
+class NotSet(Exception):  # noqa: N818
+    """What Compose says of a variable that has to be set."""
+
+
+def compose(text: str = COMPOSE, /, **environment: str) -> dict[str, Any]:
+    """The file with its variables filled in, as Compose does it."""
+
+    def value(found: re.Match[str]) -> str:
+        name, operator, word = found.groups()
+        if operator == ":?" and not environment.get(name):
+            raise NotSet(f"{name}: {word}")
+        return environment.get(name) or word
+
+    filled = re.sub(r"\$\{(\w+)(:[-?])([^}]+)\}", value, text)
+    assert "$" not in filled
+    return dict(yaml.safe_load(filled))
+
+
+FILE = compose(MCN_DB_PASSWORD="secret")
+SERVICES: dict[str, Any] = FILE["services"]
+
+
+def copies() -> list[tuple[str, str]]:
+    return re.findall(r"^COPY (\S+) (\S+)$", DOCKERFILE, re.MULTILINE)
+
+
+def copy_image(parent: Path) -> Path:
+    """The image's working directory: what the Dockerfile copies, and nothing else."""
+    folder = parent / "image"
+    folder.mkdir()
+    assert len(copies()) == DOCKERFILE.count("COPY ")
+    for source, target in copies():
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(ROOT / source, folder / target)
+    return folder
+
+
+def clean_environment(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home)}
