@@ -8,7 +8,8 @@ from typing import Any
 
 from sqlmodel import Session
 
-from app.db import now, reading, serialize_events, transaction
+from app.db import now, reading, transaction
+from app.jobs.queries import locked_job
 from app.jobs.transitions import transition
 from app.models import Attempt, Job, Reason, State
 from core.run.protocol import Outcome, OutcomeKind, Task
@@ -114,8 +115,7 @@ def end_attempt(
     with transaction(context.engine) as session:
         # From here to the commit nobody else changes the job's state: a cancellation that came between the decision and
         # its transition would otherwise be left without an attempt that carries it out.
-        serialize_events(session)
-        job = session.get(Job, attempt.job_id)
+        job = locked_job(session, attempt.job_id)
         if job is None:
             return
         exit_ = Exit(

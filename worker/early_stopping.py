@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Engine
 from sqlmodel import Session, col, select
 
-from app.db import reading, serialize_events, transaction
+from app.db import now, reading, transaction, try_lock_name
+from app.jobs.event_queries import record_events
 from app.jobs.transitions import transition
 from app.models import Event, Job, Reason, State, Sweep, SweepPoint
 from app.results.metrics.directions import Mode
@@ -43,13 +44,14 @@ def apply_early_stopping(engine: Engine) -> list[str]:
         if not _find_due(session):
             return []
     with transaction(engine) as session:
-        # Of two workers that get here, the second one sees the decisions of the first.
-        serialize_events(session)
-        stopped: list[str] = []
+        # Of two workers that get here, one decides; the other would not see its decisions.
+        if not try_lock_name(session, "early stopping"):
+            return []
+        stopped: dict[str, int] = {}
         for due in sorted(_find_due(session), key=lambda due: (due.rung, due.job_id)):
-            if due.job_id not in stopped and not _survives_rung(session, due):
-                stopped.append(due.job_id)
-        return stopped
+            if due.job_id not in stopped and not _survives_rung(session, due, stopped):
+                stopped[due.job_id] = due.rung
+        return list(stopped)
 
 
 def rungs_reached(epochs_done: int, epochs: int, min_epochs: int, reduction_factor: int) -> list[int]:
@@ -96,18 +98,21 @@ def _steps_per_epoch(progress: Mapping[str, Any] | None) -> int | None:
     return int(progress["steps"]) // int(progress["epochs"]) or None
 
 
-def _survives_rung(session: Session, due: _Due) -> bool:
-    """Compares a job with all jobs of its sweep that have reached its rung, whether or not they are still running."""
+def _survives_rung(session: Session, due: _Due, stopped: Mapping[str, int]) -> bool:
+    """Compares a job with all jobs of its sweep that have reached its rung, whether or not they are still running.
+
+    `stopped` are the rungs of those that this transaction has stopped.
+    """
     settings = due.early_stopping
     metric, mode = ranking.choose(due.kind, settings["metric"], settings["mode"], part="val")
-    values = _values_at(session, due.sweep_id, due.rung, metric, mode)
+    values = _values_at(session, due.sweep_id, due.rung, metric, mode, stopped)
     if due.job_id not in values:
         return True
     value = values[due.job_id]
     num_kept = max(1, len(values) // settings["reduction_factor"])
     kept = sum(_is_better(other, value, mode) for other in values.values()) < num_kept
     data = {"rung": due.rung, "metric": metric, "value": value, "kept": kept, "best": num_kept, "of": len(values)}
-    session.add(Event(job_id=due.job_id, type="rung", data=data))
+    record_events(session, [{"job_id": due.job_id, "time": now(), "type": "rung", "data": data}])
     if kept:
         return True
     shown = "is not a finite number" if value is None else f"of {value:.4g}"
@@ -121,7 +126,9 @@ def _survives_rung(session: Session, due: _Due) -> bool:
     return not stopping
 
 
-def _values_at(session: Session, sweep_id: str, rung: int, metric: str, mode: Mode) -> dict[str, float | None]:
+def _values_at(
+    session: Session, sweep_id: str, rung: int, metric: str, mode: Mode, stopped: Mapping[str, int]
+) -> dict[str, float | None]:
     """The best value up to a rung of every job of a sweep that has reached it; None if it is not finite.
 
     A job that was stopped at a lower rung has not reached this one, however far it went before it stopped.
@@ -131,6 +138,7 @@ def _values_at(session: Session, sweep_id: str, rung: int, metric: str, mode: Mo
     decisions = decisions.where(Event.type == "rung", col(Event.job_id).in_(points))
     decisions = decisions.where(col(Job.state).in_((State.cancelling, State.cancelled)))
     below = {job_id for job_id, data in session.exec(decisions) if data["rung"] < rung and not data["kept"]}
+    below |= {job_id for job_id, other in stopped.items() if other < rung}
     last_step: dict[str, int] = {}
     for job_id, progress in session.exec(select(Job.id, Job.progress).where(col(Job.id).in_(points))):
         steps = _steps_per_epoch(progress)

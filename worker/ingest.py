@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Engine, delete, insert, update
+from sqlalchemy import Engine, delete, update
 from sqlmodel import Session, col, select
 from ulid import ULID
 
-from app.db import serialize_events, transaction
+from app.db import transaction
+from app.jobs.event_queries import record_events
+from app.jobs.queries import locked_job
 from app.jobs.transitions import transition
 from app.models import Attempt, Component, Event, Job, State
 from app.results.metrics import store
@@ -41,7 +43,7 @@ def ingest(engine: Engine, attempt: Attempt, file: Path) -> int:
         return 0
     events = _parse(block, file)
     with transaction(engine) as session:
-        serialize_events(session)
+        job = locked_job(session, attempt.job_id)
         # If another worker has stored this block already, it has moved the offset, and there is nothing to do.
         guarded = update(Attempt).where(
             col(Attempt.job_id) == attempt.job_id,
@@ -50,7 +52,7 @@ def ingest(engine: Engine, attempt: Attempt, file: Path) -> int:
         )
         values = {"offset": attempt.offset + len(block), "seq": events[-1]["seq"] if events else attempt.seq}
         if session.execute(guarded.values(**values)).rowcount == 1:  # type: ignore[attr-defined]
-            _apply(session, attempt, [event for event in events if event["seq"] > attempt.seq])
+            _apply(session, job, attempt, [event for event in events if event["seq"] > attempt.seq])
     return len(block)
 
 
@@ -65,8 +67,7 @@ def _parse(block: bytes, file: Path) -> list[dict[str, Any]]:
     return events
 
 
-def _apply(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> None:
-    job = session.get(Job, attempt.job_id)
+def _apply(session: Session, job: Job | None, attempt: Attempt, events: list[dict[str, Any]]) -> None:
     if job is None or job.attempt != attempt.number:
         return
     points = _PointBuffer()
@@ -97,9 +98,7 @@ def _apply(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> 
     _record_last_step(session, attempt, events)
     # A long block is read after an interruption: nobody needs each of its frequent events.
     dropped = set([k for k, row in enumerate(rows) if row["type"] in FREQUENT_EVENTS][:-KEPT_EVENTS])
-    rows = [row for k, row in enumerate(rows) if k not in dropped]
-    if rows:
-        session.execute(insert(Event), rows)
+    record_events(session, [row for k, row in enumerate(rows) if k not in dropped])
 
 
 class _PointBuffer:

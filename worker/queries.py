@@ -23,6 +23,7 @@ from app.models import (
     Lease,
     Reason,
     State,
+    Sweep,
     Worker,
     offline_before,
 )
@@ -34,6 +35,27 @@ AttemptKey = tuple[str, int]
 def queued_jobs(session: Session, executor: str) -> Iterator[Job]:
     """The queued jobs of an executor, next one first, without those of sweeps that are at their limit."""
     return iter(session.exec(_queued(session, executor).execution_options(yield_per=20)))
+
+
+def lock_queued(session: Session, job: Job) -> bool:
+    """Whether the job is this worker's to claim: still queued, locked by nobody else, and its sweep not at its limit.
+
+    It never waits. Both rows stay locked until the commit.
+    """
+    query = select(Job.id).where(Job.id == job.id, Job.state == State.queued, Job.attempt == job.attempt)
+    if session.exec(query.with_for_update(skip_locked=True, key_share=True)).first() is None:
+        return False
+    return job.sweep is None or lock_sweep_to_claim(session, job.sweep)
+
+
+def lock_sweep_to_claim(session: Session, sweep_id: str) -> bool:
+    """Whether this worker may claim jobs of a sweep until the commit. Without `max_parallel`, all workers may."""
+    limited = select(Sweep.id).where(Sweep.id == sweep_id, col(Sweep.max_parallel).is_not(None))
+    if session.exec(limited).first() is None:
+        return True
+    is_locked = session.exec(limited.with_for_update(skip_locked=True, key_share=True)).first() is not None
+    # Counted again: another worker may have claimed one just before.
+    return is_locked and sweep_id not in sweeps_at_limit(session)
 
 
 def queued_points(session: Session, executor: str, sweep_id: str, limit: int) -> Sequence[Job]:

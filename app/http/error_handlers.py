@@ -8,7 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DBAPIError, IntegrityError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
@@ -25,7 +25,7 @@ from core.spec.fields import in_words
 
 log = logging.getLogger(__name__)
 # The server is unreachable or busy; no connection of the pool became free in time.
-DATABASE_ERRORS = (OperationalError, PoolTimeoutError)
+DATABASE_ERRORS = (OperationalError, InternalError, PoolTimeoutError)
 # Errors listed in one response.
 MAX_ERRORS = 50
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
@@ -61,6 +61,12 @@ def install(app: FastAPI) -> None:
         def _database(_request: Request, error: Exception) -> Response:
             return answer_problem(database_unavailable(error))
 
+    @app.exception_handler(IntegrityError)
+    def _changed(_request: Request, _error: IntegrityError) -> Response:
+        return answer_problem(
+            errors.Conflict("what this refers to was changed at the same moment; nothing was stored: try again")
+        )
+
     @app.exception_handler(Exception)
     def _bug(_request: Request, _error: Exception) -> Response:
         # Runs outside all middleware, so it adds the headers itself. Starlette raises the exception again for the log.
@@ -71,8 +77,12 @@ def install(app: FastAPI) -> None:
 
 def database_unavailable(error: Exception) -> Problem:
     """Log why the database failed; returns a problem that tells the client to try again."""
-    log.error("the database is not available: %s", error)
-    detail = "the database is not available at the moment; nothing was changed, try again"
+    reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
+    log.error("the database is not available: %s", reason)
+    if "lock timeout" in reason:
+        detail = "another change of the same thing is taking long; nothing was changed, try again"
+    else:
+        detail = "the database is not available at the moment; nothing was changed, try again"
     return errors.Unavailable(detail, headers={"Retry-After": "2"})
 
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from fastapi import Header
 from sqlmodel import Session, col, select
 
-from app.db import serialize_events
+from app.db import lock_name
 from app.http.errors import IdempotencyMismatch
 from app.models import Job, Sweep
 
@@ -26,7 +26,7 @@ def find_created(session: Session, table: type[Created], owner: str, key: str | 
     if key is None:
         return None
     # Of two simultaneous requests with the same key, the second waits here for the first.
-    serialize_events(session)
+    lock_name(session, f"idempotency {owner} {key}")
     query = select(table).where(col(table.owner) == owner, col(table.idempotency_key) == key)
     before = session.exec(query).first()
     if before is not None and before.body_sha256 != _sha256(body):

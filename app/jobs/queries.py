@@ -13,8 +13,8 @@ from sqlalchemy.orm import defer
 from sqlalchemy.orm.interfaces import ORMOption
 from sqlmodel import Session, SQLModel, col, select
 
-from app.db import serialize_events
 from app.http.errors import NotFound
+from app.jobs.event_queries import MAX_ROWS, record_events
 from app.jobs.schemas import JobSummary, JobView, job_view, summary_view
 from app.models import (
     TERMINAL_STATES,
@@ -44,6 +44,20 @@ def without(columns: Sequence[str]) -> list[ORMOption]:
 def get_job(session: Session, job_id: str) -> Job:
     """A job; raises NotFound."""
     job = session.get(Job, job_id) if job_id.isascii() and "\0" not in job_id else None
+    if job is None:
+        raise _not_found(job_id)
+    return job
+
+
+def locked_job(session: Session, job_id: str) -> Job | None:
+    """A job whose row nobody else changes until the commit; None if there is none."""
+    return session.get(Job, job_id, with_for_update={"key_share": True}, populate_existing=True)
+
+
+def get_locked_job(session: Session, job_id: str) -> Job:
+    """A job whose row nobody else changes until the commit; raises NotFound."""
+    get_job(session, job_id)
+    job = locked_job(session, job_id)
     if job is None:
         raise _not_found(job_id)
     return job
@@ -152,7 +166,7 @@ def dependency_states(session: Session, job_id: str) -> dict[str, State]:
     return {other: State(state) for other, state in session.exec(statement.where(Dependency.job_id == job_id))}
 
 
-_INSERT = {table: insert(SQLModel.metadata.tables[str(table.__tablename__)]) for table in (Job, Tag, Dependency, Event)}
+_INSERT = {table: insert(SQLModel.metadata.tables[str(table.__tablename__)]) for table in (Job, Tag, Dependency)}
 
 
 def insert_jobs(
@@ -170,11 +184,11 @@ def insert_jobs(
         for row in rows
     ]
     # Core inserts: the unit of work would take most of the time of a submission.
-    serialize_events(session)
     connection = session.connection()
-    for table, values in ((Job, rows), (Tag, tags), (Dependency, dependencies), (Event, events)):
-        if values:
-            connection.execute(_INSERT[table], list(values))
+    for table, values in ((Job, rows), (Tag, tags), (Dependency, dependencies)):
+        for start in range(0, len(values), MAX_ROWS):
+            connection.execute(_INSERT[table], list(values[start : start + MAX_ROWS]))
+    record_events(session, events)
 
 
 def update_queued(session: Session, job: Job, values: dict[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlmodel import Session
 
 from app.auth.principals import Principal, require_owner
-from app.db import after_commit, serialize_events
+from app.db import after_commit
 from app.http import idempotency
 from app.http.errors import Conflict, InvalidSpec
 from app.jobs import controls, queries, references
@@ -174,8 +174,7 @@ def requeue(session: Session, job: Job, changes: dict[str, Any] | None = None) -
 
 def _changeable(session: Session, principal: Principal, job_id: str) -> Job:
     """A job whose state does not change until the commit; raises NotFound, or Forbidden for another owner's job."""
-    serialize_events(session)
-    job = queries.get_job(session, job_id)
+    job = queries.get_locked_job(session, job_id)
     require_owner(principal, job.owner)
     return job
 

@@ -7,8 +7,9 @@ from typing import Any
 from sqlalchemy import update
 from sqlmodel import Session, col
 
-from app.db import now, serialize_events
-from app.models import TERMINAL_STATES, Event, Job, Reason, State
+from app.db import now
+from app.jobs.event_queries import record_events
+from app.models import TERMINAL_STATES, Job, Reason, State
 
 _S = State
 # The diagram and the table in docs/architecture.md are generated from this table.
@@ -80,10 +81,8 @@ def transition(
         statement = statement.where(col(Job.attempt) == expected_attempt)
     # Loaded objects are not refreshed: with thousands of them, that would take longer than the updates.
     statement = statement.values(**values).execution_options(synchronize_session=False)
-    # Before the row is locked: two transactions that took the two locks in different orders would deadlock.
-    serialize_events(session)
     if session.execute(statement).rowcount != 1:  # type: ignore[attr-defined]
         return False
     data = {"state": to.value, "reason": reason, "message": message}
-    session.add(Event(job_id=job_id, time=at, type="state", data=data))
+    record_events(session, [{"job_id": job_id, "time": at, "type": "state", "data": data}])
     return True

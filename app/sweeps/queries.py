@@ -29,6 +29,13 @@ def get_sweep(session: Session, sweep_id: str) -> Sweep:
     return sweep
 
 
+def lock_sweep(session: Session, sweep_id: str) -> None:
+    """Nobody else claims, changes or adds jobs of this sweep until the commit."""
+    session.exec(select(Sweep.id).where(Sweep.id == sweep_id).with_for_update(key_share=True)).all()
+    jobs = select(Job.id).where(Job.sweep == sweep_id).order_by(col(Job.id))
+    session.exec(jobs.with_for_update(key_share=True)).all()
+
+
 def list_sweeps(session: Session, *, limit: int, cursor: str | None) -> list[Sweep]:
     """Up to `limit` sweeps after a cursor, newest first."""
     statement = select(Sweep).order_by(col(Sweep.id).desc()).limit(limit)

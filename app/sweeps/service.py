@@ -6,7 +6,6 @@ from sqlmodel import Session
 from ulid import ULID
 
 from app.auth.principals import Principal, require_owner
-from app.db import serialize_events
 from app.http import idempotency
 from app.jobs import service as jobs
 from app.jobs.dispatch import nudge
@@ -114,7 +113,7 @@ def retry(session: Session, settings: Settings, principal: Principal, sweep_id: 
     for job in to_requeue.values():
         jobs.requeue(session, job)
     points = list(without_job.values())
-    # Other writers wait for this transaction.
+    # Whoever changes one of these jobs waits for this transaction.
     planned = plan(settings, sweep.name, sweep.base, sweep.grid, points, is_new=False)
     placed = place(session, settings, sweep.grid, planned, fresh=False)
     insert_new_jobs(session, settings, sweep, placed)
@@ -125,7 +124,7 @@ def retry(session: Session, settings: Settings, principal: Principal, sweep_id: 
 
 def _changeable(session: Session, principal: Principal, sweep_id: str) -> Sweep:
     """A sweep whose jobs keep their states until the commit; raises NotFound, or Forbidden for one of another owner."""
-    serialize_events(session)
     sweep = queries.get_sweep(session, sweep_id)
+    queries.lock_sweep(session, sweep_id)
     require_owner(principal, sweep.owner)
     return sweep

@@ -74,6 +74,13 @@ def _service(folder: Path, migrated_sqlite: Path) -> Iterator[Service]:
     settings = Settings(data_dir=folder / "data")
     settings.make_folders()
     shutil.copy(migrated_sqlite, settings.data_dir / "mcn.db")
+    with service_on(settings) as service:
+        yield service
+
+
+@contextmanager
+def service_on(settings: Settings) -> Iterator[Service]:
+    """The application in this process, with tokens for users of every role."""
     application = create_app(settings)
     with TestClient(application, raise_server_exceptions=False) as http:
         tokens = {"admin": (settings.data_dir / "admin-token").read_text().strip()}

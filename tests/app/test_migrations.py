@@ -18,7 +18,8 @@ from sqlalchemy import Engine, inspect, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import Session, SQLModel, col, select
 
-from app.db import MIGRATIONS, _alembic, is_current, make_engine, transaction, upgrade
+from app.db import is_current, make_engine, transaction, upgrade
+from app.db.migrations import MIGRATIONS, alembic_config
 from app.models import Chunk, Component, Job, Sweep, SweepPoint
 from tests.parts import wait_until
 
@@ -43,7 +44,7 @@ def test_upgrade_matches_the_models_and_downgrade_removes_everything(url: str) -
     with engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, SQLModel.metadata) == []
-    command.downgrade(_alembic(url), "base")
+    command.downgrade(alembic_config(url), "base")
     assert set(inspect(engine).get_table_names()) <= {"alembic_version"}
     upgrade(url)
     assert is_current(engine)
@@ -69,7 +70,7 @@ def test_services_that_start_at_the_same_time_migrate_one_after_another(postgres
 
 
 def test_stored_sweeps_survive_the_upgrade_to_points_per_task(url: str) -> None:
-    command.upgrade(_alembic(url), "0003")
+    command.upgrade(alembic_config(url), "0003")
     engine = make_engine(url)
     with transaction(engine) as session:
         columns = "id, name, owner, created_at, base, grid"
@@ -93,7 +94,7 @@ def insert_row(session: Session, table: str, **values: Any) -> None:
 
 
 def test_rows_stored_before_the_dashboard_get_their_scores_and_means(url: str) -> None:
-    command.upgrade(_alembic(url), "0005")
+    command.upgrade(alembic_config(url), "0005")
     engine = make_engine(url)
     at = "2026-01-01 00:00:00"
     jobs = {"job_1": "expert", "job_2": "fusion", "job_3": "fusion"}
@@ -126,7 +127,7 @@ def test_rows_stored_before_the_dashboard_get_their_scores_and_means(url: str) -
             (0.75, "resnet18", "digits"),
             (0.75, None, "digits"),
         ]
-    command.downgrade(_alembic(url), "0005")
+    command.downgrade(alembic_config(url), "0005")
     assert "score" not in {column["name"] for column in inspect(engine).get_columns("jobs")}
     engine.dispose()
 

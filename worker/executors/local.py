@@ -57,7 +57,12 @@ class LocalExecutor:
             resources = job.spec["resources"]
             if self._capacity.fits(resources):
                 needed = num_devices(resources)
-                return self._batch(job, free[:needed]) if needed <= len(free) else None
+                if needed > len(free):
+                    return None
+                if queries.lock_queued(session, job):
+                    return self._batch(job, free[:needed])
+                # Another worker is claiming it.
+                continue
             others = queries.other_machines(session, self._host)
             if not any(machine.fits(resources) for machine in others):
                 message = shortfall(resources, [self._capacity, *others])

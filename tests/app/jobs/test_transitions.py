@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from sqlalchemy import text, update
 
-from app.db import make_engine, serialize_events, transaction, upgrade
+from app.db import make_engine, transaction, upgrade
+from app.jobs.queries import locked_job
 from app.jobs.transitions import EDGES, TRANSITIONS, sources_of, transition
 from app.models import TERMINAL_STATES, Job, State
 from tests.app.api import Service
@@ -47,7 +48,7 @@ def test_transitions_of_one_job_wait_for_each_other_without_a_deadlock(postgres_
 
     with ThreadPoolExecutor(1) as pool:
         with transaction(engine) as session:
-            serialize_events(session)
+            locked_job(session, "job_1")
             started = pool.submit(start)
             wait_until(start_waits, "the wait for the lock")
             assert transition(session, "job_1", State.cancelled)

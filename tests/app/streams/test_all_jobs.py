@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 import pytest
 from sqlalchemy import Engine
 
-from app.db import serialize_events, transaction
-from app.models import Event, Job
+from app.db import now, transaction
+from app.jobs.event_queries import record_events
+from app.models import Job
 from app.streams import all_jobs, subscriptions
 from app.streams.all_jobs import frames
 from app.streams.hub import Hub
@@ -40,8 +41,9 @@ def engine(database: Engine) -> Engine:
 
 def add(engine: Engine, job_id: str, type: str = "metrics", count: int = 1, **data: Any) -> None:
     with transaction(engine) as session:
-        serialize_events(session)
-        session.add_all(Event(job_id=job_id, type=type, data={"step": k} | data) for k in range(count))
+        record_events(
+            session, [{"job_id": job_id, "time": now(), "type": type, "data": {"step": k} | data} for k in range(count)]
+        )
 
 
 async def received(stream: AsyncIterator[bytes], count: int) -> list[Frame]:

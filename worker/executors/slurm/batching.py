@@ -28,7 +28,7 @@ class _Shape:
 
 def next_batch(session: Session, settings: Settings, cluster: Cluster) -> Batch | None:
     """The first job of the queue; if it belongs to a sweep, with all others of it that have the same shape."""
-    first = next(queries.queued_jobs(session, "slurm"), None)
+    first = next((job for job in queries.queued_jobs(session, "slurm") if queries.lock_queued(session, job)), None)
     if first is None:
         return None
     jobs, max_parallel, per_task = [first], None, 1

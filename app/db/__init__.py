@@ -1,0 +1,21 @@
+"""The database: engines, sessions with callbacks around their commit, and migrations."""
+
+from app.db.engine import make_engine, read_engine
+from app.db.migrations import is_current, upgrade
+from app.db.sessions import after_commit, before_commit, lock_name, reading, transaction, try_lock_name
+from app.db.times import iso, now
+
+__all__ = [
+    "after_commit",
+    "before_commit",
+    "is_current",
+    "iso",
+    "lock_name",
+    "make_engine",
+    "now",
+    "read_engine",
+    "reading",
+    "transaction",
+    "try_lock_name",
+    "upgrade",
+]

@@ -1,0 +1,43 @@
+"""The migrations in `migrations/`, by Alembic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sqlalchemy import Engine
+
+from app.db.sessions import reading
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+MIGRATIONS = Path(__file__).parents[2] / "migrations"
+
+
+def upgrade(url: str) -> None:
+    """Apply all migrations up to the latest one."""
+    # Alembic takes a quarter of a second to import, and the worker never needs it.
+    from alembic import command
+
+    command.upgrade(alembic_config(url), "head")
+
+
+def is_current(engine: Engine) -> bool:
+    """Whether the latest migration has been applied."""
+    from alembic.runtime.migration import MigrationContext
+    from alembic.script import ScriptDirectory
+
+    with reading(engine) as session:
+        current = MigrationContext.configure(session.connection()).get_current_revision()
+    return current == ScriptDirectory(str(MIGRATIONS)).get_current_head()
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic's configuration for a database."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
