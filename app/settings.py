@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     reconcile_s: float = Field(
         default=5.0, gt=0, description="seconds between two runs of the reconciler; default: `5`"
     )
+    worker_lost_min: float = Field(
+        default=5.0,
+        gt=0,
+        description="minutes without a sign of life of a worker and of a training process there, after which other "
+        "workers take over the job; default: `5`",
+    )
     warm_start: bool = Field(
         default=True,
         description="whether training processes on this machine are forked from one that has imported everything; "

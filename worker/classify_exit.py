@@ -63,7 +63,9 @@ def classify_exit(end: Exit) -> ExitDecision:
         message = "out of memory: request more with resources.memory_gb, or use a smaller training.batch_size"
         return ExitDecision(State.failed, Reason.out_of_memory, message)
     if observation.reason is Reason.node_failure:
-        message = f"node {observation.host or ''} failed: will resume elsewhere from the latest checkpoint"
+        message = observation.message or (
+            f"node {observation.host or ''} failed: will resume elsewhere from the latest checkpoint"
+        )
         return ExitDecision(State.queued, Reason.node_failure, " ".join(message.split()))
     if observation.reason is not Reason.preempted and (
         observation.reason is Reason.time_limit or end.stopped_near_time_limit

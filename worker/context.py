@@ -35,6 +35,8 @@ class WorkerContext:
     device_keys: dict[str, list[str]] = field(default_factory=dict)
     # The executors that had attempts when they were last checked, or have started some since.
     active: set[str] = field(default_factory=set)
+    # By attempt of a worker that is not heard from, the size of its event log and since when it has had that.
+    last_news: dict[AttemptKey, tuple[int, float]] = field(default_factory=dict)
     # By attempt, the stop request that was passed on to its process, and when the process is killed if it ignores it.
     stop_requests: dict[AttemptKey, tuple[State, float]] = field(default_factory=dict)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
@@ -11,7 +12,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import Session, col, select
 from sqlmodel.sql.expression import SelectOfScalar
 
-from app.db import now
+from app.db import database_time, now
 from app.jobs.capacity import Capacity
 from app.jobs.queue_queries import sweeps_at_limit
 from app.models import (
@@ -28,6 +29,8 @@ from app.models import (
     offline_before,
 )
 
+# A machine may come back after this long, and its processes with it.
+GIVEN_UP_FOR = timedelta(days=7)
 # Job id and number of an attempt.
 AttemptKey = tuple[str, int]
 
@@ -84,13 +87,13 @@ def free_devices(session: Session, host: str, devices: Sequence[str]) -> list[st
 
 def other_machines(session: Session, host: str) -> list[Capacity]:
     """The capacities of the other machines whose workers are alive."""
-    alive = select(Worker).where(Worker.host != host, col(Worker.seen_at) > offline_before())
+    alive = select(Worker).where(Worker.host != host, col(Worker.seen_at) > offline_before(session))
     return [Capacity(worker.devices, worker.cpus, worker.memory_gb) for worker in session.exec(alive)]
 
 
 def slurm_hosts(session: Session) -> list[str]:
     """The machines whose workers are alive and reach Slurm."""
-    alive = select(Worker.host).where(col(Worker.slurm).is_not(None), col(Worker.seen_at) > offline_before())
+    alive = select(Worker.host).where(col(Worker.slurm).is_not(None), col(Worker.seen_at) > offline_before(session))
     return list(session.exec(alive))
 
 
@@ -111,6 +114,32 @@ def unfinished_attempts(session: Session, executor: str, host: str | None) -> Se
     query = query.where(Attempt.executor == executor, col(Attempt.ended_at).is_(None))
     if host is not None:
         query = query.where(Attempt.host == host)
+    return session.exec(query).all()
+
+
+def attempts_of_silent_workers(
+    session: Session, executors: Sequence[str], host: str
+) -> Sequence[tuple[Attempt, str, str | None, float]]:
+    """Attempts of other machines that have not ended and whose workers are offline.
+
+    With state and message of their jobs, and for how many seconds the worker has not been heard from.
+    """
+    query = select(Attempt, Job.state, Job.message, Worker.seen_at).join(Job, col(Job.id) == col(Attempt.job_id))
+    query = query.outerjoin(Worker, col(Worker.host) == col(Attempt.host))
+    query = query.where(col(Attempt.ended_at).is_(None), col(Attempt.executor).in_(executors), Attempt.host != host)
+    is_offline = col(Worker.seen_at).is_(None) | (col(Worker.seen_at) <= offline_before(session))
+    rows = session.exec(query.where(is_offline)).all()
+    at = database_time(session) if rows else now()
+    return [
+        (attempt, state, message, (at - seen_at).total_seconds() if seen_at is not None else math.inf)
+        for attempt, state, message, seen_at in rows
+    ]
+
+
+def given_up_attempts(session: Session, executor: str, host: str) -> Sequence[Attempt]:
+    """Attempts of this machine that another worker has ended within the last days."""
+    query = select(Attempt).where(Attempt.executor == executor, Attempt.host == host)
+    query = query.where(Attempt.reason == Reason.node_failure, col(Attempt.ended_at) > now() - GIVEN_UP_FOR)
     return session.exec(query).all()
 
 

@@ -8,9 +8,9 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
-from app.db import now, reading, transaction
+from app.db import database_time, reading, transaction
 from app.models import State, Worker
-from worker import attempts, claims, queries
+from worker import attempts, claims, lost_workers, queries
 from worker.context import WorkerContext
 from worker.dependencies import resolve_waiting_jobs
 from worker.early_stopping import apply_early_stopping
@@ -123,7 +123,7 @@ def heartbeat(context: WorkerContext) -> None:
     with reading(context.engine) as session:
         row = session.get(Worker, context.host)
         is_current = row is not None and (list(row.devices), row.slurm) == (devices, slurm)
-        if row is not None and is_current and now() - row.seen_at < HEARTBEAT:
+        if row is not None and is_current and database_time(session) - row.seen_at < HEARTBEAT:
             return
     with transaction(context.engine) as session:
         capacity = context.capacity
@@ -132,7 +132,7 @@ def heartbeat(context: WorkerContext) -> None:
             devices=devices,
             cpus=capacity.cpus,
             memory_gb=capacity.memory_gib,
-            seen_at=now(),
+            seen_at=database_time(session),
             device_keys=context.device_keys,
         )
         row.slurm = slurm
@@ -166,13 +166,14 @@ def reconcile(context: WorkerContext) -> None:
 def reconcile_local(context: WorkerContext) -> int:
     """One round over this machine, waiting jobs and sweeps; returns how many attempts have ended."""
     heartbeat(context)
+    lost_workers.kill_leftovers(context)
     # A read transaction first: it holds up no writer.
     with reading(context.engine) as session:
         is_settled = session.exec(queries.resolvable_jobs().limit(1)).first() is None
     if not is_settled:
         with transaction(context.engine) as session:
             resolve_waiting_jobs(session)
-    ended = monitor_local(context)
+    ended = monitor_local(context) + lost_workers.end_lost_attempts(context)
     apply_early_stopping(context.engine)
     start_local(context)
     return ended

@@ -23,13 +23,14 @@ def cluster_view(session: Session) -> ClusterView:
 
 def _workers(session: Session) -> list[WorkerView]:
     jobs = queries.jobs_by_device(session)
+    limit = offline_before(session)
     return [
         WorkerView(
             host=worker.host,
             seen_at=iso(worker.seen_at) or "",
             cpus=worker.cpus,
             memory_gb=round(worker.memory_gb, 1),
-            alive=worker.seen_at > offline_before(),
+            alive=worker.seen_at > limit,
             devices=[DeviceView(device=device, job=jobs.get((worker.host, device))) for device in worker.devices],
         )
         for worker in queries.list_workers(session)

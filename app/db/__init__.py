@@ -3,11 +3,12 @@
 from app.db.engine import make_engine, read_engine
 from app.db.migrations import is_current, upgrade
 from app.db.sessions import after_commit, before_commit, lock_name, reading, transaction, try_lock_name
-from app.db.times import iso, now
+from app.db.times import database_time, iso, now
 
 __all__ = [
     "after_commit",
     "before_commit",
+    "database_time",
     "is_current",
     "iso",
     "lock_name",

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from sqlmodel import Session
 
-from app.db import now
+from app.db import database_time
 from app.http.errors import InvalidSpec
 from app.jobs import explain_ended as ended
 from app.jobs import explain_queued, queries, queue_queries, references
@@ -16,16 +16,22 @@ from app.jobs.report_schemas import Action, Explanation
 from app.jobs.schemas import progress_of
 from app.jobs.wording import about, count, percent, plain
 from app.models import WORKER_TIMEOUT, Job, State
+from app.settings import Settings
 from core.spec import SpecError, parse_spec
 
 # Jobs that a dependent job cannot use until they are retried.
 DEAD = (State.failed, State.cancelled)
+# States in which a worker watches a process.
+WATCHED = (State.starting, State.running, State.pausing, State.cancelling)
 Explainer = Callable[[Session, Job], Explanation]
 
 
-def explain(session: Session, job: Job) -> Explanation:
+def explain(session: Session, job: Job, settings: Settings) -> Explanation:
     """Explains the state of a job from what is stored about it, the other jobs and the workers."""
-    return EXPLAINERS[State(job.state)](session, job)
+    explanation = EXPLAINERS[State(job.state)](session, job)
+    if job.state in WATCHED:
+        explanation.evidence += _silence(session, job, settings)
+    return explanation
 
 
 def _waiting(session: Session, job: Job) -> Explanation:
@@ -66,7 +72,7 @@ def _starting(session: Session, job: Job) -> Explanation:
         sentence = f"Its training process is starting{f' on {host}' if host else ''}."
         evidence = [plain(job.message)] if job.message else []
     return Explanation(
-        sentence=sentence, evidence=[*evidence, *_silence(session, job, host)], actions=[_cancel(job)]
+        sentence=sentence, evidence=evidence, actions=[_cancel(job)]
     )  # fmt: skip
 
 
@@ -79,28 +85,33 @@ def _running(session: Session, job: Job) -> Explanation:
     evidence = [plain(job.message)] if job.message else []
     if attempt and attempt.resumed_from_step:
         evidence.append(f"Attempt {attempt.number} resumed from step {attempt.resumed_from_step}.")
-    evidence += _silence(session, job, attempt.host if attempt else "")
     return Explanation(
         sentence=sentence, evidence=evidence, actions=[post("pause", job.id, "Pause"), _cancel(job), log_action(job)]
     )  # fmt: skip
 
 
-def _silence(session: Session, job: Job, host: str) -> list[str]:
-    """A sentence if the worker that watches a running job has not been heard from."""
+def _silence(session: Session, job: Job, settings: Settings) -> list[str]:
+    """What happens if the worker that watches a job with a process has not been heard from."""
+    attempt = queue_queries.latest_attempt(session, job)
+    host = attempt.host if attempt else ""
     live, latest = queue_queries.workers(session)
     watching = [worker for worker in live if worker.slurm is not None or job.executor == "local"]
     if job.executor == "local" and host:
         watching = [worker for worker in watching if worker.host == host]
     if watching or latest is None:
         return []
-    since = about(max(0.0, (now() - latest.seen_at).total_seconds(), WORKER_TIMEOUT.total_seconds()))
+    since = about(max(0.0, (database_time(session) - latest.seen_at).total_seconds(), WORKER_TIMEOUT.total_seconds()))
     where = f" on {host}" if host and job.executor == "local" else ""
-    return [f"The worker{where} has not been heard from for {since}; training goes on without it, news does not."]
+    silence = f"The worker{where} has not been heard from for {since}; training goes on without it, news does not."
+    if job.executor != "local" or job.state == State.cancelling:
+        return [silence]
+    limit = about(60.0 * settings.worker_lost_min)
+    return [silence, f"If nothing is heard from its process either, another worker takes the job over after {limit}."]
 
 
 def _pausing(session: Session, job: Job) -> Explanation:
     sentence = "It is writing a checkpoint and frees its device once that is done."
-    return Explanation(sentence=sentence, evidence=_silence(session, job, ""), actions=[_cancel(job)])
+    return Explanation(sentence=sentence, evidence=[], actions=[_cancel(job)])
 
 
 def _paused(session: Session, job: Job) -> Explanation:
@@ -114,8 +125,7 @@ def _paused(session: Session, job: Job) -> Explanation:
 
 
 def _cancelling(session: Session, job: Job) -> Explanation:
-    evidence = [ended.cancelled_sentence(job), *_silence(session, job, "")]
-    return Explanation(sentence="Its process is being stopped.", evidence=evidence, actions=[])
+    return Explanation(sentence="Its process is being stopped.", evidence=[ended.cancelled_sentence(job)], actions=[])
 
 
 def _succeeded(session: Session, job: Job) -> Explanation:

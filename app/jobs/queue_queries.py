@@ -44,7 +44,8 @@ class Workers(NamedTuple):
 def workers(session: Session) -> Workers:
     """All workers, by whether they have been heard from lately."""
     rows = list(session.exec(select(Worker).order_by(col(Worker.host))))
-    live = [worker for worker in rows if worker.seen_at > offline_before()]
+    limit = offline_before(session)
+    live = [worker for worker in rows if worker.seen_at > limit]
     return Workers(live, max(rows, key=lambda worker: worker.seen_at, default=None))
 
 

@@ -71,9 +71,9 @@ def _example(value: dict[str, Any]) -> dict[int | str, dict[str, Any]]:
         }
     ),
 )
-def get_explanation(job_id: JobId, _principal: Viewer, session: Reading) -> Explanation:
+def get_explanation(job_id: JobId, _principal: Viewer, session: Reading, settings: Configured) -> Explanation:
     """Explain why a job is in its state, from the queue, the workers and its history, and what can be done."""
-    return explain.explain(session, queries.get_job(session, job_id))
+    return explain.explain(session, queries.get_job(session, job_id), settings)
 
 
 @router.get(

@@ -33,5 +33,6 @@ def jobs_with_digests(session: Session, digests: Sequence[str]) -> Iterator[Row[
 def device_keys(session: Session) -> list[dict[str, list[str]]]:
     """The devices of the workers that are alive; of all that there were if none is."""
     workers = session.exec(select(Worker).where(col(Worker.device_keys).is_not(None))).all()
-    alive = [worker for worker in workers if worker.seen_at > offline_before()]
+    limit = offline_before(session)
+    alive = [worker for worker in workers if worker.seen_at > limit]
     return [worker.device_keys for worker in alive or workers if worker.device_keys is not None]

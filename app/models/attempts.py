@@ -6,18 +6,18 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Column, Index, UniqueConstraint
-from sqlmodel import Field, SQLModel
+from sqlmodel import Field, Session, SQLModel
 
-from app.db import now
+from app.db import database_time, now
 from app.models.columns import BIG, JSON
 
 # A worker whose last heartbeat is older than this counts as offline.
 WORKER_TIMEOUT = timedelta(seconds=30)
 
 
-def offline_before() -> datetime:
-    """Workers whose last heartbeat (`seen_at`) was before this time count as offline."""
-    return now() - WORKER_TIMEOUT
+def offline_before(session: Session) -> datetime:
+    """Workers whose last heartbeat (`seen_at`, by the clock of the database) was before this time count as offline."""
+    return database_time(session) - WORKER_TIMEOUT
 
 
 class Attempt(SQLModel, table=True):
@@ -62,7 +62,7 @@ class Lease(SQLModel, table=True):
 
 
 class Worker(SQLModel, table=True):
-    """A worker, one per host, with its devices and its last heartbeat (`seen_at`)."""
+    """A worker, one per host, with its devices and its last heartbeat (`seen_at`, by the clock of the database)."""
 
     __tablename__ = "workers"
     host: str = Field(primary_key=True)

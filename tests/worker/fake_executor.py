@@ -50,8 +50,10 @@ class FakeExecutor(LocalExecutor):
 
     def _handle(self, tracked: TrackedAttempt) -> ProcessHandle | None:
         handle = super()._handle(tracked)
-        if handle is None:
-            return None
+        return None if handle is None else self._restored(handle.to_json())
+
+    def _restored(self, stored: dict[str, Any]) -> ProcessHandle:
+        handle = ProcessHandle.from_json(stored)
         fake = FakeHandle(handle.pid, handle.started_at)
         object.__setattr__(fake, "executor", self)
         return fake

@@ -151,6 +151,9 @@ class Executor(Protocol):
     def cancel_stray(self, name: str, index: int | None) -> None:
         """Cancels one of them."""
 
+    def kill_leftover(self, tracked: TrackedAttempt) -> None:
+        """Kills what still runs on this machine for an attempt that another worker has ended."""
+
     def flush(self) -> None:
         """Carries out stops and kills that were collected to be done together."""
 

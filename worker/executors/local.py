@@ -124,12 +124,15 @@ class LocalExecutor:
 
     def _handle(self, tracked: TrackedAttempt) -> ProcessHandle | None:
         stored = tracked.attempt.handle
-        handle = None if stored is None else ProcessHandle.from_json(stored)
+        handle = None if stored is None else self._restored(stored)
         claim = Claim.read(tracked.dir)
         if claim is not None and (handle is None or handle.pid != claim.pid):
             # The worker that started it died before it could record that, or another process claimed the attempt.
             handle = ProcessHandle(claim.pid, claim.started_at)
         return handle
+
+    def _restored(self, stored: dict[str, Any]) -> ProcessHandle:
+        return ProcessHandle.from_json(stored)
 
     def _keep_time_limit(self, tracked: TrackedAttempt, handle: ProcessHandle) -> None:
         limit = self._time_limit(tracked)
@@ -159,6 +162,13 @@ class LocalExecutor:
 
     def cancel_stray(self, name: str, index: int | None) -> None:
         raise AssertionError("a process on this machine is never a stray: its claim decides")
+
+    def kill_leftover(self, tracked: TrackedAttempt) -> None:
+        stored = tracked.attempt.handle
+        # Its claim may be that of no process, so that none starts late.
+        handle = self._handle(tracked) if stored is None else self._restored(stored)
+        if handle is not None:
+            handle.kill()
 
     def flush(self) -> None:
         pass

@@ -25,14 +25,22 @@ from worker.training.ranks import RankInfo, follow, lead, rank_info
 
 LOCK_WAIT_S = 120.0
 RESERVE_BYTES = 1 << 16
+# How often to look for a newer attempt: through a shared file system that costs as much as a small step.
+LOOK_S = 5.0
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGUSR2)
 
 
 class StopRequest:
-    """Whether this process has been asked to stop, and by which signal first. Other stop signals are ignored."""
+    """Whether this process has been asked to stop, and by which signal first. Other stop signals are ignored.
 
-    def __init__(self, signals: Collection[signal.Signals]) -> None:
+    Ends the process when asked after another machine has begun the next attempt: this one was given up on, and whatever
+    it would write belongs to nobody.
+    """
+
+    def __init__(self, signals: Collection[signal.Signals], attempt: AttemptDir) -> None:
         self.signal: str | None = None
+        self._next_attempt = attempt.run.attempt(attempt.number + 1)
+        self._look_at = 0.0
         for number in STOP_SIGNALS:
             signal.signal(number, self._note if number in signals else signal.SIG_IGN)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -43,6 +51,11 @@ class StopRequest:
         self.signal = self.signal or signal.Signals(number).name
 
     def __bool__(self) -> bool:
+        if time.monotonic() >= self._look_at:
+            self._look_at = time.monotonic() + LOOK_S
+            if self._next_attempt.task.exists():
+                print("another machine goes on with this job: ending this attempt", file=sys.stderr, flush=True)
+                os._exit(1)
         return self.signal is not None
 
 
@@ -57,7 +70,7 @@ def run_attempt(attempt: AttemptDir, stop_signals: Collection[signal.Signals] = 
 
     The outcome file says how the attempt ended; the exit code only whether it went well.
     """
-    stop = StopRequest(stop_signals)
+    stop = StopRequest(stop_signals, attempt)
     task = Task.read(attempt)
     assert task is not None, "the service writes the task before it starts the process"
     info = rank_info(task)

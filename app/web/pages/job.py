@@ -58,7 +58,7 @@ def job_page(
 ) -> Response:
     """Everything about a job."""
     job = queries.get_job(session, job_id)
-    context = _header(session, job, principal) | _attempts(session, job) | _components(session, settings, job)
+    context = _header(session, job, principal, settings) | _attempts(session, job) | _components(session, settings, job)
     context |= _evaluation(settings, job, context["job"]) | _model(session, job, context["job"])
     return page(
         request,
@@ -74,9 +74,9 @@ def job_page(
 
 
 @router.get("/ui/-/jobs/{job_id}/header")
-def header_part(request: Request, job_id: JobId, principal: Viewer, session: Reading) -> Response:
+def header_part(request: Request, job_id: JobId, principal: Viewer, session: Reading, settings: Configured) -> Response:
     """State, reason, progress and actions."""
-    return page(request, "job/header.html", **_header(session, queries.get_job(session, job_id), principal))
+    return page(request, "job/header.html", **_header(session, queries.get_job(session, job_id), principal, settings))
 
 
 @router.get("/ui/-/jobs/{job_id}/attempts")
@@ -138,8 +138,8 @@ def events_part(request: Request, job_id: JobId, _principal: Viewer, session: Re
     return page(request, "job/events.html", job=queries.views(session, [job])[0], **_events(session, job))
 
 
-def _header(session: Session, job: Job, principal: Principal) -> Context:
-    explanation = explain.explain(session, job)
+def _header(session: Session, job: Job, principal: Principal, settings: Settings) -> Context:
+    explanation = explain.explain(session, job, settings)
     allowed, state = job_actions.may_change(principal, job.owner), State(job.state)
     can_retry = state not in explain.DEAD or explain.refusal(session, job) is None
     return {

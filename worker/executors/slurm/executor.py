@@ -266,6 +266,9 @@ class SlurmExecutor:
             if (row.name, row.index) == (name, index):
                 self._signals.cancel(row.id)
 
+    def kill_leftover(self, tracked: TrackedAttempt) -> None:
+        raise AssertionError("what runs in Slurm for an attempt that has ended is a stray")
+
     def flush(self) -> None:
         self._signals.flush()
 
