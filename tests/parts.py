@@ -63,9 +63,9 @@ def pause_s(waited_s: float) -> float:
     return min(0.5, max(0.02, waited_s / 20))
 
 
-@pytest.fixture(scope="session")
-def postgres_server() -> Iterator[str]:
-    """A PostgreSQL server; gives the URL of its own database."""
+@contextmanager
+def running_postgres(*, durable: bool = False) -> Iterator[str]:
+    """A PostgreSQL server, which flushes its writes if it is `durable`; gives the URL of its own database."""
     initdb = need("PostgreSQL", "initdb")
     # It refuses to run as root.
     as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
@@ -75,7 +75,8 @@ def postgres_server() -> Iterator[str]:
         data, port = folder / "data", free_port()
         options = ["-A", "trust", "-U", "mcn", "-E", "UTF8", "--no-sync"]
         subprocess.run([*as_user, initdb, "-D", str(data), *options], check=True, capture_output=True)
-        settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}", "fsync=off"]
+        settings = [f"port={port}", "listen_addresses=127.0.0.1", f"unix_socket_directories={folder}"]
+        settings += [] if durable else ["fsync=off"]
         words = [word for setting in settings for word in ("-c", setting)]
         program = str(Path(initdb).with_name("postgres"))
         with (folder / "log").open("wb") as log:
@@ -95,6 +96,13 @@ def postgres_server() -> Iterator[str]:
         finally:
             server.terminate()
             server.wait(20)
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[str]:
+    """A PostgreSQL server for all tests of a process; gives the URL of its own database."""
+    with running_postgres() as url:
+        yield url
 
 
 @pytest.fixture

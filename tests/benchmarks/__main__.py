@@ -16,7 +16,7 @@ from tests.benchmarks import augmentation, evaluation, training
 from tests.benchmarks.sidebyside import Row
 
 # Parts of the service that are measured, in this order.
-SERVICE = ("starts", "service", "store", "content", "dashboard")
+SERVICE = ("starts", "service", "postgres", "store", "content", "dashboard")
 console = Console(width=max(110, Console().width))
 
 
@@ -57,10 +57,17 @@ def main() -> int:
 
 def _service(names: list[str]) -> bool:
     """Measures the service; whether something was missed."""
-    from tests.benchmarks import content, dashboard, service, starts, store
+    from tests.benchmarks import content, dashboard, postgres, service, starts, store
 
     table = Table("measure", "value", "wanted", title="Service")
-    modules = {"starts": starts, "service": service, "store": store, "content": content, "dashboard": dashboard}
+    modules = {
+        "starts": starts,
+        "service": service,
+        "postgres": postgres,
+        "store": store,
+        "content": content,
+        "dashboard": dashboard,
+    }
     lines = [line for name in names for line in modules[name].rows()]
     for line in lines:
         table.add_row(*line)

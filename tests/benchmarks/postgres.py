@@ -1,0 +1,162 @@
+"""The service on PostgreSQL with two API processes, against a bare insert into the same server."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+
+import psycopg
+from sqlalchemy import text
+from sqlmodel import SQLModel
+
+from app.db import make_engine
+from app.supervisor.up import commands
+from tests.benchmarks.measures import Row, row
+from tests.e2e.running import ROOT, Running, expert
+from tests.parts import free_port, running_postgres, wait_until
+
+CONNECTIONS = 16
+STORED = 100_000
+LIST = "/jobs?limit=50"
+
+
+def rows() -> list[Row]:
+    """Submissions, and a list among many jobs."""
+    with tempfile.TemporaryDirectory() as temporary, running_postgres(durable=True) as server:
+        databases = {}
+        with psycopg.connect(server, autocommit=True) as connection:
+            for name in ("service", "bare"):
+                connection.execute(f"CREATE DATABASE {name}".encode())
+                databases[name] = f"{server.rpartition('/')[0]}/{name}"
+        up = Running(Path(temporary) / "data", MCN_DATABASE_URL=databases["service"])
+        up.start()
+        try:
+            with _second_api(up, databases["service"]) as second, _bare(databases["bare"]) as bare:
+                ports = [up.settings.port, second]
+                return [*_posts(up, ports, bare), _list(up, ports, databases["service"])]
+        finally:
+            up.stop()
+
+
+@contextmanager
+def _second_api(up: Running, url: str) -> Iterator[int]:
+    settings = up.settings.model_copy(update={"port": free_port()})
+    environment = os.environ | {"MCN_DATA_DIR": str(settings.data_dir), "MCN_DATABASE_URL": url}
+    with _process(commands(settings)["api"], environment, settings.port):
+        yield settings.port
+
+
+@contextmanager
+def _bare(url: str) -> Iterator[int]:
+    port = free_port()
+    words = ["tests.benchmarks.bare:app", "--port", str(port), "--no-access-log", "--log-level", "error"]
+    environment = os.environ | {"BARE_DATABASE_URL": url.replace("postgresql:", "postgresql+psycopg:"), "BARE_FILE": ""}
+    with _process([sys.executable, "-m", "uvicorn", *words], environment, port):
+        yield port
+
+
+@contextmanager
+def _process(command: Sequence[str], environment: dict[str, str], port: int) -> Iterator[None]:
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+
+    def answers() -> bool:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/healthz")
+            return connection.getresponse().status < 500
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    try:
+        wait_until(answers, f"the start of {command[2]}")
+        yield
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def _load(ports: Sequence[int], method: str, path: str, body: bytes | None, token: str, seconds: float) -> list[float]:
+    """The time that each request took, over connections that are spread over the ports."""
+    headers = {"Content-Type": "application/json", "Authorization": f"Bearer {token}"}
+    end = time.monotonic() + seconds
+
+    def one(number: int) -> list[float]:
+        connection = http.client.HTTPConnection("127.0.0.1", ports[number % len(ports)])
+        times = []
+        while time.monotonic() < end:
+            began = time.perf_counter()
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            answer.read()
+            times.append(time.perf_counter() - began)
+            assert answer.status in (200, 201), answer.status
+        connection.close()
+        return times
+
+    with ThreadPoolExecutor(CONNECTIONS) as pool:
+        return [seconds for times in pool.map(one, range(CONNECTIONS)) for seconds in times]
+
+
+def _token(up: Running) -> str:
+    return (up.settings.data_dir / "admin-token").read_text().strip()
+
+
+def _p99(times: Sequence[float]) -> float:
+    return statistics.quantiles(times, n=100)[-1]
+
+
+def _posts(up: Running, ports: Sequence[int], bare: int) -> list[Row]:
+    holder = up.submit(expert(epochs=90_000))
+    up.wait(holder, "running")
+    up.api.post(f"/jobs/{holder}/pause")
+    up.wait(holder, "paused")
+    # They wait for ever, so that nothing trains meanwhile.
+    spec = {
+        "kind": "fusion",
+        "experts": [{"from": {"job": holder, "component": "expert_0"}}],
+        "num_experts": 4,
+        "dataset": {"name": "digits"},
+    }
+    body, seconds = json.dumps(spec).encode(), 4.0
+    ours, other = [], []
+    for _ in range(3):
+        ours.append(_load(ports, "POST", "/jobs", body, _token(up), seconds))
+        other.append(_load([bare], "POST", "/jobs", body, _token(up), seconds))
+    rate, bare_rate = (statistics.median(len(times) / seconds for times in side) for side in (ours, other))
+    p99 = 1000 * statistics.median(_p99(times) for times in ours)
+    value = f"{rate:.0f} / {bare_rate:.0f} a second = {rate / bare_rate:.2f}"
+    return [
+        row(
+            "POST /jobs on PostgreSQL, 16 connections, two API processes / a bare insert", value, ">= 250", rate >= 250
+        ),
+        row("POST /jobs on PostgreSQL, 99th percentile", f"{p99:.0f} ms", "<= 150 ms", p99 <= 150),
+    ]
+
+
+def _list(up: Running, ports: Sequence[int], url: str) -> Row:
+    engine = make_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    with engine.begin() as connection:
+        columns = SQLModel.metadata.tables["jobs"].columns.keys()
+        copied = ", ".join(name for name in columns if name not in ("id", "state", "idempotency_key"))
+        connection.execute(text(
+            f"INSERT INTO jobs (id, state, {copied}) SELECT 'job_' || lpad(n::text, 26, '0'), 'succeeded', {copied} "
+            f"FROM generate_series(1, {STORED}) n, (SELECT * FROM jobs ORDER BY id DESC LIMIT 1) one"))  # fmt: skip
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        connection.execute(text("VACUUM ANALYZE jobs"))
+    engine.dispose()
+    times = _load(ports, "GET", LIST, None, _token(up), 5.0)
+    p99 = 1000 * _p99(times)
+    what = f"a list of 50 among {STORED:,} jobs on PostgreSQL, 16 connections, 99th percentile"
+    return row(what, f"{p99:.0f} ms, {len(times) / 5:.0f} a second", "<= 200 ms", p99 <= 200)
