@@ -13,7 +13,8 @@ from celery import Celery
 from celery.signals import worker_init, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.jobs.dispatch import celery_config
+from app.db import listen
+from app.jobs.dispatch import QUEUE, celery_config
 from app.settings import Settings
 from worker import reconcile as rounds
 from worker.context import WorkerContext, worker_context
@@ -69,7 +70,7 @@ def _start_rounds(**_: Any) -> None:
     # Settings of the service, which hold secrets, must not reach the processes that are started from here.
     for name in [name for name in os.environ if name.startswith("MCN_")]:
         del os.environ[name]
-    for run in (_run_local_rounds, _run_remote_rounds):
+    for run in (_run_local_rounds, _run_remote_rounds, _receive_notifications):
         threading.Thread(target=run, name=run.__name__.strip("_"), daemon=True).start()
 
 
@@ -127,6 +128,18 @@ def _run_remote_rounds() -> None:
         _remote_nudge.clear()
         _try_round(run_round, _remote_lock)
         _remote_nudge.wait(settings.reconcile_s)
+
+
+def _receive_notifications() -> None:
+    """Wakes both threads when a change on which this worker may act is committed. On SQLite there is one worker."""
+    if settings.sqlalchemy_url.startswith("sqlite"):
+        return
+    for message in listen(settings.sqlalchemy_url, QUEUE):
+        if _stopping.is_set():
+            return
+        if message is not None:
+            _local_nudge.set()
+            _remote_nudge.set()
 
 
 def _try_round(run_round: Callable[[], None], lock: threading.Lock) -> None:

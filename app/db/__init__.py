@@ -2,6 +2,7 @@
 
 from app.db.engine import make_engine, read_engine
 from app.db.migrations import is_current, upgrade
+from app.db.notifications import listen, notify
 from app.db.sessions import after_commit, before_commit, lock_name, reading, transaction, try_lock_name
 from app.db.times import database_time, iso, now
 
@@ -11,8 +12,10 @@ __all__ = [
     "database_time",
     "is_current",
     "iso",
+    "listen",
     "lock_name",
     "make_engine",
+    "notify",
     "now",
     "read_engine",
     "reading",

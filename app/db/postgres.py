@@ -38,7 +38,7 @@ _SERVER_SETTINGS: dict[str, float] = {
     "tcp_keepalives_count": 3,
     "tcp_user_timeout": ANSWER_LIMIT_S * 1000,
 }
-_CONNECTION_PARAMETERS: dict[str, Any] = {
+CONNECTION_PARAMETERS: dict[str, Any] = {
     "connect_timeout": CONNECT_LIMIT_S,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
@@ -94,7 +94,7 @@ def make_postgres_engine(url: str) -> Engine:
     """An engine whose connections are bounded; it opens up to 60 of them."""
     engine = create_engine(
         url,
-        connect_args=_CONNECTION_PARAMETERS,
+        connect_args=CONNECTION_PARAMETERS,
         pool_pre_ping=True,
         pool_size=20,
         max_overflow=40,

@@ -1,7 +1,8 @@
-"""Nudges: Celery messages without arguments that tell the workers to look at the database now.
+"""Nudges: messages without arguments that tell the workers to look at the database now.
 
-A message names what to look for (`start`: queued jobs; `monitor`: jobs to stop) and nothing else. It may be lost or
-delivered twice: the reconciler of each worker looks at the same rows every `MCN_RECONCILE_S` seconds anyway.
+A message names what to look for (`start`: queued jobs; `monitor`: jobs to stop) and nothing else. Celery gives it to
+one worker, which may be busy; on PostgreSQL a notification reaches all of them as well. It may be lost or delivered
+twice: the reconciler of each worker looks at the same rows every `MCN_RECONCILE_S` seconds anyway.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, Literal
 from celery import Celery
 from sqlmodel import Session
 
-from app.db import after_commit
+from app.db import after_commit, notify
 from app.jobs.broker import Transport
 from app.settings import Settings
 
@@ -58,6 +59,7 @@ def _producer(settings: Settings) -> Celery:
 
 def nudge(session: Session, settings: Settings, task: Nudge) -> None:
     """Nudges the workers once the session has committed: only then can they see the change."""
+    notify(session, QUEUE, task)
     after_commit(session, lambda: _send(settings, task))
 
 

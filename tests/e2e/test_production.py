@@ -42,3 +42,21 @@ def test_without_a_broker_the_reconciler_starts_the_job(tmp_path: Path) -> None:
             assert up.wait(job_id)["state"] == "succeeded"
         finally:
             up.stop()
+
+
+def test_without_a_broker_a_notification_starts_the_job_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
+    url = postgres_url.replace("postgresql+psycopg://", "postgresql://")
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        broker = f"redis://127.0.0.1:{nobody.getsockname()[1]}/0"
+        # The reconciler would come too late.
+        up = Running(tmp_path / "data", MCN_DATABASE_URL=url, MCN_BROKER_URL=broker, MCN_RECONCILE_S="100000")
+        up.start()
+        try:
+            # The first rounds look at the queue anyway.
+            once(lambda: bool(up.api.get("/cluster")["workers"]), "the first round of the worker")
+            job_id = up.submit(expert(epochs=1))
+            once(lambda: up.job(job_id)["state"] != "queued", "start by the notification", 120)
+            assert up.wait(job_id)["state"] == "succeeded"
+        finally:
+            up.stop()
