@@ -129,10 +129,7 @@ def content_of(name: str, listing: Listing, cache: ContentCache, *, max_bytes: i
     hashed = dict(zip((file.name for file in new), _hash_all(listing, new), strict=True))
     parts_of = {file.name: hashed.get(file.name) or earlier[file.name][1] for file in listing.files}
     parts = dict(chain.from_iterable(parts.items() for parts in parts_of.values()))
-    digest = hashlib.sha256()
-    for part in sorted(parts):
-        digest.update(f"{parts[part]}  {part}\n".encode("utf-8", "surrogateescape"))
-    content = Content(name, digest.hexdigest(), len(parts), sum(file.size for file in listing.files))
+    content = Content(name, _digest(parts), len(parts), sum(file.size for file in listing.files))
     cache.write(listing, content, ((file, parts_of[file.name]) for file in listing.files))
     return content
 
@@ -147,17 +144,48 @@ def _hash_all(listing: Listing, files: Sequence[DataFile]) -> list[Parts]:
         return list(chain.from_iterable(pool.map(lambda part: [listing.hash_file(file) for file in part], chunks)))
 
 
-# A page compares many jobs, and a sweep many points, whose data are two contents in all.
-@lru_cache(maxsize=256)
+class _NotRecordedError(LookupError):
+    """The parts of a content are not in the cache, or not all of them."""
+
+
 def have_same_test_data(one: str, other: str, cache: ContentCache) -> bool:
-    """Whether two contents, by their digests, have the same test data.
+    """Whether two contents, by their digests, have the same test data; False where that is not recorded.
 
     Where training and test data are one part, such as an .npz file without test images, any change may be in the test.
     """
     if one == other:
         return True
-    first, second = (_test_parts(_parts(sha256, cache)) for sha256 in (one, other))
+    try:
+        return _have_same_test_parts(one, other, cache)
+    except _NotRecordedError:
+        return False
+
+
+def describe_difference(before: str, now: str, cache: ContentCache) -> str:
+    """Which files or arrays differ between two contents, by their digests; empty where that is not recorded."""
+    try:
+        return _describe_parts(before, now, cache)
+    except _NotRecordedError:
+        return ""
+
+
+# A page compares many jobs, and a sweep many points, whose data are two contents in all. What these two functions
+# return can never change; an error is not kept, and what is missing may be recorded later.
+@lru_cache(maxsize=256)
+def _have_same_test_parts(one: str, other: str, cache: ContentCache) -> bool:
+    first, second = (_test_parts(_recorded_parts(sha256, cache)) for sha256 in (one, other))
     return bool(first) and first == second
+
+
+@lru_cache(maxsize=256)
+def _describe_parts(before: str, now: str, cache: ContentCache) -> str:
+    old, new = (_recorded_parts(sha256, cache) for sha256 in (before, now))
+    groups: Mapping[str, list[str]] = {
+        "changed": sorted(name for name in old.keys() & new.keys() if old[name] != new[name]),
+        "removed": sorted(old.keys() - new.keys()),
+        "added": sorted(new.keys() - old.keys()),
+    }
+    return ", ".join(f"{_names(names)} {verb}" for verb, names in groups.items() if names)
 
 
 def _test_parts(parts: Parts) -> Parts:
@@ -168,23 +196,19 @@ def _test_parts(parts: Parts) -> Parts:
     return {name: parts[name] for name in names}
 
 
-def _parts(sha256: str, cache: ContentCache) -> Parts:
-    return dict(chain.from_iterable(parts.items() for _, parts in cache.read_files(sha256).values()))
+def _recorded_parts(sha256: str, cache: ContentCache) -> Parts:
+    """The digests of all parts of a content; raises _NotRecordedError unless they give its digest."""
+    parts = dict(chain.from_iterable(parts.items() for _, parts in cache.read_files(sha256).values()))
+    if not parts or _digest(parts) != sha256:
+        raise _NotRecordedError(sha256)
+    return parts
 
 
-@lru_cache(maxsize=256)
-def describe_difference(before: str, now: str, cache: ContentCache) -> str:
-    """Which files or arrays differ between two contents, by their digests; empty where that is not recorded."""
-    old, new = (_parts(sha256, cache) for sha256 in (before, now))
-    if not old or not new:
-        return ""
-    changed = sorted(name for name in old.keys() & new.keys() if old[name] != new[name])
-    groups: Mapping[str, list[str]] = {
-        "changed": changed,
-        "removed": sorted(old.keys() - new.keys()),
-        "added": sorted(new.keys() - old.keys()),
-    }
-    return ", ".join(f"{_names(names)} {verb}" for verb, names in groups.items() if names)
+def _digest(parts: Parts) -> str:
+    digest = hashlib.sha256()
+    for part in sorted(parts):
+        digest.update(f"{parts[part]}  {part}\n".encode("utf-8", "surrogateescape"))
+    return digest.hexdigest()
 
 
 def _names(names: Sequence[str]) -> str:

@@ -202,6 +202,26 @@ def test_without_test_data_of_their_own_any_change_may_be_in_the_test(tmp_path: 
 
 
 @pytest.mark.usefixtures("settled")
+def test_what_is_recorded_later_is_found_although_it_was_missing_before(tmp_path: Path) -> None:
+    folder, caches = write_folder(tmp_path), [tmp_path / "cache", tmp_path / "other"]
+    before = content("imagefolder:pets", tmp_path, caches[0]).sha256
+    (folder / "train/cat/1.png").write_text("other")
+    now = content("imagefolder:pets", tmp_path, caches[1]).sha256
+    cache = ContentCache(caches[0])
+    assert not have_same_test_data(before, now, cache)
+    assert describe_difference(before, now, cache) == ""
+    # Half a file is as good as none.
+    [recorded] = caches[1].glob("*.files")
+    lines = recorded.read_text().splitlines(keepends=True)
+    (caches[0] / recorded.name).write_text("".join(lines[:-1]))
+    assert not have_same_test_data(before, now, cache)
+    assert describe_difference(before, now, cache) == ""
+    (caches[0] / recorded.name).write_text("".join(lines))
+    assert have_same_test_data(before, now, cache)
+    assert describe_difference(before, now, cache) == "train/cat/1.png changed"
+
+
+@pytest.mark.usefixtures("settled")
 def test_a_damaged_cache_costs_only_time(tmp_path: Path) -> None:
     write_folder(tmp_path)
     first = content("imagefolder:pets", tmp_path, tmp_path / "cache")
