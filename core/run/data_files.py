@@ -204,11 +204,9 @@ def _hash_members(file: DataFile) -> Parts:
     try:
         with tarfile.open(file.path) as archive:
             for member in archive:
-                source = archive.extractfile(member) if member.isfile() else None
+                name = member.name.partition("/")[2] or member.name
+                source = archive.extractfile(member) if member.isfile() and _CIFAR_FILE.fullmatch(name) else None
                 if source is not None:
-                    name = member.name.partition("/")[2] or member.name
-                    if _CIFAR_FILE.fullmatch(name) is None:
-                        continue
                     parts[name] = _sha256(source)
     except (tarfile.TarError, OSError, EOFError) as error:
         raise ValueError(f"{file.path} cannot be read as an archive: {error}") from None
