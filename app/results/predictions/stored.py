@@ -5,8 +5,7 @@ N images, C classes, C_k classes that the logits of a path stand for.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, StringConstraints
 
-from app.http.errors import Invalid, NotFound
+from app.http.errors import NotFound
 from app.models import Job, State
 from app.results.statistics.ensembles import mean_logits, mean_probabilities, product_of_probabilities, widen
 from app.settings import Settings
@@ -114,14 +113,14 @@ class StoredSplit:
 
     def ids_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Index of every image in the data set's own training or test set, and its label, both (N,)."""
-        with self._arrays() as arrays:
-            return arrays["ids"], arrays["labels"]
+        arrays = self._read("ids", "labels")
+        return arrays["ids"], arrays["labels"]
 
     def predicted(self, path: str) -> Predicted:
         """What a path, which is no ensemble, predicts; reads no logits."""
         self.check_path(path)
-        with self._arrays() as arrays:
-            return Predicted(arrays["ids"], arrays["labels"], arrays[f"predicted_{path}"])
+        arrays = self._read("ids", "labels", f"predicted_{path}")
+        return Predicted(arrays["ids"], arrays["labels"], arrays[f"predicted_{path}"])
 
     def logits(self, path: str) -> tuple[np.ndarray, np.ndarray | None]:
         """Logits (N, C_k) of a path, and the classes that they stand for (None: all, in order).
@@ -129,33 +128,36 @@ class StoredSplit:
         Those of `ensemble_probabilities` are logarithms of the mean probabilities.
         """
         self.check_path(path)
-        with self._arrays() as arrays:
-            if path not in ENSEMBLES:
-                return _logits(arrays, path)
-            experts = [widen(*_logits(arrays, name), self.num_classes) for name in self._experts()]
+        if path not in ENSEMBLES:
+            return self._logits(path)
+        experts = [widen(*self._logits(name), self.num_classes) for name in self._experts()]
         return ENSEMBLES[path](experts), None
 
     def all_arrays(self) -> dict[str, np.ndarray]:
         """Every array of the file."""
-        with self._arrays() as arrays:
-            return {name: arrays[name] for name in arrays}
+        return self._read()
 
     def _experts(self) -> list[str]:
         return [name for name in self.entry["paths"] if name.startswith("expert_") and not name.endswith("_before")]
 
-    @contextmanager
-    def _arrays(self) -> Iterator[Mapping[str, np.ndarray]]:
-        """The arrays of the file, each read when it is accessed; NotFound for a file that is missing or damaged."""
+    def _logits(self, path: str) -> tuple[np.ndarray, np.ndarray | None]:
+        arrays = self._read(f"logits_{path}", optional=f"classes_{path}")
+        return arrays[f"logits_{path}"], arrays.get(f"classes_{path}")
+
+    def _read(self, *names: str, optional: str | None = None) -> dict[str, np.ndarray]:
+        """These arrays of the file and the optional one if it is there; without names, all of them.
+
+        Raises NotFound for a file that is missing or damaged.
+        """
         try:
             status = self.file.stat()
             _verify(self.file, self.entry["sha256"], self.entry["bytes"], (status.st_mtime_ns, status.st_ino))
             # NumPy would leave a file open that is no archive.
             with self.file.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                yield arrays
+                chosen = [*(names or arrays), *([optional] if optional in arrays else [])]
+                return {name: arrays[name] for name in chosen}
         except FileNotFoundError:
             raise NotFound(f"the predictions of {self.job_id} have been deleted from its run directory") from None
-        except (Invalid, NotFound):
-            raise
         except Exception:  # a damaged archive raises many types of errors
             raise NotFound(f"the predictions of {self.job_id} are damaged: {self.file.name} cannot be read") from None
 
@@ -165,8 +167,3 @@ class StoredSplit:
 def _verify(file: Path, sha256: str, size_bytes: int, _status: tuple[int, int]) -> None:
     """Raises DamagedFileError for a file that is not the one that the job wrote."""
     verify_file(file, sha256=sha256, size_bytes=size_bytes)
-
-
-def _logits(arrays: Mapping[str, np.ndarray], path: str) -> tuple[np.ndarray, np.ndarray | None]:
-    classes = f"classes_{path}"
-    return arrays[f"logits_{path}"], arrays.get(classes)

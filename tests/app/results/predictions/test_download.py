@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import load
 
+from app.db import transaction
+from app.jobs import queries
 from app.models import State
-from app.results.predictions import download
+from app.results.predictions import download, stored
 from tests.app.api import Service
 from tests.app.results.predictions.trained import logits_of, run_dir_of, succeed, with_predictions
 
@@ -92,6 +94,22 @@ def test_missing_and_damaged_files_are_not_errors_of_the_service(service: Servic
         assert (missing.status_code, "deleted" in missing.json()["detail"]) == (404, True)
     (run_dir_of(service, job) / "result.json").write_text("{")
     assert "result.json is damaged" in service.get(f"/jobs/{job}/predictions").json()["detail"]
+
+
+def test_a_defect_of_the_service_does_not_look_like_a_damaged_file(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = {f"logits_{path}": logits_of(LABELS) for path in ("expert_0", "expert_1")}
+    job = with_predictions(service, "one", {"test": {"labels": LABELS, **paths}})
+    with transaction(service.app.state.engine) as session:
+        predictions = stored.stored_split(service.settings, queries.get_job(session, job), "test")
+
+    def defect(*_: object) -> None:
+        raise ValueError("a defect")
+
+    monkeypatch.setattr(stored, "widen", defect)
+    with pytest.raises(ValueError, match="a defect"):
+        predictions.logits("ensemble_probabilities")
 
 
 def test_a_conversion_of_a_large_file_is_refused(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
