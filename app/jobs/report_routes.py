@@ -7,16 +7,14 @@ from typing import Any
 from fastapi import APIRouter, Response
 
 from app.auth.principals import Viewer
-from app.http.errors import NotFound
 from app.http.session import Configured, Reading
 from app.jobs import explain, ledger, queries
 from app.jobs.control_queries import list_controls
 from app.jobs.provenance import provenance
 from app.jobs.provenance_schemas import Provenance
 from app.jobs.report_schemas import ControlList, ControlView, Explanation, Ledger
+from app.jobs.result import stored_result
 from app.jobs.routes import JobId
-from app.models import State
-from core.run.rundir import RunDir
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 _SHA256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
@@ -137,10 +135,5 @@ def get_provenance(job_id: JobId, _principal: Viewer, session: Reading, settings
 )
 def get_result(job_id: JobId, _principal: Viewer, session: Reading, settings: Configured) -> Response:
     """Get the result of a job that has succeeded: metrics, accuracy by class, what is absent and why."""
-    job = queries.get_job(session, job_id)
-    try:
-        content = RunDir(settings.runs_dir / job.id).result.read_bytes()
-    except FileNotFoundError:
-        state = State(job.state).value
-        raise NotFound(f"{job.id} is {state} and has no result yet: it is written when the job succeeds") from None
+    content = stored_result(settings, queries.get_job(session, job_id)).content
     return Response(content, media_type="application/json")

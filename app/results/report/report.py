@@ -7,15 +7,15 @@ from typing import Any
 
 from sqlmodel import Session
 
-from app.http.errors import NotFound
 from app.jobs.provenance import provenance
-from app.models import Job, State
+from app.jobs.result import stored_result
+from app.models import Job
 from app.results.predictions.wording import p_text, signed_points, verdict
 from app.results.report.control_figures import FREE_CONTROLS, control_figures
 from app.results.report.measured import Measured, TestImages
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
 from app.settings import Settings
-from core.run.durable import DamagedFileError, read_json, read_manifest
+from core.run.durable import DamagedFileError, read_manifest
 from core.run.rundir import RunDir
 from core.spec.controls import THIS_JOB
 
@@ -28,7 +28,7 @@ HOW_TO_GET_THEM = " Submit the job with controls to know."
 
 def report(session: Session, settings: Settings, job: Job) -> Report:
     """The report of a job that has succeeded; raises NotFound for any other, and for one without predictions."""
-    result = _result(settings, job)
+    result = stored_result(settings, job, what="report").fields
     images = TestImages(settings, job)
     measured, broken = images.paths()
     fused = measured.get("fused")
@@ -59,19 +59,6 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
         provenance=certificate.sentence,
         identity=certificate.identity,
     )
-
-
-def _result(settings: Settings, job: Job) -> dict[str, Any]:
-    try:
-        result = read_json(RunDir(settings.runs_dir / job.id).result)
-        if isinstance(result["metrics"], dict):
-            return dict(result)
-        raise TypeError
-    except FileNotFoundError:
-        state = State(job.state).value
-        raise NotFound(f"{job.id} is {state} and has no report yet: there is one when the job has succeeded") from None
-    except (OSError, DamagedFileError, TypeError, KeyError):
-        raise NotFound(f"the result.json of {job.id} is damaged") from None
 
 
 def _best(controls: list[ControlFigure]) -> ControlFigure | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from typing import Any, Literal
 
 from fastapi import Request
@@ -12,11 +11,12 @@ from starlette.responses import Response
 
 from app.auth.principals import Principal, Viewer
 from app.db import now
-from app.http.errors import InvalidSpec
+from app.http.errors import InvalidSpec, NotFound
 from app.http.session import Configured, Reading
 from app.jobs import explain, ledger, queries, references, schemas
 from app.jobs.planned_configs import configs_of
 from app.jobs.provenance import provenance
+from app.jobs.result import stored_result
 from app.jobs.routes import JobId
 from app.models import Job, State
 from app.results.components.queries import list_components
@@ -31,7 +31,6 @@ from app.web.views import job_actions, picture
 from app.web.views.evaluation import evaluation
 from app.web.views.spec_lines import spec_lines
 from app.web.views.timeline import timeline
-from core.run.rundir import RunDir
 from core.spec import SpecError, parse_stored
 from core.spec.component_choices import with_component_choices
 from core.spec.outline import outline
@@ -180,10 +179,10 @@ def _components(session: Session, settings: Settings, job: Job) -> Context:
 
 
 def _evaluation(settings: Settings, job: Job, view: schemas.JobView) -> Context:
-    result: Any = None
-    with contextlib.suppress(OSError, ValueError):
-        result = json.loads(RunDir(settings.runs_dir / job.id).result.read_bytes())
-    return {"evaluation": evaluation(view.metrics, result if isinstance(result, dict) else None)}
+    result: dict[str, Any] | None = None
+    with contextlib.suppress(NotFound):
+        result = stored_result(settings, job).fields
+    return {"evaluation": evaluation(view.metrics, result)}
 
 
 def _model(session: Session, job: Job, view: schemas.JobView) -> Context:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from app.models import State
 from core.run.rundir import RunDir
 from tests.app.api import Service
@@ -18,6 +20,21 @@ def test_a_result_is_sent_as_it_is_once_there_is_one(service: Service) -> None:
     service.transition(job_id, State.starting, State.succeeded)
     answer = service.get(f"/jobs/{job_id}/result")
     assert (answer.text, answer.headers["content-type"]) == (file.read_text(), "application/json")
+
+
+@pytest.mark.parametrize(
+    "content", ["", '{"metrics": {"test/accur', '{"state": "succeeded"}', "[1]", "[" * 100_000, "\0"]
+)
+def test_a_result_that_cannot_be_read_is_a_problem_and_never_half_a_document(service: Service, content: str) -> None:
+    job_id = service.submit()
+    file = RunDir(service.settings.runs_dir / job_id).result
+    file.parent.mkdir(parents=True)
+    file.write_text(content)
+    service.transition(job_id, State.starting, State.succeeded)
+    answer = service.get(f"/jobs/{job_id}/result")
+    assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
+    assert f"the result.json of {job_id} is damaged and cannot be read" in answer.json()["detail"]
+    assert "evaluate job of its components" in answer.json()["detail"]
 
 
 def test_the_links_of_a_job_lead_to_its_reports(service: Service) -> None:

@@ -1,0 +1,38 @@
+"""The `result.json` of a job, as its run directory has it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NamedTuple
+
+from app.http.errors import NotFound
+from app.models import Job, State
+from app.settings import Settings
+from core.run.rundir import RunDir
+
+
+class StoredResult(NamedTuple):
+    """A result: the content of its file, and its fields, of which `metrics` is an object."""
+
+    content: bytes
+    fields: dict[str, Any]
+
+
+def stored_result(settings: Settings, job: Job, *, what: str = "result") -> StoredResult:
+    """The result of a job that has succeeded; raises NotFound that says why there is none (and so no `what`)."""
+    try:
+        content = RunDir(settings.runs_dir / job.id).result.read_bytes()
+        fields = json.loads(content)
+        if not isinstance(fields["metrics"], dict):
+            raise TypeError
+    except FileNotFoundError:
+        state = State(job.state).value
+        raise NotFound(f"{job.id} is {state} and has no {what} yet: it is written when the job succeeds") from None
+    except (OSError, ValueError, RecursionError, TypeError, KeyError):
+        again = (
+            "Submit the job again"
+            if job.kind == "evaluate"
+            else "An evaluate job of its components measures the same model again"
+        )
+        raise NotFound(f"the result.json of {job.id} is damaged and cannot be read. {again}") from None
+    return StoredResult(content, dict(fields))
