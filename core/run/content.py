@@ -25,6 +25,8 @@ from core.run.data_files import DataFile, Listing, Parts, list_data_files
 # A file that is written again within the resolution of its times would look unchanged: files this young are not kept.
 _SETTLED_S = 2.0
 _NAMED_PARTS = 3
+# Of the cache, which has two files for each dataset; a folder of 100,000 images takes some 20 MB.
+_MAX_CACHE_FILES, _MAX_CACHE_BYTES = 512, 2 << 30
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,8 @@ class Content:
 class ContentCache:
     """Digests that are known already, in files below a folder; without a folder nothing is kept.
 
-    A folder that cannot be written, or a file that is damaged, costs time and nothing else.
+    A folder that cannot be written, or a file that is damaged, costs time and nothing else. When there are too many
+    files, those that were not used for the longest time are removed, whatever process wrote them.
     """
 
     folder: Path | None
@@ -76,6 +79,10 @@ class ContentCache:
             row = content.to_json() | {"signature": listing.signature}
             self._write(self._key(listing) + ".json", json.dumps(row))
 
+    def keep(self, sha256: str) -> None:
+        """Notes that a content is still in use, although its files were not read."""
+        self._mark_used(f"{sha256}.files")
+
     def _key(self, listing: Listing) -> str:
         return hashlib.sha256(os.fsencode(listing.root.absolute())).hexdigest()[:32]
 
@@ -83,9 +90,11 @@ class ContentCache:
         if self.folder is None:
             return None
         try:
-            return (self.folder / name).read_text()
+            text = (self.folder / name).read_text()
         except (OSError, ValueError):
             return None
+        self._mark_used(name)
+        return text
 
     def _write(self, name: str, text: str) -> None:
         if self.folder is None:
@@ -98,6 +107,35 @@ class ContentCache:
                 os.replace(draft, self.folder / name)
             finally:
                 draft.unlink(missing_ok=True)
+            self._prune(self.folder)
+
+    def _mark_used(self, name: str) -> None:
+        """The modification time of a file is when it was last used: file systems seldom record when it was read."""
+        if self.folder is not None:
+            with suppress(OSError):
+                os.utime(self.folder / name)
+
+    def _prune(self, folder: Path) -> None:
+        """Removes the files that were not used for the longest time, beyond the limits; drafts of ended processes too.
+
+        Another process may do the same at this moment: a file that is gone is one less to remove, and a reader that
+        misses one computes it again.
+        """
+        files: list[tuple[int, int, str]] = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                with suppress(FileNotFoundError):
+                    if entry.is_file(follow_symlinks=False):
+                        status = entry.stat()
+                        files.append((status.st_mtime_ns, status.st_size, entry.path))
+        num_files, size_bytes = len(files), sum(size for _, size, _ in files)
+        # The last one was just written.
+        for _, size, path in sorted(files)[:-1]:
+            if num_files <= _MAX_CACHE_FILES and size_bytes <= _MAX_CACHE_BYTES:
+                break
+            with suppress(OSError):
+                os.unlink(path)
+            num_files, size_bytes = num_files - 1, size_bytes - size
 
 
 def find_content(
@@ -121,6 +159,7 @@ def content_of(name: str, listing: Listing, cache: ContentCache, *, max_bytes: i
     """The content of listed files; see `find_content`."""
     known = cache.read(listing)
     if known is not None and known["signature"] == listing.signature:
+        cache.keep(known["sha256"])
         return Content(name, known["sha256"], known["num_parts"], known["size_bytes"])
     earlier = cache.read_files(known["sha256"]) if known is not None else {}
     new = [file for file in listing.files if earlier.get(file.name, ("",))[0] != file.status]
