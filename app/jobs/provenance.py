@@ -8,8 +8,9 @@ from sqlmodel import Session
 
 from app.db import iso
 from app.jobs import queries
-from app.jobs.provenance_schemas import AttemptRecord, CheckpointRecord, ComponentRecord, DataRecord, Provenance
-from app.models import TERMINAL_STATES, Attempt, Job
+from app.jobs.checkpoint_records import describe_checkpoints, known_checkpoints
+from app.jobs.provenance_schemas import AttemptRecord, ComponentRecord, DataRecord, Provenance
+from app.models import TERMINAL_STATES, Attempt, Job, State
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
 from core.run.identity import RunIdentity
@@ -18,6 +19,8 @@ from core.run.rundir import RunDir
 NOT_STARTED = "bit-exact: not known yet, since no attempt has started to train"
 NEVER_TRAINED = "bit-exact: not known, since no attempt began to train"
 NOT_RECORDED = "bit-exact: not known, since an earlier version trained it that did not record this"
+# States that say how a job ended, without a result of which bits could be compared.
+WITHOUT_RESULT = {State.failed: "failed", State.cancelled: "was cancelled"}
 
 
 def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
@@ -26,10 +29,12 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
     run_dir = RunDir(settings.runs_dir / job.id)
     reports = [attempt.identity for attempt in attempts if attempt.identity is not None]
     identity = RunIdentity.from_json(reports[-1]["run"]) if reports else None
+    checkpoints = known_checkpoints(run_dir, attempts)
     return Provenance(
         job=job.id,
         sentence=sentence(job, attempts, identity),
-        bit_exact=None if identity is None else not obstacles(job, identity),
+        bit_exact=_is_bit_exact(job, identity),
+        known=[*describe_segments(identity), describe_checkpoints(checkpoints)] if attempts else [],
         identity=identity.digest if identity else None,
         specification_sha256=job.digest,
         data=DataRecord(**identity.data) if identity and identity.data else None,
@@ -45,7 +50,7 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
             for attempt in attempts
         ],
         changes={segment.step: list(segment.differences) for segment in identity.segments[1:]} if identity else {},
-        checkpoints=_checkpoints(run_dir),
+        checkpoints=checkpoints,
         components=_components(run_dir),
     )
 
@@ -59,9 +64,32 @@ def sentence(job: Job, attempts: Sequence[Attempt], identity: RunIdentity | None
     reasons = obstacles(job, identity)
     if reasons:
         return f"bit-exact: no, {'; '.join(reasons)}"
+    if job.state in WITHOUT_RESULT:
+        why = f" ({job.reason})" if job.reason and job.state == State.failed else ""
+        return f"bit-exact: not claimed, since the job {WITHOUT_RESULT[State(job.state)]}{why} and has no result"
     resumed = sum(1 for attempt in attempts if (attempt.identity or {}).get("resumed_from"))
     times = "" if not resumed else f", although it was interrupted {resumed} time{'s' if resumed > 1 else ''}"
     return f"bit-exact: yes, the same specification, data, software and device give these bits{times}"
+
+
+def _is_bit_exact(job: Job, identity: RunIdentity | None) -> bool | None:
+    if identity is None:
+        return None
+    if obstacles(job, identity):
+        return False
+    return None if job.state in WITHOUT_RESULT else True
+
+
+def describe_segments(identity: RunIdentity | None) -> list[str]:
+    """Of which steps the environment is recorded; nothing without an identity."""
+    if identity is None or not identity.segments:
+        return []
+    first, *others = identity.segments
+    changes = f", changed at step {', '.join(f'{segment.step:,}' for segment in others)}" if others else ""
+    sentence = f"The environment is recorded from step {first.step:,} on{changes}"
+    if first.step and not identity.complete:
+        sentence += "; an earlier version, which did not record it, computed the steps before"
+    return [sentence]
 
 
 def obstacles(job: Job, identity: RunIdentity) -> list[str]:
@@ -75,21 +103,6 @@ def obstacles(job: Job, identity: RunIdentity) -> list[str]:
     if on_gpu and not job.spec["training"].get("deterministic"):
         reasons.append("sums on a GPU are taken in no fixed order unless `training.deterministic` is true")
     return reasons
-
-
-def _checkpoints(run_dir: RunDir) -> list[CheckpointRecord]:
-    """The checkpoints that are kept, oldest first; damaged ones are left out."""
-    records = []
-    for file in sorted(run_dir.checkpoints.glob("step-*/manifest.json")):
-        try:
-            manifest = read_manifest(file)
-        except (DamagedFileError, OSError):
-            continue
-        # Those of earlier versions have neither parent nor identity.
-        record = {name: manifest.get(name) or None for name in ("parent", "identity")}
-        record |= {name: manifest[name] for name in ("step", "epoch", "sha256", "bytes")}
-        records.append(CheckpointRecord.model_validate(record))
-    return records
 
 
 def _components(run_dir: RunDir) -> list[ComponentRecord]:

@@ -40,14 +40,20 @@ class AttemptRecord(BaseModel):
 
 
 class CheckpointRecord(BaseModel):
-    """A checkpoint that is kept; `parent` is the SHA-256 of the one that training came from."""
+    """A checkpoint that is kept, or one that is not (`kept` false) but that an attempt resumed from, or a checkpoint
+    that is kept came from.
 
-    step: int
-    epoch: int
+    `parent` is the SHA-256 of the checkpoint that training came from. Of one that is no longer kept, only its SHA-256
+    and perhaps its step are known.
+    """
+
+    step: int | None
+    epoch: int | None
     sha256: str
-    bytes: int
+    bytes: int | None
     parent: str | None
     identity: str | None
+    kept: bool
 
 
 class ComponentRecord(BaseModel):
@@ -60,15 +66,17 @@ class ComponentRecord(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What a result was computed from, and whether the same inputs give the same bits (null: not known).
+    """What a result was computed from, and whether the same inputs give the same bits (null: not known, or no result).
 
-    `identity` is the digest of specification, components, data and environments: results of equal identities have the
-    same bits. `changes` are the steps from which another environment continued, and what differed.
+    `known` are sentences on what is recorded of its steps and checkpoints and what is no longer kept. `identity` is the
+    digest of specification, components, data and environments: results of equal identities have the same bits.
+    `changes` are the steps from which another environment continued, and what differed.
     """
 
     job: str
     sentence: str
     bit_exact: bool | None
+    known: list[str]
     identity: str | None
     specification_sha256: str | None
     data: DataRecord | None

@@ -22,6 +22,10 @@ PROVENANCE_EXAMPLE: dict[str, Any] = {
     "job": "job_01M85N3F36VFE5DRETSBRX1ADS",
     "sentence": "bit-exact: yes, the same specification, data, software and device give these bits",
     "bit_exact": True,
+    "known": [
+        "The environment is recorded from step 0 on",
+        "1 checkpoint is kept, of step 90. Others that newer ones replaced are not recorded",
+    ],
     "identity": _SHA256,
     "specification_sha256": _SHA256,
     "data": {"dataset": "npz:cells.npz", "sha256": _SHA256, "num_parts": 2, "size_bytes": 1_204_512},
@@ -42,7 +46,17 @@ PROVENANCE_EXAMPLE: dict[str, Any] = {
         }
     ],
     "changes": {},
-    "checkpoints": [{"step": 90, "epoch": 2, "sha256": _SHA256, "bytes": 81_920, "parent": None, "identity": _SHA256}],
+    "checkpoints": [
+        {
+            "step": 90,
+            "epoch": 2,
+            "sha256": _SHA256,
+            "bytes": 81_920,
+            "parent": None,
+            "identity": _SHA256,
+            "kept": True,
+        }
+    ],
     "components": [{"name": "expert_0", "epoch": 2, "content_sha256": _SHA256, "identity": _SHA256}],
 }
 

@@ -5,10 +5,11 @@ import json
 from sqlalchemy import update
 
 from app.db import transaction
-from app.models import Attempt
+from app.models import Attempt, State
 from tests.app.api import EXPERT, Service
 from tests.app.cli.attempts import submit_with_two_attempts
 from tests.app.cli.conftest import Cli
+from tests.app.jobs.test_provenance import HERE, report
 
 
 def test_explain_prints_the_sentence_the_evidence_and_the_commands(cli: Cli, service: Service) -> None:
@@ -39,3 +40,13 @@ def test_a_ledger_with_unknown_steps_says_so(cli: Cli, service: Service) -> None
         session.execute(ended)
         session.execute(update(Attempt).where(Attempt.number == 2).values(resumed_from_step=17))  # type: ignore[arg-type]
     assert "?" in cli("ledger", job_id).stdout
+
+
+def test_provenance_prints_what_is_known_and_what_is_no_longer_kept(cli: Cli, service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), (40, HERE))
+    service.transition(job_id, State.failed, reason="out_of_memory")
+    output = cli("provenance", job_id).stdout
+    assert output.startswith("bit-exact: not claimed, since the job failed (out_of_memory) and has no result")
+    assert any(line.split() == ["40", "?", 16 * "c", "no", "longer"] for line in output.splitlines())
+    assert "The environment is recorded from step 0 on." in output

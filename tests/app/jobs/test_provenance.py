@@ -118,8 +118,63 @@ def test_checkpoints_are_listed_with_their_parents(service: Service) -> None:
         write_manifest(file, {"step": step, "epoch": 1, "sha256": "b" * 64, "bytes": 9, "parent": parent})
     (folder / "step-000000020" / "manifest.json").write_text("{}")
     [checkpoint] = certificate(service, job_id)["checkpoints"]
-    expected = {"step": 10, "epoch": 1, "sha256": "b" * 64, "bytes": 9, "parent": None, "identity": None}
+    expected = {"step": 10, "epoch": 1, "sha256": "b" * 64, "bytes": 9, "parent": None, "identity": None, "kept": True}
     assert checkpoint == expected
+
+
+@pytest.mark.parametrize(
+    ("state", "reason", "words"),
+    [
+        (State.failed, "loss_not_finite", "the job failed (loss_not_finite)"),
+        (State.cancelled, "user", "the job was cancelled"),
+    ],
+)
+def test_a_job_without_a_result_is_not_called_bit_exact(
+    service: Service, state: State, reason: str, words: str
+) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE))
+    service.transition(job_id, *([State.cancelling] if state == State.cancelled else []), state, reason=reason)
+    content = certificate(service, job_id)
+    assert content["bit_exact"] is None
+    assert content["sentence"] == f"bit-exact: not claimed, since {words} and has no result"
+
+
+def test_a_failed_job_that_changed_its_environment_says_so(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), (40, OTHER))
+    service.transition(job_id, State.failed, reason="out_of_memory")
+    content = certificate(service, job_id)
+    assert content["bit_exact"] is False
+    assert content["sentence"] == "bit-exact: no, from step 40 on torch 2.16.0 instead of 2.15.0"
+
+
+def test_checkpoints_that_are_no_longer_kept_are_listed_as_far_as_they_are_known(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), (40, OTHER))
+    folder = RunDir(service.settings.runs_dir / job_id).checkpoints
+    for step, digest, parent in ((80, "b", "a"), (90, "d", "b")):
+        file = folder / f"step-{step:09d}" / "manifest.json"
+        file.parent.mkdir(parents=True)
+        write_manifest(file, {"step": step, "epoch": 1, "sha256": 64 * digest, "bytes": 9, "parent": 64 * parent})
+    content = certificate(service, job_id)
+    rows = [(row["step"], row["sha256"][0], row["kept"]) for row in content["checkpoints"]]
+    assert rows == [(40, "c", False), (None, "a", False), (80, "b", True), (90, "d", True)]
+    assert content["known"] == [
+        "The environment is recorded from step 0 on, changed at step 40",
+        "2 checkpoints are kept, of steps 80, 90; no longer kept: step 40, from which an attempt resumed, the parent "
+        "of step 80. Others that newer ones replaced are not recorded",
+    ]
+
+
+def test_steps_of_an_earlier_version_are_said_to_be_unknown(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (40, HERE), complete=False)
+    assert certificate(service, job_id)["known"] == [
+        "The environment is recorded from step 40 on; an earlier version, which did not record it, computed the steps "
+        "before",
+        "No checkpoint is kept",
+    ]
 
 
 def test_a_job_that_does_not_exist_is_not_found(service: Service) -> None:
