@@ -198,10 +198,7 @@ def _scaled(
     try:
         validation = stored_split(settings, side.job, "val")
         _, validation_labels = validation.ids_and_labels()
-        validation_logits = validation.logits(side.path)[0]
-        if np.isnan(validation_logits).any():
-            return None, "it has outputs that are not finite on validation images"
-        temperature = fit_temperature(validation_logits, validation_labels, classes)
+        temperature = fit_temperature(validation.logits(side.path)[0], validation_labels, classes)
     except NotFound as problem:
         return None, problem.detail
     except ValueError as error:

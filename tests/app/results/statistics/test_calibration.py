@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.optimize import brentq
 from torchmetrics.functional.classification import multiclass_calibration_error
 
+from app.results.statistics import temperature as temperature_scaling
 from app.results.statistics.calibration import expected_calibration_error
 from app.results.statistics.ensembles import mean_logits, mean_probabilities, widen
 from app.results.statistics.scores import score
@@ -44,6 +48,43 @@ def test_the_temperature_undoes_overconfidence() -> None:
     scaled = score(logits, labels, temperature=temperature)
     assert expected_calibration_error(scaled.confidence, scaled.correct) < 0.03
     assert scaled.accuracy == score(logits, labels).accuracy
+
+
+def bracketed_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
+    """The temperature by a root finder that knows no second derivative."""
+    finite = torch.from_numpy(logits.astype(np.float64))
+    at_label = finite[torch.arange(len(labels)), torch.from_numpy(labels)]
+
+    def derivative(inverse: float) -> float:
+        probs = (inverse * finite).softmax(1)
+        return float(((probs * finite.clamp(min=-1e9)).sum(1) - at_label).mean())
+
+    return 1.0 / float(brentq(derivative, 1 / HIGHEST, 1 / LOWEST, xtol=1e-12, rtol=1e-12))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+@pytest.mark.parametrize(("scale", "shift"), [(0.05, 0.0), (1.0, -300.0), (2.0, 40.0), (60.0, 0.0)])
+def test_a_temperature_takes_few_passes_over_the_logits(
+    dtype: type, scale: float, shift: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits, labels = sample(scale, seed=3)
+    logits = (logits + shift).astype(dtype)
+    # Some classes have no probability for some images.
+    impossible = np.random.default_rng(4).random(logits.shape) < 0.1
+    impossible[np.arange(N), labels] = False
+    logits[impossible] = -np.inf
+    derivatives = Mock(wraps=temperature_scaling._derivatives)
+    monkeypatch.setattr(temperature_scaling, "_derivatives", derivatives)
+    assert fit_temperature(logits, labels) == pytest.approx(bracketed_temperature(logits, labels), rel=1e-6)
+    assert derivatives.call_count <= 12
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_have_no_temperature(value: float) -> None:
+    logits, labels = sample()
+    logits[17, 2] = value
+    with pytest.raises(ValueError, match="not finite"):
+        fit_temperature(logits, labels)
 
 
 def test_a_temperature_takes_500_images_and_a_logit_for_every_class() -> None:
