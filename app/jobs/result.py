@@ -29,10 +29,14 @@ def stored_result(settings: Settings, job: Job, *, what: str = "result") -> Stor
         state = State(job.state).value
         raise NotFound(f"{job.id} is {state} and has no {what} yet: it is written when the job succeeds") from None
     except (OSError, ValueError, RecursionError, TypeError, KeyError):
-        again = (
-            "Submit the job again"
-            if job.kind == "evaluate"
-            else "An evaluate job of its components measures the same model again"
-        )
+        again = f"To measure the model again, {how_to_measure_again(job)}"
         raise NotFound(f"the result.json of {job.id} is damaged and cannot be read. {again}") from None
     return StoredResult(content, dict(fields))
+
+
+def how_to_measure_again(job: Job) -> str:
+    """What gives the figures of the same model again, as a clause."""
+    # An evaluate job needs a fusion module, which a job that trains one expert does not have.
+    if job.kind in ("expert", "evaluate"):
+        return "submit the job again"
+    return "submit an evaluate job of its components"

@@ -6,7 +6,7 @@ import pytest
 
 from app.models import State
 from core.run.rundir import RunDir
-from tests.app.api import Service
+from tests.app.api import FUSION, Service
 
 
 def test_a_result_is_sent_as_it_is_once_there_is_one(service: Service) -> None:
@@ -34,7 +34,15 @@ def test_a_result_that_cannot_be_read_is_a_problem_and_never_half_a_document(ser
     answer = service.get(f"/jobs/{job_id}/result")
     assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
     assert f"the result.json of {job_id} is damaged and cannot be read" in answer.json()["detail"]
-    assert "evaluate job of its components" in answer.json()["detail"]
+    assert answer.json()["detail"].endswith("To measure the model again, submit the job again")
+
+
+def test_a_damaged_result_of_a_fusion_job_leads_to_an_evaluate_job(service: Service) -> None:
+    job_id = service.submit(FUSION)
+    file = RunDir(service.settings.runs_dir / job_id).result
+    file.parent.mkdir(parents=True)
+    file.write_text("{")
+    assert "submit an evaluate job of its components" in service.get(f"/jobs/{job_id}/result").json()["detail"]
 
 
 def test_the_links_of_a_job_lead_to_its_reports(service: Service) -> None:
