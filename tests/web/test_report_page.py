@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import re
+
 from tests.app.api import FUSION, Service
-from tests.app.results.report.test_report import fusion_job, trained_control
+from tests.app.results.predictions.trained import with_predictions
+from tests.app.results.report.test_report import arrays, fusion_job, trained_control
 
 
 def test_the_page_says_whether_fusion_pays_and_links_the_controls(service: Service) -> None:
@@ -20,3 +23,17 @@ def test_a_job_without_a_result_has_no_report_page(service: Service) -> None:
     answer = service.get(f"/ui/jobs/{service.submit(FUSION)}/report")
     assert answer.status_code == 404
     assert "has no report yet" in answer.text
+
+
+def headings_of(html: str) -> list[str]:
+    return re.findall(r'<th scope="col"[^>]*>([^<]*)</th>', html)
+
+
+def test_a_column_that_no_row_has_is_left_out(service: Service) -> None:
+    alone = with_predictions(service, "alone", {"test": arrays(expert_0=20)}, kind="expert")
+    html = service.get(f"/ui/jobs/{alone}/report").text
+    assert headings_of(html) == ["Path", "Accuracy", "95 % interval", "NLL", "ECE"]
+    assert "\N{EN DASH}</td>" not in html
+    pair = service.get(f"/ui/jobs/{fusion_job(service)}/report").text
+    assert headings_of(pair)[-2:] == ["Expert", "Network"]
+    assert "Fused minus this, points" in headings_of(pair)

@@ -93,18 +93,19 @@ def _difference_cells(difference: Difference | None) -> list[str]:
 
 
 def _experts(experts: Sequence[ExpertWorth]) -> str:
-    columns = {
-        "before": [_percent(one.before) for one in experts],
-        "after": [_percent(one.after) for one in experts],
-        "contribution": [_points(one.contribution) for one in experts],
-        "fused without it": [_percent(one.without) for one in experts],
-        "Shapley value": [_points(one.shapley) for one in experts],
-    }
-    known = {name: cells for name, cells in columns.items() if any(cells)}
     rows = [
-        [str(one.expert), one.arch or "", *(cells[k] for cells in known.values())] for k, one in enumerate(experts)
-    ]  # fmt: skip
-    return _table(["expert", "network", *known], rows)
+        [
+            str(one.expert),
+            one.arch or "",
+            *(_percent(value) for value in (one.before, one.after)),
+            _points(one.contribution),
+            _percent(one.without),
+            _points(one.shapley),
+        ]
+        for one in experts
+    ]
+    headings = ("expert", "network", "before", "after", "contribution", "fused without it", "Shapley value")
+    return _table(headings, rows)
 
 
 def _percent(value: float | None) -> str:
@@ -120,9 +121,12 @@ def _value(value: object) -> str:
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [" | ".join(map(_text, headings)), " | ".join("---" for _ in headings)]
-    lines += [" | ".join(_text(cell) for cell in [*row, *[""] * (len(headings) - len(row))]) for row in rows]
-    return "\n".join(f"| {line} |" for line in lines)
+    """A table without the columns that are empty in every row."""
+    padded = [[*row, *[""] * (len(headings) - len(row))] for row in rows]
+    shown = [column for column in range(len(headings)) if any(row[column] for row in padded)]
+    lines = [[headings[column] for column in shown], ["---" for _ in shown]]
+    lines += [[row[column] for column in shown] for row in padded]
+    return "\n".join(f"| {' | '.join(map(_text, cells))} |" for cells in lines)
 
 
 def _list(items: Iterable[str]) -> str:

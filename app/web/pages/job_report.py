@@ -13,6 +13,7 @@ from app.results.predictions.wording import p_text
 from app.results.report.report import report
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
+from app.web.views.report_columns import expert_columns, figure_columns
 
 router = page_router()
 
@@ -23,4 +24,9 @@ def report_page(
 ) -> Response:
     """The report as a page."""
     content = report(session, settings, queries.get_job(session, job_id))
-    return page(request, "report/report.html", report=content, p_text=p_text)
+    columns = {
+        "figures": figure_columns(content.figures),
+        "controls": figure_columns(content.controls),
+        "experts": expert_columns(content.experts),
+    }
+    return page(request, "report/report.html", report=content, columns=columns, p_text=p_text)
