@@ -5,6 +5,7 @@ import re
 from tests.app.api import FUSION, Service
 from tests.app.results.predictions.trained import with_predictions
 from tests.app.results.report.test_report import arrays, fusion_job, trained_control
+from tests.app.results.report.test_without_predictions import without_predictions
 
 
 def test_the_page_says_whether_fusion_pays_and_links_the_controls(service: Service) -> None:
@@ -37,3 +38,12 @@ def test_a_column_that_no_row_has_is_left_out(service: Service) -> None:
     pair = service.get(f"/ui/jobs/{fusion_job(service)}/report").text
     assert headings_of(pair)[-2:] == ["Expert", "Network"]
     assert "Fused minus this, points" in headings_of(pair)
+
+
+def test_a_job_without_predictions_has_a_page_without_intervals(service: Service) -> None:
+    job_id = without_predictions(service)
+    html = service.get(f"/ui/jobs/{job_id}/report").text
+    assert headings_of(html)[:4] == ["Path", "Accuracy", "NLL", "ECE"]
+    assert "There are no intervals and no comparison with controls" in html
+    assert "Intervals are by the bootstrap" not in html
+    assert "Report, without intervals" in service.get(f"/ui/jobs/{job_id}").text

@@ -18,15 +18,16 @@ class Model(BaseModel):
     """One path of a job: its accuracy with a 95 % interval, and its calibration.
 
     `nll` and `ece` are null for an expert that knows only some of the classes. `scaled` is null where no temperature
-    can be fitted, and `not_scaled` says why.
+    can be fitted, and `not_scaled` says why. `low` and `high` are null only in the report of a job whose predictions
+    are not stored.
     """
 
     job: str
     name: str
     path: str
     accuracy: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     nll: float | None
     ece: float | None
     scaled: Scaled | None

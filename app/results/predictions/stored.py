@@ -34,8 +34,16 @@ MAX_ENSEMBLE_LOGITS = 20_000_000
 _NEED_ALL_CLASSES = ("ensemble_logits", "ensemble_product")
 
 
+class NotStored(NotFound):
+    """A job that has succeeded has no predictions on a split; `reason` says why, as a clause."""
+
+    def __init__(self, detail: str, reason: str) -> None:
+        super().__init__(detail)
+        self.reason = reason
+
+
 def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
-    """The predictions of a job on a split; raises NotFound that says why there are none."""
+    """The predictions of a job on a split; raises NotFound that says why there are none, NotStored if it succeeded."""
     run = RunDir(settings.runs_dir / job.id)
     try:
         entry = (read_json(run.result).get("predictions") or {}).get(split)
@@ -47,12 +55,14 @@ def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
     except (OSError, DamagedFileError, AttributeError, TypeError, ValueError):
         raise NotFound(f"{job.id} has no predictions: its result.json is damaged") from None
     if entry is None:
-        raise NotFound(
-            f"{job.id} has no predictions: it ended before this version, which stores them. "
-            "An evaluate job of its components stores those of the same model"
+        reason = "it ended before this version, which stores them"
+        raise NotStored(
+            f"{job.id} has no predictions: {reason}. An evaluate job of its components stores those of the same model",
+            reason,
         )
     if "absent" in entry:
-        raise NotFound(f"{job.id} has no predictions on {SPLIT_NAMES[split]} images: {entry['absent']}")
+        reason = str(entry["absent"])
+        raise NotStored(f"{job.id} has no predictions on {SPLIT_NAMES[split]} images: {reason}", reason)
     return StoredSplit(job.id, split, run.predictions(split), entry)
 
 
@@ -157,7 +167,8 @@ class StoredSplit:
                 chosen = [*(names or arrays), *([optional] if optional in arrays else [])]
                 return {name: arrays[name] for name in chosen}
         except FileNotFoundError:
-            raise NotFound(f"the predictions of {self.job_id} have been deleted from its run directory") from None
+            detail = f"the predictions of {self.job_id} have been deleted from its run directory"
+            raise NotStored(detail, "they have been deleted from its run directory") from None
         except Exception:  # a damaged archive raises many types of errors
             raise NotFound(f"the predictions of {self.job_id} are damaged: {self.file.name} cannot be read") from None
 

@@ -1,8 +1,8 @@
-"""A difference of two accuracies in plain words."""
+"""Accuracies and their differences in plain words."""
 
 from __future__ import annotations
 
-from app.results.predictions.schemas import Difference
+from app.results.predictions.schemas import Difference, Model
 
 LEVEL = 0.05
 
@@ -32,6 +32,11 @@ def verdict(difference: Difference) -> str:
 def p_text(p: float) -> str:
     """A p value with two significant digits."""
     return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
+def interval_text(model: Model) -> str:
+    """The 95 % interval of an accuracy in percent, such as `81.2 to 92.0`; empty where there is none."""
+    return "" if model.low is None or model.high is None else f"{100 * model.low:.1f} to {100 * model.high:.1f}"
 
 
 def signed_points(share: float) -> str:

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from app.results.predictions.schemas import Difference, Model
-from app.results.predictions.wording import p_text, signed_points
+from app.results.predictions.wording import interval_text, p_text, signed_points
+from app.results.report.picture import title_of
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report
 
 # Characters that Markdown would take for its own.
@@ -19,7 +20,7 @@ def as_markdown(report: Report) -> str:
     sections = [
         f"# {_text(report.name or report.job)}",
         f"Job `{report.job}`. {_text(report.verdict)}.",
-        "![Accuracies with 95 % intervals](report.svg)",
+        f"![{title_of(report)}](report.svg)",
         "## What was trained on what",
         _trained_on(report),
         "## Figures on the test images",
@@ -42,8 +43,8 @@ def as_markdown(report: Report) -> str:
 
 def _trained_on(report: Report) -> str:
     data = report.trained_on
-    counts = [f"{count:,} {name}" for name, count in (("training", data.train), ("validation", data.val)) if count]
-    images = ", ".join([*counts, f"{data.test:,} test"])
+    sizes = {"training": data.train, "validation": data.val, "test": data.test}
+    images = ", ".join(f"{count:,} {name}" for name, count in sizes.items() if count) or "not known how many"
     split = f"regime {data.regime}, {data.num_shards} shard{'s' if data.num_shards > 1 else ''}"
     split += f", hold-out {data.holdout:.0%}" if data.holdout else ""
     lines = [f"Data {_text(data.dataset)}: {images} images ({split})."]
@@ -80,7 +81,7 @@ _DIFFERENCE_HEADINGS = ("fused minus this", "95 % interval", "p")
 
 def _model_cells(model: Model) -> list[str]:
     scaled = model.scaled
-    cells = [_percent(model.accuracy), f"{100 * model.low:.1f} to {100 * model.high:.1f}"]
+    cells = [_percent(model.accuracy), interval_text(model)]
     numbers = (model.nll, model.ece, scaled and scaled.nll, scaled and scaled.ece)
     return cells + ["" if number is None else f"{number:.4f}" for number in numbers]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -31,7 +31,7 @@ def as_svg(report: Report) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
         'font-family="system-ui, sans-serif" font-size="13" role="img">',
-        f"<title>Test accuracy with 95 % intervals: {escape(report.name or report.job)}</title>",
+        f"<title>{title_of(report)}: {escape(report.name or report.job)}</title>",
         f'<rect width="{width}" height="{height}" fill="#ffffff"/>',
     ]
     for tick in _ticks(low, high):
@@ -44,12 +44,24 @@ def as_svg(report: Report) -> str:
         model = bar.model
         parts += [
             f'<text x="{_LABELS - 10}" y="{middle + 4}" text-anchor="end" fill="#18181b">{escape(bar.label)}</text>',
-            f'<line x1="{x(model.low)}" x2="{x(model.high)}" y1="{middle}" y2="{middle}" stroke="{bar.color}" '
-            'stroke-width="3"/>',
+            *_interval(bar, x, middle),
             f'<circle cx="{x(model.accuracy)}" cy="{middle}" r="5" fill="{bar.color}"/>',
             f'<text x="{_LABELS + _PLOT + 10}" y="{middle + 4}" fill="#18181b">{100 * model.accuracy:.1f} %</text>',
         ]
     return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def title_of(report: Report) -> str:
+    """What the picture shows."""
+    has_intervals = any(one.model.low is not None for one in report.figures)
+    return "Test accuracy with 95 % intervals" if has_intervals else "Test accuracy"
+
+
+def _interval(bar: _Bar, x: Callable[[float], float], middle: float) -> list[str]:
+    if bar.model.low is None or bar.model.high is None:
+        return []
+    ends = f'x1="{x(bar.model.low)}" x2="{x(bar.model.high)}"'
+    return [f'<line {ends} y1="{middle}" y2="{middle}" stroke="{bar.color}" stroke-width="3"/>']
 
 
 def _color(label: str) -> str:
@@ -58,7 +70,8 @@ def _color(label: str) -> str:
 
 def _range(models: Sequence[Model]) -> tuple[float, float]:
     """The accuracies that the axis covers, with some room."""
-    low, high = min(model.low for model in models), max(model.high for model in models)
+    ends = [end for model in models for end in (model.low, model.accuracy, model.high) if end is not None]
+    low, high = min(ends), max(ends)
     room = max(0.01, 0.05 * (high - low))
     return max(0.0, low - room), min(1.0, high + room)
 

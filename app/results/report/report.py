@@ -10,7 +10,9 @@ from sqlmodel import Session
 from app.jobs.provenance import provenance
 from app.jobs.result import stored_result
 from app.models import Job
-from app.results.predictions.wording import p_text, signed_points, verdict
+from app.results.predictions.stored import NotStored
+from app.results.predictions.wording import interval_text, p_text, signed_points, verdict
+from app.results.report.content import Content, content_of_result, finite_metrics, path_label
 from app.results.report.control_figures import FREE_CONTROLS, control_figures
 from app.results.report.measured import Measured, TestImages
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
@@ -27,37 +29,58 @@ HOW_TO_GET_THEM = " Submit the job with controls to know."
 
 
 def report(session: Session, settings: Settings, job: Job) -> Report:
-    """The report of a job that has succeeded; raises NotFound for any other, and for one without predictions."""
+    """The report of a job that has succeeded; raises NotFound for any other, and where its predictions are damaged.
+
+    Without stored predictions it has the figures of the result, which have no intervals.
+    """
     result = stored_result(settings, job, what="report").fields
-    images = TestImages(settings, job)
+    metrics = finite_metrics(result)
+    try:
+        images = TestImages(settings, job)
+    except NotStored as problem:
+        content = content_of_result(job, metrics, problem)
+    else:
+        content = _measure(session, job, images)
+    certificate = provenance(session, settings, job)
+    return Report(
+        job=job.id,
+        name=job.name,
+        verdict=content.verdict,
+        best_control=content.best_control,
+        trained_on=_trained_on(job, content.num_images),
+        training=_training(job),
+        figures=content.figures,
+        oracle=metrics.get("test/accuracy_oracle"),
+        controls=content.controls,
+        experts=_experts(settings, job, metrics),
+        notes=[*content.notes, *(str(warning) for warning in result.get("warnings") or [])],
+        absent={key: str(reason) for key, reason in (result.get("absent") or {}).items()} | content.absent,
+        provenance=certificate.sentence,
+        identity=certificate.identity,
+    )
+
+
+def _measure(session: Session, job: Job, images: TestImages) -> Content:
+    """What follows from stored predictions: figures with intervals, and controls on the same images."""
     measured, broken = images.paths()
     fused = measured.get("fused")
     controls = control_figures(session, job, images, measured) if fused else []
     best = _best(controls)
-    certificate = provenance(session, settings, job)
-    experts = _experts(settings, job, result)
-    return Report(
-        job=job.id,
-        name=job.name,
+    return Content(
         verdict=_verdict(measured, fused, best, len(images.labels)),
         best_control=best.label if best else None,
-        trained_on=_trained_on(job, len(images.labels)),
-        training=_training(job),
+        num_images=len(images.labels),
         figures=[
             Figure(
-                label=_label(path, experts),
+                label=path_label(path),
                 model=one.model,
                 fused_minus=fused.minus(one) if fused and path != "fused" else None,
             )
             for path, one in measured.items()
         ],
-        oracle=result["metrics"].get("test/accuracy_oracle"),
         controls=controls,
-        experts=experts,
-        notes=_notes(job, fused, controls, result),
-        absent={key: str(reason) for key, reason in (result.get("absent") or {}).items()} | broken,
-        provenance=certificate.sentence,
-        identity=certificate.identity,
+        notes=_notes(job, fused, controls),
+        absent=broken,
     )
 
 
@@ -72,8 +95,7 @@ def _verdict(
 ) -> str:
     if fused is None:
         one = next(iter(measured.values())).model
-        interval = f"95 % interval {100 * one.low:.1f} to {100 * one.high:.1f} %"
-        return f"Accuracy {100 * one.accuracy:.1f} % ({interval}) on {num_images:,} images"
+        return f"Accuracy {100 * one.accuracy:.1f} % (95 % interval {interval_text(one)} %) on {num_images:,} images"
     if best is None or best.fused_minus is None:
         return f"Fused accuracy {100 * fused.model.accuracy:.1f} %; there is nothing to compare it with"
     difference = best.fused_minus
@@ -84,7 +106,7 @@ def _verdict(
     )
 
 
-def _trained_on(job: Job, num_test: int) -> TrainedOn:
+def _trained_on(job: Job, num_test: int | None) -> TrainedOn:
     split = job.spec["dataset"]["split"]
     counted = {} if job.kind == "evaluate" else (job.plan or {}).get("dataset", {})
     return TrainedOn(
@@ -112,9 +134,8 @@ def _training(job: Job) -> dict[str, Any]:
     return values
 
 
-def _experts(settings: Settings, job: Job, result: Mapping[str, Any]) -> list[ExpertWorth]:
+def _experts(settings: Settings, job: Job, metrics: Mapping[str, float]) -> list[ExpertWorth]:
     specs = [job.spec["expert"]] if "expert" in job.spec else job.spec["experts"]
-    metrics: Mapping[str, float] = result["metrics"]
     return [
         ExpertWorth(
             expert=k,
@@ -146,20 +167,7 @@ def _source(reference: Mapping[str, Any] | None) -> str | None:
     return f"{reference['job']} {reference['component']}" if reference.get("job") else reference.get("component")
 
 
-def _label(path: str, experts: list[ExpertWorth]) -> str:
-    if path == "fused":
-        return "fused"
-    if path.startswith("expert_"):
-        number, _, before = path.removeprefix("expert_").partition("_")
-        return f"expert {number}{' before' if before else ''}"
-    return {
-        "ensemble_logits": "ensemble, mean of logits",
-        "ensemble_probabilities": "ensemble, mean of probabilities",
-        "ensemble_product": "ensemble, product of probabilities",
-    }.get(path, path)
-
-
-def _notes(job: Job, fused: Measured | None, controls: list[ControlFigure], result: Mapping[str, Any]) -> list[str]:
+def _notes(job: Job, fused: Measured | None, controls: list[ControlFigure]) -> list[str]:
     notes = []
     trained = [control for control in controls if control.role not in FREE_CONTROLS]
     missing = [control for control in controls if control.model is None and control.absent != THIS_JOB]
@@ -174,4 +182,4 @@ def _notes(job: Job, fused: Measured | None, controls: list[ControlFigure], resu
         notes.append(f"This job trained for {epochs:,} epochs, its controls for others: {', '.join(unequal)}.")
     if any(control.model is not None for control in trained):
         notes.append("The best control is chosen on the same test images, which favours it.")
-    return notes + [str(warning) for warning in result.get("warnings") or []]
+    return notes

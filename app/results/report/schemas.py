@@ -51,7 +51,7 @@ class ExpertWorth(BaseModel):
 
 
 class TrainedOn(BaseModel):
-    """The images that the job trained and validated on, and those that it was measured on."""
+    """The images that the job trained and validated on, and those that it was measured on; null where not known."""
 
     dataset: str
     data_sha256: str | None
@@ -60,7 +60,7 @@ class TrainedOn(BaseModel):
     holdout: float | None
     train: int | None
     val: int | None
-    test: int
+    test: int | None
 
 
 class Report(BaseModel):

@@ -10,9 +10,10 @@ _OF_EXPERTS = ("arch", "before", "after", "contribution", "without", "shapley")
 
 
 def figure_columns(rows: Sequence[Figure | ControlFigure]) -> list[str]:
-    """Of `nll`, `ece` and `difference` (from the fused path)."""
+    """Of `interval`, `nll`, `ece` and `difference` (from the fused path)."""
     models = [row.model for row in rows if row.model is not None]
     known = {
+        "interval": any(model.low is not None for model in models),
         "nll": any(model.nll is not None for model in models),
         "ece": any(model.ece is not None for model in models),
         "difference": any(row.fused_minus is not None for row in rows),
