@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -44,9 +45,9 @@ class Answers(NamedTuple):
     correct: np.ndarray
 
 
-# Figures by the digest of the predictions, job and path, oldest first; some hundred kilobytes each.
+# Figures by the digests of the predictions, jobs and paths, oldest first; some hundred kilobytes each.
 MAX_MEASURED = 64
-_measured: dict[tuple[str, str, str], tuple[Model, Answers]] = {}
+_measured: dict[tuple[str, ...], tuple[Model, Answers]] = {}
 # The logits of many images take much memory.
 _one_at_a_time = threading.Lock()
 
@@ -153,14 +154,20 @@ def measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndar
 
     What was measured is kept by the content of the files: a report is read more than once.
     """
+    key = (stored.entry["sha256"], side.job.id, side.path)
+    model, answers = kept(key, lambda: _measure(settings, side, stored, labels))
+    return model.model_copy(update={"name": side.job.name}), answers
+
+
+def kept(key: tuple[str, ...], compute: Callable[[], tuple[Model, Answers]]) -> tuple[Model, Answers]:
+    """Figures that were computed before under this key, which names the content of all files, or computes them."""
     with _one_at_a_time:
-        key = (stored.entry["sha256"], side.job.id, side.path)
         if key not in _measured:
+            value = compute()
             while len(_measured) >= MAX_MEASURED:
                 del _measured[next(iter(_measured))]
-            _measured[key] = _measure(settings, side, stored, labels)
-        model, answers = _measured[key]
-    return model.model_copy(update={"name": side.job.name}), answers
+            _measured[key] = value
+        return _measured[key]
 
 
 def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Answers]:

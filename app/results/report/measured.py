@@ -11,11 +11,13 @@ import numpy as np
 from app.http.errors import Invalid
 from app.models import Job
 from app.results.predictions.comparison import (
+    Answers,
     Side,
     check_same_data,
     common_labels,
     default_path,
     difference_of,
+    kept,
     measure,
 )
 from app.results.predictions.schemas import Difference, Model
@@ -73,10 +75,16 @@ class TestImages:
         """The mean of the probabilities of several jobs; raises as `other` does."""
         if len(self.labels) * self.stored.num_classes > MAX_ENSEMBLE_LOGITS:
             raise Invalid("its logits are too many to be put together in the service")
-        logits = []
-        for job in jobs:
-            stored = self._same_images(job)
-            logits.append(widen(*stored.logits(default_path(job.kind)), stored.num_classes))
+        splits = [self._same_images(job) for job in jobs]
+        digests = (part for job, split in zip(jobs, splits, strict=True) for part in (split.entry["sha256"], job.id))
+        model, answers = kept((name, *digests), lambda: self._ensemble(jobs, splits, name))
+        return Measured(model, answers.correct)
+
+    def _ensemble(self, jobs: Sequence[Job], splits: Sequence[StoredSplit], name: str) -> tuple[Model, Answers]:
+        logits = [
+            widen(*split.logits(default_path(job.kind)), split.num_classes)
+            for job, split in zip(jobs, splits, strict=True)
+        ]
         scores = score(mean_probabilities(logits), self.labels)
         if not np.isfinite(scores.confidence).all():
             raise Invalid("a member of the ensemble has outputs that are not finite")
@@ -93,7 +101,7 @@ class TestImages:
             scaled=None,
             not_scaled="its members were validated on images of their own",
         )
-        return Measured(model, scores.correct)
+        return model, Answers(scores.predicted, scores.correct)
 
     def _same_images(self, job: Job) -> StoredSplit:
         stored = stored_split(self._settings, job, "test")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import xml.etree.ElementTree as ET
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
 from app.db import transaction
 from app.jobs.control_queries import insert_controls
+from app.results.predictions.stored import StoredSplit
 from tests.app.api import FUSION, Service
 from tests.app.results.predictions.trained import Arrays, logits_of, with_predictions
 
@@ -123,6 +125,19 @@ def test_the_deep_ensemble_is_the_mean_of_the_probabilities_of_its_members(servi
     # All members err on the first ten images, two on ten more.
     assert rows["deep_ensemble"]["model"]["accuracy"] == 0.9
     assert rows["deep_ensemble"]["label"] == "deep ensemble of 3 such networks"
+
+
+def test_what_was_computed_for_a_report_is_kept_for_the_next_one(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = fusion_job(service)
+    for k, wrong in enumerate((20, 30)):
+        trained_control(service, job_id, f"single_{k}", wrong, position=k)
+    first = report(service, job_id)
+    read = Mock(side_effect=AssertionError("logits are read again"))
+    monkeypatch.setattr(StoredSplit, "logits", read)
+    assert report(service, job_id) == first
+    assert {row["role"] for row in first["controls"] if row["model"]} >= {"single_0", "deep_ensemble"}
 
 
 def test_other_images_are_absent_with_the_reason(service: Service) -> None:
