@@ -37,6 +37,7 @@ from app.sweeps import service as sweeps
 from app.sweeps.placement import plan
 from app.sweeps.validation import parse_sweep
 from core.run.rundir import RunDir
+from tests.benchmarks import dashboard_report
 from tests.benchmarks.stored import fill_series, insert_jobs, insert_rows
 from tests.e2e.running import expert, fusion
 
@@ -79,6 +80,7 @@ class Data:
     """What the addresses of pages need, and the secret of a session."""
 
     long_job: str
+    reported: str
     compared: list[str]
     sweep: str
     session: str
@@ -95,12 +97,13 @@ def fill(settings: Settings) -> Data:
         admin, secret = Principal(token.id, token.owner, Role.admin), open_session(session, token.id)
     long_job = _long_job(engine, settings, admin)
     _old_jobs(engine, settings, long_job)
+    reported = dashboard_report.job_with_report(engine, settings, admin)
     compared = _compared_jobs(engine, settings, admin)
     sweep = _sweeps(engine, settings, admin)
     _workers(engine, sweep)
     # The last connection to close empties the write-ahead log into the database.
     engine.dispose()
-    return Data(long_job, compared, sweep, secret)
+    return Data(long_job, reported, compared, sweep, secret)
 
 
 def _submit(session: Session, settings: Settings, admin: Principal, spec: dict[str, Any], name: str) -> str:
@@ -157,7 +160,9 @@ def _component(job_id: str, name: str, score: float, at: datetime) -> dict[str, 
 
 def _old_jobs(engine: Engine, settings: Settings, long_job: str) -> None:
     """All jobs but those of the other functions, with an attempt and a component each where they have ended."""
-    rows = list(_old_rows(settings, NUM_JOBS - 1 - NUM_COMPARED - len(list(grid.points(GRID)))))
+    rows = list(
+        _old_rows(settings, NUM_JOBS - 1 - dashboard_report.NUM_JOBS - NUM_COMPARED - len(list(grid.points(GRID))))
+    )
     insert_jobs(engine, rows)
     ended = [row for row in rows if row["attempt"]]
     insert_rows(

@@ -47,13 +47,14 @@ def with_predictions(
     job = service.submit({**(FUSION if kind == "fusion" else EXPERT), "name": name})
     run = RunDir(run_dir_of(service, job))
     run.path.mkdir(parents=True)
-    entries = {split: _store(run, split, dict(arrays), dataset) for split, arrays in splits.items()}
+    entries = {split: store_predictions(run, split, dict(arrays), dataset) for split, arrays in splits.items()}
     run.result.write_text(json.dumps({"state": "succeeded", "metrics": metrics or {}, "predictions": entries}))
     succeed(service, job)
     return job
 
 
-def _store(run: RunDir, split: str, arrays: Arrays, dataset: str) -> dict[str, Any]:
+def store_predictions(run: RunDir, split: str, arrays: Arrays, dataset: str) -> dict[str, Any]:
+    """Writes the file of a split as a job does, and returns its entry in `result.json`."""
     num_classes = int(arrays["labels"].max()) + 1
     paths = [name.removeprefix("logits_") for name in arrays if name.startswith("logits_")]
     for path in paths:
