@@ -92,11 +92,10 @@ def provenance(job_id: JobId, as_json: AsJson = False) -> None:
     if content["checkpoints"]:
         out.print("")
         numbers = [Column(name, justify="right") for name in ("step", "epoch")]
-        checkpoints = plain_table(*numbers, "checkpoint sha256", "parent", "kept")
+        checkpoints = plain_table(*numbers, "checkpoint sha256", "parent")
         for row in content["checkpoints"]:
-            position = ["?" if row[name] is None else str(row[name]) for name in ("step", "epoch")]
-            kept = "yes" if row["kept"] else "no longer"
-            checkpoints.add_row(*position, row["sha256"][:16], (row["parent"] or "")[:16], kept)
+            parent = (row["parent"] or "")[:16]
+            checkpoints.add_row(str(row["step"]), str(row["epoch"]), row["sha256"][:16], parent)
         out.print(checkpoints)
     for sentence in content["known"]:
         out.print(f"{sentence}.")

@@ -1,56 +1,17 @@
-"""The checkpoints of a run that something still tells of, whether or not they are kept."""
+"""The checkpoints of a run: those that are kept, and those of which only a trace is left."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from app.jobs.provenance_schemas import CheckpointRecord
+from app.jobs.provenance_schemas import CheckpointRecord, RemovedCheckpoint
 from app.models import Attempt
 from core.run.durable import DamagedFileError, read_manifest
 from core.run.rundir import RunDir
 
 
-def known_checkpoints(run_dir: RunDir, attempts: Sequence[Attempt]) -> list[CheckpointRecord]:
-    """Those that are kept, those that an attempt resumed from, and the parents of both, oldest first."""
-    kept = _kept(run_dir)
-    known = {record.sha256 for record in kept}
-    # Every record with the step by which it is sorted: a parent of an unknown step comes right before its child.
-    placed = [(float(record.step or 0), record) for record in kept]
-    for attempt in attempts:
-        point = (attempt.identity or {}).get("resumed_from")
-        if point and point["sha256"] not in known:
-            known.add(point["sha256"])
-            placed.append((float(point["step"]), _no_longer_kept(point["sha256"], point["step"])))
-    for record in kept:
-        if record.parent and record.parent not in known:
-            known.add(record.parent)
-            placed.append(((record.step or 0) - 0.5, _no_longer_kept(record.parent, None)))
-    return [record for _, record in sorted(placed, key=lambda pair: pair[0])]
-
-
-def describe_checkpoints(records: Sequence[CheckpointRecord]) -> str:
-    """How many checkpoints are kept, which are known to be gone, and that others may have left no trace."""
-    if not records:
-        return "No checkpoint is kept"
-    kept = [record for record in records if record.kept]
-    gone = [record for record in records if not record.kept]
-    steps = ", ".join(f"{record.step:,}" for record in kept)
-    names = {0: "No checkpoint is kept", 1: f"1 checkpoint is kept, of step {steps}"}
-    sentence = names.get(len(kept), f"{len(kept)} checkpoints are kept, of steps {steps}")
-    if gone:
-        sentence += f"; no longer kept: {', '.join(_name(record, kept) for record in gone)}"
-    return f"{sentence}. Others that newer ones replaced are not recorded"
-
-
-def _name(record: CheckpointRecord, kept: Sequence[CheckpointRecord]) -> str:
-    if record.step is not None:
-        return f"step {record.step:,}, from which an attempt resumed"
-    child = next(other for other in kept if other.parent == record.sha256)
-    return f"the parent of step {child.step:,}"
-
-
-def _kept(run_dir: RunDir) -> list[CheckpointRecord]:
-    """The checkpoints in the run directory, without damaged ones."""
+def kept_checkpoints(run_dir: RunDir) -> list[CheckpointRecord]:
+    """The checkpoints in the run directory, oldest first; damaged ones are left out."""
     records = []
     for file in sorted(run_dir.checkpoints.glob("step-*/manifest.json")):
         try:
@@ -60,11 +21,40 @@ def _kept(run_dir: RunDir) -> list[CheckpointRecord]:
         # Those of earlier versions have neither parent nor identity.
         record = {name: manifest.get(name) or None for name in ("parent", "identity")}
         record |= {name: manifest[name] for name in ("step", "epoch", "sha256", "bytes")}
-        records.append(CheckpointRecord.model_validate(record | {"kept": True}))
+        records.append(CheckpointRecord.model_validate(record))
     return records
 
 
-def _no_longer_kept(sha256: str, step: int | None) -> CheckpointRecord:
-    return CheckpointRecord(
-        step=step, epoch=None, sha256=sha256, bytes=None, parent=None, identity=None, kept=False
-    )  # fmt: skip
+def removed_checkpoints(kept: Sequence[CheckpointRecord], attempts: Sequence[Attempt]) -> list[RemovedCheckpoint]:
+    """Those that an attempt resumed from, then those that a kept one came from, each once and only if not kept."""
+    known = {record.sha256 for record in kept}
+    removed = []
+    for attempt in attempts:
+        point = (attempt.identity or {}).get("resumed_from")
+        if point and point["sha256"] not in known:
+            known.add(point["sha256"])
+            why = f"attempt {attempt.number} resumed from it"
+            removed.append(RemovedCheckpoint(step=point["step"], sha256=point["sha256"], known_because=why))
+    for record in kept:
+        if record.parent and record.parent not in known:
+            known.add(record.parent)
+            why = f"parent of step {record.step:,}"
+            removed.append(RemovedCheckpoint(step=None, sha256=record.parent, known_because=why))
+    return removed
+
+
+def describe_checkpoints(kept: Sequence[CheckpointRecord], removed: Sequence[RemovedCheckpoint]) -> str:
+    """How many checkpoints are kept, which are known to be gone, and that others may have left no trace."""
+    if not kept and not removed:
+        return "No checkpoint is kept"
+    steps = ", ".join(f"{record.step:,}" for record in kept)
+    names = {0: "No checkpoint is kept", 1: f"1 checkpoint is kept, of step {steps}"}
+    sentence = names.get(len(kept), f"{len(kept)} checkpoints are kept, of steps {steps}")
+    if removed:
+        sentence += f"; no longer kept: {', '.join(_name(record) for record in removed)}"
+    return f"{sentence}. Others that newer ones replaced are not recorded"
+
+
+def _name(record: RemovedCheckpoint) -> str:
+    step = "of an unknown step" if record.step is None else f"step {record.step:,}"
+    return f"{step} ({record.known_because})"

@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from app.db import iso
 from app.jobs import queries
-from app.jobs.checkpoint_records import describe_checkpoints, known_checkpoints
+from app.jobs.checkpoint_records import describe_checkpoints, kept_checkpoints, removed_checkpoints
 from app.jobs.provenance_schemas import AttemptRecord, ComponentRecord, DataRecord, Provenance
 from app.models import TERMINAL_STATES, Attempt, Job, State
 from app.settings import Settings
@@ -29,12 +29,13 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
     run_dir = RunDir(settings.runs_dir / job.id)
     reports = [attempt.identity for attempt in attempts if attempt.identity is not None]
     identity = RunIdentity.from_json(reports[-1]["run"]) if reports else None
-    checkpoints = known_checkpoints(run_dir, attempts)
+    kept = kept_checkpoints(run_dir)
+    removed = removed_checkpoints(kept, attempts)
     return Provenance(
         job=job.id,
         sentence=sentence(job, attempts, identity),
         bit_exact=_is_bit_exact(job, identity),
-        known=[*describe_segments(identity), describe_checkpoints(checkpoints)] if attempts else [],
+        known=[*describe_segments(identity), describe_checkpoints(kept, removed)] if attempts else [],
         identity=identity.digest if identity else None,
         specification_sha256=job.digest,
         data=DataRecord(**identity.data) if identity and identity.data else None,
@@ -50,7 +51,8 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
             for attempt in attempts
         ],
         changes={segment.step: list(segment.differences) for segment in identity.segments[1:]} if identity else {},
-        checkpoints=checkpoints,
+        checkpoints=kept,
+        removed_checkpoints=removed,
         components=_components(run_dir),
     )
 

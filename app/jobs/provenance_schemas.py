@@ -40,20 +40,22 @@ class AttemptRecord(BaseModel):
 
 
 class CheckpointRecord(BaseModel):
-    """A checkpoint that is kept, or one that is not (`kept` false) but that an attempt resumed from, or a checkpoint
-    that is kept came from.
+    """A checkpoint that is kept; `parent` is the SHA-256 of the one that training came from."""
 
-    `parent` is the SHA-256 of the checkpoint that training came from. Of one that is no longer kept, only its SHA-256
-    and perhaps its step are known.
-    """
-
-    step: int | None
-    epoch: int | None
+    step: int
+    epoch: int
     sha256: str
-    bytes: int | None
+    bytes: int
     parent: str | None
     identity: str | None
-    kept: bool
+
+
+class RemovedCheckpoint(BaseModel):
+    """A checkpoint that is no longer kept; `known_because` says what still tells of it. Its step may not be known."""
+
+    step: int | None
+    sha256: str
+    known_because: str
 
 
 class ComponentRecord(BaseModel):
@@ -83,4 +85,5 @@ class Provenance(BaseModel):
     attempts: list[AttemptRecord]
     changes: dict[int, list[str]]
     checkpoints: list[CheckpointRecord]
+    removed_checkpoints: list[RemovedCheckpoint]
     components: list[ComponentRecord]

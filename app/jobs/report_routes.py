@@ -46,17 +46,8 @@ PROVENANCE_EXAMPLE: dict[str, Any] = {
         }
     ],
     "changes": {},
-    "checkpoints": [
-        {
-            "step": 90,
-            "epoch": 2,
-            "sha256": _SHA256,
-            "bytes": 81_920,
-            "parent": None,
-            "identity": _SHA256,
-            "kept": True,
-        }
-    ],
+    "checkpoints": [{"step": 90, "epoch": 2, "sha256": _SHA256, "bytes": 81_920, "parent": None, "identity": _SHA256}],
+    "removed_checkpoints": [],
     "components": [{"name": "expert_0", "epoch": 2, "content_sha256": _SHA256, "identity": _SHA256}],
 }
 

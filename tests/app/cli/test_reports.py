@@ -48,5 +48,5 @@ def test_provenance_prints_what_is_known_and_what_is_no_longer_kept(cli: Cli, se
     service.transition(job_id, State.failed, reason="out_of_memory")
     output = cli("provenance", job_id).stdout
     assert output.startswith("bit-exact: not claimed, since the job failed (out_of_memory) and has no result")
-    assert any(line.split() == ["40", "?", 16 * "c", "no", "longer"] for line in output.splitlines())
+    assert "no longer kept: step 40 (attempt 2 resumed from it)" in " ".join(output.split())
     assert "The environment is recorded from step 0 on." in output

@@ -118,7 +118,7 @@ def test_checkpoints_are_listed_with_their_parents(service: Service) -> None:
         write_manifest(file, {"step": step, "epoch": 1, "sha256": "b" * 64, "bytes": 9, "parent": parent})
     (folder / "step-000000020" / "manifest.json").write_text("{}")
     [checkpoint] = certificate(service, job_id)["checkpoints"]
-    expected = {"step": 10, "epoch": 1, "sha256": "b" * 64, "bytes": 9, "parent": None, "identity": None, "kept": True}
+    expected = {"step": 10, "epoch": 1, "sha256": "b" * 64, "bytes": 9, "parent": None, "identity": None}
     assert checkpoint == expected
 
 
@@ -149,7 +149,7 @@ def test_a_failed_job_that_changed_its_environment_says_so(service: Service) -> 
     assert content["sentence"] == "bit-exact: no, from step 40 on torch 2.16.0 instead of 2.15.0"
 
 
-def test_checkpoints_that_are_no_longer_kept_are_listed_as_far_as_they_are_known(service: Service) -> None:
+def test_checkpoints_that_are_no_longer_kept_are_named_as_far_as_they_are_known(service: Service) -> None:
     job_id = service.submit()
     report(service, job_id, (0, HERE), (40, OTHER))
     folder = RunDir(service.settings.runs_dir / job_id).checkpoints
@@ -158,12 +158,15 @@ def test_checkpoints_that_are_no_longer_kept_are_listed_as_far_as_they_are_known
         file.parent.mkdir(parents=True)
         write_manifest(file, {"step": step, "epoch": 1, "sha256": 64 * digest, "bytes": 9, "parent": 64 * parent})
     content = certificate(service, job_id)
-    rows = [(row["step"], row["sha256"][0], row["kept"]) for row in content["checkpoints"]]
-    assert rows == [(40, "c", False), (None, "a", False), (80, "b", True), (90, "d", True)]
+    assert [row["step"] for row in content["checkpoints"]] == [80, 90]
+    assert content["removed_checkpoints"] == [
+        {"step": 40, "sha256": 64 * "c", "known_because": "attempt 2 resumed from it"},
+        {"step": None, "sha256": 64 * "a", "known_because": "parent of step 80"},
+    ]
     assert content["known"] == [
         "The environment is recorded from step 0 on, changed at step 40",
-        "2 checkpoints are kept, of steps 80, 90; no longer kept: step 40, from which an attempt resumed, the parent "
-        "of step 80. Others that newer ones replaced are not recorded",
+        "2 checkpoints are kept, of steps 80, 90; no longer kept: step 40 (attempt 2 resumed from it), of an unknown "
+        "step (parent of step 80). Others that newer ones replaced are not recorded",
     ]
 
 
