@@ -132,6 +132,7 @@ def end_attempt(
                 tolerance_s=executor.time_limit_tolerance_s,
             ),
             has_progressed=_step_reached(job, outcome) > (attempt.resumed_from_step or 0),
+            has_new_checkpoint=_has_new_checkpoint(attempt),
         )
         decision = classify_exit(exit_)
         _move_job(session, job, attempt, decision, exit_)
@@ -149,17 +150,27 @@ def end_attempt(
         prune(session, attempt.job_id)
 
 
+def _has_new_checkpoint(attempt: Attempt) -> bool:
+    """Whether an attempt completed a checkpoint beyond the one that it resumed from, by its own report.
+
+    What lies in the run directory is no evidence: a damaged checkpoint that every attempt has to pass over would make
+    each of them look like progress.
+    """
+    return (attempt.checkpoint_step or 0) > (attempt.resumed_from_step or 0)
+
+
 def _step_reached(job: Job, outcome: Outcome) -> int:
     return outcome.step or (job.progress or {}).get("step") or 0
 
 
 def _move_job(session: Session, job: Job, attempt: Attempt, decision: ExitDecision, end: Exit) -> None:
     state, message, columns = decision.state, decision.message, dict[str, Any]()
-    if state is State.queued and decision.counts_as_failure:
-        failures = job.failures + 1
+    failures = 0 if end.has_new_checkpoint else job.failures + decision.counts_as_failure
+    if failures != job.failures:
         columns["failures"] = failures
+    if state is State.queued and decision.counts_as_failure:
         if failures >= job.spec["max_attempts"]:
-            times = "" if failures == 1 else f", {failures} times in a row"
+            times = "" if failures == 1 else f", {failures} times in a row without a new checkpoint"
             state, message = State.failed, with_log(f"{message}{times}: see the log, then retry", end)
         else:
             message = f"{message}: will resume from its latest checkpoint"

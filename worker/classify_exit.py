@@ -15,7 +15,8 @@ class Exit:
     """What is known about an attempt that has ended.
 
     `job_state` and `job_message` are those of the job just before. `stopped_near_time_limit` tells a stop before the
-    time limit from a preemption; `has_progressed` is whether the attempt got further than where it began.
+    time limit from a preemption; `has_progressed` is whether the attempt got further than where it began, and
+    `has_new_checkpoint` whether the next one can continue from there.
     """
 
     job_state: State
@@ -26,13 +27,15 @@ class Exit:
     log: str = ""
     stopped_near_time_limit: bool = False
     has_progressed: bool = False
+    has_new_checkpoint: bool = False
 
 
 @dataclass(frozen=True)
 class ExitDecision:
     """The state a job moves to, the reason code, the message for its user, and whether this counts as a failure.
 
-    A failure that leads back to `queued` uses up one of the job's `max_attempts`.
+    A failure that leads back to `queued` uses up one of the job's `max_attempts`, unless the attempt completed a new
+    checkpoint (see `worker/attempts.py`).
     """
 
     state: State
@@ -83,7 +86,7 @@ def classify_exit(end: Exit) -> ExitDecision:
 
 
 def _time_limit(end: Exit) -> ExitDecision:
-    if end.outcome.kind is OutcomeKind.stopped and end.has_progressed:
+    if end.has_new_checkpoint or (end.outcome.kind is OutcomeKind.stopped and end.has_progressed):
         message = "reached its time limit: will resume from its latest checkpoint"
         return ExitDecision(State.queued, Reason.time_limit, message)
     message = "reached its time limit before its next checkpoint: retry with a longer resources.time_limit_min"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,12 @@ def _apply(session: Session, job: Job | None, attempt: Attempt, events: list[dic
     store.append(session, job.id, points.drain())
     # Also after a truncation: the best value may have been among the steps that are done again.
     job.score = best_value(session, job.id, accuracy_key(job.kind))
-    _record_last_step(session, attempt, events)
+    _raise_steps(
+        session,
+        attempt,
+        last_step=max(_steps(events, FREQUENT_EVENTS), default=None),
+        checkpoint_step=max(_steps(events, ("checkpoint",)), default=None),
+    )
     # A long block is read after an interruption: nobody needs each of its frequent events.
     dropped = set([k for k, row in enumerate(rows) if row["type"] in FREQUENT_EVENTS][:-KEPT_EVENTS])
     record_events(session, [row for k, row in enumerate(rows) if k not in dropped])
@@ -140,15 +146,21 @@ def _begin(session: Session, attempt: Attempt, step: int) -> None:
     transition(session, attempt.job_id, State.running, expected_attempt=attempt.number, from_state=State.starting)
 
 
-def _record_last_step(session: Session, attempt: Attempt, events: list[dict[str, Any]]) -> None:
-    """Raises the attempt's last step to the highest one in these events."""
-    steps = [event["data"].get("step") for event in events if event["kind"] in FREQUENT_EVENTS]
-    last = max((step for step in steps if step is not None), default=None)
-    if last is None:
-        return
-    lower = col(Attempt.last_step).is_(None) | (col(Attempt.last_step) < last)
-    where = (col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number, lower)
-    session.execute(update(Attempt).where(*where).values(last_step=last))
+def _steps(events: list[dict[str, Any]], kinds: Sequence[str]) -> list[int]:
+    """The steps that events of these kinds name."""
+    steps = [event["data"].get("step") for event in events if event["kind"] in kinds]
+    return [step for step in steps if step is not None]
+
+
+def _raise_steps(session: Session, attempt: Attempt, **steps: int | None) -> None:
+    """Raises columns of the attempt to these steps; None, and what would lower a column, changes nothing."""
+    for name, step in steps.items():
+        if step is None:
+            continue
+        column = col(getattr(Attempt, name))
+        lower = column.is_(None) | (column < step)
+        where = (col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number, lower)
+        session.execute(update(Attempt).where(*where).values({name: step}))
 
 
 def _keep_identity(session: Session, job: Job, attempt: Attempt, data: dict[str, Any]) -> None:

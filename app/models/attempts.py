@@ -41,6 +41,8 @@ class Attempt(SQLModel, table=True):
     resumed_from_step: int | None = None
     # The last step that it reported; null before its first.
     last_step: int | None = Field(default=None, sa_column=Column(BIG))
+    # The step of the last checkpoint that it completed; null before its first.
+    checkpoint_step: int | None = Field(default=None, sa_column=Column(BIG))
     slurm_job_id: str | None = None
     # The job name given to sbatch, and the task's index within a job array.
     slurm_job_name: str | None = Field(default=None, index=True)

@@ -39,7 +39,7 @@ class Job(SQLModel, table=True):
     message: str | None = None
     # The number of the latest attempt; 0 before the first.
     attempt: int = 0
-    # Attempts that count towards `max_attempts`.
+    # Failed attempts in a row that completed no new checkpoint: the job fails at `max_attempts`.
     failures: int = 0
     priority: int = 0
     owner: str

@@ -162,6 +162,7 @@ def fit(
                 path = save_checkpoint(run.checkpoints, state, **position, parent=parent, identity=identity)
                 parent = checkpoint_sha256(path)
                 throughput.checkpoint_s = time.monotonic() - started
+                reporter.emit("checkpoint", {"step": position["step"]})
 
             return write
 

@@ -12,7 +12,8 @@ DESCRIPTIONS: dict[str, str] = {
     "priority": "Jobs of higher priority start first; among equals, the older one.",
     "controls": "Also trains what fusion has to beat: single networks on all the data, and the same fusion of frozen "
     "experts. `mcn report` compares them.",
-    "max_attempts": "How many attempts may fail before the job fails. Preemptions do not count.",
+    "max_attempts": "How many attempts in a row may fail without a new checkpoint before the job fails. "
+    "Preemptions do not count.",
     "dataset": "The data set and how it is divided.",
     "dataset.name": "See [Data sets](#data-sets).",
     "dataset.image_size": "Pixels per side to which the pictures of an image folder are scaled.",

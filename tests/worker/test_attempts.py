@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from sqlalchemy import update
@@ -10,7 +12,7 @@ from sqlalchemy import update
 from app.db import now, reading, transaction
 from app.models import Attempt, Job, Worker
 from core.run.protocol import Claim, Outcome, OutcomeKind, Task
-from tests.app.api import EXPERT, Service
+from tests.app.api import EXPERT, EventFile, Service
 from tests.worker.fake_executor import FakeExecutor, job_of, started
 from worker.attempts import end_attempt
 from worker.executors.base import Observation, ProcessState
@@ -89,6 +91,47 @@ def test_a_lost_process_is_replaced_until_it_has_been_lost_too_often(service: Se
         row = session.get(Job, job_id)
         assert row is not None
         assert row.failures == 0
+
+
+def lose(service: Service, executor: FakeExecutor, job_id: str, *, resumed: int, checkpoints: Sequence[int]) -> Any:
+    """Starts the next attempt, which resumes at a step, completes checkpoints and is lost; returns the job."""
+    attempt = executor.living.pop(started(service, job_id))
+    events = EventFile(attempt.events)
+    events.add("state", {"state": "running", "step": resumed})
+    for step in checkpoints:
+        events.add("checkpoint", {"step": step})
+    monitor_local(service.context)
+    return job_of(service, job_id)
+
+
+def test_only_failures_in_a_row_without_a_new_checkpoint_are_counted(service: Service, executor: FakeExecutor) -> None:
+    job_id = service.submit(EXPERT | {"max_attempts": 3})
+    for resumed, checkpoints in ((0, []), (0, []), (0, [10]), (10, []), (10, []), (10, [15, 20]), (20, [30]), (30, [])):
+        job = lose(service, executor, job_id, resumed=resumed, checkpoints=checkpoints)
+        assert (job["state"], job["reason"]) == ("queued", "lost")
+        assert job["message"].endswith("will resume from its latest checkpoint")
+    # The same checkpoint written once more is no progress.
+    assert lose(service, executor, job_id, resumed=30, checkpoints=[30])["state"] == "queued"
+    job = lose(service, executor, job_id, resumed=30, checkpoints=[])
+    assert (job["state"], job["reason"], job["attempt"]) == ("failed", "lost", 10)
+    assert ", 3 times in a row without a new checkpoint: see the log, then retry" in job["message"]
+
+
+def test_a_damaged_checkpoint_in_the_run_directory_is_no_progress(service: Service, executor: FakeExecutor) -> None:
+    job_id = service.submit(EXPERT | {"max_attempts": 2})
+    (service.context.run(job_id).checkpoints / "step-000000020").mkdir(parents=True)
+    for state in ("queued", "failed"):
+        assert lose(service, executor, job_id, resumed=10, checkpoints=[])["state"] == state
+
+
+def test_a_preemption_with_a_new_checkpoint_resets_the_count(service: Service, executor: FakeExecutor) -> None:
+    job_id = service.submit(EXPERT | {"max_attempts": 2})
+    lose(service, executor, job_id, resumed=0, checkpoints=[])
+    attempt = executor.living.pop(started(service, job_id))
+    EventFile(attempt.events).add("checkpoint", {"step": 7})
+    Outcome(OutcomeKind.stopped, step=7).write(attempt)
+    monitor_local(service.context)
+    assert lose(service, executor, job_id, resumed=7, checkpoints=[])["state"] == "queued"
 
 
 def test_a_fault_on_one_of_several_nodes_is_recorded_for_that_node_alone(

@@ -71,6 +71,10 @@ TABLE: list[tuple[Exit, str, str | None, bool, str]] = [
     ),
     (facts("lost", observed_reason=Reason.time_limit, has_progressed=True), "queued", "time_limit", True, "longer"),
     (
+        facts("lost", observed_reason=Reason.time_limit, has_progressed=True, has_new_checkpoint=True),
+        "queued", "time_limit", False, "reached its time limit: will resume",
+    ),
+    (
         facts("lost", observed_lost_by_executor=True, observed_message="Slurm no longer knows it"),
         "queued", "lost", False, "Slurm no longer knows it: will be submitted again",
     ),

@@ -63,7 +63,7 @@ FIELDS: dict[str, FieldInfo] = {
     "name": FieldInfo("Job", "Name"),
     "tags": FieldInfo("Job", "Tags", "separated by commas"),
     "priority": FieldInfo("Job", "Priority", "jobs with a higher one start first"),
-    "max_attempts": FieldInfo("Job", "Attempts", "after this many failures the job fails"),
+    "max_attempts": FieldInfo("Job", "Attempts", "failures in a row without a new checkpoint"),
     "controls": FieldInfo("Job", "Controls", "also train what fusion has to beat; the report compares them"),
     **_expert("experts.*"),
     "num_experts": FieldInfo("Experts", "Number of experts", "with one row above, that many equal ones"),

@@ -108,6 +108,13 @@ def test_steps_of_a_series_rise_and_progress_ends_at_one(
     ] == pytest.approx(1.3e-4)
 
 
+def test_a_run_reports_every_complete_checkpoint(trained: Trained) -> None:
+    run_dir, _, events = trained
+    steps = [event["data"]["step"] for event in events if event["kind"] == "checkpoint"]
+    folders = sorted(path.name for path in (run_dir / "checkpoints").iterdir())
+    assert folders == [f"step-{step:09d}" for step in steps]
+
+
 def test_a_run_saves_every_component_under_its_well_known_name(
     trained: Trained,
 ) -> None:
