@@ -52,7 +52,9 @@ def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt,
         return False
     if observation.state is not ProcessState.ended:
         _pass_on_stop_requests(context, executor, tracked, observation)
+        _kill_if_hung(context, tracked, observation)
         return False
+    context.hangs.forget(tracked.key)
     outcome = Outcome.read(tracked.dir) or Outcome(OutcomeKind.lost)
     if outcome.kind is OutcomeKind.succeeded and not tracked.dir.run.result.exists():
         message = "reported success without a result"
@@ -100,6 +102,20 @@ def _pass_on_stop_requests(
         observation.handle.kill()
 
 
+def _kill_if_hung(context: WorkerContext, tracked: TrackedAttempt, observation: Observation) -> None:
+    """Kills a process that has reported nothing for too long; the attempt ends once the process has."""
+    if tracked.attempt.reason != Reason.hang:
+        minutes = context.hangs.exceeded_min(tracked, observation)
+        if minutes is None:
+            return
+        # Stored first: whichever worker sees the end must know that it was no loss, and no scancel of a user.
+        message = f"hung: it reported nothing for {minutes} min and was ended"
+        with transaction(context.engine) as session:
+            queries.update_attempt(session, tracked.key, reason=Reason.hang, message=message)
+    if observation.handle is not None:
+        observation.handle.kill()
+
+
 def end_attempt(
     context: WorkerContext,
     executor: Executor,
@@ -133,6 +149,7 @@ def end_attempt(
             ),
             has_progressed=_step_reached(job, outcome) > (attempt.resumed_from_step or 0),
             has_new_checkpoint=_has_new_checkpoint(attempt),
+            hang=attempt.message if attempt.reason == Reason.hang else None,
         )
         decision = classify_exit(exit_)
         _move_job(session, job, attempt, decision, exit_)

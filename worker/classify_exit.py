@@ -16,7 +16,8 @@ class Exit:
 
     `job_state` and `job_message` are those of the job just before. `stopped_near_time_limit` tells a stop before the
     time limit from a preemption; `has_progressed` is whether the attempt got further than where it began, and
-    `has_new_checkpoint` whether the next one can continue from there.
+    `has_new_checkpoint` whether the next one can continue from there. `hang` is the message of an attempt that the
+    worker has ended because it reported nothing for too long.
     """
 
     job_state: State
@@ -28,6 +29,7 @@ class Exit:
     stopped_near_time_limit: bool = False
     has_progressed: bool = False
     has_new_checkpoint: bool = False
+    hang: str | None = None
 
 
 @dataclass(frozen=True)
@@ -51,15 +53,18 @@ def classify_exit(end: Exit) -> ExitDecision:
         return ExitDecision(State.succeeded)
     if end.job_state is State.cancelling:
         return ExitDecision(State.cancelled, Reason.user, end.job_message)
-    if outcome.kind is OutcomeKind.failed and outcome.reason != Reason.hardware_fault:
+    # What a hanging process reports once it is being killed is a consequence, not the cause.
+    if outcome.kind is OutcomeKind.failed and outcome.reason != Reason.hardware_fault and end.hang is None:
         reason = Reason(outcome.reason) if outcome.reason else None
         return ExitDecision(State.failed, reason, with_log(outcome.message, end))
     if end.job_state is State.pausing:
         return ExitDecision(State.paused, Reason.user)
-    if outcome.kind is OutcomeKind.failed or is_hardware_fault(end.log):
+    if outcome.reason == Reason.hardware_fault or is_hardware_fault(end.log):
         location = f" on {end.host}" if end.host else ""
         message = outcome.message or f"a device{location} failed: see the log"
         return ExitDecision(State.queued, Reason.hardware_fault, message, counts_as_failure=True)
+    if end.hang is not None:
+        return ExitDecision(State.queued, Reason.hang, end.hang, counts_as_failure=True)
     if observation.cancelled:
         return ExitDecision(State.cancelled, Reason.user, "cancelled in Slurm with scancel")
     if observation.reason is Reason.out_of_memory:

@@ -19,6 +19,7 @@ from core.run.rundir import AttemptDir, RunDir
 from worker.executors.base import Executor
 from worker.executors.devices import find_devices
 from worker.executors.table import available_executors
+from worker.hangs import HangDetector
 from worker.queries import AttemptKey
 
 
@@ -39,6 +40,7 @@ class WorkerContext:
     last_news: dict[AttemptKey, tuple[int, float]] = field(default_factory=dict)
     # By attempt, the stop request that was passed on to its process, and when the process is killed if it ignores it.
     stop_requests: dict[AttemptKey, tuple[State, float]] = field(default_factory=dict)
+    hangs: HangDetector = field(default_factory=HangDetector)
 
     def run(self, job_id: str) -> RunDir:
         """The files of a job."""

@@ -11,6 +11,7 @@ from app.models import Job
 from app.settings import Settings
 from core.run.protocol import Task
 from core.run.rundir import RunDir
+from core.spec.resources import HANG_TIMEOUT_MIN
 from worker import queries
 from worker.executors.base import Submission
 
@@ -33,6 +34,8 @@ class TaskBuilder:
             device=submission.device,
             processes=len(submission.devices) if submission.devices else num_devices(submission.resources),
             time_limit_min=submission.resources["time_limit_min"],
+            # Specifications that were stored before this field existed lack it.
+            hang_timeout_min=submission.resources.get("hang_timeout_min", HANG_TIMEOUT_MIN),
             lead_s=submission.lead_s,
             content_cache=str(self._settings.content_cache),
         )

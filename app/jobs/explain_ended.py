@@ -10,6 +10,7 @@ from app.jobs.capacity import Capacity, change_to_fit, is_shortfall, with_unit
 from app.jobs.report_schemas import Action
 from app.jobs.wording import plain
 from app.models import Job, Reason, State
+from core.spec.resources import HANG_TIMEOUT_MIN
 
 # The end of "It failed because ..".
 FAILURES: dict[Reason, str] = {
@@ -23,6 +24,7 @@ FAILURES: dict[Reason, str] = {
     Reason.loss_not_finite: "training produced values that are not finite",
     Reason.no_space: "the disk of its run directory is full",
     Reason.code_error: "the training process ended with an error",
+    Reason.hang: "its training process hung: it ran and reported nothing for longer than resources.hang_timeout_min",
     Reason.lost: "its process ended without reporting an outcome",
     Reason.user: "it ended while a user was stopping it",
 }
@@ -38,6 +40,7 @@ ADVICE: dict[Reason, str] = {
     Reason.loss_not_finite: "Submit it again with lower learning rates, or with training.precision float32.",
     Reason.no_space: "Free some space, then retry it: it resumes from its latest checkpoint.",
     Reason.code_error: "Read the last lines of its log, fix the cause, then retry it.",
+    Reason.hang: "Read the end of its log. If it was only slow, retry it with a longer resources.hang_timeout_min.",
     Reason.lost: "Read its log: if the process was killed for its memory, retry it with more.",
     Reason.user: "Retry it if that was not intended.",
 }
@@ -53,6 +56,7 @@ REQUEUED: dict[Reason, str] = {
     Reason.loss_not_finite: "It was retried after values that are not finite.",
     Reason.no_space: "It was retried after the disk was full.",
     Reason.code_error: "It was retried after an error.",
+    Reason.hang: "Its latest attempt hung and was ended; the next one resumes from its latest checkpoint.",
     Reason.lost: "Its latest attempt was lost; the next one resumes from its latest checkpoint.",
     Reason.user: "A user resumed it; it continues from its checkpoint.",
 }
@@ -147,6 +151,9 @@ def failed_actions(job: Job, facts: Facts) -> list[Action]:
         return [clone(job, _smaller_batch(job)) if memory is None else _retry_with(job, {"memory_gb": memory}), *log]
     if job.reason == Reason.time_limit and limit:
         return [_retry_with(job, {"time_limit_min": 2 * limit}), *log]
+    if job.reason == Reason.hang:
+        timeout = job.spec["resources"].get("hang_timeout_min") or HANG_TIMEOUT_MIN
+        return [post("retry", job.id, "Retry"), _retry_with(job, {"hang_timeout_min": 2 * timeout}), *log]
     return [post("retry", job.id, "Retry"), *log]
 
 
@@ -218,7 +225,8 @@ def _retry_with(job: Job, resources: dict[str, int]) -> Action:
 
 def in_words(resources: dict[str, int]) -> str:
     """Resources as the end of a label: `1 GPU and 4 threads`."""
-    words = [f"{value} minutes" if name == "time_limit_min" else with_unit(name, value) for name, value in resources.items()]  # fmt: skip  # noqa: E501
+    minutes = {"time_limit_min": "{} minutes", "hang_timeout_min": "a hang timeout of {} minutes"}
+    words = [minutes[name].format(value) if name in minutes else with_unit(name, value) for name, value in resources.items()]  # fmt: skip  # noqa: E501
     return " and ".join([", ".join(words[:-1]), words[-1]] if len(words) > 1 else words)
 
 

@@ -28,7 +28,7 @@ EDGES: dict[tuple[State, State], str] = {
     (_S.starting, _S.succeeded): "The attempt ended so quickly that its first report and its result arrived together.",
     (_S.running, _S.pausing): "A user paused it; the process is writing a checkpoint.",
     (_S.running, _S.cancelling): "A user cancelled it, or early stopping ended it; the process is being stopped.",
-    (_S.running, _S.queued): "The process was preempted, timed out, was lost or met a fault of its node; it resumes.",
+    (_S.running, _S.queued): "The process was preempted, timed out, hung, was lost or its node failed; it resumes.",
     (_S.running, _S.succeeded): "Training finished and the result was written.",
     (_S.running, _S.failed): "Training failed in a way that a new attempt would repeat, or no attempts are left.",
     (_S.pausing, _S.paused): "The process wrote its checkpoint and ended.",

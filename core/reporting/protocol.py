@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-EventKind = Literal["state", "config", "progress", "metrics", "log", "component", "identity", "checkpoint"]
+EventKind = Literal["state", "config", "progress", "metrics", "log", "component", "identity", "checkpoint", "activity"]
 
 
 class Reporter(Protocol):
@@ -14,7 +14,8 @@ class Reporter(Protocol):
     `state` {"state"} · `config` the plan, once per attempt · `progress` {"epoch", "epochs", "step", "steps",
     "images_per_s", "eta_s", "checkpoint_s"} · `metrics` {"step", "values": {key: value}} · `log` {"level", "message"} ·
     `component` the manifest of a component · `identity` {"environment", "resumed_from", "run"}, once per attempt ·
-    `checkpoint` {"step"}, once a checkpoint is complete.
+    `checkpoint` {"step"}, once a checkpoint is complete · `activity` {"phase"}, now and then in a phase that reports
+    nothing else.
     """
 
     def emit(self, kind: EventKind, data: Mapping[str, Any]) -> None:

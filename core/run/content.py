@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -145,17 +145,26 @@ def find_content(
     *,
     max_bytes: int | None = None,
     max_files: int | None = None,
+    on_hashed: Callable[[], object] = lambda: None,
 ) -> Content | None:
     """The content of a dataset by its full name; None for a named dataset that is not available.
 
-    None too where more than `max_bytes` would have to be read, if that is given. Raises ValueError for data that cannot
-    be read, and for more than `max_files` files.
+    None too where more than `max_bytes` would have to be read, if that is given. `on_hashed` is called now and then
+    while many files are being hashed. Raises ValueError for data that cannot be read, and for more than `max_files`
+    files.
     """
     listing = list_data_files(name, data_roots, max_files=max_files)
-    return None if listing is None else content_of(name, listing, cache, max_bytes=max_bytes)
+    return None if listing is None else content_of(name, listing, cache, max_bytes=max_bytes, on_hashed=on_hashed)
 
 
-def content_of(name: str, listing: Listing, cache: ContentCache, *, max_bytes: int | None = None) -> Content | None:
+def content_of(
+    name: str,
+    listing: Listing,
+    cache: ContentCache,
+    *,
+    max_bytes: int | None = None,
+    on_hashed: Callable[[], object] = lambda: None,
+) -> Content | None:
     """The content of listed files; see `find_content`."""
     known = cache.read(listing)
     if known is not None and known["signature"] == listing.signature:
@@ -165,7 +174,7 @@ def content_of(name: str, listing: Listing, cache: ContentCache, *, max_bytes: i
     new = [file for file in listing.files if earlier.get(file.name, ("",))[0] != file.status]
     if max_bytes is not None and sum(file.size for file in new) > max_bytes:
         return None
-    hashed = dict(zip((file.name for file in new), _hash_all(listing, new), strict=True))
+    hashed = dict(zip((file.name for file in new), _hash_all(listing, new, on_hashed), strict=True))
     parts_of = {file.name: hashed.get(file.name) or earlier[file.name][1] for file in listing.files}
     parts = dict(chain.from_iterable(parts.items() for parts in parts_of.values()))
     content = Content(name, _digest(parts), len(parts), sum(file.size for file in listing.files))
@@ -173,14 +182,18 @@ def content_of(name: str, listing: Listing, cache: ContentCache, *, max_bytes: i
     return content
 
 
-def _hash_all(listing: Listing, files: Sequence[DataFile]) -> list[Parts]:
+def _hash_all(listing: Listing, files: Sequence[DataFile], on_hashed: Callable[[], object]) -> list[Parts]:
     if len(files) < 2:
         return [listing.hash_file(file) for file in files]
     # Reading and hashing release the interpreter lock.
     with ThreadPoolExecutor(min(8, os.cpu_count() or 1)) as pool:
         chunk = max(1, min(256, len(files) // 32))
         chunks = [files[start : start + chunk] for start in range(0, len(files), chunk)]
-        return list(chain.from_iterable(pool.map(lambda part: [listing.hash_file(file) for file in part], chunks)))
+        parts: list[Parts] = []
+        for hashed in pool.map(lambda part: [listing.hash_file(file) for file in part], chunks):
+            parts += hashed
+            on_hashed()
+        return parts
 
 
 class _NotRecordedError(LookupError):

@@ -48,7 +48,8 @@ class Task(_Message):
     """The work of a training process; besides this it reads only its run directory.
 
     `spec` names components by file. `device` is `cpu`, or None to choose. `processes` is how many processes share the
-    work on this machine. `lead_s` is how many seconds before the time limit the stop signal is sent. In the folder
+    work on this machine. `hang_timeout_min` is for the worker: null, as in tasks of earlier versions, switches it off.
+    `lead_s` is how many seconds before the time limit the stop signal is sent. In the folder
     `content_cache`, digests of datasets are kept for all jobs.
     """
 
@@ -59,6 +60,7 @@ class Task(_Message):
     device: str | None = None
     processes: int = 1
     time_limit_min: int | None = None
+    hang_timeout_min: int | None = None
     lead_s: int = 0
     content_cache: str | None = None
 

@@ -18,5 +18,6 @@ class Reason(StrEnum):
     loss_not_finite = "loss_not_finite"
     no_space = "no_space"
     code_error = "code_error"
+    hang = "hang"
     lost = "lost"
     user = "user"

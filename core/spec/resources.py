@@ -8,6 +8,8 @@ from pydantic import Field, StringConstraints
 
 from core.spec.fields import GRES, SafeName, SpecModel
 
+# Longer than any phase in which training reports nothing: see "Hangs" in docs/production.md.
+HANG_TIMEOUT_MIN = 30
 Gres = Annotated[str, StringConstraints(pattern=GRES)]
 
 
@@ -25,7 +27,8 @@ class SlurmResources(SpecModel):
 class Resources(SpecModel):
     """`cpus` is the number of threads that training uses on every executor, so that a specification has one result.
 
-    `gpus` null means one GPU where there is one. `memory_gb` is in GiB, `time_limit_min` in minutes.
+    `gpus` null means one GPU where there is one. `memory_gb` is in GiB, `time_limit_min` in minutes. A training process
+    that reports nothing for `hang_timeout_min` minutes is ended; null means never.
     """
 
     executor: Literal["local", "slurm"] = "local"
@@ -34,6 +37,7 @@ class Resources(SpecModel):
     memory_gb: Annotated[int, Field(ge=1, le=65_536)] | None = None
     nodes: Annotated[int, Field(ge=1, le=1024)] = 1
     time_limit_min: Annotated[int, Field(ge=1, le=60 * 24 * 365)] | None = None
+    hang_timeout_min: Annotated[int, Field(ge=1, le=60 * 24 * 365)] | None = HANG_TIMEOUT_MIN
     slurm: SlurmResources = SlurmResources()
 
 

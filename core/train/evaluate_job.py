@@ -13,6 +13,7 @@ from core.model.assemble import build_model, complete_spec, expert_classes, load
 from core.plan.data_size import count_images
 from core.plan.plan import make_plan
 from core.plan.precision import with_measured_precision
+from core.reporting.activity import Activity
 from core.reporting.protocol import NullReporter, Reporter
 from core.run.content import ContentCache
 from core.run.rundir import RunDir
@@ -44,13 +45,14 @@ def evaluate_job(
     assert isinstance(complete, EvaluateJob)
     runtime = start_runtime(complete, device)
     reporter = reporter if runtime.is_main else NullReporter()
+    activity = Activity(reporter)
     cache, identity = ContentCache(content_cache), ""
     try:
         if has_result(run_dir):
             write_or_check_spec(complete, sources, run_dir)
-            check_result(complete, run_dir, data_roots, cache)
+            check_result(complete, run_dir, data_roots, cache, activity)
             return read_result(run_dir)
-        data, content = load_with_content(complete, data_roots, cache, is_main=runtime.is_main)
+        data, content = load_with_content(complete, data_roots, cache, activity, is_main=runtime.is_main)
         plan = make_plan(complete, count_images(data), sources, activations=False)
         if runtime.is_main:
             write_or_check_spec(plan.spec, sources, run_dir)
@@ -70,11 +72,11 @@ def evaluate_job(
         batches, num_classes = test_batches(data.dataset, plan.spec, runtime), data.shape.num_classes
         present = [classes[k] for k in model.present_experts()]
         width = num_classes + sum(len(own) for own in present)
-        predictions = PredictionRecorder(plan.spec, data, batches, runtime, logits_per_image=width)
+        predictions = PredictionRecorder(plan.spec, data, batches, runtime, activity, logits_per_image=width)
         with predictions.record(model, path_names(model), [None, *present], prepare):
             measured = evaluate_with_contributions(
                 model,
-                batches.epoch(0),
+                activity.watch("test", batches.epoch(0)),
                 prepare,
                 runtime,
                 num_images=len(data.dataset.test),

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from core.augment import normalize
 from core.components import Component, load_component, read_component_manifest
-from core.data import Batches
 from core.data.job_data import JobData, test_batches
 from core.model.assemble import Sources, build_model, load_weights
 from core.model.model import MultiExpertModel
+from core.reporting.activity import Activity
 from core.reporting.protocol import Reporter
 from core.run.durable import DamagedFileError
 from core.run.rundir import RunDir
@@ -45,7 +45,7 @@ def finish(
     All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job. `identity` is the digest of
     all that decided the result, `shares` are the winning shares of jointly trained experts.
     """
-    dataset = data.dataset
+    activity, dataset = Activity(reporter), data.dataset
     folder = RunDir(run_dir).components
     alone = isinstance(spec, ExpertJob)
     best = read_component_manifest(folder, "expert_0" if alone else "complete")
@@ -62,12 +62,12 @@ def finish(
     started_from, before_absent = _experts_before(spec, data, sources)
     widths = [0 if alone else num_classes, *(len(own) for own in classes)]
     widths += [len(component.config["classes"]) for component in started_from.values()]
-    predictions = PredictionRecorder(spec, data, batches, runtime, logits_per_image=sum(widths))
+    predictions = PredictionRecorder(spec, data, batches, runtime, activity, logits_per_image=sum(widths))
     own_classes = [None] * (not alone) + list(classes)
     with predictions.record(model, path_names(model), own_classes, prepare):
         after = evaluate_with_contributions(
             model,
-            batches.epoch(0),
+            activity.watch("test", batches.epoch(0)),
             prepare,
             runtime,
             num_images=len(dataset.test),
@@ -75,7 +75,9 @@ def finish(
             num_classes=num_classes,
             classes=classes,
         )
-    before, not_finite = _measure_before(spec, data, started_from, runtime, batches, prepare, predictions)
+    before, not_finite = _measure_before(
+        spec, data, started_from, runtime, activity.watch("test", batches.epoch(0)), prepare, predictions
+    )
     names = [f"expert_{k}" for k in range(len(model.experts))] + ([] if alone else ["fusion", "head", "complete"])
     manifests = {name: read_component_manifest(folder, name) for name in names}
     result = Result(
@@ -129,7 +131,7 @@ def _measure_before(
     data: JobData,
     experts: dict[str, Component],
     runtime: Runtime,
-    batches: Batches,
+    batches: Iterable[tuple[Tensor, Tensor]],
     prepare: Callable[[Tensor], Tensor],
     predictions: PredictionRecorder,
 ) -> tuple[dict[str, float], dict[str, str]]:
@@ -143,7 +145,7 @@ def _measure_before(
     model = MultiExpertModel([whole.expert(k) for k in positions]).to(runtime.device)
     classes = [experts[fields[k]].config["classes"] for k in positions]
     with predictions.record(model, [f"expert_{k}_before" for k in positions], classes, prepare):
-        measured = evaluate(model, batches.epoch(0), prepare, runtime, num_classes=num_classes, classes=classes)
+        measured = evaluate(model, batches, prepare, runtime, num_classes=num_classes, classes=classes)
     metrics: dict[str, float] = {}
     absent: dict[str, str] = {}
     for i, k in enumerate(positions):

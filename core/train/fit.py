@@ -22,6 +22,7 @@ from core.plan.data_size import count_images
 from core.plan.optimizer_groups import optimizer_groups
 from core.plan.plan import make_plan
 from core.policies import ComponentOptimizers
+from core.reporting.activity import Activity
 from core.reporting.protocol import NullReporter, Reporter
 from core.run.content import ContentCache
 from core.run.rundir import RunDir
@@ -66,6 +67,7 @@ def fit(
     assert not isinstance(spec, EvaluateJob), "evaluate jobs are run by evaluate_job"
     runtime = start_runtime(spec, device)
     reporter = reporter if runtime.is_main else NullReporter()
+    activity = Activity(reporter)
     writer = Writer()
     run, cache = RunDir(run_dir), ContentCache(content_cache)
     try:
@@ -74,9 +76,9 @@ def fit(
         spec = complete_spec(with_split_of_run(spec, run_dir), sources)
         if has_result(run_dir):
             write_or_check_spec(spec, sources, run_dir)
-            check_result(spec, run_dir, data_roots, cache)
+            check_result(spec, run_dir, data_roots, cache, activity)
             return read_result(run_dir)
-        data, content = load_with_content(spec, data_roots, cache, is_main=runtime.is_main)
+        data, content = load_with_content(spec, data_roots, cache, activity, is_main=runtime.is_main)
         plan = make_plan(spec, count_images(data), sources, activations=False)
         training, epochs = spec.training, spec.training.epochs or 0
         if runtime.is_main:
@@ -226,7 +228,7 @@ def fit(
             runtime.broadcast_buffers(model)
             measured = evaluate(
                 model,
-                selection.epoch(0),
+                activity.watch("validation", selection.epoch(0)),
                 lambda images: normalize(images, mean, std),
                 runtime,
                 num_classes=shape.num_classes,

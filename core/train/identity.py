@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import torch
 
 from core.data.job_data import JobData, load_job_data
 from core.model.assemble import Sources
+from core.reporting.activity import Activity
 from core.reporting.protocol import Reporter
 from core.run.content import Content, ContentCache, content_of, describe_difference, find_content
 from core.run.data_files import list_data_files
@@ -22,16 +24,19 @@ from core.spec import JobSpec
 from core.train.checkpoint import Checkpoint
 from core.train.run_identity import has_begun
 
+HASHING = "hashing the data"
+
 
 def load_with_content(
-    spec: JobSpec, data_roots: Sequence[Path], cache: ContentCache, *, is_main: bool
+    spec: JobSpec, data_roots: Sequence[Path], cache: ContentCache, activity: Activity, *, is_main: bool
 ) -> tuple[JobData, Content | None]:
     """The data of a job and, in the main process, their content; raises ValueError if they change while being read."""
     name = spec.dataset.name
     if not is_main:
         return load_job_data(spec, data_roots), None
+    hashing = partial(activity.note, HASHING)
     before = list_data_files(name, data_roots)
-    content = content_of(name, before, cache) if before else None
+    content = content_of(name, before, cache, on_hashed=hashing) if before else None
     data = load_job_data(spec, data_roots)
     if before is not None and data.dataset.train.array is None:
         # Images that are read one by one may change at any time; the next resume will tell.
@@ -39,7 +44,7 @@ def load_with_content(
     after = list_data_files(name, data_roots)
     if before is None and after is not None:
         # It has been downloaded.
-        content = content_of(name, after, cache)
+        content = content_of(name, after, cache, on_hashed=hashing)
     elif before and after and before.root == after.root and before.signature != after.signature:
         raise ValueError(f"{name} was changed while it was being read: start the job again once that has ended")
     return data, content
@@ -68,13 +73,15 @@ def check_content(stored: RunIdentity, content: Content | None, cache: ContentCa
     )
 
 
-def check_result(spec: JobSpec, run_dir: Path, data_roots: Sequence[Path], cache: ContentCache) -> None:
+def check_result(
+    spec: JobSpec, run_dir: Path, data_roots: Sequence[Path], cache: ContentCache, activity: Activity
+) -> None:
     """Raises ValueError if the data of a run that has succeeded are others now: its result is not theirs."""
     stored = RunIdentity.read(RunDir(run_dir))
     if stored is None or stored.data is None:
         return
     try:
-        content = find_content(spec.dataset.name, data_roots, cache)
+        content = find_content(spec.dataset.name, data_roots, cache, on_hashed=partial(activity.note, HASHING))
     except ValueError:
         # They have been moved away: nothing says that they are others.
         return

@@ -7,7 +7,7 @@ N images, C classes, C_k classes of path k.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +20,7 @@ from core.data import Batches
 from core.data.dataset import Images
 from core.data.job_data import JobData, validation_batches
 from core.model.model import MultiExpertModel, Outputs
+from core.reporting.activity import Activity
 from core.run.durable import sha256_of, write_durably
 from core.run.rundir import RunDir
 from core.runtime import Runtime
@@ -151,10 +152,19 @@ def _save(file: Path, arrays: dict[str, Any]) -> None:
 class PredictionRecorder:
     """Keeps the logits of a job's models on its validation and its test images."""
 
-    def __init__(self, spec: JobSpec, data: JobData, test: Batches, runtime: Runtime, *, logits_per_image: int) -> None:
+    def __init__(
+        self,
+        spec: JobSpec,
+        data: JobData,
+        test: Batches,
+        runtime: Runtime,
+        activity: Activity,
+        *,
+        logits_per_image: int,
+    ) -> None:
         """`logits_per_image`: the classes of all paths that will be recorded, added up."""
         dataset, requested = data.dataset, spec.evaluation.store_predictions
-        self._runtime = runtime
+        self._runtime, self._activity = runtime, activity
         self._splits: dict[str, SplitRecorder] = {}
         self._absent: dict[str, dict[str, Any]] = {}
         for split, num_images in (("test", len(dataset.test)), ("val", len(data.part.val))):
@@ -185,7 +195,8 @@ class PredictionRecorder:
             yield
         if validation:
             with validation.record(model, paths, classes):
-                _pass(model, validation.batches, prepare, self._runtime)
+                batches = self._activity.watch("predictions", validation.batches.epoch(0))
+                _pass(model, batches, prepare, self._runtime)
 
     def write(self, run: RunDir) -> dict[str, dict[str, Any]]:
         """Writes the files, in the first process alone; returns their entries for `result.json` by split."""
@@ -194,11 +205,16 @@ class PredictionRecorder:
 
 
 @torch.inference_mode()
-def _pass(model: MultiExpertModel, batches: Batches, prepare: Callable[[Tensor], Tensor], runtime: Runtime) -> None:
+def _pass(
+    model: MultiExpertModel,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    prepare: Callable[[Tensor], Tensor],
+    runtime: Runtime,
+) -> None:
     """One forward pass as `core.train.evaluate` makes it."""
     training = model.training
     model.eval()
-    for images, _ in batches.epoch(0):
+    for images, _ in batches:
         with runtime.autocast():
             model(runtime.format(prepare(images)))
     model.train(training)

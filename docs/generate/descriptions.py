@@ -121,6 +121,8 @@ DESCRIPTIONS: dict[str, str] = {
     "memory_gb": "Memory on each node, in GiB.",
     "nodes": "Number of nodes that train one model together, on Slurm.",
     "time_limit_min": "Time limit of an attempt, in minutes. At its end the job checkpoints and is queued again.",
+    "hang_timeout_min": "Minutes without a report after which a training process counts as hung: it is ended, and the "
+    "job resumes from its checkpoint. Null: never.",
     "resources.slurm": "Options of the Slurm submission.",
     "slurm.partition": "Partition.",
     "slurm.account": "Account that is charged.",

@@ -15,6 +15,7 @@ REASONS: dict[Reason, str] = {
     Reason.loss_not_finite: "Training produced NaN or infinity; the message names the component.",
     Reason.no_space: "The disk of the run directory is full. Free some space, then retry.",
     Reason.code_error: "Training raised an error (the message has the end of the log), or no machine is large enough.",
+    Reason.hang: "The process ran and reported nothing for `resources.hang_timeout_min`. It was ended and resumes.",
     Reason.lost: "The process disappeared without reporting an outcome.",
     Reason.user: "A person, or the early stopping of a sweep, asked for it.",
 }

@@ -49,6 +49,14 @@ TABLE: list[tuple[Exit, str, str | None, bool, str]] = [
     (facts("lost", "pausing", log=ECC), "paused", "user", False, ""),
     # Then what the log and the executor know.
     (facts("lost", log=ECC, host="n1"), "queued", "hardware_fault", True, "a device on n1 failed: see the log"),
+    # A process that the worker killed because it reported nothing; in Slurm, that is a cancellation.
+    (facts("lost", hang="hung", observed_cancelled=True), "queued", "hang", True, "hung"),
+    (facts("stopped", hang="hung"), "queued", "hang", True, "hung"),
+    (facts("failed", hang="hung", outcome_reason="code_error"), "queued", "hang", True, "hung"),
+    (facts("lost", hang="hung", log=ECC, host="n1"), "queued", "hardware_fault", True, "a device on n1 failed"),
+    (facts("lost", "pausing", hang="hung"), "paused", "user", False, ""),
+    (facts("lost", "cancelling", hang="hung"), "cancelled", "user", False, "requested by ada"),
+    (facts("succeeded", hang="hung"), "succeeded", None, False, ""),
     (facts("lost", observed_cancelled=True), "cancelled", "user", False, "cancelled in Slurm with scancel"),
     (facts("lost", observed_reason=Reason.out_of_memory), "failed", "out_of_memory", False, "resources.memory_gb"),
     (

@@ -54,7 +54,8 @@ class Observation:
 
     `message` says in plain words why the attempt is pending or does not run. For an ended attempt: `reason` is why, as
     far as the executor knows; `cancelled` means that someone cancelled it with the executor's own tools;
-    `lost_by_executor` that the executor, not the attempt, is to blame, so that the end is no failure of the job.
+    `lost_by_executor` that the executor, not the attempt, is to blame, so that the end is no failure of the job. Of a
+    running attempt, `is_suspended` means that its processes are stopped for a while and can report nothing.
     """
 
     state: ProcessState
@@ -64,6 +65,7 @@ class Observation:
     reason: Reason | None = None
     cancelled: bool = False
     lost_by_executor: bool = False
+    is_suspended: bool = False
 
 
 @dataclass(frozen=True)

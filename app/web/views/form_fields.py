@@ -136,6 +136,9 @@ FIELDS: dict[str, FieldInfo] = {
     "resources.memory_gb": FieldInfo("Resources", "Memory in GiB"),
     "resources.nodes": FieldInfo("Resources", "Nodes", "more than one on Slurm alone"),
     "resources.time_limit_min": FieldInfo("Resources", "Time limit in minutes"),
+    "resources.hang_timeout_min": FieldInfo(
+        "Resources", "Hang timeout in minutes", "a process that reports nothing for so long is ended"
+    ),
     "resources.slurm.partition": FieldInfo("Resources", "Slurm partition"),
     "resources.slurm.account": FieldInfo("Resources", "Slurm account"),
     "resources.slurm.qos": FieldInfo("Resources", "Slurm QOS"),

@@ -32,6 +32,7 @@ REASONS: dict[str, str] = {
     Reason.time_limit: "reached its time limit",
     Reason.loss_not_finite: "values are not finite",
     Reason.no_space: "the disk is full",
+    Reason.hang: "its process hung",
     Reason.lost: "its process was lost",
     Reason.user: "by a user",
 }

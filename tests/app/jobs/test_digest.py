@@ -16,6 +16,7 @@ BASE = FUSION | {"name": "base", "tags": ["a"], "training": {"epochs": 2}}
 EQUAL = [
     {"name": "another"}, {"tags": ["x"]}, {"priority": 3}, {"max_attempts": 9}, {"checkpoint": {"keep": 5}},
     {"tracking": {"wandb": {"mode": "offline"}}}, {"resources": {"memory_gb": 3, "time_limit_min": 9}},
+    {"resources": {"hang_timeout_min": 9}},
     {"resources": {"slurm": {"partition": "p"}}}, {"fusion": {"type": "multiplicative"}}, {"num_experts": 2},
     {"training": {"epochs": 2, "seed": 42, "loss": {"alpha": 1}}},
 ]  # fmt: skip

@@ -64,6 +64,16 @@ def test_a_retry_has_more_of_what_was_missing(
     assert service.post(retry["path"], retry["body"]).status_code == 202
 
 
+def test_a_job_that_hung_may_be_retried_with_more_patience(service: Service) -> None:
+    job_id = service.submit(EXPERT | {"resources": {"hang_timeout_min": 45}})
+    set_job(service, job_id, state="failed", reason="hang")
+    plain, patient = explain(service, job_id)["actions"][:2]
+    assert (plain["label"], plain["body"]) == ("Retry", None)
+    assert patient["label"] == "Retry with a hang timeout of 90 minutes"
+    assert patient["command"] == f"mcn retry {job_id} --set resources.hang_timeout_min=90"
+    assert service.post(patient["path"], patient["body"]).status_code == 202
+
+
 def attempted(service: Service, resources: dict[str, Any], message: str, reason: str, **columns: Any) -> str:
     """A job whose first attempt failed on the machine `here`."""
     job_id = service.submit(EXPERT | {"resources": resources, "training": {"batch_size": 128}} | columns)

@@ -38,7 +38,14 @@ def test_neutral_fields_decide_neither_reuse_nor_resuming(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "resources", [{"executor": "slurm"}, {"memory_gb": 8}, {"time_limit_min": 5}, {"slurm": {"partition": "low"}}]
+    "resources",
+    [
+        {"executor": "slurm"},
+        {"memory_gb": 8},
+        {"time_limit_min": 5},
+        {"hang_timeout_min": 5},
+        {"slurm": {"partition": "low"}},
+    ],
 )
 def test_resources_other_than_counts_are_neutral(resources: dict[str, Any]) -> None:
     assert result_fields(resolved(resources=resources)) == result_fields(resolved())

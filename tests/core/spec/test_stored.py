@@ -39,6 +39,12 @@ def test_a_stored_specification_of_this_version_comes_back_unchanged() -> None:
     assert parse_stored(spec.model_dump(mode="json", by_alias=True)) == spec
 
 
+def test_a_specification_stored_before_hang_timeouts_gets_the_default() -> None:
+    data = resolve(parse_spec(JOB)).model_dump(mode="json", by_alias=True)
+    del data["resources"]["hang_timeout_min"]
+    assert parse_stored(data).resources.hang_timeout_min == 30
+
+
 def test_the_old_name_of_min_lr_factor_is_accepted() -> None:
     data = stored_before_versions()
     schedule = data["training"]["components"]["experts"]["schedule"]

@@ -164,7 +164,8 @@ class SlurmExecutor:
             if shared is not None:
                 return shared
         if row.state in queue_commands.RUNNING:
-            return Observation(ProcessState.alive, handle, row.nodes or None, _running_message(tracked, row))
+            message, is_suspended = _running_message(tracked, row), row.state in queue_commands.SUSPENDED
+            return Observation(ProcessState.alive, handle, row.nodes or None, message, is_suspended=is_suspended)
         if is_pending:
             return Observation(ProcessState.pending, handle, message=explain(row.reason))
         if row.state not in queue_commands.TERMINAL:
@@ -288,7 +289,7 @@ def _by_name(rows: Iterable[Row]) -> dict[_Name, list[Row]]:
 
 
 def _running_message(tracked: TrackedAttempt, row: Row) -> str | None:
-    if row.state in ("SUSPENDED", "STOPPED"):
+    if row.state in queue_commands.SUSPENDED:
         return f"suspended in Slurm: `scontrol resume {row.id}` lets it continue"
     return f"starting on {row.nodes}" if tracked.job_state is State.starting and row.nodes else None
 
