@@ -74,6 +74,12 @@ class Settings(BaseSettings):
         description="whether training processes on this machine are forked from one that has imported everything; "
         "`0` starts each one cold",
     )
+    min_free_gb: float | None = Field(
+        default=None,
+        ge=0,
+        description="gigabytes (10^9 bytes) that must be free in the data folder for a job to start; `0` switches this "
+        "off; default: `5`, or 2 % of the disk if that is less",
+    )
     slurm_time_limit_min: int | None = Field(
         default=None,
         ge=1,

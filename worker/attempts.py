@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import time
 from typing import Any
 
@@ -26,10 +25,7 @@ from worker.time_limit import stopped_near_time_limit
 
 def start_failure(error: OSError) -> Outcome:
     """The outcome of an attempt whose process could not be started: another start would fail in the same way."""
-    is_full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-    problem = "no space left on the device" if is_full else "the training process could not be started"
-    reason = Reason.no_space if is_full else Reason.code_error
-    return Outcome(OutcomeKind.failed, reason, f"{problem}: {error}")
+    return Outcome(OutcomeKind.failed, Reason.code_error, f"the training process could not be started: {error}")
 
 
 def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt, observation: Observation) -> bool:

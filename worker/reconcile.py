@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Sequence
 from datetime import timedelta
+from typing import Any
 
 from app.db import database_time, reading, transaction
 from app.models import State, Worker
@@ -42,8 +43,9 @@ def start_remote(context: WorkerContext) -> None:
 
 def _start(context: WorkerContext, names: Sequence[str]) -> None:
     for name in names:
-        while not context.settings.no_new_starts.exists() and claims.start_next(context, name):
-            pass
+        while not context.settings.no_new_starts.exists() and context.start_gate.is_open():
+            if not claims.start_next(context, name):
+                break
 
 
 def _local(context: WorkerContext) -> list[str]:
@@ -119,10 +121,11 @@ def _cancel_strays(context: WorkerContext, executor: Executor, tracked: Sequence
 def heartbeat(context: WorkerContext) -> None:
     """Records now and then that this worker is alive, and what it has."""
     status = {name: executor.status() for name, executor in context.executors.items()}
-    slurm, devices = status.get("slurm"), list(context.capacity.devices)
+    slurm, devices, disk = status.get("slurm"), list(context.capacity.devices), context.start_gate.status()
     with reading(context.engine) as session:
         row = session.get(Worker, context.host)
-        is_current = row is not None and (list(row.devices), row.slurm) == (devices, slurm)
+        current = (devices, slurm, _starts_paused(disk))
+        is_current = row is not None and (list(row.devices), row.slurm, _starts_paused(row.disk)) == current
         if row is not None and is_current and database_time(session) - row.seen_at < HEARTBEAT:
             return
     with transaction(context.engine) as session:
@@ -134,9 +137,14 @@ def heartbeat(context: WorkerContext) -> None:
             memory_gb=capacity.memory_gib,
             seen_at=database_time(session),
             device_keys=context.device_keys,
+            disk=disk,
         )
         row.slurm = slurm
         session.merge(row)
+
+
+def _starts_paused(disk: dict[str, Any] | None) -> bool | None:
+    return None if disk is None else disk["starts_paused"]
 
 
 def delete_unused_submissions(context: WorkerContext) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,10 +16,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import doctor_slurm
 from app.db import is_current, make_engine
+from app.disk_space import disk_space, in_gb
 from app.settings import Settings
 from app.supervisor.up import is_ready
 
-MIN_FREE_GB = 1
 REDIS_PORT = 6379
 
 
@@ -83,13 +82,16 @@ def _check_data_dir(settings: Settings) -> Check:
     name, folder = "data folder", settings.data_dir
     try:
         settings.make_folders()
-        free_gb = shutil.disk_usage(folder).free / 1e9
+        space = disk_space(settings)
     except OSError as error:
         return Check(name, False, f"{folder} is not usable ({error.strerror}): set MCN_DATA_DIR")
     if not os.access(folder, os.W_OK):
         return Check(name, False, f"{folder} is not writable: set MCN_DATA_DIR")
-    advice = "" if free_gb > MIN_FREE_GB else ": delete old jobs, or set MCN_DATA_DIR to a larger disk"
-    return Check(name, free_gb > MIN_FREE_GB, f"{folder}, {free_gb:,.0f} GB free{advice}")
+    if not space.is_low:
+        return Check(name, True, f"{folder}, {in_gb(space.free)} free; no job starts below {in_gb(space.min_free)}")
+    advice = "delete old jobs, or set MCN_DATA_DIR to a larger disk or MCN_MIN_FREE_GB to less"
+    detail = f"{folder}, {in_gb(space.free)} free: no job starts below {in_gb(space.min_free)}, and those that wait "
+    return Check(name, False, f"{detail}start by themselves at {in_gb(space.resume_at)}; {advice}")
 
 
 def _check_database(settings: Settings) -> Check:

@@ -12,6 +12,19 @@ class DeviceView(BaseModel):
     job: str | None
 
 
+class DiskView(BaseModel):
+    """The space of a machine's data folder in gigabytes (10^9 bytes).
+
+    With less than `min_free_gb`, `starts_paused` is true and no job starts there until `resume_at_gb` are free.
+    """
+
+    free_gb: float
+    total_gb: float
+    min_free_gb: float
+    resume_at_gb: float
+    starts_paused: bool
+
+
 class WorkerView(BaseModel):
     """A machine that trains. It is alive if its latest heartbeat is recent; `memory_gb` is in GiB."""
 
@@ -21,6 +34,7 @@ class WorkerView(BaseModel):
     memory_gb: float
     alive: bool
     devices: list[DeviceView]
+    disk: DiskView | None
 
 
 class Partition(BaseModel):

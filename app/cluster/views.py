@@ -5,9 +5,10 @@ from __future__ import annotations
 from sqlmodel import Session
 
 from app.cluster import queries
-from app.cluster.schemas import ClusterView, DeviceView, NodeRecord, PendingJob, SlurmView, WorkerView
+from app.cluster.schemas import ClusterView, DeviceView, DiskView, NodeRecord, PendingJob, SlurmView, WorkerView
 from app.db import iso
-from app.models import State, offline_before
+from app.disk_space import GB
+from app.models import State, Worker, offline_before
 
 
 def cluster_view(session: Session) -> ClusterView:
@@ -31,10 +32,19 @@ def _workers(session: Session) -> list[WorkerView]:
             cpus=worker.cpus,
             memory_gb=round(worker.memory_gb, 1),
             alive=worker.seen_at > limit,
+            disk=_disk(worker),
             devices=[DeviceView(device=device, job=jobs.get((worker.host, device))) for device in worker.devices],
         )
         for worker in queries.list_workers(session)
     ]
+
+
+def _disk(worker: Worker) -> DiskView | None:
+    """Workers of earlier versions do not report it."""
+    if worker.disk is None:
+        return None
+    sizes = {name: round(worker.disk[f"{name}_bytes"] / GB, 1) for name in ("free", "total", "min_free", "resume_at")}
+    return DiskView(**{f"{name}_gb": size for name, size in sizes.items()}, starts_paused=worker.disk["starts_paused"])
 
 
 def _slurm(session: Session) -> SlurmView | None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from app.db import now
+from app.disk_space import in_gb
 from app.jobs.capacity import change_to_fit, num_devices, shortfall
 from app.jobs.explain_ended import REQUEUED, in_words, post, post_with
 from app.jobs.queue_queries import Queue, Workers, capacity_of
@@ -45,6 +46,10 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
     place = ordinal(ahead + 1)
     if ahead:
         evidence.append(f"{count(ahead, 'job')} of higher priority, or older, {'is' if ahead == 1 else 'are'} ahead.")
+    paused = [worker for worker in live if _has_paused_starts(worker)]
+    evidence += [_disk_sentence(worker) for worker in paused]
+    if job.executor != "local" and len(paused) == len(live):
+        return Explanation(sentence=_no_space(paused), evidence=evidence, actions=[cancel])
     if job.executor != "local":
         sentence = f"It is {place} in line to be submitted to Slurm."
         return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])
@@ -58,6 +63,9 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
         sentence = "No machine that is up is large enough for it."
         return Explanation(sentence=sentence, evidence=evidence, actions=[change, cancel])
     fitting = [worker for worker, capacity in zip(live, capacities, strict=True) if capacity.fits(resources)]
+    if all(worker in paused for worker in fitting):
+        return Explanation(sentence=_no_space(fitting), evidence=evidence, actions=[cancel])
+    fitting = [worker for worker in fitting if worker not in paused]
     obstacle, about_devices = _devices(queue, job, fitting)
     sentence = f"It is {place} in line{obstacle}."
     if not ahead and not obstacle:
@@ -72,6 +80,26 @@ def _no_worker(job: Job, workers: Workers) -> str:
         return "No worker has ever been heard from, and only a worker can start it."
     since = about((now() - workers.latest.seen_at).total_seconds())
     return f"No worker has been heard from for {since}, and only a worker can start it."
+
+
+def _has_paused_starts(worker: Worker) -> bool:
+    return worker.disk is not None and bool(worker.disk["starts_paused"])
+
+
+def _no_space(workers: Sequence[Worker]) -> str:
+    first, others = workers[0].host, count(len(workers) - 1, "other machine")
+    return f"It waits for disk space on {first}{f' and {others}' if len(workers) > 1 else ''}, where no job starts."
+
+
+def _disk_sentence(worker: Worker) -> str:
+    """How much is missing on a machine that has paused starts, and what to do."""
+    disk = worker.disk or {}
+    free, resume_at = in_gb(disk["free_bytes"]), in_gb(disk["resume_at_bytes"])
+    where = f"The data folder of {worker.host} has {free} free"
+    if disk["free_bytes"] >= disk["resume_at_bytes"]:
+        return f"{where}, but a start found no space: a quota may be exhausted. It tries again within about a minute."
+    limit = in_gb(disk["min_free_bytes"])
+    return f"{where}; below {limit} no job starts. Delete old jobs: starts resume by themselves at {resume_at}."
 
 
 def _devices(queue: Queue, job: Job, workers: Sequence[Worker]) -> tuple[str, list[str]]:

@@ -75,6 +75,8 @@ class Worker(SQLModel, table=True):
     seen_at: datetime
     # The devices that jobs may get there, by keys that are equal for equal devices (see app/jobs/reuse.py).
     device_keys: dict[str, list[str]] | None = Field(default=None, sa_column=Column(JSON))
+    # The space of its data folder in bytes, and whether it has paused starts (see worker/start_gate.py).
+    disk: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     # The last known state of the Slurm cluster; null on hosts without Slurm.
     slurm: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.running import Running, expert, fusion
+from tests.e2e.running import Running, expert, fusion, once
 
 WILD = {"lr": 1e9, "clip_norm": 0}
 FAILURES = {
@@ -66,11 +66,21 @@ def test_a_full_disk_fails_the_job_and_a_retry_succeeds_once_there_is_space(smal
     job = small_disk.wait(job_id, "failed")
     assert (job["reason"], job["attempt"]) == ("no_space", 1), job["message"]
     assert "no space left" in job["message"]
-    # Without any space not even the process can be started.
+    # Without any space no job is started, and none fails.
     fill(filler)
-    none = small_disk.wait(small_disk.submit(expert(epochs=1)), "failed")
-    assert (none["reason"], none["attempt"]) == ("no_space", 1)
+    jobs = [small_disk.submit(expert(epochs=1)) for _ in range(3)]
+
+    def is_explained() -> bool:
+        shown = small_disk.api.get(f"/jobs/{jobs[0]}/explain")
+        return bool(shown["sentence"].startswith("It waits for disk space on"))
+
+    once(is_explained, "the worker's report that the disk is full")
+    for waiting in jobs:
+        job = small_disk.job(waiting)
+        assert (job["state"], job["attempt"]) == ("queued", 0)
     filler.unlink()
+    for waiting in jobs:
+        assert small_disk.wait(waiting)["state"] == "succeeded"
     small_disk.api.post(f"/jobs/{job_id}/retry")
     job = small_disk.wait(job_id)
     assert job["state"] == "succeeded", job["message"]

@@ -27,6 +27,23 @@ def test_a_job_that_no_worker_can_start_says_so(service: Service) -> None:
     assert explain(service, job_id)["sentence"] == "It is first in line to be submitted to Slurm."
 
 
+def test_a_machine_without_disk_space_holds_up_only_jobs_that_no_other_one_can_start(service: Service) -> None:
+    sizes = {"free_bytes": 1e9, "total_bytes": 1e11, "min_free_bytes": 2e9, "resume_at_bytes": 2.5e9}
+    add(service, worker("one", disk=sizes | {"starts_paused": True}, slurm={"reachable": True}))
+    add(service, worker("two", disk=sizes | {"starts_paused": True}))
+    job_id = service.submit()
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "It waits for disk space on one and 1 other machine, where no job starts."
+    set_job(service, job_id, executor="slurm")
+    assert explain(service, job_id)["sentence"] == "It waits for disk space on one, where no job starts."
+    set_job(service, job_id, executor="local")
+    add(service, worker("three"))
+    shown = explain(service, job_id)
+    assert shown["sentence"] == "It is first in line and a device is free: it starts within seconds."
+    assert "It needs 1 device; 1 of 1 on the machines that are up is free." in shown["evidence"]
+    assert sum("below 2.0 GB no job starts" in line for line in shown["evidence"]) == 2
+
+
 def test_a_queued_job_knows_its_place_and_when_a_device_frees(service: Service) -> None:
     add(service, worker(devices=["0", "1"]))
     holder = running(service, "slow", 3600, "0")
