@@ -2,25 +2,26 @@
 
 A message names what to look for (`start`: queued jobs; `monitor`: jobs to stop) and nothing else. Celery gives it to
 one worker, which may be busy; on PostgreSQL a notification reaches all of them as well. It may be lost or delivered
-twice: the reconciler of each worker looks at the same rows every `MCN_RECONCILE_S` seconds anyway.
+twice: the reconciler of each worker looks at the same rows every `MCN_RECONCILE_S` seconds anyway. A thread sends
+them: a broker that is paused or unreachable delays no request.
 """
 
 from __future__ import annotations
 
-import logging
 from functools import lru_cache
-from typing import Any, Literal
+from typing import Any
 
 from celery import Celery
 from sqlmodel import Session
 
 from app.db import after_commit, notify
 from app.jobs.broker import Transport
+from app.jobs.nudger import Nudge, Nudger
 from app.settings import Settings
 
-log = logging.getLogger(__name__)
 QUEUE = "mcn"
-Nudge = Literal["start", "monitor"]
+# For one answer of Redis to a process that sends; a worker that waits for messages has more patience.
+SEND_TIMEOUT_S = 0.5
 
 
 def celery_config(settings: Settings) -> dict[str, Any]:
@@ -53,18 +54,22 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 @lru_cache(maxsize=4)
 def _producer(settings: Settings) -> Celery:
     producer = Celery("mcn", set_as_current=False)
-    producer.conf.update(celery_config(settings))
+    config = celery_config(settings)
+    if settings.broker_url is not None:
+        limits = {"socket_timeout": SEND_TIMEOUT_S, "socket_connect_timeout": SEND_TIMEOUT_S, "max_retries": 0}
+        config["broker_transport_options"] = limits
+    producer.conf.update(config)
     return producer
 
 
 def nudge(session: Session, settings: Settings, task: Nudge) -> None:
     """Nudges the workers once the session has committed: only then can they see the change."""
     notify(session, QUEUE, task)
-    after_commit(session, lambda: _send(settings, task))
+    after_commit(session, lambda: nudger.submit(settings, task))
 
 
 def _send(settings: Settings, task: Nudge) -> None:
-    try:
-        _producer(settings).send_task(task, queue=QUEUE, retry=False)
-    except Exception as error:  # whatever is wrong with the broker, the database has the truth
-        log.warning("the broker is not reachable; the next reconciliation will do the work of %r: %s", task, error)
+    _producer(settings).send_task(task, queue=QUEUE, retry=False)
+
+
+nudger = Nudger(_send)

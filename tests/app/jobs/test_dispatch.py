@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, wait
 from functools import partial
@@ -13,8 +15,9 @@ from queue import Empty
 
 import pytest
 from celery import Celery
+from kombu.exceptions import OperationalError
 
-from app.jobs.dispatch import QUEUE, celery_config
+from app.jobs.dispatch import QUEUE, _send, celery_config, nudger
 from app.models import State
 from app.settings import Settings
 from app.supervisor.up import commands
@@ -25,7 +28,13 @@ ROOT = Path(__file__).parents[3]
 
 
 def received_nudges(settings: Settings) -> list[tuple[str, list[object]]]:
-    """Takes all messages from the embedded broker: the name and the arguments of each."""
+    """Takes all messages from the embedded broker once everything has been sent; see `take_messages`."""
+    assert nudger.flush(60.0)
+    return take_messages(settings)
+
+
+def take_messages(settings: Settings) -> list[tuple[str, list[object]]]:
+    """Takes the messages that are in the embedded broker now: the name and the arguments of each."""
     app = Celery(set_as_current=False)
     app.conf.update(celery_config(settings))
     messages = []
@@ -79,7 +88,39 @@ def test_an_unreachable_broker_does_not_fail_a_submission(
 
     monkeypatch.setattr("celery.Celery.send_task", unreachable)
     assert service.post("/jobs", EXPERT).status_code == 201
+    assert nudger.flush(60.0)
     assert "the broker is not reachable" in caplog.text
+
+
+# Connections to a server that accepts them and never answers; the nudge is what the service sends to its workers.
+SUBMIT_AND_EXIT = """
+import socket, sys, time
+from app.jobs import dispatch
+from app.settings import Settings
+server = socket.create_server(("127.0.0.1", 0))
+settings = Settings(broker_url=f"redis://127.0.0.1:{server.getsockname()[1]}/0")
+for _ in range(100):
+    dispatch.nudger.submit(settings, "start")
+connection, _ = server.accept()
+print("connected", flush=True)
+"""
+
+
+def test_a_process_can_end_while_its_broker_is_silent(tmp_path: Path) -> None:
+    environment = os.environ | {"MCN_DATA_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", SUBMIT_AND_EXIT]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (0, "connected\n"), done.stderr
+
+
+def test_a_silent_broker_is_given_up_on_soon(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        began = time.monotonic()
+        with pytest.raises(OperationalError, match="Timeout"):
+            _send(Settings(data_dir=tmp_path, broker_url=url), "start")
+        # With the limits of a worker it takes more than five seconds.
+        assert time.monotonic() - began < 5.0
 
 
 def test_a_worker_never_sees_half_a_message(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,13 +130,13 @@ def test_a_worker_never_sees_half_a_message(service: Service, monkeypatch: pytes
         if target.suffix == ".msg":
             # The whole message is on the disk, under a name that no worker takes.
             assert json.loads(source.read_bytes())["body"]
-            seen.append(received_nudges(service.settings))
+            seen.append(take_messages(service.settings))
         put_in_place(source, target)
 
     monkeypatch.setattr(os, "replace", look_first)
     service.submit()
-    assert seen == [[]]
     assert received_nudges(service.settings) == [("start", [])]
+    assert seen == [[]]
 
 
 def test_two_processes_that_start_at_once_never_see_half_a_file_of_bindings(service: Service) -> None:
