@@ -76,6 +76,8 @@ def in_words(entry: Mapping[str, Any], pattern_messages: Mapping[str, str] = {})
         return {**_PATTERN_MESSAGES, **pattern_messages}.get(pattern) or f"must match {pattern}"
     if entry["type"] in ("dict_type", "model_type", "model_attributes_type"):
         return "must be an object"
+    if entry["type"] in ("bool_type", "bool_parsing"):
+        return "must be true or false"
     message = str(entry["msg"])
     for phrase, replacement in _REPHRASED.items():
         message = message.replace(phrase, replacement)

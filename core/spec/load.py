@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import yaml
@@ -20,6 +20,7 @@ MAX_DEPTH = 32
 # Errors reported for one specification.
 MAX_ERRORS = 50
 _INDEX = re.compile(r"[0-9]{1,4}")
+_MUST_BE = "must be "
 
 
 @dataclass(frozen=True)
@@ -173,11 +174,23 @@ def _field_errors(error: ValidationError) -> list[FieldError]:
     locs = [_field_loc(entry["loc"]) for entry in entries]
     # Where a value may be of several types, an error deeper in it says more than that it is not of another type.
     outer = {loc[:length] for loc in locs for length in range(1, len(loc))}
-    kept = [(entry, loc) for entry, loc in zip(entries, locs, strict=True) if loc not in outer]
-    errors = [_field_error(entry, loc) for entry, loc in kept[:MAX_ERRORS]]
+    kept = _joined(_field_error(entry, loc) for entry, loc in zip(entries, locs, strict=True) if loc not in outer)
+    errors = kept[:MAX_ERRORS]
     if len(kept) > MAX_ERRORS:
         errors.append(FieldError((), f"there are {len(kept) - MAX_ERRORS:,} more errors", ""))
     return errors
+
+
+def _joined(errors: Iterable[FieldError]) -> list[FieldError]:
+    """The errors, with one for each field that may be of several types instead of one for each of the types."""
+    joined: list[FieldError] = []
+    for error in errors:
+        last = joined[-1] if joined else None
+        if last and last.loc == error.loc and last.msg.startswith(_MUST_BE) and error.msg.startswith(_MUST_BE):
+            joined[-1] = replace(last, msg=f"{last.msg}, or {error.msg.removeprefix(_MUST_BE)}")
+        else:
+            joined.append(error)
+    return joined
 
 
 def _field_loc(loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
@@ -192,4 +205,4 @@ def _field_error(entry: Any, loc: tuple[str | int, ...]) -> FieldError:
 
 
 def _is_branch(part: str) -> bool:
-    return "[" in part or part[:1].isupper()
+    return "[" in part or part[:1].isupper() or part == "bool"

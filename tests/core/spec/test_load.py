@@ -60,6 +60,17 @@ JOB = "job_01J00000000000000000000000"
         ({"resources": {"slurm": {"partition": "x;reboot"}}}, ("resources", "slurm", "partition"), "letters, digits"),
         ({"resources": {"slurm": {"exclude": ["n1\n"]}}}, ("resources", "slurm", "exclude", 0), "letters, digits"),
         ({"training": {"epochs": 10**400}}, ("training", "epochs"), "less than or equal"),
+        ({"controls": "yes"}, ("controls",), "must be true or false"),
+        (
+            {"evaluation": {"store_predictions": "yes"}},
+            ("evaluation", "store_predictions"),
+            "must be 'auto', or true or false",
+        ),
+        (
+            {"training": {"augmentation": "some"}},
+            ("training", "augmentation"),
+            "must be 'auto' or 'none', or an object",
+        ),
     ],
 )
 def test_a_mistake_is_named_with_its_place_and_what_is_allowed(change: dict, loc: tuple, says: str) -> None:  # type: ignore[type-arg]
