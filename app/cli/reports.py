@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import typer
 from rich.table import Column, Table
 
 from app.cli.arguments import AsJson, JobId
@@ -13,13 +14,19 @@ from app.cli.tables import plain_table
 from app.cli.terminal import connected, out, print_json
 
 
+def _get(path: str, *, as_json: bool) -> Any:
+    """What the service answers; with `as_json` the command prints that and ends."""
+    with connected() as api:
+        content = api.get(path)
+    if as_json:
+        print_json(content)
+        raise typer.Exit
+    return content
+
+
 def explain(job_id: JobId, as_json: AsJson = False) -> None:
     """Say why a job is in its state, and what can be done."""
-    with connected() as api:
-        explanation = api.get(f"/jobs/{job_id}/explain")
-    if as_json:
-        print_json(explanation)
-        return
+    explanation = _get(f"/jobs/{job_id}/explain", as_json=as_json)
     out.print(explanation["sentence"])
     for sentence in explanation["evidence"]:
         out.print(f"- {sentence}")
@@ -29,11 +36,7 @@ def explain(job_id: JobId, as_json: AsJson = False) -> None:
 
 def ledger(job_id: JobId, as_json: AsJson = False) -> None:
     """Show how much device time of a job was useful, was done again, or passed while it waited."""
-    with connected() as api:
-        content = api.get(f"/jobs/{job_id}/ledger")
-    if as_json:
-        print_json(content)
-        return
+    content = _get(f"/jobs/{job_id}/ledger", as_json=as_json)
     out.print(_attempts_table(content))
     causes = _causes_table(content)
     if causes.row_count:
@@ -71,11 +74,7 @@ def _time(minutes: float | None) -> str:
 
 def provenance(job_id: JobId, as_json: AsJson = False) -> None:
     """Show what a result was computed from: data, code, libraries, device, checkpoints; and whether it is bit-exact."""
-    with connected() as api:
-        content = api.get(f"/jobs/{job_id}/provenance")
-    if as_json:
-        print_json(content)
-        return
+    content = _get(f"/jobs/{job_id}/provenance", as_json=as_json)
     out.print(content["sentence"])
     if (data := content["data"]) is not None:
         parts = f"{data['num_parts']:,} part{'' if data['num_parts'] == 1 else 's'}"

@@ -50,3 +50,9 @@ def test_provenance_prints_what_is_known_and_what_is_no_longer_kept(cli: Cli, se
     assert output.startswith("bit-exact: not claimed, since the job failed (out_of_memory) and has no result")
     assert "no longer kept: step 40 (attempt 2 resumed from it)" in " ".join(output.split())
     assert "The environment is recorded from step 0 on." in output
+
+
+def test_json_of_a_provenance_is_all_that_is_printed(cli: Cli, service: Service) -> None:
+    job_id = service.submit()
+    result = cli("provenance", job_id, "--json")
+    assert (result.exit_code, json.loads(result.stdout)) == (0, service.get(f"/jobs/{job_id}/provenance").json())
