@@ -25,12 +25,12 @@ from rich.progress import (
 from app.cli.arguments import AsJson, JobId, check_id
 from app.cli.client import Api, ApiError
 from app.cli.formatting import format_bytes
-from app.cli.terminal import connected, fail, out, print_json
+from app.cli.output import Output, writable
+from app.cli.terminal import connected, out, print_json
 
 # Called with the bytes that are on disk and the bytes of the whole file.
 OnBytes = Callable[[int, int], object]
 BLOCK_BYTES = 1 << 20
-Output = Annotated[str, typer.Option("-o", "--output", help="A file, or a folder ending in /.")]
 
 
 def download_command(
@@ -81,17 +81,9 @@ def predictions_command(
 
 def _save(path: str, what: str, output: str, query: Mapping[str, str | None], as_json: bool) -> None:
     """Downloads into a file or folder, with a progress bar on a terminal, and prints the name of the file."""
-    target = Path(output)
-    with connected() as api:
-        try:
-            if output.endswith("/") or target.is_dir():
-                target.mkdir(parents=True, exist_ok=True)
-            elif not target.parent.is_dir():
-                fail(f"there is no folder {target.parent}", 2)
-            with progress_bar(what, enabled=out.is_terminal and not as_json) as on_bytes:
-                file = download(api, path, target, **query, on_bytes=on_bytes)
-        except OSError as error:
-            fail(f"{output} cannot be written: {error.strerror}")
+    bar = progress_bar(what, enabled=out.is_terminal and not as_json)
+    with connected() as api, writable(output) as target, bar as on_bytes:
+        file = download(api, path, target, **query, on_bytes=on_bytes)
     size = file.stat().st_size
     print_json({"file": str(file), "bytes": size}) if as_json else out.print(f"{file}  {format_bytes(size)}, verified")
 
