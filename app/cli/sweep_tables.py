@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Group
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from app.cli.formatting import shorten
-from app.cli.tables import STATE_STYLES, field_table, plain_table
+from app.cli.tables import STATE_STYLES, field_table, fitted_table, id_column, plain_table
 
 # Rows of a leaderboard that is printed as a part of something else.
 TOP_ROWS = 20
@@ -29,10 +29,10 @@ def summary(sweep: Mapping[str, Any]) -> str:
 
 def sweeps_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
     """Sweeps, one a row."""
-    table = plain_table("id", "name", "owner", "points", Column("states"))
-    for sweep in sweeps:
-        table.add_row(sweep["id"], sweep["name"], sweep["owner"], str(sweep["count"]), summary(sweep))
-    return table
+    rows = (
+        [*(sweep[name] for name in ("id", "name", "owner")), str(sweep["count"]), summary(sweep)] for sweep in sweeps
+    )
+    return fitted_table(("id", "name", "owner", "points", "states"), rows, {"name": 8, "owner": 8, "states": 16})
 
 
 def leaderboard_table(sweep: Mapping[str, Any], top: int | None = None) -> Table:
@@ -41,9 +41,7 @@ def leaderboard_table(sweep: Mapping[str, Any], top: int | None = None) -> Table
     paths = list(rows[0]["values"]) if rows else []
     shown = [name for name, title in _OPTIONAL.items() if any(row.get(name) is not None for row in rows)]
     columns = [_OPTIONAL[name] for name in shown]
-    table = plain_table(
-        "", *_short_names(paths), "n", sweep["metric"], *columns, "", Column("best job", overflow="fold")
-    )
+    table = plain_table("", *_short_names(paths), "n", sweep["metric"], *columns, "", id_column("best job"))
     for rank, row in enumerate(rows, start=1):
         values = [_format_value(row["values"][path]) for path in paths]
         mean = "" if row["mean"] is None else f"{row['mean']:.4f}"

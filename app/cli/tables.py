@@ -7,10 +7,11 @@ import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from rich.cells import cell_len
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.cli.formatting import format_accuracy, format_bytes, format_progress, format_status, shorten
+from app.cli.formatting import format_accuracy, format_bytes, format_progress, format_status
 
 STATE_STYLES = {
     "succeeded": "green",
@@ -22,8 +23,10 @@ STATE_STYLES = {
 }
 # A narrower terminal gets tables with fewer columns, so that no id or state is cut.
 WIDE_COLUMNS = 140
-# Columns of the narrow table of jobs without the name.
-NARROW_FIXED_COLUMNS = 64
+# `job_`, `swp_`, `cmp_` or `tok_` and 26 characters.
+ID_LENGTH = 30
+# Spaces between two columns of a plain table.
+_GAP = 2
 
 
 def plain_table(*columns: str | Column) -> Table:
@@ -41,21 +44,50 @@ def field_table(fields: Iterable[tuple[str, object]]) -> Table:
     return table
 
 
-def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
-    """Jobs, one a row, for the width of the terminal."""
-    width = _terminal_width()
-    if width < WIDE_COLUMNS:
-        table = plain_table("id", "name", "state", "done", "accuracy")
-        name_length = max(4, width - NARROW_FIXED_COLUMNS)
-        for job in jobs:
-            progress, accuracy = format_progress(job["progress"], bar_width=0), format_accuracy(job["metrics"])
-            table.add_row(job["id"], shorten(job["name"], name_length), _state(job), progress, accuracy)
-        return table
-    table = plain_table("id", "kind", "name", "state", "progress", "accuracy", "status")
-    for job in jobs:
-        progress, accuracy = format_progress(job["progress"]), format_accuracy(job["metrics"])
-        table.add_row(job["id"], job["kind"], job["name"], _state(job), progress, accuracy, format_status(job))
+def id_column(name: str = "id") -> Column:
+    """A column of ids, which are never cut, however narrow the terminal is."""
+    return Column(name, no_wrap=True, overflow="fold", min_width=ID_LENGTH)
+
+
+def fitted_table(columns: Sequence[str], rows: Iterable[Sequence[str | Text]], shortened: Mapping[str, int]) -> Table:
+    """A table that is as wide as the terminal at most, as far as the texts of some columns can be shortened.
+
+    The first of `shortened`, which has the least length of each, gives way first.
+    """
+    kept = [list(row) for row in rows]
+    widths = {name: max(map(cell_len, [name, *(str(row[k]) for row in kept)])) for k, name in enumerate(columns)}
+    excess = sum(widths.values()) + _GAP * (len(columns) - 1) - _terminal_width()
+    for name, least in shortened.items():
+        width = max(min(least, widths[name]), widths[name] - max(0, excess))
+        excess -= widths[name] - width
+        for row in kept:
+            text = Text(str(row[columns.index(name)]))
+            text.truncate(width, overflow="ellipsis")
+            row[columns.index(name)] = text
+    table = plain_table(*(id_column() if name == "id" else name for name in columns))
+    for row in kept:
+        table.add_row(*row)
     return table
+
+
+def jobs_table(jobs: Iterable[Mapping[str, Any]]) -> Table:
+    """Jobs, one a row, for the width of the terminal: long names are shortened first, then the status."""
+    if _terminal_width() < WIDE_COLUMNS:
+        rows = [
+            (job["id"], job["name"], _state(job), format_progress(job["progress"], bar_width=0), _accuracy(job))
+            for job in jobs
+        ]
+        return fitted_table(("id", "name", "state", "done", "accuracy"), rows, {"name": 4})
+    columns = ("id", "kind", "name", "state", "progress", "accuracy", "status")
+    wide = []
+    for job in jobs:
+        progress = format_progress(job["progress"])
+        wide.append((job["id"], job["kind"], job["name"], _state(job), progress, _accuracy(job), format_status(job)))
+    return fitted_table(columns, wide, {"name": 16, "status": 16})
+
+
+def _accuracy(job: Mapping[str, Any]) -> str:
+    return format_accuracy(job["metrics"])
 
 
 def _terminal_width() -> int:
@@ -119,7 +151,8 @@ def _describe_attempt(attempt: Mapping[str, Any]) -> str:
 def components_table(items: Iterable[Mapping[str, Any]]) -> Table:
     """Components, one a row, with the metric that selected them, for the width of the terminal."""
     is_wide = _terminal_width() >= WIDE_COLUMNS
-    table = plain_table("name", "id", "epoch", "selected by", "size", *(["value", "sha256"] if is_wide else []))
+    columns = ["epoch", "selected by", "size", *(["value", "sha256"] if is_wide else [])]
+    table = plain_table("name", id_column(), *columns)
     for item in items:
         value = item["metrics"].get(item["selected_by"])
         wide = ("" if value is None else f"{value:.4f}", item["sha256"][:12]) if is_wide else ()
@@ -130,7 +163,7 @@ def components_table(items: Iterable[Mapping[str, Any]]) -> Table:
 
 def tokens_table(tokens: Iterable[Mapping[str, Any]]) -> Table:
     """Tokens, one a row, without their secrets."""
-    table = plain_table("id", "name", "owner", "role", "expires")
-    for token in tokens:
-        table.add_row(token["id"], token["name"], token["owner"], token["role"], token["expires_at"] or "never")
-    return table
+    rows = (
+        [*(token[name] for name in ("id", "name", "owner", "role")), token["expires_at"] or "never"] for token in tokens
+    )
+    return fitted_table(("id", "name", "owner", "role", "expires"), rows, {"name": 8, "owner": 8})

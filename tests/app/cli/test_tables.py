@@ -6,10 +6,11 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.table import Table
 
 from app.cli.formatting import format_bytes, format_duration, format_status
-from app.cli.sweep_tables import leaderboard_table
+from app.cli.sweep_tables import leaderboard_table, sweeps_table
 from app.cli.tables import components_table, jobs_table, tokens_table
 from app.cli.terminal import SafeConsole
 from tests.app.cli.streams import make_job
@@ -35,6 +36,44 @@ def test_ids_and_states_are_never_cut(monkeypatch: pytest.MonkeyPatch, width: in
     for state, line in zip(STATES, lines, strict=True):
         assert [word in line for word in (JOB_ID, state, "test 0.500", "25 %")] == [True] * 4, line
         assert len(line) <= width
+
+
+LONG = "日本 a name that is longer than any terminal is wide " * 8
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 139, 140, 160, 200])
+def test_long_names_are_shortened_and_ids_are_not(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    message = "a message that is longer than its column " * 2
+    jobs = [make_job(JOB_ID, state, name=LONG, message=message) for state in ("queued", "failed", "succeeded")]
+    lines = render(monkeypatch, width, lambda: jobs_table(jobs)).splitlines()
+    assert len(lines) == 4
+    for line, job in zip(lines[1:], jobs, strict=True):
+        assert JOB_ID in line
+        assert width < 80 or (cell_len(line) <= width and job["state"] in line), line
+    # What fits is used.
+    if width >= 80:
+        assert max(map(cell_len, lines)) > width - 20
+        assert "日本 " in lines[1]
+        assert "…" in lines[1]
+
+
+@pytest.mark.parametrize("width", [40, 80, 100, 200])
+def test_long_names_leave_the_ids_of_sweeps_and_tokens_whole(monkeypatch: pytest.MonkeyPatch, width: int) -> None:
+    counts = {"queued": 120, "running": 4, "succeeded": 3, "failed": 2}
+    counted = {"count": 129, "counts": counts, "missing": 0, "stopped_early": 0, "reused": 0}
+    sweep: dict[str, Any] = {
+        "id": "swp_01M87F5VA6DDRR9MKNWACAVRQK",
+        "name": LONG,
+        "owner": "o" * 60,
+        "count": 9,
+        "counts": counts,
+    }
+    shown = render(monkeypatch, width, lambda: sweeps_table([sweep | counted]))
+    assert sweep["id"] in shown
+    token = {"id": "tok_01M87F5TBGPKHK35NBF1DGYYWS", "name": LONG, "owner": "o" * 60, "role": "viewer"}
+    shown = render(monkeypatch, width, lambda: tokens_table([token | {"expires_at": "2030-01-31T00:00:00Z"}]))
+    assert token["id"] in shown
+    assert width < 100 or "viewer" in shown
 
 
 @pytest.mark.parametrize("width", [80, 200])
