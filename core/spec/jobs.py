@@ -11,6 +11,7 @@ from core.spec.dataset import DatasetSpec
 from core.spec.evaluation import EvaluationOptions
 from core.spec.fields import ComponentRef, SafeName, SpecModel, Text
 from core.spec.models import ExpertSpec, FeatureDim, FusionSpec, HeadSpec, SoloExpertSpec
+from core.spec.recipes import PRESETS
 from core.spec.resources import Resources, Tracking
 from core.spec.stage_trainings import always_frozen, frozen_components, stage_trainings
 from core.spec.training import COMPONENT_NAMES, Checkpointing, ComponentName, Training
@@ -127,7 +128,18 @@ class FusionJob(_Assembled):
         _check_every_stage_trains(self.training, COMPONENT_NAMES)
         if "experts" in always_frozen(self.training):
             _check_gradients(self.training, "the experts are frozen throughout, so that no gradient reaches them")
+        elif not any(self._has_two_losses(stage) for stage in stage_trainings(self.training)):
+            one_expert = (self.num_experts or len(self.experts)) == 1
+            no_distillation = "one expert has none to distil from" if one_expert else "distillation_weight is 0"
+            _check_gradients(self.training, f"lambda_individual is 0 and {no_distillation}, so that there is one loss")
         return self
+
+    def _has_two_losses(self, training: Training) -> bool:
+        """Whether both the fused and the individual paths have a gradient at the experts in a stage."""
+        loss, preset = training.loss, PRESETS[training.preset]
+        weight = preset.distillation_weight if loss.distillation_weight is None else loss.distillation_weight
+        distils = weight > 0 and (self.num_experts or len(self.experts)) > 1
+        return "experts" not in frozen_components(training) and (loss.lambda_individual > 0 or distils)
 
 
 class HeadJob(_Assembled):

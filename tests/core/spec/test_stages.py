@@ -78,6 +78,7 @@ def test_experts_that_some_stage_trains_get_new_heads() -> None:
 
 
 ALL = {name: {"frozen": True} for name in ("experts", "fusion", "head")}
+NO_LAMBDA = {"lambda_individual": 0}
 EXPERT = {"kind": "expert", "expert": {"arch": "convnet_small"}}
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
     (FUSION, {"stages": [{"epochs": 1}, {"epochs": 1, "components": ALL}]}, "stages.1 freezes experts, fusion, head"),
@@ -94,6 +95,23 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
         {"gradients": "pcgrad", "stages": [{"epochs": 1, "components": FROZEN}]},
         "gradients is pcgrad.*experts are frozen throughout",
     ),
+    (
+        FUSION,
+        {"gradients": "pcgrad", "loss": NO_LAMBDA | {"distillation_weight": 0}},
+        "gradients is pcgrad.*lambda_individual is 0 and distillation_weight is 0, so that there is one loss",
+    ),
+    # The preset does not distil.
+    (FUSION, {"gradients": "pcgrad", "preset": "as_run", "loss": NO_LAMBDA}, "gradients is pcgrad.*there is one loss"),
+    (FUSION | {"num_experts": 1}, {"gradients": "pcgrad", "loss": NO_LAMBDA}, "one expert has none to distil from"),
+    (
+        FUSION,
+        {
+            "gradients": "pcgrad",
+            "loss": {"distillation_weight": 0},
+            "stages": [{"epochs": 1, "lambda_individual": 0}, {"epochs": 1, "components": FROZEN}],
+        },
+        "gradients is pcgrad.*there is one loss",
+    ),
 ]
 
 
@@ -109,6 +127,13 @@ def test_a_stage_may_train_what_the_training_freezes() -> None:
     everything_else = job(stages=[{"epochs": 1, "components": {"head": {"frozen": False}}}], components=ALL)
     assert always_frozen(everything_else.training) == {"experts", "fusion"}
     job(gradients="pcgrad", stages=TWO_STAGES)
+
+
+def test_gradients_are_projected_wherever_some_stage_has_two_losses() -> None:
+    job(gradients="pcgrad", loss=NO_LAMBDA)
+    job(FUSION | {"num_experts": 1}, gradients="pcgrad")
+    warm_up = [{"epochs": 1, "lambda_individual": 0}, {"epochs": 1, "lambda_individual": 1}]
+    job(gradients="pcgrad", preset="as_run", stages=warm_up)
 
 
 def test_stages_and_gradients_decide_the_result() -> None:
