@@ -17,7 +17,7 @@ from core.spec.result_neutral_fields import result_fields
 
 def with_resources(session: Session, settings: Settings, job: Job, resources: dict[str, Any]) -> dict[str, Any]:
     """The columns of a job's row with some of its resources replaced; the others stay. Raises InvalidSpec."""
-    parsed = parse_job(settings, job.spec | {"resources": _merge(job.spec["resources"], resources)})
+    parsed = parse_job(settings, job.spec | {"resources": _merge(job.spec["resources"], resources)}, stored=True)
     errors = references.executor_errors(session, parsed)
     if errors:
         raise InvalidSpec.of(errors)

@@ -17,7 +17,7 @@ from app.jobs.schemas import progress_of
 from app.jobs.wording import about, count, percent, plain
 from app.models import WORKER_TIMEOUT, Job, State
 from app.settings import Settings
-from core.spec import SpecError, parse_spec
+from core.spec import SpecError, parse_stored
 
 # Jobs that a dependent job cannot use until they are retried.
 DEAD = (State.failed, State.cancelled)
@@ -179,7 +179,7 @@ def _facts(session: Session, job: Job) -> ended.Facts:
 def refusal(session: Session, job: Job) -> str | None:
     """Why a job cannot be retried as it is, for example because components that it names have been deleted."""
     try:
-        references.check(session, parse_spec(job.spec))
+        references.check(session, parse_stored(job.spec))
     except (InvalidSpec, SpecError) as error:
         return str(error)
     return None

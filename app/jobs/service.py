@@ -24,7 +24,7 @@ from app.jobs.schemas import DryRun, JobView, PlannedControl, job_view
 from app.jobs.transitions import TRANSITIONS, transition
 from app.models import TERMINAL_STATES, Job, Reason, State
 from app.settings import Settings
-from core.spec import FusionJob, JobSpec, SpecError, parse_spec
+from core.spec import FusionJob, JobSpec, SpecError, parse_stored
 from core.spec.outline import outline
 
 
@@ -163,7 +163,7 @@ def requeue(session: Session, job: Job, changes: dict[str, Any] | None = None) -
         raise Conflict(f"{job.id} depends on {', '.join(dead)}, which did not succeed: retry that first")
     try:
         # A job that it depends on may have been deleted, together with its components.
-        references.check(session, parse_spec(changes.get("spec", job.spec)))
+        references.check(session, parse_stored(changes.get("spec", job.spec)))
     except (InvalidSpec, SpecError) as error:
         raise Conflict(f"{job.id} cannot be retried as it is: {error}") from None
     waits = any(state is not State.succeeded for state in states.values())

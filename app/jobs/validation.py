@@ -6,15 +6,18 @@ import json
 
 from app.http.errors import InvalidSpec
 from app.settings import Settings
-from core.spec import JobSpec, SpecError, parse_spec
+from core.spec import JobSpec, SpecError, parse_spec, parse_stored
 from core.spec.data_paths import find_path
 from core.spec.outline import fusion_heads_error
 
 
-def parse_job(settings: Settings, data: object) -> JobSpec:
-    """A job specification from plain JSON data, checked against this service's settings; raises InvalidSpec."""
+def parse_job(settings: Settings, data: object, *, stored: bool = False) -> JobSpec:
+    """A job specification from plain JSON data, checked against this service's settings; raises InvalidSpec.
+
+    A `stored` one may have been accepted by an earlier version.
+    """
     try:
-        spec = parse_spec(data)
+        spec = parse_stored(data) if stored else parse_spec(data)
     except SpecError as error:
         # The input is not echoed: it may hold secrets.
         raise InvalidSpec.of([{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors]) from None

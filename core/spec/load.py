@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from core.spec.fields import in_words
 from core.spec.jobs import KINDS, JobSpec
+from core.spec.training_only_fields import fields_without_effect
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -45,7 +46,20 @@ class SpecError(ValueError):
 
 
 def parse_spec(data: object) -> JobSpec:
-    """Parses a job specification from plain data (dicts, lists, strings, numbers); raises SpecError."""
+    """Parses a job specification from plain data (dicts, lists, strings, numbers); raises SpecError.
+
+    Fields that would have no effect in this kind of job are errors.
+    """
+    spec = parse_any_version(data)
+    unused = fields_without_effect(spec)
+    if unused:
+        msg = "an evaluate job does not train, so this would have no effect: remove it"
+        raise SpecError([FieldError(path, msg, "") for path in unused])
+    return spec
+
+
+def parse_any_version(data: object) -> JobSpec:
+    """Parses a specification as `parse_spec` does, with fields without effect, which earlier versions accepted."""
     if not isinstance(data, Mapping):
         raise SpecError([FieldError((), f"must be an object with a kind ({', '.join(KINDS)})", _short(data))])
     kind = data.get("kind")

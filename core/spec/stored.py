@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from core.spec.jobs import JobSpec
-from core.spec.load import parse_spec
+from core.spec.load import parse_any_version
 
 # Specifications that were stored before `dataset.split.version` existed used the first way of splitting.
 UNVERSIONED_SPLIT = 1
@@ -17,7 +17,7 @@ def parse_stored(data: object) -> JobSpec:
 
     Raises SpecError. A specification that a user writes goes through `parse_spec` and `resolve` instead.
     """
-    return parse_spec(_with_split_version(data) if isinstance(data, Mapping) else data)
+    return parse_any_version(_with_split_version(data) if isinstance(data, Mapping) else data)
 
 
 def _with_split_version(data: Mapping[str, Any]) -> Mapping[str, Any]:

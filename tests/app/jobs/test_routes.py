@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
+from app.db import transaction
 from app.jobs.examples import EXAMPLES
-from app.models import State
+from app.models import Job, State
 from tests.app.api import EXPERT, FUSION, Service
 
 
@@ -156,3 +158,23 @@ def test_a_body_is_json_even_if_curl_labels_it_a_form(service: Service, kind: st
     assert service.post("/tokens", {"name": "laptop"}, headers=headers).status_code == 201
     answer = service.post("/tokens", b"{x", headers=headers)
     assert (answer.status_code, answer.json()["detail"][:24]) == (422, "body: is not valid JSON:")
+
+
+def test_a_stored_evaluate_job_with_fields_of_training_is_retried(service: Service) -> None:
+    source = service.submit(FUSION)
+
+    def part(name: str) -> dict[str, Any]:
+        return {"from": {"job": source, "component": name}}
+
+    spec = {"kind": "evaluate", "experts": [part("expert_0")], "fusion": part("fusion"), "head": part("head")}
+    refused = service.post("/jobs", spec | {"training": {"stages": [{"epochs": 2}]}})
+    assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["training", "stages"])
+    job_id = service.submit(spec)
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        job.spec = job.spec | {"training": job.spec["training"] | {"epochs": 3}}
+    service.transition(job_id, State.cancelled)
+    answer = service.post(f"/jobs/{job_id}/retry", {"resources": {"cpus": 1}})
+    assert answer.status_code == 202, answer.text
+    assert answer.json()["spec"]["training"]["epochs"] == 3
