@@ -21,21 +21,30 @@ RETRY_LIMIT_S = 60.0
 RETRY_DELAY_S = 0.5
 AWAY = "The service is not reachable: trying again for a minute."
 GOES_ON = "Its jobs go on without it; watch them again once it is back."
-# Statuses of a request that the caller could have known to be wrong.
-USAGE_ERRORS = (400, 404, 422)
+# Statuses of a request that is wrong in itself: what it names does not exist, or its values are not allowed.
+USAGE_ERRORS = (400, 404, 405, 413, 414, 415, 422)
+# The type of a 404 about something that an existing job does not have in its present state.
+NOT_READY = "not-ready"
 
 
 class ApiError(Exception):
-    """A request that failed: the message is for the user, `status` is the HTTP status or 0 without a response."""
+    """A request that failed: the message is for the user, `status` is the HTTP status or 0 without a response.
 
-    def __init__(self, message: str, *, status: int = 0) -> None:
+    `type` is that of the service's problem, if the service answered with one.
+    """
+
+    def __init__(self, message: str, *, status: int = 0, type: str = "") -> None:
         super().__init__(message)
         self.status = status
+        self.type = type
 
     @property
     def exit_code(self) -> int:
-        """The exit code of a command that fails with this error: 2 for wrong usage, otherwise 1."""
-        return 2 if self.status in USAGE_ERRORS else 1
+        """The exit code of a command that fails with this error.
+
+        2 for wrong usage; 1 where the same command could succeed in another state, with other rights, or later.
+        """
+        return 2 if self.status in USAGE_ERRORS and self.type != NOT_READY else 1
 
     @property
     def is_temporary(self) -> bool:
@@ -161,14 +170,15 @@ class Api:
 
 
 def _api_error(response: httpx.Response) -> ApiError:
-    message = f"{response.status_code} {response.reason_phrase}"
+    message, problem_type = f"{response.status_code} {response.reason_phrase}", ""
     # A proxy in front of the service has errors of its own.
     with suppress(ValueError, AttributeError):
         problem = response.json()
         message = str(problem.get("detail") or problem.get("title") or message)
+        problem_type = str(problem.get("type") or "")
     if response.status_code == 401:
         message += " (MCN_TOKEN, or the file admin-token in MCN_DATA_DIR)"
-    return ApiError(message, status=response.status_code)
+    return ApiError(message, status=response.status_code, type=problem_type)
 
 
 def _admin_token(settings: Settings) -> str | None:

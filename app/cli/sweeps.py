@@ -108,5 +108,5 @@ def leaderboard(
     if as_json:
         return print_json({name: details[name] for name in ("id", "metric", "mode", "leaderboard")})
     if details["counts"]["succeeded"] and not any(row["n"] for row in details["leaderboard"]):
-        fail(f"no point has the metric {details['metric']}: `mcn show` lists the metrics of a job that succeeded")
+        fail(f"no point has the metric {details['metric']}: `mcn show` lists the metrics of a job that succeeded", 2)
     out.print(sweep_tables.leaderboard_table(details))

@@ -68,6 +68,12 @@ class NotFound(Problem):
     status, type, title = 404, "not-found", "Not found"
 
 
+class NotReady(NotFound):
+    """What is requested of an existing job is not there in its present state: its result, predictions, components."""
+
+    status, type, title = 404, "not-ready", "Not there yet"
+
+
 class MethodNotAllowed(Problem):
     """The path exists, but not with this method."""
 
@@ -117,8 +123,8 @@ class Unavailable(Problem):
 
 
 PROBLEMS: tuple[type[Problem], ...] = (
-    Problem, Invalid, InvalidSpec, Unauthenticated, Forbidden, NotFound, MethodNotAllowed, RequestTimeout, Conflict,
-    IdempotencyMismatch, TooLarge, HeadersTooLarge, Internal, Unavailable,
+    Problem, Invalid, InvalidSpec, Unauthenticated, Forbidden, NotFound, NotReady, MethodNotAllowed, RequestTimeout,
+    Conflict, IdempotencyMismatch, TooLarge, HeadersTooLarge, Internal, Unavailable,
 )  # fmt: skip
 
 

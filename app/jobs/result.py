@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, NamedTuple
 
-from app.http.errors import NotFound
+from app.http.errors import NotFound, NotReady
 from app.models import Job, State
 from app.settings import Settings
 from core.run.rundir import RunDir
@@ -19,7 +19,7 @@ class StoredResult(NamedTuple):
 
 
 def stored_result(settings: Settings, job: Job, *, what: str = "result") -> StoredResult:
-    """The result of a job that has succeeded; raises NotFound that says why there is none (and so no `what`)."""
+    """The result of a job that has succeeded; raises NotReady or NotFound, which say why there is no `what`."""
     try:
         content = RunDir(settings.runs_dir / job.id).result.read_bytes()
         fields = json.loads(content)
@@ -27,7 +27,7 @@ def stored_result(settings: Settings, job: Job, *, what: str = "result") -> Stor
             raise TypeError
     except FileNotFoundError:
         state = State(job.state).value
-        raise NotFound(f"{job.id} is {state} and has no {what} yet: it is written when the job succeeds") from None
+        raise NotReady(f"{job.id} is {state} and has no {what} yet: it is written when the job succeeds") from None
     except (OSError, ValueError, RecursionError, TypeError, KeyError):
         again = f"To measure the model again, {how_to_measure_again(job)}"
         raise NotFound(f"the result.json of {job.id} is damaged and cannot be read. {again}") from None

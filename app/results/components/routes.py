@@ -8,7 +8,7 @@ from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response
 
 from app.auth.principals import Viewer
-from app.http.errors import NotFound
+from app.http.errors import NotFound, NotReady
 from app.http.query_parameters import Cursor, Limit
 from app.http.session import Configured, Reading
 from app.jobs import queries
@@ -69,7 +69,8 @@ def get_component(
     queries.get_job(session, job_id)
     rows = {row.name: row for row in list_components(session, job_id)}
     if name not in rows:
-        raise NotFound(f"{job_id} has no component {name[:64]!r}; it has {', '.join(rows) or 'none yet'}")
+        missing = NotFound if rows else NotReady
+        raise missing(f"{job_id} has no component {name[:64]!r}; it has {', '.join(rows) or 'none yet'}")
     folder = settings.runs_dir / job_id / "components"
     known = request.headers.get("if-none-match", "")
     if experts is not None:

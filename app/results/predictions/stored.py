@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, StringConstraints
 
-from app.http.errors import NotFound
+from app.http.errors import NotFound, NotReady
 from app.models import Job, State
 from app.results.statistics.ensembles import mean_logits, mean_probabilities, product_of_probabilities, widen
 from app.settings import Settings
@@ -51,7 +51,7 @@ def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
             entry = _Entry.model_validate(entry).model_dump()
     except FileNotFoundError:
         state = State(job.state).value
-        raise NotFound(f"{job.id} is {state} and has no predictions: they are stored when the job succeeds") from None
+        raise NotReady(f"{job.id} is {state} and has no predictions: they are stored when the job succeeds") from None
     except (OSError, DamagedFileError, AttributeError, TypeError, ValueError):
         raise NotFound(f"{job.id} has no predictions: its result.json is damaged") from None
     if entry is None:
