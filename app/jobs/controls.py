@@ -11,7 +11,7 @@ from ulid import ULID
 from app.jobs import control_queries, drafts, references
 from app.jobs.planned_configs import configs_of
 from app.jobs.references import References
-from app.jobs.reuse import Match, find_reusable
+from app.jobs.reuse import Match, find_reusable, wants_predictions
 from app.settings import Settings
 from core.spec import ExpertSpec, FusionJob, JobSpec, SpecError, parse_stored, resolve
 from core.spec.component_choices import Configs, part_config
@@ -57,7 +57,7 @@ def create(session: Session, settings: Settings, jobs: Sequence[ControlledJob]) 
     ]
     wanted = [one.columns for one in planned if one.columns is not None]
     matches = iter(find_reusable(session, settings, wanted))
-    new: dict[str, str] = {}
+    new: dict[tuple[str, Any], str] = {}
     rows: list[dict[str, Any]] = []
     inserted: list[drafts.Draft] = []
     positions: dict[str, int] = {}
@@ -65,10 +65,11 @@ def create(session: Session, settings: Settings, jobs: Sequence[ControlledJob]) 
         match = next(matches) if columns is not None else Match(None)
         job_id = match.job_id
         if columns is not None and job_id is None:
-            job_id = new.get(columns["digest"])
+            key = columns["digest"], wants_predictions(columns)
+            job_id = new.get(key)
             if job_id is None:
                 assert control.spec is not None
-                job_id = new[columns["digest"]] = f"job_{ULID()}"
+                job_id = new[key] = f"job_{ULID()}"
                 draft = drafts.new_job(control.spec, references.check(session, control.spec), columns | {"id": job_id})
                 inserted.append(draft._replace(tags=sorted({*draft.tags, TAG})))
         position = positions[of.job_id] = positions.get(of.job_id, -1) + 1

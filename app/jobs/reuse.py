@@ -1,11 +1,12 @@
 """Which existing job has the result that a new one would have, and why a similar one has not.
 
 Equal digests mean equal specifications. The result is the same only if the data, the software and the device are too.
+Predictions are no part of the result, but a report needs them: a job that stores them reuses only one that has them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sqlmodel import Session
@@ -15,6 +16,7 @@ from app.models import State
 from app.settings import Settings
 from core.run.content import ContentCache, describe_difference
 from core.run.environment import device_keys
+from core.run.rundir import RunDir
 
 
 class Candidate(NamedTuple):
@@ -26,6 +28,8 @@ class Candidate(NamedTuple):
     data_sha256: str | None
     software_key: str | None
     device_key: str | None
+    # As its specification says; null before there was a choice.
+    store_predictions: Any
 
 
 class Match(NamedTuple):
@@ -42,15 +46,28 @@ def find_reusable(session: Session, settings: Settings, points: Sequence[Mapping
         candidates.setdefault(row[0], []).append(Candidate(*tuple(row)[1:]))
     devices = _Devices(session)
     cache = ContentCache(settings.content_cache)
-    return [_match(candidates.get(point["digest"], []), point, devices, cache) for point in points]
+
+    def difference(job: Candidate, point: Mapping[str, Any]) -> str | None:
+        return _difference(job, point, devices, cache) or _missing_predictions(settings, job, point)
+
+    return [_match(candidates.get(point["digest"], []), point, difference) for point in points]
 
 
-def _match(candidates: Sequence[Candidate], point: Mapping[str, Any], devices: _Devices, cache: ContentCache) -> Match:
+def wants_predictions(columns: Mapping[str, Any]) -> Any:
+    """`evaluation.store_predictions` of a job with these columns."""
+    return columns["spec"]["evaluation"]["store_predictions"]
+
+
+def _match(
+    candidates: Sequence[Candidate],
+    point: Mapping[str, Any],
+    difference_of: Callable[[Candidate, Mapping[str, Any]], str | None],
+) -> Match:
     # Succeeded jobs first, then the oldest.
     ranked = sorted(candidates, key=lambda job: (job.state != State.succeeded, job.job_id))
     reason = ""
     for job in ranked:
-        difference = _difference(job, point, devices, cache)
+        difference = difference_of(job, point)
         if difference is None:
             return Match(job.job_id)
         reason = reason or f"{job.job_id} is not reused: {difference}"
@@ -78,6 +95,20 @@ def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cac
     if job.device_key is None and job.state != State.succeeded:
         return f"it will run with the executor {job.executor}"
     return f"another device computed it; `mcn provenance {job.job_id}` shows which"
+
+
+def _missing_predictions(settings: Settings, job: Candidate, point: Mapping[str, Any]) -> str | None:
+    """Why a job of the same result has not the predictions that a new one would store; None if it has them."""
+    wanted = wants_predictions(point)
+    # SQLite has 1 for true.
+    if wanted is False or job.store_predictions in (True, wanted):
+        return None
+    run = RunDir(settings.runs_dir / job.job_id)
+    if job.state == State.succeeded and all(run.predictions(split).exists() for split in ("val", "test")):
+        return None
+    if job.store_predictions == "auto":
+        return "it stores its predictions only if they are small (evaluation.store_predictions: auto)"
+    return "it stores no predictions (evaluation.store_predictions: false), which reports and comparisons need"
 
 
 class _Devices:

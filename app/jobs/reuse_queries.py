@@ -18,12 +18,13 @@ _BATCH = 500
 def jobs_with_digests(session: Session, digests: Sequence[str]) -> Iterator[Row[Any]]:
     """Jobs that have succeeded or may still succeed, except those that early stopping may end.
 
-    Rows of digest, id, state, executor, and the keys of data, software and device.
+    Rows of digest, id, state, executor, the keys of data, software and device, and `evaluation.store_predictions`.
     """
     unsuccessful = (State.failed, State.cancelled, State.cancelling)
     certain = (col(Job.state) == State.succeeded) | col(Sweep.early_stopping).is_(None)
     keys = (col(Job.data_sha256), col(Job.software_key), col(Job.device_key))
-    columns = (col(Job.digest), col(Job.id), col(Job.state), col(Job.executor), *keys)
+    stored = col(Job.spec)["evaluation"]["store_predictions"]
+    columns = (col(Job.digest), col(Job.id), col(Job.state), col(Job.executor), *keys, stored)
     query = sql_select(*columns).outerjoin(Sweep, col(Sweep.id) == col(Job.sweep))
     query = query.where(certain, col(Job.state).not_in(unsuccessful))
     for start in range(0, len(digests), _BATCH):

@@ -14,7 +14,7 @@ from app.jobs import controls, drafts, references
 from app.jobs.content import DataColumns
 from app.jobs.controls import ControlledJob
 from app.jobs.dispatch import nudge
-from app.jobs.reuse import Match, find_reusable
+from app.jobs.reuse import Match, find_reusable, wants_predictions
 from app.models import Sweep
 from app.settings import Settings
 from app.sweeps import grid
@@ -94,10 +94,10 @@ def place(
     columns = [point.columns for point in planned]
     matches = [Match(None)] * len(planned) if fresh else find_reusable(session, settings, columns)
     placed = []
-    new: dict[tuple[str, str | None], str] = {}
+    new: dict[tuple[Any, ...], str] = {}
     for point, point_refs, match in zip(planned, refs, matches, strict=True):
         # ULIDs increase even within a millisecond: jobs are claimed in the order of their points.
-        identity = (point.columns["digest"], point.columns["data_sha256"])
+        identity = (point.columns["digest"], point.columns["data_sha256"], wants_predictions(point.columns))
         existing = match.job_id or new.get(identity)
         job_id = existing or new.setdefault(identity, f"job_{ULID()}")
         placed.append(PlacedPoint(point, job_id, existing is not None, point_refs, match.why_not))

@@ -62,8 +62,17 @@ def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
         )
     if "absent" in entry:
         reason = str(entry["absent"])
-        raise NotStored(f"{job.id} has no predictions on {SPLIT_NAMES[split]} images: {reason}", reason)
+        raise NotStored(
+            f"{job.id} has no predictions on {SPLIT_NAMES[split]} images: {reason}. {_how_to_get_them(job)}", reason
+        )
     return StoredSplit(job.id, split, run.predictions(split), entry)
+
+
+def _how_to_get_them(job: Job) -> str:
+    option = "evaluation.store_predictions: true"
+    if job.kind == "expert":
+        return f"To have them, submit the job again with {option}"
+    return f"An evaluate job of its components with {option} stores those of the same model"
 
 
 class _Entry(BaseModel):

@@ -25,6 +25,12 @@ _LABELS = {
 }
 
 
+_NO_PREDICTIONS = (
+    "{job} stored no predictions (evaluation.store_predictions: false). Submit this job again with controls: "
+    "that control is then trained anew"
+)
+
+
 def control_figures(
     session: Session, job: Job, images: TestImages, measured: Mapping[str, Measured]
 ) -> list[ControlFigure]:
@@ -58,7 +64,7 @@ def _by_network(rows: Sequence[ControlRow], jobs: Mapping[str, Job]) -> list[tup
 
 
 def _of_job(row: ControlRow, label: str, jobs: Mapping[str, Job], images: TestImages, fused: Measured) -> ControlFigure:
-    why = _why_absent(row)
+    why = _why_absent(row, jobs)
     if why is not None or row.job_id is None:
         return _absent(row.role, label, [row.job_id] if row.job_id else [], why or "")
     figure = _figure(row.role, label, [row.job_id], fused, lambda: images.other(jobs[row.job_id or ""]))
@@ -70,17 +76,20 @@ def _deep_ensemble(
 ) -> ControlFigure:
     label = f"deep ensemble of {len(rows)} such networks"
     ids = [row.job_id for row in rows if row.job_id]
-    why = next((why for row in rows if (why := _why_absent(row)) is not None), None)
+    why = next((why for row in rows if (why := _why_absent(row, jobs)) is not None), None)
     if why is not None:
         return _absent("deep_ensemble", label, ids, why)
     return _figure("deep_ensemble", label, ids, fused, lambda: images.ensemble([jobs[job] for job in ids], label))
 
 
-def _why_absent(row: ControlRow) -> str | None:
-    """Why a control has no figures; None if its job has succeeded."""
+def _why_absent(row: ControlRow, jobs: Mapping[str, Job]) -> str | None:
+    """Why a control has no figures; None if its job has succeeded and was to store predictions."""
     if row.job_id is None:
         return row.absent or "its job has been deleted"
-    return None if row.state == State.succeeded else f"{row.job_id} is {row.state}"
+    if row.state != State.succeeded:
+        return f"{row.job_id} is {row.state}"
+    stored = (jobs[row.job_id].spec.get("evaluation") or {}).get("store_predictions")
+    return _NO_PREDICTIONS.format(job=row.job_id) if stored is False else None
 
 
 def _figure(role: str, label: str, jobs: list[str], fused: Measured, measure: Callable[[], Measured]) -> ControlFigure:

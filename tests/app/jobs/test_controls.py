@@ -72,6 +72,23 @@ def test_equal_controls_are_shared(service: Service) -> None:
     assert second["matched"]["job"] != first["matched"]["job"]
 
 
+def test_controls_without_predictions_are_not_shared_with_a_job_that_needs_them(service: Service) -> None:
+    without = controls(service, service.submit(WHOLE | {"evaluation": {"store_predictions": False}}))
+    first = controls(service, service.submit(WHOLE))
+    second = controls(service, service.submit(WHOLE | {"fusion": {"type": "concatenation"}}))
+    assert first["single_0"]["job"] not in {row["job"] for row in without.values()}
+    assert second["single_0"]["job"] == first["single_0"]["job"]
+
+
+def test_controls_of_one_sweep_are_not_shared_with_points_that_store_no_predictions(service: Service) -> None:
+    sweep = {"base": WHOLE, "grid": {"evaluation.store_predictions": [False, "auto"]}}
+    sweep_id = service.post("/sweeps", sweep).json()["id"]
+    found = [
+        controls(service, str(point["job"])) for point in service.get(f"/sweeps/{sweep_id}/points").json()["items"]
+    ]
+    assert len({of_point["single_0"]["job"] for of_point in found}) == 2
+
+
 def test_a_deleted_control_is_reported_as_that(service: Service) -> None:
     job_id = service.submit(WHOLE)
     control = controls(service, job_id)["single_0"]["job"]

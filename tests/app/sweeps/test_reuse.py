@@ -11,6 +11,7 @@ import pytest
 from app.db import transaction
 from app.models import Job
 from core.run.content import ContentCache, find_content
+from core.run.rundir import RunDir
 from tests.app.api import EXPERT, Service
 from tests.app.sweeps.sweeping import SUCCEEDED, create, points
 
@@ -110,6 +111,61 @@ def test_data_that_are_not_there_yet_are_never_assumed_to_be_the_same(service: S
     assert point["why_not_reused"] == (
         f"{job_id} is not reused: the content of cifar10 is not known yet; it will be once a job has read it"
     )
+
+
+def stores(predictions: Any) -> dict[str, Any]:
+    """A sweep of one point that stores its predictions in this way."""
+    spec = EXPERT | {"evaluation": {"store_predictions": predictions}}
+    return {"base": spec, "grid": {"training.seed": [1]}}
+
+
+@pytest.mark.parametrize("state", ["queued", "succeeded"])
+@pytest.mark.parametrize(
+    ("existing", "wanted", "reason"),
+    [
+        (False, False, None),
+        (False, "auto", "it stores no predictions"),
+        (False, True, "it stores no predictions"),
+        ("auto", False, None),
+        ("auto", "auto", None),
+        ("auto", True, "it stores its predictions only if they are small"),
+        (True, "auto", None),
+        (True, True, None),
+    ],
+)
+def test_a_point_that_stores_predictions_reuses_only_a_job_that_does(
+    service: Service, existing: Any, wanted: Any, reason: str | None, state: str
+) -> None:
+    [job] = points(service, create(service, stores(existing))["id"])
+    if state == "succeeded":
+        service.transition(str(job["job"]), *SUCCEEDED)
+    [point] = service.post("/sweeps?dry_run=true", stores(wanted)).json()["points"]
+    assert point["reused"] is (reason is None)
+    assert point["why_not_reused"] is None if reason is None else reason in point["why_not_reused"]
+
+
+def test_predictions_that_were_stored_after_all_are_enough(service: Service) -> None:
+    [job] = points(service, create(service, stores("auto"))["id"])
+    service.transition(str(job["job"]), *SUCCEEDED)
+    run = RunDir(service.settings.runs_dir / str(job["job"]))
+    for split in ("val", "test"):
+        run.predictions(split).parent.mkdir(parents=True, exist_ok=True)
+        run.predictions(split).touch()
+    assert service.post("/sweeps?dry_run=true", stores(True)).json()["reused"] == 1
+
+
+def test_a_job_with_predictions_is_found_behind_one_without(service: Service) -> None:
+    create(service, stores(False))
+    second = create(service, stores("auto"))
+    assert second["reused"] == 0
+    [point] = points(service, create(service, stores("auto"))["id"])
+    assert point["job"] == points(service, second["id"])[0]["job"]
+
+
+def test_points_of_one_sweep_share_no_job_that_lacks_the_predictions_of_one(service: Service) -> None:
+    sweep = {"base": EXPERT, "grid": {"evaluation.store_predictions": [False, True]}}
+    answer = service.post("/sweeps?dry_run=true", sweep).json()
+    assert (answer["new"], answer["reused"]) == (2, 0)
 
 
 def test_a_submission_records_the_data_that_it_was_made_with(service: Service) -> None:

@@ -79,7 +79,7 @@ def test_what_was_left_out_has_the_reason_of_the_result(service: Service) -> Non
     (run_dir_of(service, job) / "result.json").write_text(json.dumps(entry))
     answer = service.get(f"/jobs/{job}/predictions")
     assert answer.status_code == 404
-    assert "on test images: evaluation.store_predictions is false" in answer.json()["detail"]
+    assert "on test images: evaluation.store_predictions is false. An evaluate job" in answer.json()["detail"]
 
 
 def test_missing_and_damaged_files_are_not_errors_of_the_service(service: Service) -> None:

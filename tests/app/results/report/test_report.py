@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import xml.etree.ElementTree as ET
 from typing import Any
 from unittest.mock import Mock
@@ -12,8 +13,8 @@ import pytest
 from app.db import transaction
 from app.jobs.control_queries import insert_controls
 from app.results.predictions.stored import StoredSplit
-from tests.app.api import FUSION, Service
-from tests.app.results.predictions.trained import Arrays, logits_of, with_predictions
+from tests.app.api import EXPERT, FUSION, Service
+from tests.app.results.predictions.trained import Arrays, logits_of, succeed, with_predictions
 
 NUM = 200
 LABELS = np.arange(NUM) % 3
@@ -115,6 +116,26 @@ def test_a_control_that_has_not_finished_is_a_reason_to_wait(service: Service) -
         insert_controls(session, [row])
     notes = " ".join(report(service, job_id)["notes"])
     assert f"the best one may be another: one network on all the data: {other} is queued" in notes
+
+
+def test_a_control_that_stored_no_predictions_says_what_to_do(service: Service) -> None:
+    job_id = fusion_job(service)
+    other = service.submit(EXPERT | {"evaluation": {"store_predictions": False}})
+    run = service.settings.runs_dir / other
+    run.mkdir(parents=True)
+    absent = {"absent": "evaluation.store_predictions is false"}
+    run.joinpath("result.json").write_text(json.dumps({"metrics": {}, "predictions": {"test": absent}}))
+    succeed(service, other)
+    for position, role in enumerate(("single_0", "single_1")):
+        add_control(service, job_id, role, other, position=position)
+    content = report(service, job_id)
+    told = f"{other} stored no predictions (evaluation.store_predictions: false). Submit this job again with controls"
+    assert [row["absent"].startswith(told) for row in content["controls"] if row["model"] is None] == [True, True]
+    assert told in " ".join(content["notes"])
+    # And so does its own report.
+    answer = service.get(f"/jobs/{other}/report")
+    assert answer.status_code == 404
+    assert answer.json()["detail"].endswith("submit the job again with evaluation.store_predictions: true")
 
 
 def test_the_deep_ensemble_is_the_mean_of_the_probabilities_of_its_members(service: Service) -> None:
