@@ -80,7 +80,24 @@ def _print_preview(preview: dict[str, Any], *, as_json: bool) -> None:
             out.print(f"    {point['why_not_reused']}")
     if (hidden := preview["count"] - sweep_tables.TOP_ROWS) > 0:
         out.print(f"  and {hidden} more")
+    if preview["controls"]:
+        _print_controls(preview)
     out.print(f"Cost: {cost} ({estimate['why']})")
+
+
+def _print_controls(preview: dict[str, Any]) -> None:
+    controls = preview["controls"]
+    out.print(f"Controls beside them: {preview['new_controls']} new, {preview['reused_controls']} reused")
+    for control in controls[: sweep_tables.TOP_ROWS]:
+        points = f"{control['points']} point{'' if control['points'] == 1 else 's'}"
+        if control["absent"]:
+            out.print(f"  no {', '.join(control['roles'])} of {points}: {control['absent']}")
+            continue
+        out.print(f"  {control['name']} (of {points}){'  reused' if control['reused'] else ''}")
+        if control["why_not_reused"]:
+            out.print(f"    {control['why_not_reused']}")
+    if (hidden := len(controls) - sweep_tables.TOP_ROWS) > 0:
+        out.print(f"  and {hidden} more")
 
 
 def list_sweeps(limit: Limit = 20, as_json: AsJson = False) -> None:

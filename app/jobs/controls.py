@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlmodel import Session
@@ -11,7 +12,7 @@ from ulid import ULID
 from app.jobs import control_queries, drafts, references
 from app.jobs.planned_configs import configs_of
 from app.jobs.references import References
-from app.jobs.reuse import Match, find_reusable, wants_predictions
+from app.jobs.reuse import find_reusable, identity
 from app.settings import Settings
 from core.spec import ExpertSpec, FusionJob, JobSpec, SpecError, parse_stored, resolve
 from core.spec.component_choices import Configs, part_config
@@ -30,12 +31,19 @@ class ControlledJob(NamedTuple):
     references: References
 
 
-class _Planned(NamedTuple):
-    """A control and the columns of its job; none if there cannot be one."""
+class PlacedControl(NamedTuple):
+    """A control of a job, with the job that it is: an existing one if `reused`.
+
+    `columns` are those of its job; they and `job_id` are None if there cannot be one. `why_not` says why a job of the
+    same specification is not reused.
+    """
 
     of: ControlledJob
     control: Control
     columns: dict[str, Any] | None
+    job_id: str | None
+    reused: bool
+    why_not: str | None
 
 
 def plan_controls(spec: JobSpec, refs: References) -> list[Control]:
@@ -46,32 +54,47 @@ def plan_controls(spec: JobSpec, refs: References) -> list[Control]:
     return controls(spec, _recipes(spec, refs, configs), outline(spec, configs).parameters["total"])
 
 
-def create(session: Session, settings: Settings, jobs: Sequence[ControlledJob]) -> None:
-    """Inserts the controls of jobs that have none yet; equal ones of several jobs become one. Nudges nobody."""
+def place(
+    session: Session,
+    settings: Settings,
+    jobs: Sequence[ControlledJob],
+    pending: Mapping[tuple[Any, ...], str] = MappingProxyType({}),
+) -> list[PlacedControl]:
+    """Finds an equal job for every control of jobs that have none yet, or assigns a new id; equal ones become one.
+
+    `pending` are ids of jobs that are about to be inserted, by identity.
+    """
     known = control_queries.jobs_with_controls(session, [job.job_id for job in jobs])
     planned = [
-        _Planned(job, control, _columns(job, control))
+        (job, control, _columns(job, control))
         for job in jobs
         if job.job_id not in known
         for control in plan_controls(job.spec, job.references)
     ]
-    wanted = [one.columns for one in planned if one.columns is not None]
-    matches = iter(find_reusable(session, settings, wanted))
-    new: dict[tuple[str, Any], str] = {}
-    rows: list[dict[str, Any]] = []
-    inserted: list[drafts.Draft] = []
-    positions: dict[str, int] = {}
+    matches = iter(find_reusable(session, settings, [columns for *_, columns in planned if columns is not None]))
+    new: dict[tuple[Any, ...], str] = {}
+    placed = []
     for of, control, columns in planned:
-        match = next(matches) if columns is not None else Match(None)
-        job_id = match.job_id
-        if columns is not None and job_id is None:
-            key = columns["digest"], wants_predictions(columns)
-            job_id = new.get(key)
-            if job_id is None:
-                assert control.spec is not None
-                job_id = new[key] = f"job_{ULID()}"
-                draft = drafts.new_job(control.spec, references.check(session, control.spec), columns | {"id": job_id})
-                inserted.append(draft._replace(tags=sorted({*draft.tags, TAG})))
+        if columns is None:
+            placed.append(PlacedControl(of, control, None, None, False, None))
+            continue
+        match = next(matches)
+        existing = match.job_id or pending.get(identity(columns))
+        job_id = existing or new.setdefault(identity(columns), f"job_{ULID()}")
+        placed.append(PlacedControl(of, control, columns, job_id, existing is not None, match.why_not))
+    return placed
+
+
+def create(session: Session, settings: Settings, jobs: Sequence[ControlledJob]) -> None:
+    """Inserts the controls of jobs that have none yet. Nudges nobody."""
+    rows: list[dict[str, Any]] = []
+    inserted: dict[str, drafts.Draft] = {}
+    positions: dict[str, int] = {}
+    for of, control, columns, job_id, reused, _ in place(session, settings, jobs):
+        if columns is not None and job_id is not None and not reused and job_id not in inserted:
+            assert control.spec is not None
+            draft = drafts.new_job(control.spec, references.check(session, control.spec), columns | {"id": job_id})
+            inserted[job_id] = draft._replace(tags=sorted({*draft.tags, TAG}))
         position = positions[of.job_id] = positions.get(of.job_id, -1) + 1
         rows.append(
             {
@@ -79,11 +102,11 @@ def create(session: Session, settings: Settings, jobs: Sequence[ControlledJob]) 
                 "role": control.role,
                 "position": position,
                 "control_job_id": job_id,
-                "reused": match.job_id is not None,
+                "reused": reused,
                 "absent": control.absent,
             }
         )
-    drafts.insert_jobs(session, inserted)
+    drafts.insert_jobs(session, list(inserted.values()))
     control_queries.insert_controls(session, rows)
 
 

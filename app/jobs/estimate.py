@@ -16,11 +16,14 @@ from app.jobs.schemas import Estimate
 NUM_RECENT_JOBS = 200
 
 
-def estimate(session: Session, specs: list[dict[str, Any]], *, points: int | None = None) -> Estimate:
+def estimate(
+    session: Session, specs: list[dict[str, Any]], *, points: int | None = None, controls: int = 0
+) -> Estimate:
     """Device hours of jobs with these resolved specifications, from the time per epoch of similar jobs.
 
     Similar jobs have the same kind, experts and data set, and ran on the service's own machines. Without a similar job
-    for each specification the estimate is null. `points` is their number if they are points of a sweep.
+    for each specification the estimate is null. `points` is how many of them are points of a sweep, `controls` how many
+    are controls of these.
     """
     if not specs:
         return Estimate(gpu_hours=0.0, based_on=0, why="no new jobs: every point has a job already")
@@ -30,7 +33,9 @@ def estimate(session: Session, specs: list[dict[str, Any]], *, points: int | Non
         why = (
             "no job of the same kind with the same experts and data set has succeeded on the service's own machines yet"
         )
-        why += "" if points is None else f" for {unknown} of {points} new points: train one of them there first"
+        if points is not None:
+            jobs = f"{points + controls} new points and controls" if controls else f"{points} new points"
+            why += f" for {unknown} of {jobs}: train one of them there first"
         return Estimate(gpu_hours=None, based_on=0, why=why)
     means = {key: statistics.fmean(known) for key, known in hours.items()}
     total = sum(means[_cost_key(spec)] * _epochs(spec) for spec in specs)

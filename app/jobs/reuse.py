@@ -53,8 +53,12 @@ def find_reusable(session: Session, settings: Settings, points: Sequence[Mapping
     return [_match(candidates.get(point["digest"], []), point, difference) for point in points]
 
 
-def wants_predictions(columns: Mapping[str, Any]) -> Any:
-    """`evaluation.store_predictions` of a job with these columns."""
+def identity(columns: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What two new jobs with these columns must have in common to be one: what they compute, and what they store."""
+    return columns["digest"], columns["data_sha256"], _wants_predictions(columns)
+
+
+def _wants_predictions(columns: Mapping[str, Any]) -> Any:
     return columns["spec"]["evaluation"]["store_predictions"]
 
 
@@ -99,7 +103,7 @@ def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cac
 
 def _missing_predictions(settings: Settings, job: Candidate, point: Mapping[str, Any]) -> str | None:
     """Why a job of the same result has not the predictions that a new one would store; None if it has them."""
-    wanted = wants_predictions(point)
+    wanted = _wants_predictions(point)
     # SQLite has 1 for true.
     if wanted is False or job.store_predictions in (True, wanted):
         return None

@@ -12,9 +12,9 @@ from ulid import ULID
 from app.http.errors import InvalidSpec
 from app.jobs import controls, drafts, references
 from app.jobs.content import DataColumns
-from app.jobs.controls import ControlledJob
+from app.jobs.controls import ControlledJob, PlacedControl
 from app.jobs.dispatch import nudge
-from app.jobs.reuse import Match, find_reusable, wants_predictions
+from app.jobs.reuse import Match, find_reusable, identity
 from app.models import Sweep
 from app.settings import Settings
 from app.sweeps import grid
@@ -97,9 +97,9 @@ def place(
     new: dict[tuple[Any, ...], str] = {}
     for point, point_refs, match in zip(planned, refs, matches, strict=True):
         # ULIDs increase even within a millisecond: jobs are claimed in the order of their points.
-        identity = (point.columns["digest"], point.columns["data_sha256"], wants_predictions(point.columns))
-        existing = match.job_id or new.get(identity)
-        job_id = existing or new.setdefault(identity, f"job_{ULID()}")
+        key = identity(point.columns)
+        existing = match.job_id or new.get(key)
+        job_id = existing or new.setdefault(key, f"job_{ULID()}")
         placed.append(PlacedPoint(point, job_id, existing is not None, point_refs, match.why_not))
     return placed
 
@@ -118,13 +118,23 @@ def insert_new_jobs(session: Session, settings: Settings, sweep: Sweep, placed: 
                 for point in new[start : start + _BATCH]
             ],
         )
-    controls.create(
-        session,
-        settings,
-        [
-            ControlledJob(point.job_id, point.planned.columns | common, point.planned.spec, point.references)
-            for point in {point.job_id: point for point in placed}.values()
-            if isinstance(point.planned.spec, FusionJob) and point.planned.spec.controls
-        ],
-    )
+    controls.create(session, settings, _controlled(placed, common))
     nudge(session, settings, "start")
+
+
+def place_controls(
+    session: Session, settings: Settings, placed: Sequence[PlacedPoint], *, stops_early: bool
+) -> list[PlacedControl]:
+    """The controls that `insert_new_jobs` would create or reuse for these points, which are not stored."""
+    # A control may equal a point. Nothing reuses a job that early stopping may end, or one with unknown data.
+    columns = {} if stops_early else {point.job_id: point.planned.columns for point in placed if not point.reused}
+    pending = {identity(of_job): job_id for job_id, of_job in columns.items() if of_job["data_sha256"] is not None}
+    return controls.place(session, settings, _controlled(placed, {}), pending)
+
+
+def _controlled(placed: Sequence[PlacedPoint], common: dict[str, Any]) -> list[ControlledJob]:
+    return [
+        ControlledJob(point.job_id, point.planned.columns | common, point.planned.spec, point.references)
+        for point in {point.job_id: point for point in placed}.values()
+        if isinstance(point.planned.spec, FusionJob) and point.planned.spec.controls
+    ]

@@ -158,12 +158,33 @@ class NewPoint(BaseModel):
     why_not_reused: str | None
 
 
+class NewControl(BaseModel):
+    """A control job as it would be created, or the existing job that it would reuse, once for all points that share it.
+
+    `points` is how many points have it, in one of these `roles`. Without a job, `absent` says why there cannot be one.
+    """
+
+    roles: list[str]
+    name: str | None
+    job: str | None
+    reused: bool
+    why_not_reused: str | None
+    absent: str | None
+    points: int
+
+
 class SweepDryRun(BaseModel):
-    """A sweep as it would be stored: validated and resolved. `specs` are in the order of `points`."""
+    """A sweep as it would be stored: validated and resolved. `specs` are in the order of `points`.
+
+    The estimate is for all new jobs: points and their `controls`.
+    """
 
     count: int
     new: int
     reused: int
     points: list[NewPoint]
     specs: list[dict[str, Any]]
+    new_controls: int
+    reused_controls: int
+    controls: list[NewControl]
     estimate: Estimate

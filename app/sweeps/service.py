@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 from sqlmodel import Session
 from ulid import ULID
 
 from app.auth.principals import Principal, require_owner
 from app.http import idempotency
 from app.jobs import service as jobs
+from app.jobs.controls import PlacedControl
 from app.jobs.dispatch import nudge
 from app.jobs.estimate import estimate
 from app.jobs.transitions import TRANSITIONS, transition
@@ -15,8 +18,8 @@ from app.models import Job, Reason, State, Sweep
 from app.settings import Settings
 from app.sweeps import queries
 from app.sweeps.errors import PointValues
-from app.sweeps.placement import PlannedPoint, insert_new_jobs, place, plan
-from app.sweeps.schemas import NewPoint, NewSweep, SweepDryRun
+from app.sweeps.placement import PlannedPoint, insert_new_jobs, place, place_controls, plan
+from app.sweeps.schemas import NewControl, NewPoint, NewSweep, SweepDryRun
 
 _SUBMITTED = {"name", "base", "grid", "max_parallel", "points_per_task", "early_stopping"}
 
@@ -36,14 +39,41 @@ def preview(session: Session, settings: Settings, new_sweep: NewSweep, planned: 
         )
         for number, point in enumerate(placed)
     ]
+    stops_early = new_sweep.early_stopping is not None
+    controls = place_controls(session, settings, placed, stops_early=stops_early)
+    new_controls = {one.job_id: one.columns["spec"] for one in controls if one.columns is not None and not one.reused}
     return SweepDryRun(
         count=len(placed),
         new=len(new),
         reused=len(placed) - len(new),
         points=points,
         specs=[point.planned.columns["spec"] for point in placed],
-        estimate=estimate(session, list(new.values()), points=len(new)),
+        new_controls=len(new_controls),
+        reused_controls=len({one.job_id for one in controls if one.reused}),
+        controls=_new_controls(controls, new.keys() | new_controls.keys()),
+        estimate=estimate(
+            session, [*new.values(), *new_controls.values()], points=len(new), controls=len(new_controls)
+        ),
     )
+
+
+def _new_controls(controls: Sequence[PlacedControl], new: Collection[str | None]) -> list[NewControl]:
+    """Each control job once, with the points that share it, and each reason why there cannot be one."""
+    groups: dict[object, list[PlacedControl]] = {}
+    for one in controls:
+        groups.setdefault(one.job_id or (one.control.role, one.control.absent), []).append(one)
+    return [
+        NewControl(
+            roles=sorted({one.control.role for one in group}),
+            name=group[0].control.spec.name if group[0].control.spec else None,
+            job=None if group[0].job_id in new else group[0].job_id,
+            reused=group[0].reused,
+            why_not_reused=group[0].why_not,
+            absent=group[0].control.absent,
+            points=len({one.of.job_id for one in group}),
+        )
+        for group in groups.values()
+    ]
 
 
 def create(

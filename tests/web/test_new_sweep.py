@@ -53,6 +53,14 @@ def test_a_field_that_is_given_twice_is_an_error() -> None:
     ]
 
 
+def test_a_plan_counts_the_controls(service: Service) -> None:
+    base = "{kind: fusion, experts: [{arch: convnet_small}], num_experts: 2, dataset: {name: digits}, controls: true}"
+    fields = {"base": base, "path": ["fusion.type"], "values": ["multiplicative, simpleAddition"]}
+    plan = post(service, fields, "/ui/-/sweeps/plan").text
+    assert "<dt>Controls</dt><dd>3 new, 0 reused; no frozen of 2 points: <bdi>experts that start untrained" in plan
+    assert "<dt>Controls</dt>" not in post(service, FIELDS, "/ui/-/sweeps/plan").text
+
+
 def test_a_check_counts_and_a_submission_creates_one_sweep(service: Service) -> None:
     plan = post(service, FIELDS, "/ui/-/sweeps/plan")
     assert "<dt>Points</dt><dd>8</dd>" in plan.text

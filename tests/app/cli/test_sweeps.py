@@ -1,0 +1,19 @@
+from __future__ import annotations
+
+import json
+
+from tests.app.api import FUSION
+from tests.app.cli.conftest import Cli
+
+WHOLE = FUSION | {"dataset": {"name": "digits"}, "training": {"epochs": 3}, "controls": True}
+SWEEP = {"base": WHOLE, "grid": {"fusion.type": ["multiplicative", "simpleAddition"], "training.seed": [1, 2]}}
+
+
+def test_a_dry_run_prints_the_controls_and_their_cost(cli: Cli) -> None:
+    lines = cli("sweep", "-", "--dry-run", stdin=json.dumps(SWEEP)).stdout.splitlines()
+    assert "Controls beside them: 5 new, 0 reused" in lines
+    assert "  type=multiplicative seed=1: one network, seed 0 (of 2 points)" in lines
+    assert any(line.startswith("  no frozen of 4 points: experts that start untrained") for line in lines)
+    assert "9 of 9 new points and controls" in lines[-1]
+    without = cli("sweep", "-", "--dry-run", "--set", "base.controls=false", stdin=json.dumps(SWEEP)).stdout
+    assert "ontrols" not in without
