@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import tarfile
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +12,9 @@ import pytest
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from core.run import data_files
-from core.run.content import Content, ContentCache, describe_difference, find_content, have_same_test_data
+from core.run.content import ContentCache, describe_difference, find_content, have_same_test_data
 from core.spec.dataset import DATASET_KINDS
-
-
-@pytest.fixture
-def settled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Treats files as old enough to trust their times, however young they are."""
-    monkeypatch.setattr("core.run.content._SETTLED_S", -1.0)
-
-
-def content(name: str, root: Path, cache: Path | None = None) -> Content:
-    result = find_content(name, [root], ContentCache(cache))
-    assert result is not None
-    return result
-
-
-def write_folder(root: Path) -> Path:
-    for split, count in (("train", 3), ("test", 2)):
-        for label in ("cat", "dog"):
-            folder = root / "pets" / split / label
-            folder.mkdir(parents=True)
-            for index in range(count):
-                (folder / f"{index}.png").write_bytes(f"{split} {label} {index}".encode())
-    return root / "pets"
-
-
-def count_hashes(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are hashed from now on."""
-    hashed: list[str] = []
-    real = data_files._hash_in_folder
-
-    def counting(file: data_files.DataFile, roots: list[Path]) -> data_files.Parts:
-        hashed.append(file.name)
-        return real(file, roots)
-
-    monkeypatch.setattr(data_files, "_hash_in_folder", counting)
-    return hashed
+from tests.core.run.datasets import content, count_hashes, write_folder
 
 
 @pytest.mark.parametrize("name", [name for name, kind in DATASET_KINDS.items() if not kind.takes_path])
@@ -220,78 +185,6 @@ def test_what_is_recorded_later_is_found_although_it_was_missing_before(tmp_path
     (caches[0] / recorded.name).write_text("".join(lines))
     assert have_same_test_data(before, now, cache)
     assert describe_difference(before, now, cache) == "train/cat/1.png changed"
-
-
-def write_array(root: Path, number: int) -> str:
-    np.savez(root / f"{number}.npz", images=np.full((2, 8, 8), number, np.uint8), labels=np.arange(2))
-    return f"npz:{number}.npz"
-
-
-def age_cache(cache: Path, seconds: int = 1_000) -> None:
-    """Makes everything in the cache older, as if time had passed."""
-    for file in cache.iterdir():
-        used_ns = file.stat().st_mtime_ns - seconds * 10**9
-        os.utime(file, ns=(used_ns, used_ns))
-
-
-@pytest.mark.usefixtures("settled")
-def test_the_datasets_that_were_not_used_for_the_longest_time_leave_the_cache(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.run.content._MAX_CACHE_FILES", 4)
-    cache = tmp_path / "cache"
-    names = [write_array(tmp_path, number) for number in range(3)]
-    digests = []
-    for name in (names[0], names[1], names[0], names[2]):
-        digests.append(content(name, tmp_path, cache).sha256)
-        age_cache(cache)
-    # The second was used before the first was looked up again.
-    assert {file.stem for file in cache.glob("*.files")} == {digests[0], digests[3]}
-    assert len(list(cache.glob("*.json"))) == 2
-    # A removed entry costs time and nothing else.
-    assert content(names[1], tmp_path, cache).sha256 == digests[1]
-
-
-@pytest.mark.usefixtures("settled")
-def test_the_cache_is_bounded_in_bytes_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.run.content._MAX_CACHE_BYTES", 1)
-    for number in range(3):
-        content(write_array(tmp_path, number), tmp_path, tmp_path / "cache")
-    # However small the limit, what was just written stays.
-    assert len(list((tmp_path / "cache").iterdir())) == 1
-
-
-@pytest.mark.usefixtures("settled")
-def test_a_draft_of_a_process_that_was_killed_leaves_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.run.content._MAX_CACHE_FILES", 2)
-    cache = tmp_path / "cache"
-    cache.mkdir()
-    (cache / ".abc.json.1.2").write_text("half")
-    age_cache(cache)
-    content(write_array(tmp_path, 0), tmp_path, cache)
-    assert sorted(file.suffix for file in cache.iterdir()) == [".files", ".json"]
-
-
-@pytest.mark.usefixtures("settled")
-def test_processes_can_prune_the_same_cache_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.run.content._MAX_CACHE_FILES", 3)
-    cache = tmp_path / "cache"
-    names = [write_array(tmp_path, number) for number in range(8)]
-    expected = [content(name, tmp_path).sha256 for name in names]
-    with ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda name: content(name, tmp_path, cache).sha256, names * 8))
-    assert found == expected * 8
-    content(names[0], tmp_path, cache)
-    assert len(list(cache.iterdir())) <= 3
-
-
-@pytest.mark.usefixtures("settled")
-def test_a_damaged_cache_costs_only_time(tmp_path: Path) -> None:
-    write_folder(tmp_path)
-    first = content("imagefolder:pets", tmp_path, tmp_path / "cache")
-    for file in (tmp_path / "cache").iterdir():
-        file.write_text("")
-    assert content("imagefolder:pets", tmp_path, tmp_path / "cache") == first
 
 
 def test_what_lies_beside_the_images_of_a_dataset_says_nothing(tmp_path: Path) -> None:
