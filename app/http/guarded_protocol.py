@@ -35,7 +35,7 @@ class GuardedProtocol(HttpToolsProtocol):
     """
 
     max_head_bytes = 32 << 10
-    max_connections = connection_limit(2_000)
+    max_connections = connection_limit(6_000)
     max_pipelined = 32
     head_timeout_s = 10.0
     body_timeout_s = 30.0

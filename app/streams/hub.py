@@ -1,4 +1,4 @@
-"""Distributes new events to all subscribers, reading the event table once for all of them."""
+"""Distributes new events to all subscribers: they are read and encoded once for all of them."""
 
 from __future__ import annotations
 
@@ -7,21 +7,20 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 
+import anyio
 from sqlalchemy import Engine
-from starlette.concurrency import run_in_threadpool
 
 from app.db import reading
 from app.streams import queries
-from app.streams.queries import StreamedEvent
-from app.streams.subscriptions import EventFilter, Subscription
+from app.streams.events import EventFilter, StreamedEvent
+from app.streams.feed import Feed, Subscription
+from app.streams.replay import Replays
 
 log = logging.getLogger(__name__)
 POLL_S = 0.2
 BATCH = 5_000
-# A subscriber that falls this far behind is disconnected; its client reconnects with the last event id that it has.
-MAX_BEHIND = 2_000
-
-Queue = asyncio.Queue[StreamedEvent | None]
+# Of the events that are kept for subscribers that are behind, in all feeds together.
+MAX_BYTES = 16 << 20
 
 
 class Hub:
@@ -29,11 +28,15 @@ class Hub:
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
-        self._queues: dict[str, set[Queue]] = {}
-        self._subscriptions: set[Subscription] = set()
+        self._replays = Replays(engine)
+        # By job; None is the feed of all jobs, in whose events `data` names the job.
+        self._feeds: dict[str | None, Feed] = {}
+        self._subscribers = 0
         self._task: asyncio.Task[None] | None = None
         # The last event that has been distributed; None while nobody is subscribed.
         self._last_id: int | None = None
+        # A thread of its own, so that many requests do not hold up events.
+        self._limiter = anyio.CapacityLimiter(1)
 
     async def start(self) -> None:
         """Start polling."""
@@ -45,70 +48,86 @@ class Hub:
             self._task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._task
-        for queues in self._queues.values():
-            for queue in queues:
-                queue.put_nowait(None)
-        for subscription in self._subscriptions:
-            subscription.close()
+        for feed in self._feeds.values():
+            feed.close()
+
+    def subscribed(self, job_id: str, after: int) -> contextlib.AbstractAsyncContextManager[Subscription]:
+        """The events of a job with an id above `after`."""
+        return self._subscribed(job_id, EventFilter(frozenset({job_id})), after)
+
+    def subscribed_to(
+        self, events: EventFilter, after: int | None
+    ) -> contextlib.AbstractAsyncContextManager[Subscription]:
+        """The events that match, whichever jobs they are of, with an id above `after`; None means from now on."""
+        return self._subscribed(None, events, after)
 
     @contextlib.asynccontextmanager
-    async def subscribed(self, job_id: str) -> AsyncIterator[Queue]:
-        """A queue of a job's events; None in it ends the stream.
-
-        An event is stored when the context is entered, or it comes through the queue; it may be both.
-        """
-        queue: Queue = asyncio.Queue()
-        self._queues.setdefault(job_id, set()).add(queue)
+    async def _subscribed(
+        self, job_id: str | None, events: EventFilter, after: int | None
+    ) -> AsyncIterator[Subscription]:
+        self._subscribers += 1
         try:
-            await self._follow()
-            yield queue
+            position = await self._latest_id() if after is None else after
+            feed = self._feeds.setdefault(job_id, Feed(await self._follow()))
+            feed.subscribers += 1
+            try:
+                yield Subscription(feed, self._replays, events, position, with_job=job_id is None)
+            finally:
+                feed.subscribers -= 1
+                if not feed.subscribers:
+                    del self._feeds[job_id]
         finally:
-            self._queues[job_id].discard(queue)
-            if not self._queues[job_id]:
-                del self._queues[job_id]
+            self._subscribers -= 1
 
-    @contextlib.asynccontextmanager
-    async def subscribed_to(self, events: EventFilter) -> AsyncIterator[Subscription]:
-        """The events that match, whichever jobs they are of. Whatever is committed from then on, it gets."""
-        subscription = Subscription(events)
-        self._subscriptions.add(subscription)
-        try:
-            await self._follow()
-            yield subscription
-        finally:
-            self._subscriptions.discard(subscription)
-
-    async def _follow(self) -> None:
-        """Have every event distributed that is committed from now on."""
+    async def _follow(self) -> int:
+        """Have every event distributed that is committed from now on; the last one that has been."""
         if self._last_id is None:
-            latest_id = await run_in_threadpool(self._latest_id)
+            latest_id = await self._latest_id()
             # Another subscriber may have been faster.
             self._last_id = latest_id if self._last_id is None else self._last_id
+        return self._last_id
 
     async def _run(self) -> None:
         while True:
             try:
-                if not self._queues and not self._subscriptions:
+                if not self._subscribers:
                     self._last_id = None
                 elif self._last_id is not None:
-                    self._distribute(await run_in_threadpool(self._new_events, self._last_id))
+                    events = await anyio.to_thread.run_sync(self._new_events, self._last_id, limiter=self._limiter)
+                    await self._distribute(events)
             except Exception as error:  # the database may be available again at the next poll
                 log.warning("new events are not available at the moment: %s", error)
             await asyncio.sleep(POLL_S)
 
-    def _latest_id(self) -> int:
-        with reading(self.engine) as session:
-            return queries.latest_event_id(session)
+    async def _latest_id(self) -> int:
+        return await anyio.to_thread.run_sync(_latest_id, self.engine, limiter=self._limiter)
 
     def _new_events(self, last_id: int) -> list[StreamedEvent]:
         with reading(self.engine) as session:
-            return queries.events_after(session, last_id, BATCH)
+            events = queries.events_after(session, last_id, BATCH)
+        # Encoded here and not where they are distributed: meanwhile, the process answers requests.
+        for event in events:
+            if event.job_id in self._feeds:
+                event.encoded  # noqa: B018
+            if None in self._feeds:
+                event.encoded_with_job  # noqa: B018
+        return events
 
-    def _distribute(self, events: list[StreamedEvent]) -> None:
+    async def _distribute(self, events: list[StreamedEvent]) -> None:
+        changed: set[Feed] = set()
+        max_bytes = MAX_BYTES // max(1, len(self._feeds))
         for event in events:
             self._last_id = event.id
-            for queue in self._queues.get(event.job_id, ()):
-                if queue.qsize() <= MAX_BEHIND:
-                    queue.put_nowait(event if queue.qsize() < MAX_BEHIND else None)
-            for subscription in self._subscriptions:
-                subscription.put(event)
+            if feed := self._feeds.get(event.job_id):
+                feed.add(event.encoded, max_bytes)
+                changed.add(feed)
+            if feed := self._feeds.get(None):
+                feed.add(event.encoded_with_job, max_bytes)
+                changed.add(feed)
+        for feed in changed:
+            await feed.wake()
+
+
+def _latest_id(engine: Engine) -> int:
+    with reading(engine) as session:
+        return queries.latest_event_id(session)

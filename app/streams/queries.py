@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection
+from typing import NamedTuple
 
+import sqlalchemy
 from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from app.models import TERMINAL_STATES, Event, Job
+from app.streams.events import StreamedEvent
+
+# Without the objects of the ORM, which would take most of the time of a read.
+_STREAMED = [col(column) for column in (Event.job_id, Event.id, Event.type, Event.data)]
 
 
-class StreamedEvent(NamedTuple):
-    """An event of a job, without the time, which streams do not send."""
+class Snapshot(NamedTuple):
+    """Whether a job had ended when the event `last_id` was the latest of all."""
 
-    job_id: str
-    id: int
-    type: str
-    data: dict[str, Any]
-
-    @property
-    def ends_job(self) -> bool:
-        """Whether this is the change to a terminal state."""
-        return self.type == "state" and self.data.get("state") in TERMINAL_STATES
-
-
-def _streamed(rows: Sequence[Event]) -> list[StreamedEvent]:
-    return [StreamedEvent(row.job_id, row.id or 0, row.type, row.data) for row in rows]
+    last_id: int
+    has_ended: bool
 
 
 def latest_event_id(session: Session) -> int:
@@ -43,18 +37,19 @@ def events_after(
     types: Collection[str] | None = None,
 ) -> list[StreamedEvent]:
     """Events with a higher id, oldest first: of all jobs and types, or of some."""
-    query = select(Event).where(col(Event.id) > after).order_by(col(Event.id))
+    query = sqlalchemy.select(*_STREAMED).where(col(Event.id) > after).order_by(col(Event.id)).limit(limit)
     if jobs is not None:
         query = query.where(col(Event.job_id).in_(jobs))
     if types is not None:
         query = query.where(col(Event.type).in_(types))
-    return _streamed(session.exec(query.limit(limit)).all())
+    return [StreamedEvent(*row) for row in session.connection().execute(query)]
 
 
-def job_events_after(session: Session, job_id: str, after: int, limit: int) -> list[StreamedEvent]:
-    """Events of one job with a higher id, oldest first."""
-    query = select(Event).where(Event.job_id == job_id, col(Event.id) > after)
-    return _streamed(session.exec(query.order_by(col(Event.id)).limit(limit)).all())
+def snapshot(session: Session, job_id: str) -> Snapshot:
+    """Read in one statement, so that an event is either up to `last_id` or not yet in the state of the job."""
+    latest = select(func.coalesce(func.max(Event.id), 0)).scalar_subquery()
+    row = session.exec(select(latest, Job.state).where(Job.id == job_id)).first()
+    return Snapshot(latest_event_id(session), True) if row is None else Snapshot(row[0], row[1] in TERMINAL_STATES)
 
 
 def latest_events(session: Session, job_id: str, limit: int, types: Collection[str]) -> list[Event]:

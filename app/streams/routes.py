@@ -15,11 +15,12 @@ from app.http.session import Configured, Reading
 from app.jobs import queries, schemas
 from app.jobs.routes import JobId, JobIdText
 from app.streams import log_windows
+from app.streams import queries as stream_queries
 from app.streams.all_jobs import sse_of_jobs
+from app.streams.events import EventFilter
 from app.streams.logs import log_response, window_response
 from app.streams.schemas import LogHit, LogSearch
 from app.streams.sse import sse
-from app.streams.subscriptions import EventFilter
 from core.run.rundir import RunDir
 from core.spec.fields import ONE_LINE
 
@@ -77,12 +78,12 @@ def get_events(
     last_event_id: EventId = None,
 ) -> schemas.EventPage | Response:
     """List the events of a job; with `Accept: text/event-stream`, stream them until the job has ended."""
-    queries.get_job(session, job_id)
+    queries.require_jobs(session, [job_id])
     after = int(last_event_id or 0)
     if "text/event-stream" in request.headers.get("accept", ""):
         if type:
             raise Invalid("type: a stream has events of all types: leave it out, or ask for JSON")
-        return sse(request.app.state.hub, job_id, after)
+        return sse(request.app.state.hub, job_id, after, stream_queries.snapshot(session, job_id))
     if cursor:
         after = paging.decode(cursor, [int])[0]
     rows = queries.list_events(session, job_id, after=after, limit=limit + 1, types=type)

@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 
-from app.streams.queries import StreamedEvent
+from app.streams.events import EncodedEvent
 
 INTERVAL_S = 1.0
 
@@ -17,9 +17,9 @@ class ProgressThrottle:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._sent_at: dict[str, float] = {}
-        self._held: dict[str, StreamedEvent] = {}
+        self._held: dict[str, EncodedEvent] = {}
 
-    def admit(self, event: StreamedEvent) -> bool:
+    def admit(self, event: EncodedEvent) -> bool:
         """Whether an event may be sent now. A change of state makes progress that is held back obsolete."""
         if event.type == "state":
             self._held.pop(event.job_id, None)
@@ -33,7 +33,7 @@ class ProgressThrottle:
         self._sent_at[event.job_id] = now
         return True
 
-    def due(self) -> list[StreamedEvent]:
+    def due(self) -> list[EncodedEvent]:
         """Progress that was held back and may be sent now."""
         now = self._clock()
         # Jobs that have not sent any lately need not be remembered.

@@ -15,10 +15,11 @@ from sqlalchemy import Engine
 from app.db import now, transaction
 from app.jobs.event_queries import record_events
 from app.models import Job
-from app.streams import all_jobs, subscriptions
+from app.streams import all_jobs, feed, replay
+from app.streams import hub as hubs
 from app.streams.all_jobs import frames
+from app.streams.events import EventFilter
 from app.streams.hub import Hub
-from app.streams.subscriptions import EventFilter
 from tests.app.api import Service
 
 DEADLINE_S = 30.0
@@ -102,14 +103,14 @@ def test_new_events_of_all_jobs_come_with_their_job(engine: Engine) -> None:
 
 
 def test_the_very_first_event_comes(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    latest_id, has_begun = all_jobs._latest_id, threading.Event()
+    latest_id, has_begun = hubs._latest_id, threading.Event()
 
     def begin(*args: Any) -> int:
         found = latest_id(*args)
         has_begun.set()
         return found
 
-    monkeypatch.setattr(all_jobs, "_latest_id", begin)
+    monkeypatch.setattr(hubs, "_latest_id", begin)
 
     async def body(hub: Hub) -> None:
         stream = frames(hub, EVERYTHING, None)
@@ -125,7 +126,7 @@ def test_the_very_first_event_comes(engine: Engine, monkeypatch: pytest.MonkeyPa
 def test_a_stream_resumes_after_an_event_and_keeps_to_its_filter(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(all_jobs, "REPLAY_BATCH", 3)
+    monkeypatch.setattr(replay, "BLOCK_EVENTS", 3)
     add(engine, "a", count=10)
     add(engine, "b", count=10)
     add(engine, "a", "log")
@@ -145,7 +146,7 @@ def test_a_stream_resumes_after_an_event_and_keeps_to_its_filter(
 def test_a_reader_that_falls_behind_reads_the_table_and_misses_nothing(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(subscriptions, "MAX_WAITING", 4)
+    monkeypatch.setattr(feed, "MAX_EVENTS", 4)
 
     async def body(hub: Hub) -> None:
         stream = await opened(hub, EVERYTHING, 0)
@@ -185,7 +186,7 @@ def test_an_idle_stream_has_heartbeats_and_ends_with_the_service(
             assert await anext(stream) == b": heartbeat\n\n"
             await hub.stop()
             assert [part async for part in stream if b"event" in part] == []
-        assert hub._subscriptions == set()
+        assert hub._feeds == {}
 
     streaming(engine, body)
 
@@ -200,17 +201,17 @@ def test_the_route_resumes_after_the_last_event_of_the_header_or_of_the_query(
     headers = {} if source == "query" else {"Last-Event-ID": str(event["id"])}
     hub = service.app.state.hub
     portal: Any = service.http.portal
-    replay, is_replayed = all_jobs._replay, threading.Event()
+    read_block, is_replayed = replay.read_block, threading.Event()
 
     def replayed(*args: Any) -> Any:
         is_replayed.set()
-        return replay(*args)
+        return read_block(*args)
 
     def stop_when_replayed() -> None:
         is_replayed.wait(DEADLINE_S)
         portal.call(hub.stop)
 
-    monkeypatch.setattr(all_jobs, "_replay", replayed)
+    monkeypatch.setattr(replay, "read_block", replayed)
     stopping = threading.Thread(target=stop_when_replayed)
     stopping.start()
     answer = service.get(f"/events?job={first}&job={second}&type=state{query}", headers=headers)

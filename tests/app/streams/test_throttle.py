@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from app.streams.queries import StreamedEvent
+from app.streams.events import EncodedEvent, StreamedEvent
 from app.streams.throttle import ProgressThrottle
 
 
@@ -23,8 +23,8 @@ def clock() -> Clock:
     return Clock()
 
 
-def progress(number: int, job_id: str = "job_1", type: str = "progress") -> StreamedEvent:
-    return StreamedEvent(job_id, number, type, {})
+def progress(number: int, job_id: str = "job_1", type: str = "progress") -> EncodedEvent:
+    return StreamedEvent(job_id, number, type, {}).encoded
 
 
 def test_the_newest_progress_that_is_held_back_is_due_after_a_second(clock: Clock) -> None:
