@@ -58,7 +58,7 @@ def expert_numbers(spec: dict[str, Any]) -> list[int]:
 
 def run(api: Api, settings: Settings) -> bool:
     """Submits the jobs, watches them, downloads components and prints the results; returns whether all succeeded."""
-    earlier = api.get("/jobs", tag="demo", limit=200)["items"]
+    earlier = api.get("/jobs", tag="demo", limit=200, fields="state")["items"]
     if earlier:
         succeeded = sum(job["state"] == "succeeded" for job in earlier)
         out.print(f"{len(earlier)} jobs of earlier demos are still here, {succeeded} of them succeeded (`mcn jobs`).")

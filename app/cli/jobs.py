@@ -31,7 +31,11 @@ def jobs(
 ) -> None:
     """List jobs, by default newest first."""
     with connected() as api:
-        page = api.get("/jobs", state=state, tag=tag, sweep=sweep, owner=owner, q=q, sort=sort, limit=limit)
+        # The table needs no specification; the JSON has jobs with all their fields.
+        fields = None if as_json else ",".join(tables.JOB_FIELDS)
+        page = api.get(
+            "/jobs", state=state, tag=tag, sweep=sweep, owner=owner, q=q, sort=sort, limit=limit, fields=fields
+        )
     print_json(page) if as_json else out.print(tables.jobs_table(page["items"]))
 
 

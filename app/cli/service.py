@@ -70,7 +70,7 @@ def _pause_jobs(api: Api, configured: Settings) -> None:
                 with suppress(ApiError):
                     api.post(f"/jobs/{job['id']}/pause")
         time.sleep(0.2)
-    paused = {job["id"] for job in api.get("/jobs", state=["paused"], limit=200)["items"]} if announced else set()
+    paused = {job["id"] for job in _list_jobs(api, ["paused"])} if announced else set()
     if resumable := [job_id for job_id in announced if job_id in paused]:
         out.print(_how_to_resume(resumable))
 
@@ -92,7 +92,11 @@ def _report_running_jobs(api: Api) -> None:
 
 
 def _active_jobs(api: Api) -> list[dict[str, Any]]:
-    return list(api.get("/jobs", state=ACTIVE_STATES, limit=200)["items"])
+    return _list_jobs(api, ACTIVE_STATES)
+
+
+def _list_jobs(api: Api, states: list[str]) -> list[dict[str, Any]]:
+    return list(api.get("/jobs", state=states, limit=200, fields="id,state")["items"])
 
 
 def demo() -> None:

@@ -28,6 +28,9 @@ ID_LENGTH = 30
 # Spaces between two columns of a plain table.
 _GAP = 2
 
+# What the tables of jobs show.
+JOB_FIELDS = ("id", "kind", "name", "state", "reason", "message", "progress", "metrics", "waits_for")
+
 
 def plain_table(*columns: str | Column) -> Table:
     """An empty table without lines, whose cells stay on one line."""

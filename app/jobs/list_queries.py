@@ -10,8 +10,8 @@ from sqlalchemy import ColumnElement, CompoundSelect, and_, false, func, literal
 from sqlmodel import Session, col, select
 
 from app.http import paging
-from app.jobs.list_schemas import JobCounts, JobSummaryPage
-from app.jobs.queries import SPEC_COLUMNS, jobs_in_order, summaries, views
+from app.jobs.list_schemas import JobCounts, JobFieldsPage, JobSummaryPage
+from app.jobs.queries import SPEC_COLUMNS, fields_of_jobs, jobs_in_order, summaries, views
 from app.jobs.schemas import JobPage
 from app.models import Job, State, SweepPoint, Tag
 
@@ -111,6 +111,38 @@ def list_jobs(
 
     With `summary` the rows come without `spec`, `defaulted` and `plan`.
     """
+    ids, next_cursor = _page_of_ids(session, filters, states, sort, limit, cursor)
+    if summary:
+        jobs = jobs_in_order(session, ids, SPEC_COLUMNS)
+        return JobSummaryPage(items=summaries(session, jobs), next_cursor=next_cursor)
+    return JobPage(items=views(session, jobs_in_order(session, ids)), next_cursor=next_cursor)
+
+
+def list_fields_of_jobs(
+    session: Session,
+    filters: JobFilter,
+    fields: Sequence[str],
+    *,
+    states: Sequence[State] = (),
+    sort: SortName = "-created_at",
+    limit: int = 50,
+    cursor: str | None = None,
+) -> JobFieldsPage:
+    """The same with some fields of the jobs; what only the others need is not read."""
+    ids, next_cursor = _page_of_ids(session, filters, states, sort, limit, cursor)
+    jobs = jobs_in_order(session, ids, [column for column in SPEC_COLUMNS if column not in fields])
+    return JobFieldsPage(items=fields_of_jobs(session, jobs, fields), next_cursor=next_cursor)
+
+
+def _page_of_ids(
+    session: Session,
+    filters: JobFilter,
+    states: Sequence[State],
+    sort: SortName,
+    limit: int,
+    cursor: str | None,
+) -> tuple[list[str], str | None]:
+    """The ids of a page's jobs and the cursor of the next page."""
     column, descending, column_type = SORTS[sort]
     keys = [col(Job.id)] if column == "id" else [col(getattr(Job, column)), col(Job.id)]
     # Ids first: rows are wide, and an index has all that most lists are selected by.
@@ -124,11 +156,7 @@ def list_jobs(
     statement = statement.order_by(*[part.desc() if descending else part.asc() for part in keys])
     found = session.connection().execute(statement.limit(limit + 1)).all()
     page = paging.page(list(found), limit, lambda row: paging.encode(*row))
-    ids = [row[-1] for row in page["items"]]
-    if summary:
-        jobs = jobs_in_order(session, ids, SPEC_COLUMNS)
-        return JobSummaryPage(items=summaries(session, jobs), next_cursor=page["next_cursor"])
-    return JobPage(items=views(session, jobs_in_order(session, ids)), next_cursor=page["next_cursor"])
+    return [row[-1] for row in page["items"]], page["next_cursor"]
 
 
 def count_jobs(session: Session, filters: JobFilter) -> JobCounts:

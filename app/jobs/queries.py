@@ -5,7 +5,7 @@ Nothing here commits.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, delete, insert, update
@@ -112,18 +112,35 @@ def summaries(session: Session, jobs: Sequence[Job]) -> list[JobSummary]:
     return [summary_view(job, *related.of(job)) for job in jobs]
 
 
-def _related(session: Session, ids: Sequence[str]) -> _Related:
+def fields_of_jobs(session: Session, jobs: Sequence[Job], fields: Sequence[str]) -> list[dict[str, Any]]:
+    """Some fields of jobs as the API shows them; columns that are not among them need not have been read."""
+    related = _related(session, [job.id for job in jobs], fields)
+    shown = []
+    for job in jobs:
+        summary = dict(summary_view(job, *related.of(job)))
+        shown.append({name: getattr(job, name) if name in SPEC_COLUMNS else summary[name] for name in fields})
+    return shown
+
+
+def _related(session: Session, ids: Sequence[str], fields: Container[str] = _Related._fields) -> _Related:
     related = _Related({}, {}, {})
-    for job_id, tag in session.exec(select(Tag.job_id, Tag.tag).where(col(Tag.job_id).in_(ids)).order_by(Tag.tag)):
-        related.tags.setdefault(job_id, []).append(tag)
+    if "tags" in fields:
+        for job_id, tag in session.exec(select(Tag.job_id, Tag.tag).where(col(Tag.job_id).in_(ids)).order_by(Tag.tag)):
+            related.tags.setdefault(job_id, []).append(tag)
+    if "waits_for" in fields:
+        _add_unfinished(session, ids, related.waits_for)
+    if "metrics" in fields:
+        latest = select(Series.job_id, Series.key, Series.last).where(col(Series.job_id).in_(ids))
+        for job_id, key, last in session.exec(latest.order_by(Series.key)):
+            related.metrics.setdefault(job_id, {})[key] = last
+    return related
+
+
+def _add_unfinished(session: Session, ids: Sequence[str], waits_for: dict[str, list[str]]) -> None:
     unfinished = select(Dependency.job_id, Dependency.depends_on).join(Job, col(Job.id) == col(Dependency.depends_on))
     unfinished = unfinished.where(col(Dependency.job_id).in_(ids), Job.state != State.succeeded)
     for job_id, depends_on in session.exec(unfinished.order_by(Dependency.depends_on)):
-        related.waits_for.setdefault(job_id, []).append(depends_on)
-    latest = select(Series.job_id, Series.key, Series.last).where(col(Series.job_id).in_(ids))
-    for job_id, key, last in session.exec(latest.order_by(Series.key)):
-        related.metrics.setdefault(job_id, {})[key] = last
-    return related
+        waits_for.setdefault(job_id, []).append(depends_on)
 
 
 def list_events(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
@@ -16,8 +16,8 @@ from app.http.session import Configured, Reading, Writing
 from app.jobs import queries, schemas, service
 from app.jobs.content import columns_of_submission
 from app.jobs.examples import JOB_BODY
-from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs
-from app.jobs.list_schemas import JobCounts, JobSummaryPage
+from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_fields_of_jobs, list_jobs
+from app.jobs.list_schemas import JobCounts, JobFieldsPage, parse_fields
 from app.jobs.validation import parse_body, parse_job
 from app.models import State
 from core.spec.fields import ONE_LINE
@@ -82,7 +82,7 @@ def _post(
     return json_response(job, 201 if is_new else 200, {"Location": f"/jobs/{job.id}"})
 
 
-@router.get("")
+@router.get("", response_model=schemas.JobPage | JobFieldsPage)
 def get_jobs(
     _principal: Viewer,
     session: Reading,
@@ -90,14 +90,21 @@ def get_jobs(
     state: Annotated[list[State] | None, Query()] = None,
     sort: SortName = "-created_at",
     fields: Annotated[
-        Literal["summary"] | None, Query(description="`summary` leaves out `spec`, `defaulted` and `plan`")
+        str | None,
+        Query(
+            max_length=500,
+            description="names of fields, separated by commas; `summary` for all but `spec`, `defaulted` and `plan`",
+            examples=["id,name,state"],
+        ),
     ] = None,
     limit: Limit = 50,
     cursor: Cursor = None,
-) -> schemas.JobPage | JobSummaryPage:
+) -> Response:
     """List jobs, by default newest first. With `sort=-score` jobs without a validation accuracy are left out."""
     page: dict[str, Any] = {"states": state or [], "sort": sort, "limit": limit, "cursor": cursor}
-    return list_jobs(session, filters, **page, summary=fields == "summary")
+    if fields is None:
+        return json_response(list_jobs(session, filters, **page))
+    return json_response(list_fields_of_jobs(session, filters, parse_fields(fields), **page))
 
 
 # Before the route of one job, which would take `counts` for an id.

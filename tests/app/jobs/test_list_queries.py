@@ -11,6 +11,7 @@ from sqlalchemy import Engine, event
 from app.db import reading, transaction
 from app.jobs import list_queries
 from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs
+from app.jobs.schemas import JobView
 from app.models import Job, State, Tag
 from tests.app.api import EXPERT, FUSION, Service
 
@@ -150,6 +151,40 @@ def test_summaries_leave_out_the_specification(service: Service) -> None:
     [whole], [summary] = (service.get(f"/jobs?{query}").json()["items"] for query in ("", "fields=summary"))
     assert whole.keys() - summary.keys() == {"spec", "defaulted", "plan"}
     assert summary == {name: whole[name] for name in summary}
+
+
+@pytest.mark.parametrize("name", list(JobView.model_fields))
+def test_a_list_has_the_fields_that_are_named(service: Service, name: str) -> None:
+    first = service.submit(FUSION | {"tags": ["b"]})
+    service.submit(FUSION | {"experts": [{"from": {"job": first, "component": "expert_0"}}], "num_experts": 2})
+    whole = service.get("/jobs?sort=created_at").json()
+    some = service.get(f"/jobs?sort=created_at&fields={name},id").json()
+    assert some == whole | {"items": [{key: job[key] for key in job if key in ("id", name)} for job in whole["items"]]}
+    [last] = service.get(f"/jobs?limit=1&fields=summary,{name}").json()["items"]
+    assert last.keys() == whole["items"][1].keys() - {"spec", "defaulted", "plan"} | {name}
+
+
+def test_a_list_of_fields_reads_only_what_they_need(service: Service) -> None:
+    service.submit(FUSION | {"tags": ["b"]})
+    statements: list[str] = []
+
+    def record(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        statements.append(statement)
+
+    event.listen(service.app.state.engine, "before_cursor_execute", record)
+    assert service.get("/jobs?fields=id,state,plan").json()["items"][0]["state"] == "queued"
+    event.remove(service.app.state.engine, "before_cursor_execute", record)
+    text = " ".join(statements).replace(chr(34), "")
+    assert "jobs.plan" in text
+    assert not any(name in text for name in ("jobs.spec", "jobs.defaulted", "FROM tags", "FROM series", "dependencies"))
+
+
+@pytest.mark.parametrize("fields", ["", "id,", "everything", "id,specs", "ID", "id;state", "%00", "x" * 501])
+def test_an_unknown_field_is_refused_with_the_allowed_ones(service: Service, fields: str) -> None:
+    answer = service.get(f"/jobs?fields={fields}")
+    assert answer.status_code == 422
+    if len(fields) <= 500:
+        assert all(name in answer.json()["detail"] for name in (*JobView.model_fields, "summary"))
 
 
 def test_the_routes_filter_sort_and_count(service: Service) -> None:
