@@ -18,6 +18,7 @@ from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
 from app.db import is_current, make_engine, transaction, upgrade
 from app.http import docs, error_handlers
+from app.http.concurrent_requests import ConcurrentRequests
 from app.http.duplicate_headers import DuplicateHeaders
 from app.http.errors import Unavailable
 from app.http.openapi import DescribedAPI, problem_response
@@ -77,6 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
     # The middleware that is added last sees a request first.
+    app.add_middleware(ConcurrentRequests)
     app.add_middleware(RequestBodies)
     cookie = cookie_name(secure=settings.has_https)
     app.add_middleware(Authentication, engine=engine, cookie=cookie, login_response=login_response)
