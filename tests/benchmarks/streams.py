@@ -51,7 +51,7 @@ def rows() -> list[Row]:
         try:
             with ProcessPoolExecutor(2, mp_context=context) as pool, context.Manager() as manager:
                 bench = _Bench(up, pool, manager)
-                return [*bench.chatty_job(), *bench.stored_events(), bench.one_event_for_many()]
+                return [*bench.no_streams(), *bench.chatty_job(), *bench.stored_events(), bench.one_event_for_many()]
         finally:
             up.stop()
 
@@ -65,6 +65,12 @@ class _Bench:
         rows_ = [{"id": job, "spec": plan["spec"], "defaulted": plan["defaulted"], "state": "paused"} for job in jobs]
         rows_ += [{"id": job, "state": "running", "attempt": 1} for job in ("job_chatty", "job_many")]
         insert_jobs(make_engine(up.settings.sqlalchemy_url), rows_)
+
+    def no_streams(self) -> list[Row]:
+        """What lists take on this machine at the moment, when nobody is subscribed."""
+        with self._meanwhile() as meanwhile:
+            time.sleep(3)
+        return meanwhile.rows(what="without streams")
 
     def chatty_job(self) -> list[Row]:
         """New events of a job that reports many of them."""
@@ -168,16 +174,12 @@ class _Meanwhile:
     list_s: list[float] = field(default_factory=list)
     memory_mb: float = 0.0
 
-    def rows(self, limit_s: float = 0.2) -> list[Row]:
+    def rows(self, limit_s: float = 0.2, what: str = "  meanwhile") -> list[Row]:
         p99, middle = self.list_s[int(0.99 * len(self.list_s))], statistics.median(self.list_s)
         value = f"{1000 * p99:.0f} ms (median {1000 * middle:.0f}, slowest {1000 * self.list_s[-1]:.0f})"
+        limit = f"<= {1000 * limit_s:.0f} ms"
         return [
-            row(
-                f"  meanwhile 99 % of {len(self.list_s)} lists of {PAGE} jobs are answered within",
-                value,
-                "<= 200 ms",
-                p99 <= 0.2,
-            ),
+            row(f"{what} 99 % of lists of {PAGE} jobs are answered within", value, limit, p99 <= limit_s),
             row("  resident memory of the API", f"{self.memory_mb:.0f} MB", "< 250 MB", self.memory_mb < 250),
         ]
 
