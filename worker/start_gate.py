@@ -8,7 +8,7 @@ import threading
 import time
 from typing import Any
 
-from app.disk_space import disk_space, in_gb
+from app.jobs.disk_space import disk_space, in_gb
 from app.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import doctor_slurm
 from app.db import is_current, make_engine
-from app.disk_space import disk_space, in_gb
+from app.jobs.disk_space import disk_space, in_gb
 from app.settings import Settings
 from app.supervisor.up import is_ready
 

@@ -7,7 +7,7 @@ from sqlmodel import Session
 from app.cluster import queries
 from app.cluster.schemas import ClusterView, DeviceView, DiskView, NodeRecord, PendingJob, SlurmView, WorkerView
 from app.db import iso
-from app.disk_space import GB
+from app.jobs.disk_space import GB
 from app.models import State, Worker, offline_before
 
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from sqlmodel import Session
 
 from app.db import now
-from app.disk_space import in_gb
 from app.jobs.capacity import change_to_fit, num_devices, shortfall
+from app.jobs.disk_space import in_gb
 from app.jobs.explain_ended import REQUEUED, in_words, post, post_with
 from app.jobs.queue_queries import Queue, Workers, capacity_of
 from app.jobs.report_schemas import Action, Explanation

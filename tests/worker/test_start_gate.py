@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from sqlmodel import Session
 
-from app.disk_space import GB, disk_space
+from app.jobs.disk_space import GB, disk_space
 from app.models import Job
 from app.settings import Settings
 from core.run.rundir import AttemptDir
@@ -33,7 +33,7 @@ def set_free(monkeypatch: pytest.MonkeyPatch) -> SetFree:
 
     def set_gb(free: float) -> None:
         usage = SimpleNamespace(free=int(free * GB), total=int(100 * GB))
-        monkeypatch.setattr("app.disk_space.shutil.disk_usage", lambda _folder: usage)
+        monkeypatch.setattr("app.jobs.disk_space.shutil.disk_usage", lambda _folder: usage)
 
     return set_gb
 
@@ -49,7 +49,7 @@ def test_the_limit_is_the_setting_or_5_gb_or_2_percent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total_gb: int, setting: float | None, min_free_gb: float
 ) -> None:
     usage = SimpleNamespace(free=int(9 * GB), total=int(total_gb * GB))
-    monkeypatch.setattr("app.disk_space.shutil.disk_usage", lambda _folder: usage)
+    monkeypatch.setattr("app.jobs.disk_space.shutil.disk_usage", lambda _folder: usage)
     assert disk_space(Settings(data_dir=tmp_path, min_free_gb=setting)).min_free == min_free_gb * GB
 
 
@@ -57,7 +57,7 @@ def test_run_directories_on_a_disk_of_their_own_count(tmp_path: Path, monkeypatc
     settings = Settings(data_dir=tmp_path)
     free = {settings.data_dir: 50 * GB, settings.runs_dir: GB}
     monkeypatch.setattr(
-        "app.disk_space.shutil.disk_usage", lambda folder: SimpleNamespace(free=free[folder], total=int(100 * GB))
+        "app.jobs.disk_space.shutil.disk_usage", lambda folder: SimpleNamespace(free=free[folder], total=int(100 * GB))
     )
     assert disk_space(settings).is_low
 
@@ -94,7 +94,7 @@ def test_a_data_folder_that_cannot_be_reached_starts_nothing_and_stops_no_heartb
     def unreachable(_folder: Path) -> None:
         raise OSError(errno.ESTALE, "stale file handle")
 
-    monkeypatch.setattr("app.disk_space.shutil.disk_usage", unreachable)
+    monkeypatch.setattr("app.jobs.disk_space.shutil.disk_usage", unreachable)
     job_id = service.submit()
     reconcile_local(service.context)
     assert state_of(service, job_id) == "queued"

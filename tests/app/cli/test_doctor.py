@@ -32,7 +32,7 @@ def test_without_a_choice_of_devices_there_is_nothing_to_check(tmp_path: Path) -
 
 def test_too_little_disk_space_is_said_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     usage = SimpleNamespace(free=int(1.5e9), total=int(1e11))
-    monkeypatch.setattr("app.disk_space.shutil.disk_usage", lambda _folder: usage)
+    monkeypatch.setattr("app.jobs.disk_space.shutil.disk_usage", lambda _folder: usage)
     check = doctor._check_data_dir(Settings(data_dir=tmp_path))
     assert not check.ok
     assert "1.5 GB free: no job starts below 2.0 GB, and those that wait start by themselves at 2.5 GB" in check.detail
