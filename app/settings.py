@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import socket
 import stat
 from pathlib import Path
 from typing import Annotated
@@ -42,6 +43,11 @@ class Settings(BaseSettings):
     devices: str | None = Field(
         default=None,
         description="devices that this machine trains on, such as `0,1` or `cpu`; default: all GPUs, else one CPU slot",
+    )
+    worker_name: str | None = Field(
+        default=None,
+        description="name of this machine's worker, which no other worker may have: running jobs belong to the worker "
+        "of that name; default: the host name",
     )
     token: str | None = Field(
         default=None,
@@ -116,6 +122,18 @@ class Settings(BaseSettings):
         if value is not None and not re.fullmatch(r"(\d+|cpu(:\d+)?)(,(\d+|cpu(:\d+)?))*", value.replace(" ", "")):
             raise ValueError("use GPU numbers or CPU slots, such as 0,1 or cpu:0,cpu:1")
         return value
+
+    @field_validator("worker_name")
+    @classmethod
+    def _check_worker_name(cls, value: str | None) -> str | None:
+        if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,252}", value):
+            raise ValueError("use letters, digits, dots, hyphens and underscores, such as node-1; at most 253")
+        return value
+
+    @property
+    def worker_host(self) -> str:
+        """The name under which the worker of this machine is recorded."""
+        return self.worker_name or socket.gethostname()
 
     @property
     def sqlalchemy_url(self) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 from dataclasses import dataclass, field
 from functools import lru_cache
 
@@ -66,7 +65,7 @@ def worker_context() -> WorkerContext:
 def make_context(settings: Settings) -> WorkerContext:
     """A worker on this machine with these settings."""
     settings.make_folders()
-    host = socket.gethostname()
+    host = settings.worker_host
     memory_gib = psutil.virtual_memory().total / 2**30
     capacity = Capacity(tuple(find_devices(settings)), os.cpu_count() or 1, memory_gib)
     executors = available_executors(settings, host, capacity)

@@ -142,3 +142,16 @@ def test_a_port_in_use_is_refused_on_ipv6_too(tmp_path: Path) -> None:
 def test_an_address_that_no_client_can_use_is_refused(url: str, valid: bool) -> None:
     with nullcontext() if valid else pytest.raises(ValidationError, match="use an address"):
         Settings(url=url)
+
+
+@pytest.mark.parametrize(
+    ("name", "valid"),
+    [("node-1.cluster_a", True), ("a" * 253, True), ("a" * 254, False), ("-node", False), ("my node", False)],
+)
+def test_the_name_of_a_worker_is_one_word(name: str, valid: bool) -> None:
+    with nullcontext() if valid else pytest.raises(ValidationError, match="such as node-1"):
+        assert Settings(worker_name=name).worker_host == name
+
+
+def test_a_worker_is_named_after_its_machine_unless_it_has_a_name() -> None:
+    assert Settings().worker_host == socket.gethostname()
