@@ -1,0 +1,176 @@
+"""The whole service as processes on this machine, in a folder of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from enum import StrEnum
+from pathlib import Path
+from typing import Self
+
+import httpx
+import psutil
+from sqlalchemy import Engine
+
+from app.cli.client import Api
+from app.db import make_engine, reading
+from app.settings import Settings
+from app.supervisor.up import commands
+from core.run.protocol import Claim
+from core.run.rundir import RunDir
+from tests.faults.processes import Part, send, with_words
+from tests.faults.servers import Postgres, Redis
+from tests.parts import free_port, wait_until
+from tests.silent_server import SilentServer
+from tests.training_processes import training_processes
+from worker import queries
+from worker.executors.processes import ProcessHandle
+
+MEMORY_DISK = Path("/dev/shm")
+# A worker counts as lost after this long without news, but not before it counts as offline (30 s).
+LOST_S = 3.0
+START_LIMIT_S = 240.0
+
+
+class Form(StrEnum):
+    """What a stack is made of."""
+
+    production = "production"  # PostgreSQL, Redis, API and two workers that count as two machines
+    cut_off = "cut-off"  # the same, with a proxy between PostgreSQL and the rest
+    embedded = "embedded"  # SQLite, messages in files, API and one worker
+
+
+class Stack:
+    """The parts of a service, started and ended together."""
+
+    def __init__(self, form: Form) -> None:
+        self.form = form
+        self.folder = Path(tempfile.mkdtemp(prefix="mcn-faults-", dir=_fast_disk()))
+        # PostgreSQL, which is another user, has its data here too.
+        self.folder.chmod(0o755)
+        self.postgres: Postgres | None = None
+        self.redis: Redis | None = None
+        self.proxy: SilentServer | None = None
+        database = broker = ""
+        if form is not Form.embedded:
+            self.postgres, self.redis = Postgres(self.folder / "postgres"), Redis(self.folder)
+            database, broker = self.postgres.url, self.redis.url
+        self.settings = Settings(
+            data_dir=self.folder / "data",
+            port=free_port(),
+            database_url=database or None,
+            broker_url=broker or None,
+        )
+        if form is Form.cut_off:
+            assert self.postgres is not None
+            self.proxy = SilentServer(self.postgres.port)
+            database = self.postgres.url_at(self.proxy.port)
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("MCN_")} | {
+            "MCN_DATA_DIR": str(self.settings.data_dir),
+            "MCN_PORT": str(self.settings.port),
+            "MCN_DATABASE_URL": database,
+            "MCN_BROKER_URL": broker,
+            "MCN_DEVICES": "cpu",
+            "MCN_RECONCILE_S": "0.5",
+            "MCN_WORKER_LOST_MIN": str(LOST_S / 60),
+            "MCN_GRACE_S": "10",
+            "PYTHONUNBUFFERED": "1",
+        }
+        lines = commands(self.settings)
+        self.api = Part("api", lines["api"], environment, self.folder / "api.log")
+        self.workers = [
+            Part(name, lines["worker"], environment | {"MCN_WORKER_NAME": name}, self.folder / f"{name}.log")
+            for name in (["host-1"] if form is Form.embedded else ["host-1", "host-2"])
+        ]
+        self._engine: Engine | None = None
+
+    def __enter__(self) -> Self:
+        try:
+            if self.postgres is not None and self.redis is not None:
+                self.postgres.create()
+                self.postgres.start()
+                self.redis.start()
+            if self.proxy is not None:
+                self.proxy.__enter__()
+            self.api.start()
+            wait_until(self.is_ready, "the start of the API", START_LIMIT_S)
+            for worker in self.workers:
+                worker.start()
+            wait_until(self._has_workers, "the start of the workers", START_LIMIT_S)
+        except BaseException:
+            self.end()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
+    def end(self, *, keep: bool = False) -> None:
+        """Kills everything; deletes the folder, unless it is to be kept."""
+        parts = [self.api, *self.workers, *([self.redis] if self.redis else [])]
+        for part in parts:
+            part.kill()
+        send(signal.SIGKILL, [*self.starters(), *self.training()])
+        if self._engine is not None:
+            self._engine.dispose()
+        if self.proxy is not None:
+            self.proxy.silent.clear()
+            with contextlib.suppress(RuntimeError):
+                self.proxy.__exit__()
+        if self.postgres is not None:
+            self.postgres.remove()
+        if not keep:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def engine(self) -> Engine:
+        """The database, straight to its server."""
+        if self._engine is None:
+            self._engine = make_engine(self.settings.sqlalchemy_url)
+        return self._engine
+
+    def is_ready(self) -> bool:
+        """Whether the API answers and can use its database."""
+        assert self.api.is_running, self.api.log.read_text()[-2000:]
+        with contextlib.suppress(httpx.HTTPError):
+            return httpx.get(f"{self.settings.api_url}/readyz", timeout=5.0).status_code == 200
+        return False
+
+    def _has_workers(self) -> bool:
+        with contextlib.closing(Api(self.settings)) as api:
+            alive = {worker["host"] for worker in api.get("/cluster")["workers"] if worker["alive"]}
+        return alive == {worker.name for worker in self.workers}
+
+    def heal(self) -> None:
+        """Starts what does not run and continues what is stopped."""
+        servers: list[Part] = [server for server in (self.postgres, self.redis) if server is not None]
+        for part in [*servers, self.api, *self.workers]:
+            part.proceed()
+            part.start()
+
+    def training(self, worker: Part | None = None) -> list[psutil.Process]:
+        """The training processes, of one worker or of all."""
+        if worker is None:
+            return training_processes(self.settings.data_dir)
+        with reading(self.engine) as session:
+            rows = queries.unfinished_attempts(session, "local", worker.name)
+            keys = [(attempt.job_id, attempt.number) for attempt, _, _ in rows]
+        found = []
+        for job_id, number in keys:
+            claim = Claim.read(RunDir(self.settings.runs_dir / job_id).attempt(number))
+            if claim is not None and ProcessHandle(claim.pid, claim.started_at).is_alive():
+                found.append(psutil.Process(claim.pid))
+        return found
+
+    def starters(self) -> list[psutil.Process]:
+        """The warm starters."""
+        return with_words("worker.training.warm", str(self.settings.data_dir))
+
+
+def _fast_disk() -> Path | None:
+    """A folder in memory, if there is room: processes are killed here and not the machine, so no disk is needed."""
+    has_room = MEMORY_DISK.is_dir() and shutil.disk_usage(MEMORY_DISK).free > 2 << 30
+    return MEMORY_DISK if has_room else None

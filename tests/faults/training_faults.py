@@ -1,0 +1,113 @@
+"""Faults of training processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Sequence
+
+import psutil
+
+from core.run.rundir import AttemptDir, RunDir
+from tests.faults.fault import Fault, Scene, nothing
+from tests.faults.processes import send
+from tests.faults.stack import Form
+from tests.parts import wait_until
+
+# A stopped process ends by no signal but SIGKILL; a cancelled one gets that after five seconds.
+CANCEL_LIMIT_S = 30.0
+LOG_BYTES = 1 << 30
+LOG_ANSWER_LIMIT_S = 5.0
+
+
+def kill(scene: Scene) -> None:
+    process = scene.a_training_process()
+    scene.pause(0.0, 1.5)
+    send(signal.SIGKILL, [process])
+
+
+def stop(scene: Scene) -> None:
+    scene.memory["process"] = process = scene.a_training_process()
+    scene.pause(0.0, 1.0)
+    send(signal.SIGSTOP, [process])
+
+
+def proceed(scene: Scene) -> None:
+    send(signal.SIGCONT, [scene.memory["process"]])
+
+
+def cancel_deaf(scene: Scene) -> None:
+    """Cancels a job whose process does not react, and waits until it is gone."""
+    process = scene.a_training_process()
+    send(signal.SIGSTOP, [process])
+    job_id = _job_of(scene, process)
+    if job_id is None:
+        return
+    deadline = time.monotonic() + CANCEL_LIMIT_S
+    while scene.client.send("POST", f"/jobs/{job_id}/cancel").status in (0, 503) and time.monotonic() < deadline:
+        pass
+
+    def is_gone() -> bool:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+
+    wait_until(is_gone, "the end of a cancelled process that does not react", CANCEL_LIMIT_S)
+
+
+def write_much(scene: Scene) -> None:
+    """The log of a running job grows by a gigabyte, most of which takes no disk."""
+    process = scene.a_training_process()
+    attempt = _attempt_of(scene, process)
+    if attempt is None:
+        return
+    scene.memory["log"] = attempt
+    with attempt.log.open("ab") as log:
+        os.truncate(log.fileno(), attempt.log.stat().st_size + LOG_BYTES)
+        log.write(b"\nthe end of a gigabyte\n")
+    began = time.monotonic()
+    for path in ("logs", "logs?tail=1000", f"logs?at={LOG_BYTES // 2}", "logs/search?q=gigabyte"):
+        scene.client.send("GET", f"/jobs/{attempt.run.path.name}/{path}")
+    scene.memory["log_s"] = time.monotonic() - began
+    if scene.chance.random() < 0.5:
+        # The message of a lost attempt has the end of its log.
+        send(signal.SIGKILL, [process])
+
+
+def shrink_log(scene: Scene) -> None:
+    attempt: AttemptDir | None = scene.memory.get("log")
+    if attempt is not None:
+        os.truncate(attempt.log, 0)
+
+
+def log_was_quick(scene: Scene) -> Sequence[str]:
+    took_s = scene.memory.get("log_s", 0.0)
+    return [f"reading the log took {took_s:.1f} s"] if took_s > 4 * LOG_ANSWER_LIMIT_S else []
+
+
+def _attempt_of(scene: Scene, process: psutil.Process) -> AttemptDir | None:
+    for file in scene.stack.settings.runs_dir.glob("*/attempt-*/process.json"):
+        if f'"pid": {process.pid},' in file.read_text():
+            number = int(file.parent.name.removeprefix("attempt-"))
+            return RunDir(file.parent.parent).attempt(number)
+    return None
+
+
+def _job_of(scene: Scene, process: psutil.Process) -> str | None:
+    attempt = _attempt_of(scene, process)
+    return attempt.run.path.name if attempt else None
+
+
+TRAINING_FAULTS: dict[str, Fault] = {
+    "training-killed": Fault("SIGKILL of a training process at some step", kill, nothing, is_quick=True),
+    "training-killed-embedded": Fault("the same, embedded", kill, nothing, form=Form.embedded),
+    "training-stopped": Fault("a training process stands still for seconds", stop, proceed, holds_s=(1.0, 6.0)),
+    "training-deaf": Fault(
+        "a cancelled process does not react to SIGTERM", cancel_deaf, nothing, controls=0.0, is_quick=True
+    ),
+    "training-diverges": Fault(
+        "a loss is not finite", nothing, nothing, jobs=("diverging", "short", "diverging"), controls=0.0, is_quick=True
+    ),
+    "log-of-a-gigabyte": Fault(
+        "a job writes a gigabyte of output", write_much, shrink_log, controls=0.0, also=log_was_quick
+    ),
+}
