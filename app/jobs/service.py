@@ -94,13 +94,14 @@ def _move(
 ) -> Job:
     job = _changeable(session, principal, job_id)
     before = State(job.state)
-    for to in targets:
+    # Not from one of the targets to the next: a job is cancelled when its process has ended, not when asked twice.
+    sources = [state for state in State if state not in targets and set(targets) & set(TRANSITIONS[state])]
+    for to in targets if before in sources else ():
         if to in TRANSITIONS[before] and transition(session, job_id, to, from_state=before, reason=Reason.user):
             nudge(session, settings, "monitor")
             session.refresh(job)
             return job
-    sources = [state.value for state, reachable in TRANSITIONS.items() if set(targets) & set(reachable)]
-    raise _refused(job, verb, f"only {_join_with_or(sources)} jobs can")
+    raise _refused(job, verb, f"only {_join_with_or([state.value for state in sources])} jobs can")
 
 
 def _join_with_or(words: list[str]) -> str:

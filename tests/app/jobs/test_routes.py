@@ -120,6 +120,10 @@ def test_changes_that_the_state_forbids_are_409_and_name_the_state(service: Serv
     assert service.post(f"/jobs/{job_id}/resume").json()["state"] == "queued"
     service.transition(job_id, State.starting)
     assert service.post(f"/jobs/{job_id}/cancel").json()["state"] == "cancelling"
+    # Its process has not ended: asking again does not make it so.
+    again = service.post(f"/jobs/{job_id}/cancel")
+    assert (again.status_code, "is cancelling" in again.json()["detail"]) == (409, True)
+    assert "only waiting, queued, starting, running, pausing or paused jobs can" in again.json()["detail"]
     service.transition(job_id, State.cancelled)
     assert service.post(f"/jobs/{job_id}/cancel").status_code == 409
     assert service.post(f"/jobs/{job_id}/retry").json()["state"] == "queued"
