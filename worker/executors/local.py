@@ -117,6 +117,8 @@ class LocalExecutor:
             # A warm process that is late may still fork a second process: after this it finds the attempt claimed.
             if not Claim.abandoned().try_claim(tracked.dir) and self._handle(tracked) != handle:
                 return Observation(ProcessState.pending)
+            # Readers of images, for example, which do not notice its end while they are stuck.
+            handle.kill_remains(tracked.dir.path)
             late = self._past_time_limit(tracked) and Outcome.read(tracked.dir) is None
             return Observation(ProcessState.ended, handle, reason=Reason.time_limit if late else None)
         self._keep_time_limit(tracked, handle)
@@ -169,6 +171,7 @@ class LocalExecutor:
         handle = self._handle(tracked) if stored is None else self._restored(stored)
         if handle is not None:
             handle.kill()
+            handle.kill_remains(tracked.dir.path)
 
     def flush(self) -> None:
         pass

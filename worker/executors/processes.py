@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
 
 import psutil
@@ -54,3 +55,13 @@ class ProcessHandle:
         if self.is_alive():
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+    def kill_remains(self, folder: Path) -> None:
+        """Kills what the process has left in its process group after it has ended: what logs to files in this folder.
+
+        The number of the group alone may be that of another one by now, for example after a reboot.
+        """
+        for pid in psutil.pids():
+            with contextlib.suppress(OSError):
+                if os.getpgid(pid) == self.pid and Path(os.readlink(f"/proc/{pid}/fd/2")).parent == folder:
+                    os.kill(pid, signal.SIGKILL)
