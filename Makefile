@@ -5,9 +5,12 @@ BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 # Number of test processes; each trains small models on one thread.
 JOBS   ?= 2
+# Rounds of each fault, and the names of the faults to run; all if there are none.
+SEEDS  ?= 20
+ONLY   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast coverage lint format docs pictures bench soak lock vendor clean
+.PHONY: help setup demo up test test-fast coverage lint format docs pictures bench soak faults lock vendor clean
 
 help:  ## list the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
@@ -68,6 +71,10 @@ bench: $(READY)  ## run the benchmarks; each prints ratios measured side by side
 soak: $(READY)  ## run the long repetitions of which `make test` runs a few
 	@$(BIN)/python -m pytest -n $(JOBS) -m soak
 	@MCN_SOAK=1 $(BIN)/python -m pytest tests/app/test_schema.py tests/app/test_request_sequences.py
+
+faults: $(READY)  ## cause every fault with many seeds while clients use the service (SEEDS=5 ONLY="api-killed redis-killed")
+	@$(BIN)/python -m tests.machine
+	@$(BIN)/python -m tests.faults --seeds $(SEEDS) $(ONLY)
 
 lock: $(READY)  ## compile requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock

@@ -20,13 +20,13 @@ pytest_plugins = [
 
 
 class OneCluster(LoadScopeScheduling):  # type: ignore[misc]
-    """Tests with Slurm go to one process, which needs one cluster, and those with a browser to one with one service.
+    """Tests with Slurm go to one process, which needs one cluster; those with a browser or with faults to one service.
 
     (xdist's own groups do nothing: xdist#1386.)
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        for folder in ("tests/slurm/", "tests/web/browser/"):
+        for folder in ("tests/slurm/", "tests/web/browser/", "tests/faults/test_short.py"):
             if nodeid.startswith(folder):
                 return folder
         return nodeid

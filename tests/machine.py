@@ -15,6 +15,7 @@ PARTS = {
     "curl": ("curl", "curl"),
     "Chromium": ("chromium", "chromium"),
     "Node.js": ("node", "nodejs"),
+    "faketime": ("faketime", "faketime"),
     "Slurm": ("slurmctld slurmd slurmdbd munged mariadbd srun", "slurm-wlm slurmdbd munge mariadb-server"),
 }
 

@@ -24,6 +24,7 @@ PROCESS_PATHS = (
     "tests/core/test_kill.py",
     "tests/core/test_streaming.py",
     "tests/e2e/",
+    "tests/faults/test_short.py",
     "tests/slurm/",
     "tests/test_compose.py",
     "tests/test_compose_runs.py",

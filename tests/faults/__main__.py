@@ -37,11 +37,14 @@ class Row:
     def cells(self) -> list[str]:
         """The row of the table."""
         if self.skipped is not None:
-            return [self.name, "0", "", "", "", self.skipped]
+            return [self.name, "0", self.skipped]
         recovery = [outcome.recovery_s for outcome in self.outcomes if outcome.recovery_s is not None]
         p50, p95 = (f"{quantile(recovery, q):.1f} s" if recovery else "" for q in (0.5, 0.95))
         longest = max(outcome.longest_wait_s for outcome in self.outcomes)
-        return [self.name, str(len(self.outcomes)), str(self.survived), p50, p95, f"{longest:.1f} s"]
+        refused = sum(outcome.num_refused for outcome in self.outcomes)
+        resumed = sum(outcome.num_resumed for outcome in self.outcomes)
+        counts = [str(len(self.outcomes)), str(self.survived)]
+        return [self.name, *counts, p50, p95, f"{longest:.1f} s", str(refused), str(resumed)]
 
 
 def quantile(values: list[float], q: float) -> float:
@@ -62,7 +65,7 @@ def run(name: str, fault: Fault, service: Service, first_seed: int, seeds: int) 
         for problem in outcome.problems:
             console.print(f"    {problem}", markup=False, highlight=False)
         if folder is not None:
-            console.print(f"    the logs are kept in {folder}", markup=False, highlight=False)
+            console.print(f"    what happened is in {folder}", markup=False, highlight=False)
     return row
 
 
@@ -95,10 +98,16 @@ def main() -> int:
         if chosen:
             with Service(form) as service:
                 rows += [run(name, fault, service, given.seed, given.seeds) for name, fault in chosen.items()]
-    table = Table("fault", "runs", "survived", "recovery p50", "p95", "longest request", title="Faults")
+    table = Table(
+        "fault", "runs", "survived", "recovery p50", "p95", "longest request", "refused requests", title="Faults"
+    )
     for row in rows:
         table.add_row(*row.cells())
     console.print(table)
+    console.print(
+        "Recovery: from the cure to the start of a new job. Longest wait: of a request. Refused: requests without"
+    )
+    console.print("an answer, or with 503. Resumed: attempts after the first one of a job.")
     return 1 if any(row.survived < len(row.outcomes) for row in rows) else 0
 
 

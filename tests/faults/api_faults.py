@@ -5,7 +5,6 @@ from __future__ import annotations
 from tests.faults.fault import Fault, Scene, nothing
 from tests.faults.stack import Form
 
-# Many submissions close together, so that the moment of the fault is often between two steps of one of them.
 BURST = ("short",) * 8
 
 
@@ -28,7 +27,7 @@ API_FAULTS: dict[str, Fault] = {
         kill,
         within_s=0.4,
         jobs=BURST,
-        pause_s=0.005,
+        is_burst=True,
         controls=0.6,
         is_quick=True,
     ),
@@ -38,7 +37,7 @@ API_FAULTS: dict[str, Fault] = {
         form=Form.embedded,
         within_s=0.4,
         jobs=BURST,
-        pause_s=0.005,
+        is_burst=True,
         controls=0.6,
         is_quick=True,
     ),

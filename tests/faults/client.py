@@ -18,6 +18,7 @@ from tests.faults.workload import SPECS
 # A request that got no answer in this time counts as not answered; the service promises answers much sooner.
 REQUEST_LIMIT_S = 40.0
 RETRY_PAUSE_S = 0.1
+PAUSE_S, BURST_PAUSE_S = 0.1, 0.005
 CONTROLS = ("cancel", "pause", "resume")
 
 
@@ -55,6 +56,11 @@ class Record:
     def spec_of(self, job_id: str) -> str | None:
         """The name of a job's specification; None if no answer acknowledged the job."""
         return next((self.keys[key] for key, ids in self.created().items() if job_id in ids), None)
+
+    @property
+    def num_refused(self) -> int:
+        """How many requests got no answer, or one that the service is not available."""
+        return sum(answer.status in (0, 503) for answer in self.answers)
 
     @property
     def longest_wait_s(self) -> float:
@@ -121,7 +127,7 @@ class Session(threading.Thread):
         chance: random.Random,
         jobs: list[str],
         *,
-        pause_s: float,
+        is_burst: bool,
         controls: float,
         until: float,
     ) -> None:
@@ -129,17 +135,22 @@ class Session(threading.Thread):
         self._client = client
         self._chance = chance
         self._jobs = jobs
-        self._pause_s = pause_s
+        self._pause_s = BURST_PAUSE_S if is_burst else PAUSE_S
+        self._num_early = len(jobs) if is_burst else (len(jobs) + 1) // 2
         self._controls = controls
         self._until = until
         self._ids: list[str] = []
         self.is_submitting = True
+        # Set when a fault has been caused: only then the rest of the jobs is submitted.
+        self.go_on = threading.Event()
         self.is_over = threading.Event()
         self.error: BaseException | None = None
 
     def run(self) -> None:
         try:
-            for name in self._jobs:
+            for number, name in enumerate(self._jobs):
+                while number >= self._num_early and not self.go_on.is_set():
+                    self._step(self._ask)
                 self._step(lambda name=name: self._submit(name))  # type: ignore[misc]
             self.is_submitting = False
             while not self.is_over.is_set():

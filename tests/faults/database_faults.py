@@ -58,7 +58,7 @@ def connect_again(scene: Scene) -> None:
 
 
 def fill_disk(scene: Scene) -> None:
-    _server(scene).fill_disk()
+    _server(scene).fill_disk(also_log=scene.chance.random() < 0.5)
 
 
 def free_disk(scene: Scene) -> None:
@@ -88,8 +88,11 @@ def unlock(scene: Scene) -> None:
 
 def kill_writers(scene: Scene) -> None:
     """Everything that writes to the database dies at once."""
-    for part in (scene.stack.api, *scene.stack.workers):
+    parts = (scene.stack.api, *scene.stack.workers)
+    for part in parts:
         part.signal(signal.SIGKILL)
+    for part in parts:
+        part.kill()
 
 
 DATABASE_FAULTS: dict[str, Fault] = {
@@ -105,7 +108,7 @@ DATABASE_FAULTS: dict[str, Fault] = {
         holds_s=(1.0, 16.0),
     ),
     "postgres-disk-full": Fault(
-        "the disk of PostgreSQL is full", fill_disk, free_disk, holds_s=(1.0, 4.0), lacks=no_small_disk
+        "the disk of PostgreSQL is full", fill_disk, free_disk, holds_s=(2.0, 6.0), lacks=no_small_disk
     ),
     "sqlite-writers-killed": Fault(
         "SIGKILL of API and worker while they write to SQLite",
@@ -113,7 +116,7 @@ DATABASE_FAULTS: dict[str, Fault] = {
         form=Form.embedded,
         within_s=1.0,
         jobs=BURST,
-        pause_s=0.01,
+        is_burst=True,
         controls=0.6,
         is_quick=True,
     ),

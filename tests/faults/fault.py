@@ -76,8 +76,10 @@ def restart(scene: Scene) -> None:
 class Fault:
     """A named fault. It is caused up to `within_s` after the clients began, and lasts for a time in `holds_s`.
 
-    Clients submit `jobs` with `pause_s` between requests, and change a job after a request with probability `controls`.
-    `is_quick` faults are part of `make test`. `lacks` says why a fault cannot be caused on a machine, or None.
+    Clients submit `jobs`, half of them once the fault has been caused, and change a job after a request with
+    probability `controls`. In a burst they submit all of them at once, so that the moment of the fault is often between
+    two steps of a submission. `is_quick` faults are part of `make test`. `lacks` says why a fault cannot be caused on a
+    machine, or None.
     """
 
     what: str
@@ -87,7 +89,7 @@ class Fault:
     form: Form = Form.production
     within_s: float = 2.0
     jobs: Sequence[str] = ("short", "long", "short")
-    pause_s: float = 0.2
+    is_burst: bool = False
     controls: float = 0.1
     is_quick: bool = False
     clocks_agree: bool = True

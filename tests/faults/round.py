@@ -14,6 +14,7 @@ from tests.faults.checker import Evidence, violations
 from tests.faults.client import Client, Record, Session
 from tests.faults.fault import Fault, Scene
 from tests.faults.follower import Follower
+from tests.faults.history import histories
 from tests.faults.stack import Stack
 from tests.faults.workload import Result
 from tests.parts import pause_s
@@ -27,11 +28,18 @@ PROBE_PRIORITY = 100
 
 @dataclass
 class Outcome:
-    """What came of a round. `recovery_s` is from the cure to the start of a job that was submitted after it."""
+    """What came of a round.
+
+    `recovery_s` is from the cure to the start of a job that was submitted after it, `longest_wait_s` the wait for the
+    slowest request, `num_refused` how many requests got no answer or 503, and
+    `num_resumed` how many attempts followed one that had ended without a result.
+    """
 
     problems: list[str] = field(default_factory=list)
     recovery_s: float | None = None
     longest_wait_s: float = 0.0
+    num_refused: int = 0
+    num_resumed: int = 0
 
 
 def run_round(
@@ -47,7 +55,7 @@ def run_round(
         Client(stack, record, f"{seed}-job"),
         random.Random(f"{seed} client"),
         list(fault.jobs),
-        pause_s=fault.pause_s,
+        is_burst=fault.is_burst,
         controls=fault.controls,
         until=until,
     )
@@ -55,8 +63,10 @@ def run_round(
     try:
         scene.pause(0.0, fault.within_s)
         fault.cause(scene)
+        session.go_on.set()
         scene.pause(*fault.holds_s)
     finally:
+        session.go_on.set()
         fault.heal(scene)
     healed_at = time.monotonic()
     outcome.recovery_s = _recovery_s(stack, client, healed_at)
@@ -85,7 +95,11 @@ def run_round(
     outcome.problems += violations(evidence)
     outcome.problems += fault.also(scene)
     outcome.problems += [f"process {process.pid} still trains" for process in stack.training()]
+    if outcome.problems:
+        (stack.folder / "problems.txt").write_text(histories(stack.engine, record, outcome.problems))
     outcome.longest_wait_s = record.longest_wait_s
+    outcome.num_refused = record.num_refused
+    outcome.num_resumed = _num_resumed(stack, record)
     return outcome
 
 
@@ -120,3 +134,9 @@ def _let_everything_end(stack: Stack, client: Client, record: Record) -> None:
 def _latest_event(stack: Stack) -> int:
     with reading(stack.engine) as session:
         return session.exec(select(func.max(Event.id)).where(Event.type == "state")).one() or 0
+
+
+def _num_resumed(stack: Stack, record: Record) -> int:
+    with reading(stack.engine) as session:
+        mine = col(Job.idempotency_key).in_(list(record.keys))
+        return sum(max(0, number - 1) for number in session.exec(select(Job.attempt).where(mine)))

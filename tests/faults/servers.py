@@ -73,11 +73,15 @@ class Postgres(Tree):
             return True
         return False
 
-    def fill_disk(self) -> None:
-        """Writes a file until the disk is full."""
+    def fill_disk(self, *, also_log: bool) -> None:
+        """Writes a file until the disk is full; or until the write-ahead log is full too, which ends the server."""
         with contextlib.suppress(OSError), self._filler.open("ab", buffering=0) as file:
             while file.write(bytes(4096)) > 0:
                 pass
+        message = "SELECT pg_logical_emit_message(false, 'filler', repeat('x', 1000000))"
+        with contextlib.suppress(psycopg.Error), psycopg.connect(self.url, connect_timeout=2, autocommit=True) as one:
+            for _ in range(DISK_MB if also_log else 0):
+                one.execute(message)
 
     def free_disk(self) -> None:
         """Deletes that file."""

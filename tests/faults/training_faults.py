@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 import psutil
 
 from core.run.rundir import AttemptDir, RunDir
-from tests.faults.fault import Fault, Scene, nothing
+from tests.faults.fault import START_LIMIT_S, Fault, Scene, nothing
 from tests.faults.processes import send
 from tests.faults.stack import Form
 from tests.parts import wait_until
@@ -25,6 +26,28 @@ def kill(scene: Scene) -> None:
     process = scene.a_training_process()
     scene.pause(0.0, 1.5)
     send(signal.SIGKILL, [process])
+
+
+def kill_parent(scene: Scene) -> None:
+    """Kills a training process whose child does not notice that, as one that is stuck in a driver would not."""
+    found: list[psutil.Process] = []
+
+    def has_child() -> bool:
+        for process in scene.stack.training():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                found.extend(process.children())
+        return bool(found)
+
+    wait_until(has_child, "the start of a process that reads images", START_LIMIT_S)
+    scene.memory["children"] = found
+    parents = [child.parent() for child in found]
+    send(signal.SIGSTOP, found)
+    send(signal.SIGKILL, [parent for parent in parents if parent is not None])
+
+
+def no_children(scene: Scene) -> Sequence[str]:
+    children: list[psutil.Process] = scene.memory["children"]
+    return [f"process {child.pid} of an attempt that has ended is left" for child in children if child.is_running()]
 
 
 def stop(scene: Scene) -> None:
@@ -100,6 +123,14 @@ def _job_of(scene: Scene, process: psutil.Process) -> str | None:
 TRAINING_FAULTS: dict[str, Fault] = {
     "training-killed": Fault("SIGKILL of a training process at some step", kill, nothing, is_quick=True),
     "training-killed-embedded": Fault("the same, embedded", kill, nothing, form=Form.embedded),
+    "training-killed-with-child": Fault(
+        "SIGKILL of a training process whose child does not notice",
+        kill_parent,
+        nothing,
+        jobs=("streamed", "short"),
+        controls=0.0,
+        also=no_children,
+    ),
     "training-stopped": Fault("a training process stands still for seconds", stop, proceed, holds_s=(1.0, 6.0)),
     "training-deaf": Fault(
         "a cancelled process does not react to SIGTERM", cancel_deaf, nothing, controls=0.0, is_quick=True

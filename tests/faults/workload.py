@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
 from sqlalchemy import Engine
 from sqlmodel import select
 
 from app.cli.client import TERMINAL_STATES, Api
 from app.db import reading
-from app.models import Component, Job, Series
+from app.models import Component, Job
 from app.results.metrics import store
 from tests.faults.stack import Stack
 from tests.parts import wait_until
@@ -31,10 +34,16 @@ def _expert(**training: Any) -> dict[str, Any]:
     }
 
 
-# By name. `short` takes little more than the start of its process; `long` is there to be disturbed while it trains.
+_STREAMED = _expert(epochs=2, batch_size=8) | {
+    "dataset": {"name": "imagefolder:images", "image_size": 8},
+    "resources": {"cpus": 2},
+}
+# By name. `short` takes little more than the start of its process; `long` is there to be disturbed while it trains, and
+# the images of `streamed` are read by a process of its own.
 SPECS: dict[str, dict[str, Any]] = {
     "short": _expert(),
     "long": _expert(epochs=5, batch_size=32),
+    "streamed": _STREAMED,
     "diverging": _expert(epochs=10, components={"experts": {"lr": 1e9, "clip_norm": 0}}),
 }
 # Those that cannot succeed, with the reason that they must give.
@@ -68,6 +77,7 @@ def result_of(engine: Engine, job_id: str) -> Result:
 def undisturbed(stack: Stack) -> dict[str, Result]:
     """Runs every job that succeeds once, with nothing else; gives its result by its name."""
     results = {}
+    _write_images(stack.settings.roots[0] / "images")
     with contextlib.closing(Api(stack.settings)) as api:
         for name, spec in SPECS.items():
             if name in FAILURES:
@@ -83,14 +93,18 @@ def undisturbed(stack: Stack) -> dict[str, Result]:
     return results
 
 
+def _write_images(folder: Path) -> None:
+    """Two classes that are easy to tell apart."""
+    rng = np.random.default_rng(0)
+    for name, level in (("dark", 60), ("light", 190)):
+        (folder / name).mkdir(parents=True)
+        for index in range(60):
+            pixels = np.clip(rng.normal(level, 30, (8, 8, 3)), 0, 255).astype(np.uint8)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+
+
 def state_of(engine: Engine, job_id: str) -> str | None:
     """The state of a job; None if there is none."""
     with reading(engine) as session:
         job = session.get(Job, job_id)
         return job.state if job else None
-
-
-def metric_keys(engine: Engine, job_id: str) -> list[str]:
-    """The metrics of a job."""
-    with reading(engine) as session:
-        return list(session.exec(select(Series.key).where(Series.job_id == job_id)))
