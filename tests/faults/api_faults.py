@@ -21,7 +21,7 @@ def terminate(scene: Scene) -> None:
 
 
 API_FAULTS: dict[str, Fault] = {
-    "none": Fault("nothing happens, for comparison", nothing, nothing, is_quick=True),
+    "none": Fault("nothing happens, for comparison", nothing, nothing),
     "api-killed": Fault(
         "SIGKILL of the API while jobs are submitted",
         kill,
@@ -39,7 +39,6 @@ API_FAULTS: dict[str, Fault] = {
         jobs=BURST,
         is_burst=True,
         controls=0.6,
-        is_quick=True,
     ),
     "api-stopped": Fault("the API stands still for seconds (SIGSTOP)", stop, holds_s=(1.0, 5.0)),
     "api-terminated": Fault("SIGTERM of the API while clients wait and a stream is open", terminate),

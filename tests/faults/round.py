@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sqlmodel import col, func, select
@@ -43,7 +44,7 @@ class Outcome:
 
 
 def run_round(
-    stack: Stack, fault: Fault, seed: str, undisturbed: dict[str, Result], follower: Follower | None = None
+    stack: Stack, fault: Fault, seed: str, undisturbed: Mapping[str, Result], follower: Follower | None = None
 ) -> Outcome:
     """Causes and heals a fault once. The seed decides on the moments and on what clients do."""
     chance, record, outcome = random.Random(seed), Record(), Outcome()

@@ -9,7 +9,7 @@ from tests.faults.fault import Fault
 from tests.faults.follower import Follower
 from tests.faults.round import Outcome, run_round
 from tests.faults.stack import Form, Stack
-from tests.faults.workload import Result, undisturbed
+from tests.faults.workload import Undisturbed
 
 
 class Service:
@@ -19,7 +19,7 @@ class Service:
         self._form = form
         self._stack: Stack | None = None
         self._follower: Follower | None = None
-        self._undisturbed: dict[str, Result] = {}
+        self._undisturbed: Undisturbed | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -33,7 +33,7 @@ class Service:
         if self._stack is None:
             self._stack = Stack(self._form)
             self._stack.__enter__()
-            self._undisturbed = undisturbed(self._stack)
+            self._undisturbed = Undisturbed(self._stack)
             self._follower = Follower(self._stack, after=0)
             self._follower.start()
         return self._stack
@@ -41,7 +41,9 @@ class Service:
     def round(self, fault: Fault, seed: str) -> tuple[Outcome, Path | None]:
         """One round. After one with problems, the folder with its logs is kept and given; the next has a new stack."""
         stack = self.stack
+        assert self._undisturbed is not None
         try:
+            self._undisturbed.prepare(["short", *fault.jobs])
             outcome = run_round(stack, fault, seed, self._undisturbed, self._follower)
         except Exception as error:  # the round itself did not come to its end: that is its problem
             outcome = Outcome([f"{type(error).__name__}: {error}"])

@@ -140,7 +140,7 @@ def taken_over(scene: Scene) -> Sequence[str]:
 
 WORKER_FAULTS: dict[str, Fault] = {
     "worker-killed": Fault("SIGKILL of a worker that trains", kill_busy, is_quick=True),
-    "worker-killed-embedded": Fault("SIGKILL of the worker", kill, form=Form.embedded, is_quick=True),
+    "worker-killed-embedded": Fault("SIGKILL of the worker", kill, form=Form.embedded),
     "worker-terminated": Fault("SIGTERM of a worker that trains", terminate),
     "workers-killed-at-start": Fault(
         "SIGKILL of all workers while they start a process", kill_at_start, within_s=0.0, is_quick=True
@@ -160,7 +160,7 @@ WORKER_FAULTS: dict[str, Fault] = {
         lose_machine,
         holds_s=(PAST_LEASE_S, PAST_LEASE_S + 15),
     ),
-    "machine-killed": Fault("a machine dies and is back at once", lose_machine, is_quick=True),
+    "machine-killed": Fault("a machine dies and is back at once", lose_machine),
     "two-reconcilers": Fault(
         "two workers have the same name", add_second, kill_second, holds_s=(2.0, 6.0), controls=0.3
     ),
@@ -172,8 +172,8 @@ WORKER_FAULTS: dict[str, Fault] = {
         lacks=no_faketime,
         clocks_agree=False,
     ),
-    "starter-killed": Fault("SIGKILL of the processes that fork", kill_starters, nothing, is_quick=True),
+    "starter-killed": Fault("SIGKILL of the processes that fork", kill_starters, nothing),
     "starter-stopped": Fault("they stand still for seconds", stop_starters, continue_starters, holds_s=(1.0, 8.0)),
     "everything-killed": Fault("SIGKILL of every process", kill_everything),
-    "everything-killed-embedded": Fault("the same, embedded", kill_everything, form=Form.embedded, is_quick=True),
+    "everything-killed-embedded": Fault("the same, embedded", kill_everything, form=Form.embedded),
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,23 +75,28 @@ def result_of(engine: Engine, job_id: str) -> Result:
     return Result(digests, {key: tuple(numbers) for key, numbers in steps.items()}, measured)
 
 
-def undisturbed(stack: Stack) -> dict[str, Result]:
-    """Runs every job that succeeds once, with nothing else; gives its result by its name."""
-    results = {}
-    _write_images(stack.settings.roots[0] / "images")
-    with contextlib.closing(Api(stack.settings)) as api:
-        for name, spec in SPECS.items():
-            if name in FAILURES:
-                continue
-            job_id = str(api.post("/jobs", spec)["id"])
+class Undisturbed(dict[str, Result]):
+    """By name, the results of jobs that nothing disturbed: each is run once, before the first round that needs it."""
 
-            def has_ended(job_id: str = job_id) -> bool:
-                return state_of(stack.engine, job_id) in TERMINAL_STATES
+    def __init__(self, stack: Stack) -> None:
+        super().__init__()
+        self._stack = stack
 
-            wait_until(has_ended, f"the end of the undisturbed {name} job", JOB_LIMIT_S)
-            assert state_of(stack.engine, job_id) == "succeeded"
-            results[name] = result_of(stack.engine, job_id)
-    return results
+    def prepare(self, names: Iterable[str]) -> None:
+        """Runs those of these jobs that are still unknown and can succeed."""
+        for name in set(names) - self.keys() - FAILURES.keys():
+            self[name] = self._run(name)
+
+    def _run(self, name: str) -> Result:
+        images = self._stack.settings.roots[0] / "images"
+        if name == "streamed" and not images.exists():
+            _write_images(images)
+        with contextlib.closing(Api(self._stack.settings)) as api:
+            job_id = str(api.post("/jobs", SPECS[name])["id"])
+        engine = self._stack.engine
+        wait_until(lambda: state_of(engine, job_id) in TERMINAL_STATES, f"the end of the {name} job", JOB_LIMIT_S)
+        assert state_of(engine, job_id) == "succeeded"
+        return result_of(engine, job_id)
 
 
 def _write_images(folder: Path) -> None:
