@@ -75,6 +75,21 @@ def test_a_job_resumes_elsewhere_after_its_node_has_failed(lab: Running, slurm: 
     assert second["host"] != node
 
 
+@pytest.mark.slow
+def test_a_process_that_hangs_is_cancelled_and_its_job_resumes(lab: Running, slurm: Cluster, alone: Proof) -> None:
+    job_id = lab.submit(on_slurm(slow_fusion(), hang_timeout_min=1))
+    lab.wait_step(job_id, 10)
+    for process in lab.training():
+        process.suspend()
+    once(lambda: len(attempts(lab, job_id)) == 2, "the second attempt", 300)
+    job = lab.wait(job_id, limit_s=300)
+    assert job["state"] == "succeeded", job["message"]
+    assert lab.proof(job_id) == alone
+    first, _ = attempts(lab, job_id)
+    assert first["reason"] == "hang"
+    assert first["message"] == "hung: it reported nothing for 1 min and was ended"
+
+
 def test_a_cancelled_job_is_gone_from_slurm_within_thirty_seconds(lab: Running, slurm: Cluster) -> None:
     job_id = lab.submit(on_slurm(fusion(epochs=5000)))
     lab.wait_step(job_id, 5)
