@@ -146,14 +146,15 @@ def test_stop_jobs_pauses_running_jobs_and_starts_no_others(own: Running, undist
 
 
 def test_a_job_that_keeps_dying_fails_after_its_last_attempt(up: Running) -> None:
-    job_id = up.submit(fusion(epochs=5000) | {"max_attempts": 2})
+    # A new checkpoint would be progress.
+    job_id = up.submit(fusion(epochs=5000) | {"max_attempts": 2, "checkpoint": {"every_epochs": 5000}})
     for attempt in (1, 2):
         once(lambda attempt=attempt: up.job(job_id)["attempt"] == attempt and bool(up.training()), "start")  # type: ignore[misc]
         up.wait(job_id, "running")
         kill_training(up)
     job = up.wait(job_id, "failed")
     assert (job["reason"], job["attempt"]) == ("lost", 2)
-    assert "2 times" in job["message"]
+    assert "2 times in a row without a new checkpoint" in job["message"]
 
 
 RESTART_LIMIT_S = 30.0
