@@ -113,10 +113,14 @@ def test_early_stopping_ends_jobs_in_slurm(lab: Running, slurm: Cluster) -> None
 
 
 def kill_one(lab: Running, jobs: Container[str]) -> str:
-    """Kills a process that has just started; returns its job, or an empty string if there is none."""
+    """Kills a process that has just started; returns its job, or an empty string if there is none.
+
+    Once it has a checkpoint, its loss would not count towards `max_attempts`.
+    """
     for claim in lab.settings.runs_dir.glob("job_*/attempt-1/process.json"):
         job_id = claim.parents[1].name
-        if job_id in jobs and not claim.with_name("outcome.json").exists():
+        has_checkpoint = any((claim.parents[1] / "checkpoints").glob("step-*"))
+        if job_id in jobs and not has_checkpoint and not claim.with_name("outcome.json").exists():
             with suppress(ProcessLookupError):
                 os.kill(int(json.loads(claim.read_text())["pid"]), signal.SIGKILL)
                 return job_id
