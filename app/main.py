@@ -28,6 +28,8 @@ from app.http.security_headers import SecurityHeaders
 from app.http.unread_bodies import UnreadBodies
 from app.jobs.report_routes import router as reports
 from app.jobs.routes import router as jobs
+from app.operations.metrics import Metrics, RequestMetrics
+from app.operations.routes import router as operations
 from app.results.components.routes import all_router as all_components
 from app.results.components.routes import router as components
 from app.results.metrics.routes import router as metrics
@@ -77,6 +79,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
+    app.state.metrics = counted = Metrics(engine, hub)
     # The middleware that is added last sees a request first.
     app.add_middleware(ConcurrentRequests)
     app.add_middleware(RequestBodies)
@@ -85,6 +88,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(DuplicateHeaders)
     app.add_middleware(UnreadBodies)
     app.add_middleware(SecurityHeaders)
+    app.add_middleware(RequestMetrics, metrics=counted)
     error_handlers.install(app)
     for router in (
         jobs,
@@ -102,6 +106,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tokens,
         catalogue,
         cluster,
+        operations,
     ):
         app.include_router(router)
     _add_service_routes(app)

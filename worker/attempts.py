@@ -37,7 +37,9 @@ def monitor(context: WorkerContext, executor: Executor, tracked: TrackedAttempt,
     attempt = tracked.attempt
     _record(context, tracked, observation)
     # One block at a time of a running attempt: it may write faster than it can be read, and others are waiting.
-    while ingest(context.engine, attempt, tracked.dir.events) and observation.state is ProcessState.ended:
+    while (
+        ingest(context.engine, attempt, tracked.dir.events, context.timings) and observation.state is ProcessState.ended
+    ):
         with reading(context.engine) as session:
             refreshed = session.get(Attempt, tracked.key)
             if refreshed is None:

@@ -21,6 +21,7 @@ from worker.executors.table import available_executors
 from worker.hangs import HangDetector
 from worker.queries import AttemptKey
 from worker.start_gate import StartGate
+from worker.timings import Timings
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class WorkerContext:
     # By attempt, the stop request that was passed on to its process, and when the process is killed if it ignores it.
     stop_requests: dict[AttemptKey, tuple[State, float]] = field(default_factory=dict)
     hangs: HangDetector = field(default_factory=HangDetector)
+    timings: Timings = field(default_factory=Timings)
     start_gate: StartGate = field(init=False)
 
     def __post_init__(self) -> None:

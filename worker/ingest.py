@@ -14,7 +14,7 @@ from sqlalchemy import Engine, delete, update
 from sqlmodel import Session, col, select
 from ulid import ULID
 
-from app.db import transaction
+from app.db import now, transaction
 from app.jobs.event_queries import record_events
 from app.jobs.queries import locked_job
 from app.jobs.transitions import transition
@@ -23,6 +23,7 @@ from app.results.metrics import store
 from app.results.metrics.queries import best_value
 from app.results.metrics.scores import accuracy_key
 from core.run.identity import RunIdentity
+from worker.timings import Timings
 
 log = logging.getLogger(__name__)
 BLOCK_BYTES = 8 << 20
@@ -31,7 +32,7 @@ FREQUENT_EVENTS = ("metrics", "progress")
 KEPT_EVENTS = 500
 
 
-def ingest(engine: Engine, attempt: Attempt, file: Path) -> int:
+def ingest(engine: Engine, attempt: Attempt, file: Path, timings: Timings | None = None) -> int:
     """Stores the next block of an attempt's event log and the new offset in one transaction; returns its bytes."""
     try:
         with file.open("rb") as source:
@@ -43,6 +44,8 @@ def ingest(engine: Engine, attempt: Attempt, file: Path) -> int:
     if not block:
         return 0
     events = _parse(block, file)
+    if timings is not None and events:
+        timings.record_lag((now() - datetime.fromisoformat(events[0]["time"])).total_seconds())
     with transaction(engine) as session:
         job = locked_job(session, attempt.job_id)
         # If another worker has stored this block already, it has moved the offset, and there is nothing to do.

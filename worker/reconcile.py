@@ -138,6 +138,7 @@ def heartbeat(context: WorkerContext) -> None:
             seen_at=database_time(session),
             device_keys=context.device_keys,
             disk=disk,
+            timings=context.timings.take(),
         )
         row.slurm = slurm
         session.merge(row)
@@ -173,6 +174,11 @@ def reconcile(context: WorkerContext) -> None:
 
 def reconcile_local(context: WorkerContext) -> int:
     """One round over this machine, waiting jobs and sweeps; returns how many attempts have ended."""
+    with context.timings.measured("local"):
+        return _reconcile_local(context)
+
+
+def _reconcile_local(context: WorkerContext) -> int:
     heartbeat(context)
     lost_workers.kill_leftovers(context)
     # A read transaction first: it holds up no writer.
@@ -189,6 +195,7 @@ def reconcile_local(context: WorkerContext) -> int:
 
 def reconcile_remote(context: WorkerContext) -> int:
     """One round over the other executors, whose commands may be slow; returns how many attempts have ended."""
-    ended = monitor_remote(context)
-    start_remote(context)
-    return ended
+    with context.timings.measured("remote"):
+        ended = monitor_remote(context)
+        start_remote(context)
+        return ended

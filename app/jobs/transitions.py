@@ -74,7 +74,7 @@ def transition(
     """
     allowed = [state for state in sources_of(to) if from_state in (None, state)]
     at = now()
-    values |= {"state": to.value, "reason": reason, "message": message}
+    values |= {"state": to.value, "state_since": at, "reason": reason, "message": message}
     values["finished_at"] = at if to in TERMINAL_STATES else None
     statement = update(Job).where(col(Job.id) == job_id, col(Job.state).in_(allowed))
     if expected_attempt is not None:

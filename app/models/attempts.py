@@ -27,6 +27,7 @@ class Attempt(SQLModel, table=True):
     """
 
     __tablename__ = "attempts"
+    __table_args__ = (Index("attempts_by_ended_at", "ended_at", "outcome", "reason"),)
     job_id: str = Field(primary_key=True, foreign_key="jobs.id", ondelete="CASCADE")
     number: int = Field(primary_key=True)
     executor: str
@@ -34,7 +35,7 @@ class Attempt(SQLModel, table=True):
     devices: list[str] = Field(sa_column=Column(JSON, nullable=False))
     handle: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     started_at: datetime = Field(default_factory=now)
-    ended_at: datetime | None = Field(default=None, index=True)
+    ended_at: datetime | None = None
     outcome: str | None = None
     reason: str | None = None
     message: str | None = None
@@ -79,6 +80,8 @@ class Worker(SQLModel, table=True):
     disk: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     # The last known state of the Slurm cluster; null on hosts without Slurm.
     slurm: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    # How long its rounds took lately, and how late it read event logs (see worker/timings.py).
+    timings: dict[str, float] | None = Field(default=None, sa_column=Column(JSON))
 
 
 class Component(SQLModel, table=True):

@@ -29,11 +29,13 @@ class Job(SQLModel, table=True):
         Index("jobs_by_priority", "priority", "id", "sweep"),
         Index("jobs_by_kind_state", "kind", "state", "id", "sweep"),
         Index("jobs_by_owner_state", "owner", "state", "id", "sweep"),
+        Index("jobs_by_executor_state", "executor", "state", "state_since"),
     )
     id: str = Field(primary_key=True)
     kind: str
     name: str = Field(index=True)
     state: str
+    state_since: datetime | None = Field(default_factory=now)
     executor: str = "local"
     reason: str | None = None
     message: str | None = None

@@ -37,6 +37,8 @@ class Hub:
         self._last_id: int | None = None
         # A thread of its own, so that many requests do not hold up events.
         self._limiter = anyio.CapacityLimiter(1)
+        # Events that were read for subscribers, since the start.
+        self.num_distributed = 0
 
     async def start(self) -> None:
         """Start polling."""
@@ -60,6 +62,11 @@ class Hub:
     ) -> contextlib.AbstractAsyncContextManager[Subscription]:
         """The events that match, whichever jobs they are of, with an id above `after`; None means from now on."""
         return self._subscribed(None, events, after)
+
+    @property
+    def num_subscribers(self) -> int:
+        """How many clients follow a stream now; may be called from any thread."""
+        return self._subscribers
 
     @contextlib.asynccontextmanager
     async def _subscribed(
@@ -114,6 +121,7 @@ class Hub:
         return events
 
     async def _distribute(self, events: list[StreamedEvent]) -> None:
+        self.num_distributed += len(events)
         changed: set[Feed] = set()
         max_bytes = MAX_BYTES // max(1, len(self._feeds))
         for event in events:

@@ -132,6 +132,23 @@ def test_rows_stored_before_the_dashboard_get_their_scores_and_means(url: str) -
     engine.dispose()
 
 
+def test_jobs_stored_before_monitoring_are_in_their_state_since_their_last_known_time(url: str) -> None:
+    command.upgrade(alembic_config(url), "0012")
+    engine = make_engine(url)
+    times = {f"{name}_at": f"2026-01-0{day} 00:00:00" for day, name in enumerate(("created", "started", "finished"), 1)}
+    values: dict[str, Any] = {"kind": "expert", "name": "", "owner": "x", "executor": "local", "spec": "{}"}
+    values |= {"attempt": 1, "failures": 0, "priority": 0, "defaulted": "[]"}
+    with transaction(engine) as session:
+        for known, state in enumerate(("queued", "running", "succeeded"), 1):
+            given = dict(list(times.items())[:known])
+            insert_row(session, "jobs", **values, **given, id=f"job_{known}", state=state)
+    upgrade(url)
+    with transaction(engine) as session:
+        since = [session.get_one(Job, f"job_{known}").state_since for known in (1, 2, 3)]
+    assert [time.day for time in since if time] == [1, 2, 3]
+    engine.dispose()
+
+
 def test_the_database_refuses_an_unknown_state(database: Engine) -> None:
     job = Job(id="job_1", kind="expert", name="", state="happy", owner="x", spec={}, defaulted=[])
     with pytest.raises(IntegrityError), transaction(database) as session:
