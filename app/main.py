@@ -28,7 +28,9 @@ from app.http.security_headers import SecurityHeaders
 from app.http.unread_bodies import UnreadBodies
 from app.jobs.report_routes import router as reports
 from app.jobs.routes import router as jobs
+from app.operations.logs import configure_logging
 from app.operations.metrics import Metrics, RequestMetrics
+from app.operations.request_log import RequestLog
 from app.operations.routes import router as operations
 from app.results.components.routes import all_router as all_components
 from app.results.components.routes import router as components
@@ -47,8 +49,13 @@ from app.web.session import login_response
 
 
 def create_app(settings: Settings | None = None) -> FastAPI:
-    """The application. On startup it migrates the database and creates the first admin token."""
-    settings = settings or Settings()
+    """The application. On startup it migrates the database and creates the first admin token.
+
+    Without settings, which is how uvicorn calls it, it takes those of the environment and sets up the process's logs.
+    """
+    if settings is None:
+        settings = Settings()
+        configure_logging(settings)
     settings.make_folders()
     engine = make_engine(settings.sqlalchemy_url)
     hub = Hub(engine)
@@ -89,6 +96,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(UnreadBodies)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=counted)
+    app.add_middleware(RequestLog)
     error_handlers.install(app)
     for router in (
         jobs,

@@ -8,7 +8,7 @@ import re
 import socket
 import stat
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -74,6 +74,14 @@ class Settings(BaseSettings):
         gt=0,
         description="minutes without a sign of life of a worker and of a training process there, after which other "
         "workers take over the job; default: `5`",
+    )
+    log_format: Literal["console", "json"] = Field(
+        default="console",
+        description="form of the logs of API and worker: lines to read (`console`) or JSON objects; default: `console`",
+    )
+    log_level: Literal["warning", "info"] = Field(
+        default="warning",
+        description="`info` also logs every request and every start and end of an attempt; default: `warning`",
     )
     warm_start: bool = Field(
         default=True,

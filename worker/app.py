@@ -10,11 +10,12 @@ from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
-from celery.signals import worker_init, worker_shutting_down
+from celery.signals import setup_logging, worker_init, worker_shutting_down
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.db import listen
 from app.jobs.dispatch import QUEUE, celery_config
+from app.operations.logs import configure_logging
 from app.settings import Settings
 from worker import reconcile as rounds
 from worker.context import WorkerContext, worker_context
@@ -56,6 +57,11 @@ def monitor() -> None:
     _remote_nudge.set()
     with _local_lock:
         _monitor_and_start(worker_context())
+
+
+@setup_logging.connect
+def _set_up_logging(**_: Any) -> None:
+    configure_logging(settings)
 
 
 # Not when the worker is ready: that waits for the broker, which the rounds do not need.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from typing import Any
 
@@ -21,6 +22,8 @@ from worker.executors.base import Executor, Handle, Observation, ProcessState, T
 from worker.ingest import ingest, prune
 from worker.queries import AttemptKey
 from worker.time_limit import stopped_near_time_limit
+
+log = logging.getLogger(__name__)
 
 
 def start_failure(error: OSError) -> Outcome:
@@ -125,7 +128,7 @@ def end_attempt(
     """Ends an attempt, and moves its job to the state that `classify_exit` decides on."""
     key: AttemptKey = (attempt.job_id, attempt.number)
     task = Task.read(attempt_dir)
-    log = log_tail(attempt_dir.log) if outcome.kind in (OutcomeKind.failed, OutcomeKind.lost) else ""
+    output = log_tail(attempt_dir.log) if outcome.kind in (OutcomeKind.failed, OutcomeKind.lost) else ""
     with transaction(context.engine) as session:
         # From here to the commit nobody else changes the job's state: a cancellation that came between the decision and
         # its transition would otherwise be left without an attempt that carries it out.
@@ -138,7 +141,7 @@ def end_attempt(
             outcome=outcome,
             observation=observation,
             host=attempt.host,
-            log=log,
+            log=output,
             stopped_near_time_limit=stopped_near_time_limit(
                 outcome,
                 task.time_limit_min if task is not None else None,
@@ -163,6 +166,13 @@ def end_attempt(
         )
         queries.release_devices(session, key)
         prune(session, attempt.job_id)
+    fields = {
+        "job_id": attempt.job_id,
+        "attempt": attempt.number,
+        "outcome": outcome.kind.value,
+        "reason": decision.reason,
+    }
+    log.info("an attempt has ended", extra={**fields, "state": decision.state.value})
 
 
 def _has_new_checkpoint(attempt: Attempt) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,8 @@ from worker.context import WorkerContext
 from worker.executors.base import Batch, BusyError, Executor, Handle, Observation, ProcessState, RefusedError
 from worker.start_gate import is_disk_full
 from worker.task_builder import TaskBuilder
+
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -66,6 +69,9 @@ def start_next(context: WorkerContext, name: str) -> bool:
         return False
     else:
         _record_handles(context, claimed.attempts, handles)
+        for attempt in claimed.attempts:
+            fields = {"job_id": attempt.job_id, "attempt": attempt.number, "executor": name}
+            log.info("an attempt has been started", extra=fields)
     return True
 
 

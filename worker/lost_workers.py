@@ -13,6 +13,7 @@ import time
 
 from app.db import reading
 from app.models import Reason, State
+from app.operations.logs import bound_contextvars
 from core.run.protocol import Claim, Outcome
 from core.run.rundir import AttemptDir
 from worker import attempts, queries
@@ -38,7 +39,9 @@ def end_lost_attempts(context: WorkerContext) -> int:
         del context.last_news[key]
     ended = 0
     for one, (attempt, _, _, silent_s) in zip(tracked.values(), rows, strict=True):
-        if _is_over(context, one, silent_s):
+        if not _is_over(context, one, silent_s):
+            continue
+        with bound_contextvars(job_id=attempt.job_id, attempt=attempt.number):
             log.warning("%s has not been heard from: ending attempt %d of job %s", attempt.host, *reversed(one.key))
             # A process that starts late finds the attempt claimed.
             Claim.abandoned().try_claim(one.dir)

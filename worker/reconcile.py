@@ -11,6 +11,7 @@ from typing import Any
 
 from app.db import database_time, reading, transaction
 from app.models import State, Worker
+from app.operations.logs import bound_contextvars
 from worker import attempts, claims, lost_workers, queries
 from worker.context import WorkerContext
 from worker.dependencies import resolve_waiting_jobs
@@ -95,10 +96,11 @@ def _monitor(context: WorkerContext, name: str) -> int:
     observed = executor.poll(tracked)
     ended = 0
     for one in tracked:
-        try:
-            ended += attempts.monitor(context, executor, one, observed[one.key])
-        except Exception:  # an error with one job must not keep the others from being monitored
-            log.exception("job %s, attempt %s could not be monitored; will try again", *one.key)
+        with bound_contextvars(job_id=one.attempt.job_id, attempt=one.attempt.number):
+            try:
+                ended += attempts.monitor(context, executor, one, observed[one.key])
+            except Exception:  # an error with one job must not keep the others from being monitored
+                log.exception("job %s, attempt %s could not be monitored; will try again", *one.key)
     _cancel_strays(context, executor, tracked)
     executor.flush()
     return ended

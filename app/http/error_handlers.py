@@ -68,11 +68,17 @@ def install(app: FastAPI) -> None:
         )
 
     @app.exception_handler(Exception)
-    def _bug(_request: Request, _error: Exception) -> Response:
+    def _bug(request: Request, _error: Exception) -> Response:
         # Runs outside all middleware, so it adds the headers itself. Starlette raises the exception again for the log.
-        response = answer_problem(errors.Internal("an error in the service; its log has the details"))
+        response = answer_problem(errors.Internal(internal_error(request)))
         add_security_headers(response.headers)
+        response.headers["X-Request-ID"] = request.state.request_id
         return response
+
+
+def internal_error(request: Request) -> str:
+    """What a client is told about a defect, and whoever looks for it in the log."""
+    return f"an error in the service; its log has the details of the request {request.state.request_id}"
 
 
 def database_unavailable(error: Exception) -> Problem:

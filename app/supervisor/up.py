@@ -38,14 +38,15 @@ class CannotStart(Exception):  # noqa: N818
 def commands(settings: Settings) -> dict[str, list[str]]:
     """The command lines of API and worker; `docker-compose.yml` runs the same."""
     python = [sys.executable, "-m"]
-    # Logs have warnings only, and a shutdown does not wait for open streams.
+    # Once it is loaded, the application sets up the logs by MCN_LOG_LEVEL. A shutdown does not wait for open streams.
     api = f"--host {settings.host} --port {settings.port} --loop uvloop --ws none --no-access-log"
     api += " --http app.http.guarded_protocol:GuardedProtocol --no-proxy-headers --no-server-header"
     api += " --log-level warning --timeout-graceful-shutdown 3 --timeout-keep-alive 30"
+    # Celery would print a banner, which is no record of a log.
     worker = "--loglevel warning --without-mingle --without-gossip --without-heartbeat --pool threads --concurrency 2"
     return {
         "api": [*python, "uvicorn", "app.main:create_app", "--factory", *api.split()],
-        "worker": [*python, "celery", "-A", "worker.app", "worker", *worker.split()],
+        "worker": [*python, "celery", "--quiet", "-A", "worker.app", "worker", *worker.split()],
     }
 
 

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from app.http.error_handlers import DATABASE_ERRORS, database_unavailable
+from app.http.error_handlers import DATABASE_ERRORS, database_unavailable, internal_error
 from app.http.errors import Invalid, Problem
 from app.http.session import Reading
 from app.streams.queries import latest_event_id
@@ -56,7 +56,7 @@ class PageRoute(APIRoute):
                 return error_page(request, Problem(str(error.detail)), error.status_code)
             except Exception:
                 log.exception("the page %s failed", request.url.path)
-                return error_page(request, Problem("an error in the service; its log has the details"), 500)
+                return error_page(request, Problem(internal_error(request)), 500)
 
         return handle_page
 
