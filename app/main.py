@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-from typing import Literal
+from contextlib import asynccontextmanager
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
-from pydantic import BaseModel
 
 from app.auth.middleware import Authentication
 from app.auth.routes import router as tokens
@@ -16,11 +14,10 @@ from app.auth.service import ensure_admin
 from app.auth.sessions import cookie_name
 from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
-from app.db import is_current, make_engine, transaction, upgrade
+from app.db import make_engine, transaction, upgrade
 from app.http import docs, error_handlers
 from app.http.concurrent_requests import ConcurrentRequests
 from app.http.duplicate_headers import DuplicateHeaders
-from app.http.errors import Unavailable
 from app.http.openapi import DescribedAPI, problem_response
 from app.http.query_parameters import refuse_unknown_parameters
 from app.http.request_bodies import RequestBodies
@@ -30,6 +27,7 @@ from app.jobs.report_routes import router as reports
 from app.jobs.routes import router as jobs
 from app.operations.logs import configure_logging
 from app.operations.metrics import Metrics, RequestMetrics
+from app.operations.readiness import Readiness
 from app.operations.request_log import RequestLog
 from app.operations.routes import router as operations
 from app.results.components.routes import all_router as all_components
@@ -87,6 +85,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     )
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
     app.state.metrics = counted = Metrics(engine, hub)
+    app.state.readiness = Readiness(engine, settings)
     # The middleware that is added last sees a request first.
     app.add_middleware(ConcurrentRequests)
     app.add_middleware(RequestBodies)
@@ -117,40 +116,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         operations,
     ):
         app.include_router(router)
-    _add_service_routes(app)
+    _add_documentation(app)
     site.install(app)
     return app
 
 
-class Health(BaseModel):
-    """The process answers requests."""
-
-    status: Literal["ok"] = "ok"
-
-
-class Readiness(BaseModel):
-    """The service can do its work."""
-
-    status: Literal["ready"] = "ready"
-
-
-def _add_service_routes(app: FastAPI) -> None:
+def _add_documentation(app: FastAPI) -> None:
     docs.mount_files(app)
-
-    @app.get("/healthz", tags=["service"])
-    async def healthz() -> Health:
-        """Check that the process answers. Needs no token."""
-        return Health()
-
-    @app.get("/readyz", tags=["service"])
-    def readyz(request: Request) -> Readiness:
-        """Check that the database is reachable and up to date. Needs no token."""
-        current = None
-        with suppress(Exception):  # whatever the database's trouble is, the service is not ready
-            current = is_current(request.app.state.engine)
-        if not current:
-            raise Unavailable("the database is unreachable" if current is None else "run `mcn db upgrade`")
-        return Readiness()
 
     @app.get("/docs", include_in_schema=False)
     async def docs_page() -> HTMLResponse:

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
-from urllib.parse import urlsplit
 
+import httpx
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import doctor_slurm
 from app.db import is_current, make_engine
 from app.jobs.disk_space import disk_space, in_gb
+from app.operations.broker import broker_address, broker_trouble
 from app.settings import Settings
-from app.supervisor.up import is_ready
-
-REDIS_PORT = 6379
+from app.supervisor.up import PROBE_LIMIT_S
 
 
 @dataclass(frozen=True)
@@ -50,9 +48,7 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield _check_data_dir(settings)
     yield _check_database(settings)
     yield _check_broker(settings)
-    url = settings.api_url
-    ready = is_ready(settings)
-    yield Check("service", ready, f"responds at {url}" if ready else f"no response at {url}: start it with `mcn up`")
+    yield _check_service(settings)
     missing = [str(root) for root in settings.roots if not root.is_dir()]
     roots = f"not found: {', '.join(missing)}" if missing else ", ".join(map(str, settings.roots))
     yield Check("data roots", not missing, roots)
@@ -105,13 +101,20 @@ def _check_database(settings: Settings) -> Check:
 
 
 def _check_broker(settings: Settings) -> Check:
-    if settings.broker_url is None:
-        return Check("broker", True, "embedded, in the data folder")
-    # Without scheme, user, password and database number.
-    address = settings.broker_url.rpartition("://")[2].rpartition("@")[2].partition("/")[0]
+    address, trouble = broker_address(settings), broker_trouble(settings)
+    if trouble is None:
+        return Check("broker", True, address)
+    return Check("broker", False, f"{address} is not reachable ({trouble}): jobs still start, some seconds later")
+
+
+def _check_service(settings: Settings) -> Check:
+    name, url = "service", settings.api_url
     try:
-        url = urlsplit(f"//{address}")
-        socket.create_connection((url.hostname or "localhost", url.port or REDIS_PORT), timeout=3).close()
-    except (OSError, ValueError) as error:
-        return Check("broker", False, f"{address} is not reachable ({error}): jobs still start, some seconds later")
-    return Check("broker", True, address)
+        answer = httpx.get(f"{url}/readyz", timeout=PROBE_LIMIT_S)
+        body = answer.json()
+    except (httpx.HTTPError, ValueError):
+        return Check(name, False, f"no response at {url}: start it with `mcn up`")
+    if answer.status_code != 200:
+        return Check(name, False, f"{url} is not ready: {body.get('detail')}")
+    missing = "; ".join(f"{part['name']}: {part['detail']}" for part in body.get("parts", ()) if not part["ok"])
+    return Check(name, True, f"responds at {url}" + (f", but {missing}" if missing else ""))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,11 +27,18 @@ def upgrade(url: str) -> None:
 def is_current(engine: Engine) -> bool:
     """Whether the latest migration has been applied."""
     from alembic.runtime.migration import MigrationContext
-    from alembic.script import ScriptDirectory
 
     with reading(engine) as session:
         current = MigrationContext.configure(session.connection()).get_current_revision()
-    return current == ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    return current == _head()
+
+
+@cache
+def _head() -> str | None:
+    """The latest migration. Finding it loads all of them, so it is done once."""
+    from alembic.script import ScriptDirectory
+
+    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
 
 
 def alembic_config(url: str) -> Config:

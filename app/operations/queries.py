@@ -10,7 +10,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from app.db import now
-from app.models import Attempt, Job, Lease, State, Worker
+from app.models import Attempt, Job, Lease, State, Worker, offline_before
 
 # A machine that was taken out of service is reported for this long.
 WORKERS_SEEN_WITHIN = timedelta(days=7)
@@ -71,6 +71,14 @@ def list_workers(session: Session, at: datetime) -> list[WorkerRow]:
     columns = (Worker.host, Worker.devices, Worker.seen_at, Worker.slurm, Worker.disk, Worker.timings)
     query = select(*columns).where(col(Worker.seen_at) > at - WORKERS_SEEN_WITHIN)  # type: ignore[call-overload]
     return [WorkerRow(*row) for row in session.exec(query.order_by(Worker.host).limit(MAX_WORKERS))]
+
+
+def has_live_worker(session: Session) -> bool:
+    """Whether any worker was heard from lately."""
+    return (
+        session.exec(select(Worker.host).where(col(Worker.seen_at) > offline_before(session)).limit(1)).first()
+        is not None
+    )
 
 
 def count_leases(session: Session) -> dict[str, int]:

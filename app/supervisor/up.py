@@ -25,6 +25,8 @@ from app.supervisor.log_files import LogFile
 ROOT = Path(__file__).parents[2]
 READY_LIMIT_S = 60.0
 STOP_LIMIT_S = 15.0
+# Longer than the API may take to find out that it is not ready.
+PROBE_LIMIT_S = 8.0
 LOG_LIMIT_S = 2.0
 PR_SET_PDEATHSIG = 1
 # Loaded before any fork: loading a library in the child of a process with threads can deadlock.
@@ -158,7 +160,7 @@ class Parts:
 def is_ready(settings: Settings) -> bool:
     """Whether the API answers and can use its database."""
     with contextlib.suppress(httpx.HTTPError):
-        return httpx.get(f"{settings.api_url}/readyz", timeout=2.0).status_code == 200
+        return httpx.get(f"{settings.api_url}/readyz", timeout=PROBE_LIMIT_S).status_code == 200
     return False
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from types import SimpleNamespace
 
+import httpx
 import pytest
 
 from app.cli import doctor
@@ -40,3 +41,26 @@ def test_too_little_disk_space_is_said_with_what_to_do(tmp_path: Path, monkeypat
     check = doctor._check_data_dir(Settings(data_dir=tmp_path, min_free_gb=1))
     assert check.ok
     assert check.detail.endswith("1.5 GB free; no job starts below 1.0 GB")
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "ok", "detail"),
+    [
+        (200, {"status": "ready", "parts": [{"name": "disk", "ok": True, "detail": ""}]}, True, "responds at URL"),
+        (
+            200,
+            {"status": "ready", "parts": [{"name": "worker", "ok": False, "detail": "none is alive"}]},
+            True,
+            "responds at URL, but worker: none is alive",
+        ),
+        # An older service has no parts.
+        (200, {"status": "ready"}, True, "responds at URL"),
+        (503, {"detail": "database: is not reachable"}, False, "URL is not ready: database: is not reachable"),
+    ],
+)
+def test_what_the_service_lacks_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, body: dict[str, object], ok: bool, detail: str
+) -> None:
+    monkeypatch.setattr("app.cli.doctor.httpx.get", lambda *_, **__: httpx.Response(status, json=body))
+    check = doctor._check_service(Settings(data_dir=tmp_path, url="http://service:1"))
+    assert (check.ok, check.detail) == (ok, detail.replace("URL", "http://service:1"))

@@ -95,12 +95,13 @@ def test_a_stream_counts_until_it_begins_and_health_never() -> None:
         tasks = [asyncio.create_task(limited(scope(), never, no_send)) for _ in range(MAX_REQUESTS + 5)]
         await turns()
         assert application.running == MAX_REQUESTS
-        tasks.append(asyncio.create_task(limited(scope(path="/healthz"), never, no_send)))
+        for path in ("/healthz", "/readyz"):
+            tasks.append(asyncio.create_task(limited(scope(path=path), never, no_send)))
         await turns()
-        assert application.running == MAX_REQUESTS + 1
+        assert application.running == MAX_REQUESTS + 2
         application.release.set()
         await turns()
-        assert application.running == MAX_REQUESTS + 6
+        assert application.running == MAX_REQUESTS + 7
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
