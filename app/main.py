@@ -30,6 +30,7 @@ from app.operations.metrics import Metrics, RequestMetrics
 from app.operations.readiness import Readiness
 from app.operations.request_log import RequestLog
 from app.operations.routes import router as operations
+from app.operations.tracing import telemetry
 from app.results.components.routes import all_router as all_components
 from app.results.components.routes import router as components
 from app.results.metrics.routes import router as metrics
@@ -77,7 +78,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         redoc_url=None,
         openapi_url=None,
         dependencies=[Depends(refuse_unknown_parameters)],
-        telemetry={"tracing": False},
+        telemetry=telemetry(settings),
         responses={
             "4XX": problem_response("The request is refused: a problem (RFC 9457)"),
             503: problem_response("A part of the service is not available: try again"),

@@ -83,6 +83,11 @@ class Settings(BaseSettings):
         default="warning",
         description="`info` also logs every request and every start and end of an attempt; default: `warning`",
     )
+    tracing: bool = Field(
+        default=False,
+        description="`1` sends traces of requests by OpenTelemetry to the address in `OTEL_EXPORTER_OTLP_ENDPOINT`; "
+        "default: `0`",
+    )
     warm_start: bool = Field(
         default=True,
         description="whether training processes on this machine are forked from one that has imported everything; "
