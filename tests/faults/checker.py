@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from app.db import reading
 from app.jobs.transitions import EDGES
-from app.models import TERMINAL_STATES, Attempt, Chunk, ChunkData, Component, Event, Job, Lease, Series, State
+from app.models import TERMINAL_STATES, Attempt, Chunk, ChunkData, Component, Event, Job, Lease, Reason, Series, State
 from core.run.rundir import RunDir
 from tests.faults.client import Answer, Record
 from tests.faults.workload import FAILURES, Result, result_of
@@ -38,6 +38,8 @@ class Evidence:
     after: int = 0
     # Whether the clocks of machines agree, so that times of different attempts can be compared.
     clocks_agree: bool = True
+    # Whether nothing was done to training processes or their machines, so that no attempt may have been lost.
+    spares_training: bool = False
 
 
 def violations(evidence: Evidence) -> list[str]:
@@ -156,6 +158,9 @@ def _attempts(session: Session, job: Job, evidence: Evidence) -> Iterator[str]:
     if numbers != list(range(1, job.attempt + 1)):
         yield f"has the attempts {numbers}, and its latest is {job.attempt}"
     for attempt in attempts:
+        # Not the outcome: a process that is cancelled and takes long is killed, and then reports none.
+        if attempt.reason == Reason.lost and evidence.spares_training:
+            yield f"its attempt {attempt.number} was lost, although nothing was done to its process"
         if attempt.ended_at is None and job.state in TERMINAL_STATES:
             yield f"has ended, but its attempt {attempt.number} has not"
     for before, following in itertools.pairwise(attempts):

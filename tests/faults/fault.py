@@ -38,6 +38,8 @@ class Scene:
     def a_worker_that_trains(self) -> Part:
         """A worker with a training process, once there is one."""
 
+        self._submit_long()
+
         def find() -> bool:
             busy = [worker for worker in self.stack.workers if self.stack.training(worker)]
             if busy:
@@ -50,6 +52,7 @@ class Scene:
     def a_training_process(self) -> psutil.Process:
         """A training process, once there is one."""
         found: list[psutil.Process] = []
+        self._submit_long()
 
         def find() -> bool:
             found.extend(self.stack.training())
@@ -57,6 +60,10 @@ class Scene:
 
         wait_until(find, "the start of a training process", START_LIMIT_S)
         return self.chance.choice(found)
+
+    def _submit_long(self) -> None:
+        """One more job, because those of the clients may have ended already."""
+        self.client.submit("long", until=time.monotonic() + START_LIMIT_S)
 
     def pause(self, least_s: float, most_s: float) -> None:
         """Lets a random time pass."""
@@ -78,8 +85,8 @@ class Fault:
 
     Clients submit `jobs`, half of them once the fault has been caused, and change a job after a request with
     probability `controls`. In a burst they submit all of them at once, so that the moment of the fault is often between
-    two steps of a submission. `is_quick` faults are part of `make test`. `lacks` says why a fault cannot be caused on a
-    machine, or None.
+    two steps of a submission. `is_quick` faults are part of `make test`. A fault that `spares_training` must not cost
+    an attempt. `lacks` says why a fault cannot be caused on a machine, or None.
     """
 
     what: str
@@ -93,6 +100,7 @@ class Fault:
     controls: float = 0.1
     is_quick: bool = False
     clocks_agree: bool = True
+    spares_training: bool = True
     lacks: Callable[[Stack], str | None] = lambda _stack: None
     # What must hold besides what always must: checked once all jobs have ended.
     also: Callable[[Scene], Sequence[str]] = lambda _scene: ()

@@ -92,6 +92,7 @@ def run_round(
         followed=list(follower.ids) if follower is not None else None,
         after=after,
         clocks_agree=fault.clocks_agree,
+        spares_training=fault.spares_training,
     )
     outcome.problems += violations(evidence)
     outcome.problems += fault.also(scene)

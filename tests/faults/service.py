@@ -43,7 +43,7 @@ class Service:
         stack = self.stack
         assert self._undisturbed is not None
         try:
-            self._undisturbed.prepare(["short", *fault.jobs])
+            self._undisturbed.prepare(["short", "long", *fault.jobs])
             outcome = run_round(stack, fault, seed, self._undisturbed, self._follower)
         except Exception as error:  # the round itself did not come to its end: that is its problem
             outcome = Outcome([f"{type(error).__name__}: {error}"])

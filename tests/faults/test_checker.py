@@ -63,7 +63,8 @@ def case(service: Service) -> Case:
             start = began + timedelta(minutes=number)
             ended = start + timedelta(seconds=30)
             attempt = {"job_id": job_id, "number": number, "executor": "local", "host": "here", "devices": ["cpu"]}
-            session.add(Attempt(**attempt, started_at=start, ended_at=ended, outcome=outcome))
+            reason = "lost" if outcome == "lost" else None
+            session.add(Attempt(**attempt, started_at=start, ended_at=ended, outcome=outcome, reason=reason))
         service.transition(job_id, State.running, *([State.queued] if number == 1 else [State.succeeded]))
     with transaction(service.app.state.engine) as session:
         store.append(session, job_id, {"train/loss_total": store.Block(STEPS, STEPS / 7, STEPS * 1.0)})
@@ -213,6 +214,13 @@ def test_planted_damage_is_found(case: Case, damage: Callable[[Case, Session], N
         damage(case, session)
     found = violations(case.evidence)
     assert any(_matches(DAMAGE[damage], problem) for problem in found), found
+
+
+def test_an_attempt_is_lost_for_no_reason_only_where_its_process_was_spared(case: Case) -> None:
+    found = violations(replace(case.evidence, spares_training=True))
+    assert [problem.partition(": ")[2] for problem in found] == [
+        "its attempt 1 was lost, although nothing was done to its process"
+    ]
 
 
 def _matches(pattern: str, text: str) -> bool:

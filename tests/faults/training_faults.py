@@ -121,8 +121,10 @@ def _job_of(scene: Scene, process: psutil.Process) -> str | None:
 
 
 TRAINING_FAULTS: dict[str, Fault] = {
-    "training-killed": Fault("SIGKILL of a training process at some step", kill, nothing, is_quick=True),
-    "training-killed-embedded": Fault("the same, embedded", kill, nothing, form=Form.embedded),
+    "training-killed": Fault(
+        "SIGKILL of a training process at some step", kill, nothing, is_quick=True, spares_training=False
+    ),
+    "training-killed-embedded": Fault("the same, embedded", kill, nothing, form=Form.embedded, spares_training=False),
     "training-killed-with-child": Fault(
         "SIGKILL of a training process whose child does not notice",
         kill_parent,
@@ -130,15 +132,26 @@ TRAINING_FAULTS: dict[str, Fault] = {
         jobs=("streamed", "short"),
         controls=0.0,
         also=no_children,
+        spares_training=False,
     ),
     "training-stopped": Fault("a training process stands still for seconds", stop, proceed, holds_s=(1.0, 6.0)),
     "training-deaf": Fault(
-        "a cancelled process does not react to SIGTERM", cancel_deaf, nothing, controls=0.0, is_quick=True
+        "a cancelled process does not react to SIGTERM",
+        cancel_deaf,
+        nothing,
+        controls=0.0,
+        is_quick=True,
+        spares_training=False,
     ),
     "training-diverges": Fault(
         "a loss is not finite", nothing, nothing, jobs=("diverging", "short", "diverging"), controls=0.0, is_quick=True
     ),
     "log-of-a-gigabyte": Fault(
-        "a job writes a gigabyte of output", write_much, shrink_log, controls=0.0, also=log_was_quick
+        "a job writes a gigabyte of output",
+        write_much,
+        shrink_log,
+        controls=0.0,
+        also=log_was_quick,
+        spares_training=False,
     ),
 }

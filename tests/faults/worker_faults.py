@@ -143,7 +143,11 @@ WORKER_FAULTS: dict[str, Fault] = {
     "worker-killed-embedded": Fault("SIGKILL of the worker", kill, form=Form.embedded),
     "worker-terminated": Fault("SIGTERM of a worker that trains", terminate),
     "workers-killed-at-start": Fault(
-        "SIGKILL of all workers while they start a process", kill_at_start, within_s=0.0, is_quick=True
+        "SIGKILL of all workers while they start a process",
+        kill_at_start,
+        within_s=0.0,
+        is_quick=True,
+        spares_training=False,
     ),
     "worker-stopped": Fault(
         "a worker stands still for longer than it may", freeze_worker, holds_s=(PAST_LEASE_S, PAST_LEASE_S + 15)
@@ -154,13 +158,15 @@ WORKER_FAULTS: dict[str, Fault] = {
         thaw_machine,
         holds_s=(PAST_LEASE_S, PAST_LEASE_S + 15),
         also=taken_over,
+        spares_training=False,
     ),
     "machine-lost": Fault(
         "a machine dies, and comes back after others took over",
         lose_machine,
         holds_s=(PAST_LEASE_S, PAST_LEASE_S + 15),
+        spares_training=False,
     ),
-    "machine-killed": Fault("a machine dies and is back at once", lose_machine),
+    "machine-killed": Fault("a machine dies and is back at once", lose_machine, spares_training=False),
     "two-reconcilers": Fault(
         "two workers have the same name", add_second, kill_second, holds_s=(2.0, 6.0), controls=0.3
     ),
@@ -171,9 +177,12 @@ WORKER_FAULTS: dict[str, Fault] = {
         holds_s=(4.0, 10.0),
         lacks=no_faketime,
         clocks_agree=False,
+        spares_training=False,
     ),
     "starter-killed": Fault("SIGKILL of the processes that fork", kill_starters, nothing),
     "starter-stopped": Fault("they stand still for seconds", stop_starters, continue_starters, holds_s=(1.0, 8.0)),
-    "everything-killed": Fault("SIGKILL of every process", kill_everything),
-    "everything-killed-embedded": Fault("the same, embedded", kill_everything, form=Form.embedded),
+    "everything-killed": Fault("SIGKILL of every process", kill_everything, spares_training=False),
+    "everything-killed-embedded": Fault(
+        "the same, embedded", kill_everything, form=Form.embedded, spares_training=False
+    ),
 }
