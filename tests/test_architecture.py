@@ -37,7 +37,7 @@ def imported_by(module: str, data_dir: Path | None = None) -> set[str]:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("module", ["app.main", "app.cli.main", "app.supervisor.up", "worker.app"])
+@pytest.mark.parametrize("module", ["app.main", "app.cli.main", "app.cli.doctor", "app.supervisor.up", "worker.app"])
 def test_service_and_celery_worker_do_not_load_torch(module: str, tmp_path: Path) -> None:
     assert (
         imported_by(module, tmp_path / "data") & {"torch", "torchvision", "timm", "wandb", "safetensors", "scipy"}

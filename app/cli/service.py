@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import sys
 import time
 from contextlib import closing, suppress
@@ -133,11 +134,15 @@ def upgrade_database() -> None:
     out.print("The database is up to date.")
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    worker: Annotated[bool, typer.Option("--worker", help="Check only that the worker of this machine runs.")] = False,
+    as_json: AsJson = False,
+) -> None:
     """Check what is installed, reachable and writable, and suggest fixes. Exits with 1 if something is missing."""
-    from app.cli.doctor import run_checks
+    from app.cli.doctor import check_worker, run_checks
 
-    checks = list(run_checks(settings()))
+    configured = settings()
+    checks = [check_worker(configured, socket.gethostname())] if worker else list(run_checks(configured))
     if as_json:
         print_json([check.to_json() for check in checks])
     else:

@@ -119,7 +119,7 @@ def test_a_check_that_hangs_is_named_and_takes_one_thread_however_many_ask(
 
 def test_it_answers_before_those_who_ask_give_up() -> None:
     from app.supervisor.up import PROBE_LIMIT_S
-    from tests.compose import SERVICES
+    from tests.docker.files import SERVICES
 
     healthcheck = SERVICES["api"]["healthcheck"]["test"][-1]
     assert "timeout=5" in healthcheck

@@ -1,4 +1,4 @@
-"""The files for production as texts, and what Compose makes of them."""
+"""The files for production as the tests read them."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Any
 
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMPOSE = (ROOT / "docker-compose.yml").read_text()
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
+INSTALL = ROOT / "app/supervisor/install-requirements"
 PRODUCTION = (ROOT / "docs/production.md").read_text()
 PARTS = ["api", "worker"]
-LIMIT_S = 240.0
 
 
 class NotSet(Exception):  # noqa: N818
@@ -40,22 +40,21 @@ FILE = compose(MCN_DB_PASSWORD="secret")
 SERVICES: dict[str, Any] = FILE["services"]
 
 
+def clean_environment(home: Path) -> dict[str, str]:
+    return {"PATH": os.environ["PATH"], "HOME": str(home)}
+
+
 def copies() -> list[tuple[str, str]]:
-    return re.findall(r"^COPY (\S+) (\S+)$", DOCKERFILE, re.MULTILINE)
+    """What the last stage takes from the folder of the project, and where to."""
+    return re.findall(r"^COPY (\w\S+) (\S+)$", DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :], re.MULTILINE)
 
 
-def copy_image(parent: Path) -> Path:
-    """The image's working directory: what the Dockerfile copies, and nothing else."""
-    folder = parent / "image"
+def copy_image(folder: Path) -> None:
+    """Makes the image's working directory: what the Dockerfile copies, and nothing else."""
     folder.mkdir()
-    assert len(copies()) == DOCKERFILE.count("COPY ")
+    assert len(copies()) == DOCKERFILE[DOCKERFILE.rindex("\nFROM ") :].count("COPY ") - 1
     for source, target in copies():
         if (ROOT / source).is_dir():
             shutil.copytree(ROOT / source, folder / target, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(ROOT / source, folder / target)
-    return folder
-
-
-def clean_environment(home: Path) -> dict[str, str]:
-    return {"PATH": os.environ["PATH"], "HOME": str(home)}

@@ -1,4 +1,4 @@
-"""What the files for production would start in containers, started without them."""
+"""What docker-compose.yml would start in containers is started here without them."""
 
 from __future__ import annotations
 
@@ -9,9 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import psutil
@@ -19,10 +17,12 @@ import pytest
 
 from app.cli.client import TERMINAL_STATES, Api
 from app.settings import Settings
-from tests.compose import LIMIT_S, PARTS, PRODUCTION, ROOT, SERVICES, clean_environment, compose, copy_image
+from tests.docker.files import PARTS, PRODUCTION, ROOT, SERVICES, clean_environment, compose, copy_image
 from tests.e2e.running import fusion
-from tests.parts import free_port, need, wait_until
+from tests.parts import free_port, wait_until
 from tests.training_processes import training_processes
+
+LIMIT_S = 240.0
 
 
 class Composed:
@@ -71,19 +71,21 @@ class Composed:
                 self._words(name), cwd=self._image, env=self._environment(name), stdout=log, stderr=log
             )
 
-    def is_healthy(self) -> bool:
-        """What the API's health check says."""
-        kind, *words = self._services["api"]["healthcheck"]["test"]
+    def is_healthy(self, name: str = "api") -> bool:
+        """What the health check of a service says."""
+        kind, *words = self._services[name]["healthcheck"]["test"]
         assert kind == "CMD"
-        words = [sys.executable if word == "python" else self.here(word) for word in words]
-        return subprocess.run(words, env=self._environment("api"), stderr=subprocess.DEVNULL).returncode == 0
+        programs = {"python": [sys.executable], "mcn": [sys.executable, "-m", "app.cli.main"]}
+        command = [*programs[words[0]], *map(self.here, words[1:])]
+        done = subprocess.run(command, cwd=self._image, env=self._environment(name), capture_output=True)
+        return done.returncode == 0
 
-    def wait_healthy(self) -> None:
+    def wait_healthy(self, name: str) -> None:
         def ready() -> bool:
-            assert self.processes["api"].poll() is None, self.log("api").read_text()
-            return self.is_healthy()
+            assert self.processes[name].poll() is None, self.log(name).read_text()
+            return self.is_healthy(name)
 
-        wait_until(ready, "the API's start", LIMIT_S)
+        wait_until(ready, f"the start of the {name}", LIMIT_S)
 
     def exec(self, name: str, *words: str) -> str:
         """What `docker compose exec NAME mcn ..` prints."""
@@ -116,7 +118,9 @@ class Composed:
 
 @pytest.fixture
 def composed(tmp_path: Path, postgres_url: str, redis_url: str) -> Iterator[Composed]:
-    services = Composed(copy_image(tmp_path), postgres_url, redis_url)
+    image = tmp_path / "image"
+    copy_image(image)
+    services = Composed(image, postgres_url, redis_url)
     yield services
     services.end()
 
@@ -129,8 +133,10 @@ def documented_commands(name: str) -> list[list[str]]:
 def test_what_it_starts_trains_stops_and_goes_on(composed: Composed) -> None:
     assert not composed.is_healthy()
     composed.start("api")
-    composed.wait_healthy()
+    composed.wait_healthy("api")
+    assert not composed.is_healthy("worker")
     composed.start("worker")
+    composed.wait_healthy("worker")
     [[_, token_file]] = [words for words in documented_commands("api") if words[0] == "cat"]
     token = Path(composed.here(token_file)).read_text().strip()
     api = Api(Settings(url=composed.here("http://api:8000"), token=token))
@@ -175,35 +181,6 @@ def _trains_stops_and_goes_on(composed: Composed, api: Api) -> None:
     first, second = attempts()
     assert (first["outcome"], second["outcome"]) == ("stopped", None)
     assert second["resumed_from_step"] > 0
-
-
-class Refusal(BaseHTTPRequestHandler):
-    """An API without its database."""
-
-    def do_GET(self) -> None:
-        self.send_response(503 if self.path == "/readyz" else 200)
-        self.end_headers()
-
-    def log_message(self, *_: Any) -> None:
-        pass
-
-
-def test_an_api_that_is_not_ready_is_not_healthy() -> None:
-    _, *words = SERVICES["api"]["healthcheck"]["test"]
-    with HTTPServer(("127.0.0.1", 0), Refusal) as server:
-        Thread(target=server.handle_request).start()
-        words = [word.replace("8000", str(server.server_port)) for word in words]
-        assert subprocess.run([sys.executable, *words[1:]]).returncode == 1
-
-
-def test_the_other_health_checks_ask_the_real_servers(postgres_server: str, redis_url: str) -> None:
-    ports = {"postgres": postgres_server, "redis": redis_url}
-    for name, url in ports.items():
-        _, program, *words = SERVICES[name]["healthcheck"]["test"]
-        command = [need({"postgres": "PostgreSQL", "redis": "Redis"}[name], program), "-p"]
-        port = url.rpartition(":")[2].partition("/")[0]
-        assert subprocess.run([*command, port, *words], stdout=subprocess.DEVNULL).returncode == 0
-        assert subprocess.run([*command, str(free_port()), *words], capture_output=True).returncode != 0
 
 
 # Both block SIGTERM before anybody can send it: one waits for it, the other does not care.

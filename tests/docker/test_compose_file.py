@@ -1,4 +1,4 @@
-"""The files for production, held to the code: what Compose starts and with what, and what the image contains."""
+"""docker-compose.yml, held to the code and to docs/production.md."""
 
 from __future__ import annotations
 
@@ -6,30 +6,18 @@ import re
 import shlex
 import subprocess
 import sys
-import tomllib
-from pathlib import Path
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
+from typing import Any
 
 import psutil
 import pytest
 
 from app.settings import Settings
 from app.supervisor.up import commands
-from tests.compose import (
-    COMPOSE,
-    DOCKERFILE,
-    FILE,
-    PARTS,
-    PRODUCTION,
-    ROOT,
-    SERVICES,
-    NotSet,
-    clean_environment,
-    compose,
-    copies,
-    copy_image,
-)
+from tests.docker.files import COMPOSE, FILE, PARTS, PRODUCTION, SERVICES, NotSet, compose
 from tests.e2e.running import Running
-from tests.parts import wait_until
+from tests.parts import free_port, need, wait_until
 
 
 @pytest.mark.parametrize("part", PARTS)
@@ -99,6 +87,27 @@ def test_a_new_container_of_the_worker_has_the_name_of_the_one_before() -> None:
     assert "//first:6379/" in other["environment"]["MCN_BROKER_URL"]
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_a_part_may_write_to_its_volume_and_to_temporary_files_only(part: str) -> None:
+    service = SERVICES[part]
+    assert (service["read_only"], service["tmpfs"]) == (True, ["/tmp"])
+    assert service["cap_drop"] == ["ALL"]
+    assert "cap_add" not in service
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    places = {name: path for name, path in service["environment"].items() if name.endswith(("HOME", "_DIR"))}
+    assert {"HOME", "XDG_CACHE_HOME", "MCN_DATA_DIR"} < set(places)
+    assert [path for path in places.values() if not re.match(r"/(data|tmp)\b", path)] == []
+
+
+def test_one_service_builds_the_image_that_both_use() -> None:
+    """With two, every build would leave one of the images behind without a name."""
+    assert [name for name, service in SERVICES.items() if "build" in service] == ["api"]
+    assert SERVICES["api"]["image"] == SERVICES["worker"]["image"]
+    assert SERVICES["worker"]["pull_policy"] == "never"
+    chosen = compose(MCN_DB_PASSWORD="secret", MCN_TORCH="cpu")["services"]["api"]["build"]["args"]
+    assert (SERVICES["api"]["build"]["args"], chosen) == ({"TORCH": "cuda"}, {"TORCH": "cpu"})
+
+
 def test_the_lines_for_gpus_are_for_the_worker() -> None:
     text = re.sub(r"^(    # With GPUs .*\n)((?:    # .*\n)+)", _uncommented, COMPOSE, flags=re.MULTILINE)
     services = compose(text, MCN_DB_PASSWORD="secret")["services"]
@@ -111,45 +120,30 @@ def _uncommented(found: re.Match[str]) -> str:
     return found[1] + found[2].replace("    # ", "    ")
 
 
-IMPORTS = """
-import importlib, pkgutil, sys
-for package in sys.argv[2:]:
-    for module in pkgutil.walk_packages([package], package + "."):
-        importlib.import_module(module.name)
-files = {getattr(module, "__file__", None) or "" for module in list(sys.modules.values())}
-print(sorted(file for file in files if file.startswith(sys.argv[1]) and "site-packages" not in file))
-"""
+class Refusal(BaseHTTPRequestHandler):
+    """An API without its database."""
+
+    def do_GET(self) -> None:
+        self.send_response(503 if self.path == "/readyz" else 200)
+        self.end_headers()
+
+    def log_message(self, *_: Any) -> None:
+        pass
 
 
-def test_the_image_has_all_that_the_code_needs(tmp_path: Path) -> None:
-    image = copy_image(tmp_path)
-    project = tomllib.loads((image / "pyproject.toml").read_text())
-    packages = [name.rstrip("*") for name in project["tool"]["setuptools"]["packages"]["find"]["include"]]
-    assert [name for name in packages if not (image / name).is_dir()] == []
-    imported = [name for name in packages if name != "migrations"]
-    assert run(image, "-c", IMPORTS, f"{ROOT}/", *imported) == "[]\n"
-    run(image, "-c", "from setuptools import build_meta; build_meta.prepare_metadata_for_build_editable('.')")
+def test_an_api_that_is_not_ready_is_not_healthy() -> None:
+    _, *words = SERVICES["api"]["healthcheck"]["test"]
+    with HTTPServer(("127.0.0.1", 0), Refusal) as server:
+        Thread(target=server.handle_request).start()
+        words = [word.replace("8000", str(server.server_port)) for word in words]
+        assert subprocess.run([sys.executable, *words[1:]]).returncode == 1
 
 
-def run(folder: Path, *words: str) -> str:
-    environment = {**clean_environment(folder), "MCN_DATA_DIR": str(folder / "data")}
-    done = subprocess.run([sys.executable, *words], cwd=folder, env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-def test_the_build_sees_only_what_is_copied() -> None:
-    lines = [line for line in (ROOT / ".dockerignore").read_text().splitlines() if not line.startswith("#")]
-    assert lines[0] == "*"
-    assert {line[1:] for line in lines if line.startswith("!")} == {source for source, _ in copies()}
-
-
-def test_the_image_is_built_from_the_lock_and_run_by_a_user() -> None:
-    text = DOCKERFILE.replace("\\\n", "")
-    assert re.search(r"uv pip install .*--require-hashes .*-r requirements\.lock", text)
-    assert "://" not in text
-    user = re.findall(r"^USER (\S+)", text, re.MULTILINE)[-1]
-    assert re.search(rf"useradd --uid [1-9]\d* .*{user}\b", text)
-    # A new volume takes over whose the folder is.
-    data_dir = SERVICES["api"]["environment"]["MCN_DATA_DIR"]
-    assert re.search(rf"install -d -o {user} -g {user} -m 700 {data_dir}\b", text)
+def test_the_other_health_checks_ask_the_real_servers(postgres_server: str, redis_url: str) -> None:
+    ports = {"postgres": postgres_server, "redis": redis_url}
+    for name, url in ports.items():
+        _, program, *words = SERVICES[name]["healthcheck"]["test"]
+        command = [need({"postgres": "PostgreSQL", "redis": "Redis"}[name], program), "-p"]
+        port = url.rpartition(":")[2].partition("/")[0]
+        assert subprocess.run([*command, port, *words], stdout=subprocess.DEVNULL).returncode == 0
+        assert subprocess.run([*command, str(free_port()), *words], capture_output=True).returncode != 0
