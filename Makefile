@@ -10,10 +10,10 @@ SEEDS  ?= 20
 ONLY   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo up test test-fast coverage lint format docs pictures bench soak faults lock vendor clean
+.PHONY: help setup demo up test test-fast coverage lint format docs pictures bench soak faults docker-test lock vendor clean
 
 help:  ## list the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 11
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 13
 
 setup: $(READY)  ## build .venv from requirements.lock
 
@@ -75,6 +75,9 @@ soak: $(READY)  ## run the long repetitions of which `make test` runs a few
 faults: $(READY)  ## cause every fault with many seeds while clients use the service (SEEDS=5 ONLY="api-killed redis-killed")
 	@$(BIN)/python -m tests.machine
 	@$(BIN)/python -m tests.faults --seeds $(SEEDS) $(ONLY)
+
+docker-test: $(READY)  ## build the image, and start, kill, upgrade and restore containers
+	@$(BIN)/python -m pytest -x -m docker tests/docker
 
 lock: $(READY)  ## compile requirements.lock from pyproject.toml
 	@$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet -o requirements.lock
