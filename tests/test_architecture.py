@@ -37,7 +37,7 @@ def imported_by(module: str, data_dir: Path | None = None) -> set[str]:
 
 
 @pytest.mark.processes
-@pytest.mark.parametrize("module", ["app.main", "app.cli.main", "app.cli.doctor", "app.supervisor.up", "worker.app"])
+@pytest.mark.parametrize("module", ["app.main", "app.cli.main", "app.supervisor.up", "worker.app"])
 def test_service_and_celery_worker_do_not_load_torch(module: str, tmp_path: Path) -> None:
     assert (
         imported_by(module, tmp_path / "data") & {"torch", "torchvision", "timm", "wandb", "safetensors", "scipy"}
@@ -52,6 +52,12 @@ def test_the_worker_does_not_load_what_only_the_service_needs(tmp_path: Path) ->
         & {"fastapi", "starlette", "uvicorn", "jinja2", "alembic", "prometheus_client"}
         == set()
     )
+
+
+@pytest.mark.processes
+def test_a_health_check_loads_little(tmp_path: Path) -> None:
+    unused = {"celery", "redis", "fastapi", "httpx", "typer", "rich", "alembic", "numpy"}
+    assert imported_by("app.cli.worker_health", tmp_path / "data") & (HEAVY | unused) == set()
 
 
 @pytest.mark.processes

@@ -5,21 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import httpx
-import psutil
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import doctor_slurm
-from app.db import database_time, is_current, iso, make_engine, reading
+from app.db import is_current, make_engine
 from app.jobs.disk_space import disk_space, in_gb
-from app.models import WORKER_TIMEOUT, Worker
 from app.operations.broker import broker_address, broker_trouble
 from app.settings import Settings
 from app.supervisor.up import PROBE_LIMIT_S
@@ -58,33 +54,6 @@ def run_checks(settings: Settings) -> Iterator[Check]:
     yield Check("data roots", not missing, roots)
     for name, ok, detail in doctor_slurm.run_checks(settings.data_dir):
         yield Check(name, ok, detail, required=False)
-
-
-def check_worker(settings: Settings, host: str) -> Check:
-    """Whether the worker of this machine is alive, by its heartbeat in the database.
-
-    A heartbeat from before process 1 started is that of an earlier container with the same name. Everything heavy is
-    left out: the health check of a container runs this every few seconds.
-    """
-    name = f"worker {host}"
-    try:
-        with reading(make_engine(settings.sqlalchemy_url)) as session:
-            worker = session.get(Worker, host)
-            at = database_time(session)
-    except (SQLAlchemyError, OSError) as error:
-        return _unreachable_database(name, settings, error)
-    if worker is None:
-        return Check(name, False, "it has never reported: start it, and read its log if that does not help")
-    # Two durations: the clocks of the database and of this machine may differ.
-    running_for = timedelta(seconds=time.time() - psutil.Process(1).create_time())
-    is_alive = at - worker.seen_at < min(WORKER_TIMEOUT, running_for)
-    advice = "" if is_alive else ": start it, and read its log if that does not help"
-    return Check(name, not advice, f"reported last at {iso(worker.seen_at)}{advice}")
-
-
-def _unreachable_database(name: str, settings: Settings, error: Exception) -> Check:
-    without_password = settings.sqlalchemy_url.rpartition("@")[2]
-    return Check(name, False, f"{without_password}: {str(error).splitlines()[0][:120]}")
 
 
 def _check_devices(settings: Settings, num_gpus: int) -> Iterator[Check]:
@@ -126,7 +95,7 @@ def _check_database(settings: Settings) -> Check:
     try:
         current = is_current(make_engine(settings.sqlalchemy_url))
     except (SQLAlchemyError, OSError) as error:
-        return _unreachable_database("database", settings, error)
+        return Check("database", False, f"{without_password}: {str(error).splitlines()[0][:120]}")
     advice = "" if current else " is not up to date: run `mcn db upgrade` or `mcn up`"
     return Check("database", current, f"{without_password}{advice}")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import sys
 import time
 from contextlib import closing, suppress
@@ -139,10 +138,11 @@ def doctor(
     as_json: AsJson = False,
 ) -> None:
     """Check what is installed, reachable and writable, and suggest fixes. Exits with 1 if something is missing."""
-    from app.cli.doctor import check_worker, run_checks
+    from app.cli.doctor import Check, run_checks
+    from app.cli.worker_health import check_worker
 
     configured = settings()
-    checks = [check_worker(configured, socket.gethostname())] if worker else list(run_checks(configured))
+    checks = [Check(*check_worker(configured, configured.worker_host))] if worker else list(run_checks(configured))
     if as_json:
         print_json([check.to_json() for check in checks])
     else:

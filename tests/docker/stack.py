@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from app.cli.client import TERMINAL_STATES, Api
@@ -41,7 +42,7 @@ class Stack:
     def __init__(self, folder: Path, say: Callable[[str], object], project: str = "mcn-test") -> None:
         self.project = project
         self.folder = folder / "checkout"
-        self.port = free_port()
+        self.port, self.tls_port = free_port(), free_port()
         self.torch = os.environ.get("MCN_TORCH", "cpu")
         self.steps: list[tuple[str, float]] = []
         self.say = say
@@ -54,6 +55,20 @@ class Stack:
             "MCN_TORCH": self.torch,
         }
 
+    @classmethod
+    def for_module(cls, folders: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Stack:
+        """A project that says at once what it does, and begins without what an interrupted test has left."""
+        capture = request.config.pluginmanager.getplugin("capturemanager")
+        assert capture
+
+        def say(line: str) -> None:
+            with capture.global_and_fixture_disabled():
+                print(line, flush=True)
+
+        made = cls(folders.mktemp("docker"), say)
+        made.remove()
+        return made
+
     def check_out(self, revision: str | None) -> None:
         """Puts a revision, or the files as they are now, into the folder; the .env stays."""
         self.folder.mkdir(exist_ok=True)
@@ -61,7 +76,9 @@ class Stack:
             if path.name != ".env":
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
         if revision:
-            archive = subprocess.run(["git", "archive", revision], cwd=ROOT, capture_output=True, check=True).stdout
+            archive = subprocess.run(
+                ["git", "-c", "tar.umask=0022", "archive", revision], cwd=ROOT, capture_output=True, check=True
+            ).stdout
             subprocess.run(["tar", "-x"], cwd=self.folder, input=archive, check=True)
         else:
             listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -82,7 +99,14 @@ class Stack:
             if service["image"] == "mcn-fusion"
         }
         overrides["worker"]["container_name"] = f"{self.project}-worker"
-        self._override.write_text(yaml.safe_dump({"services": overrides}))
+        text = yaml.safe_dump({"services": overrides})
+        if "tls" in services:
+            text += f'  tls: {{ports: !override ["127.0.0.1:{self.tls_port}:443"]}}\n'
+        self._override.write_text(text)
+
+    def read_too(self, name: str) -> None:
+        """Lets Compose read another file of the folder, which it would find by itself without those of the test."""
+        self._environment["COMPOSE_FILE"] += f":{name}"
 
     @contextmanager
     def step(self, name: str) -> Iterator[None]:
@@ -100,6 +124,11 @@ class Stack:
         )
         assert done.returncode == 0, f"{script}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
         return done.stdout
+
+    def runs(self, line: str) -> bool:
+        """Whether a line succeeds."""
+        done = subprocess.run(["bash", "-c", line], cwd=self.folder, env=self._environment, capture_output=True)
+        return done.returncode == 0
 
     @contextmanager
     def api(self) -> Iterator[Api]:

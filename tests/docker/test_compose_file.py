@@ -15,7 +15,7 @@ import pytest
 
 from app.settings import Settings
 from app.supervisor.up import commands
-from tests.docker.files import COMPOSE, FILE, PARTS, PRODUCTION, SERVICES, NotSet, compose
+from tests.docker.files import COMPOSE, FILE, PARTS, PRODUCTION, ROOT, SERVICES, NotSet, compose
 from tests.e2e.running import Running
 from tests.parts import free_port, need, wait_until
 
@@ -36,7 +36,8 @@ def test_its_variables_are_settings(part: str) -> None:
 
 
 def test_the_documentation_names_all_that_can_be_set() -> None:
-    passed_on = {name for name, value in SERVICES["worker"]["environment"].items() if value is None}
+    environments = [service.get("environment", {}).items() for service in SERVICES.values()]
+    passed_on = {name for environment in environments for name, value in environment if value is None}
     used = passed_on | set(re.findall(r"\$\{(\w+)", COMPOSE))
     assert set(re.findall(r"^\| `(\w+)`", PRODUCTION, re.MULTILINE)) == used
 
@@ -46,10 +47,14 @@ def test_without_a_password_it_says_so() -> None:
         compose()
     assert SERVICES["postgres"]["environment"]["POSTGRES_PASSWORD"] == "secret"
     assert all("//mcn:secret@" in SERVICES[part]["environment"]["MCN_DATABASE_URL"] for part in PARTS)
+    assert all("//:secret@" in SERVICES[part]["environment"]["MCN_BROKER_URL"] for part in PARTS)
+    assert "--requirepass secret" in " ".join(SERVICES["redis"]["command"])
+    assert SERVICES["redis"]["environment"]["REDISCLI_AUTH"] == "secret"
 
 
 def test_only_the_api_can_be_reached_and_only_from_this_machine() -> None:
-    published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
+    usual = {name: service for name, service in SERVICES.items() if "profiles" not in service}
+    published = {name: service["ports"] for name, service in usual.items() if "ports" in service}
     assert published == {"api": ["127.0.0.1:8000:8000"]}
     chosen = compose(MCN_DB_PASSWORD="secret", MCN_HOST="0.0.0.0", MCN_PORT="80")
     assert chosen["services"]["api"]["ports"] == ["0.0.0.0:80:8000"]
@@ -57,7 +62,8 @@ def test_only_the_api_can_be_reached_and_only_from_this_machine() -> None:
 
 def test_what_has_to_stay_lies_in_volumes() -> None:
     mounted = {name: [mount.split(":") for mount in service["volumes"]] for name, service in SERVICES.items()}
-    assert {mount[0] for mounts in mounted.values() for mount in mounts} == set(FILE["volumes"])
+    sources = {mount[0] for mounts in mounted.values() for mount in mounts}
+    assert {source for source in sources if not source.startswith("./")} == set(FILE["volumes"])
     assert mounted["api"] == mounted["worker"] == [["data", "/data"], ["datasets", "/datasets", "ro"]]
     # Where the images of these two keep what they keep.
     assert mounted["postgres"] == [["postgres", "/var/lib/postgresql/data"]]
@@ -68,13 +74,29 @@ def test_what_has_to_stay_lies_in_volumes() -> None:
 def test_every_part_comes_back_and_waits_for_what_it_needs() -> None:
     assert {service["restart"] for service in SERVICES.values()} == {"unless-stopped"}
     needs = {name: set(service.get("depends_on", ())) for name, service in SERVICES.items()}
-    assert needs == {"api": {"postgres", "redis"}, "worker": {"api"}, "postgres": set(), "redis": set()}
+    assert needs == {
+        "api": {"postgres", "redis"},
+        "worker": {"api"},
+        "tls": {"api"},
+        "postgres": set(),
+        "redis": set(),
+    }
     for service in SERVICES.values():
         for needed, how in service.get("depends_on", {}).items():
             assert how == {"condition": "service_healthy"}
             assert "healthcheck" in SERVICES[needed]
-    assert all(re.fullmatch(r"\w+:\d+", SERVICES[part]["image"]) for part in ("postgres", "redis"))
+    assert all(re.fullmatch(r"\w+:\d+", SERVICES[part]["image"]) for part in ("postgres", "redis", "tls"))
     assert all(SERVICES[part]["init"] for part in PARTS)
+
+
+def test_https_is_for_those_who_choose_it() -> None:
+    tls = SERVICES["tls"]
+    assert (tls["profiles"], tls["ports"]) == (["tls"], ["80:80", "443:443"])
+    [mounted] = [mount.split(":") for mount in tls["volumes"] if mount.startswith("./")]
+    assert (ROOT / mounted[0]).read_text().count("reverse_proxy api:8000") == 1
+    assert mounted[1:] == ["/etc/caddy/Caddyfile", "ro"]
+    address = compose(MCN_DB_PASSWORD="secret", MCN_PUBLIC_URL="https://a.example")["services"]["tls"]["environment"]
+    assert address == {"MCN_PUBLIC_URL": "https://a.example"}
 
 
 def test_a_new_container_of_the_worker_has_the_name_of_the_one_before() -> None:
@@ -84,7 +106,7 @@ def test_a_new_container_of_the_worker_has_the_name_of_the_one_before() -> None:
     other = compose(MCN_DB_PASSWORD="secret", MCN_WORKER="gpu2", MCN_SERVER="first")["services"]["worker"]
     assert other["hostname"] == "gpu2"
     assert "@first:5432/" in other["environment"]["MCN_DATABASE_URL"]
-    assert "//first:6379/" in other["environment"]["MCN_BROKER_URL"]
+    assert "@first:6379/" in other["environment"]["MCN_BROKER_URL"]
 
 
 @pytest.mark.parametrize("part", PARTS)

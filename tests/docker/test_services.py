@@ -38,7 +38,8 @@ class Composed:
         port = free_port()
         self._replaced = {
             "postgres:5432/mcn": postgres_url.rpartition("@")[2],
-            "redis:6379/0": redis_url.removeprefix("redis://"),
+            # This Redis has no password.
+            ":secret@redis:6379/0": redis_url.removeprefix("redis://"),
             "api:8000": f"127.0.0.1:{port}",
             "0.0.0.0": "127.0.0.1",
             "8000": str(port),
@@ -75,8 +76,7 @@ class Composed:
         """What the health check of a service says."""
         kind, *words = self._services[name]["healthcheck"]["test"]
         assert kind == "CMD"
-        programs = {"python": [sys.executable], "mcn": [sys.executable, "-m", "app.cli.main"]}
-        command = [*programs[words[0]], *map(self.here, words[1:])]
+        command = [sys.executable if word == "python" else self.here(word) for word in words]
         done = subprocess.run(command, cwd=self._image, env=self._environment(name), capture_output=True)
         return done.returncode == 0
 

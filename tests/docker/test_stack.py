@@ -33,14 +33,7 @@ def endless(**fields: Any) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
-    capture = request.config.pluginmanager.getplugin("capturemanager")
-
-    def say(line: str) -> None:
-        with capture.global_and_fixture_disabled():
-            print(line, flush=True)
-
-    made = Stack(tmp_path_factory.mktemp("docker"), say)
-    made.remove()
+    made = Stack.for_module(tmp_path_factory, request)
     try:
         yield made
     finally:

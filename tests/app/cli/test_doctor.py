@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
 import httpx
-import psutil
 import pytest
 
 from app.cli import doctor
-from app.db import make_engine, now, transaction, upgrade
-from app.models import Worker
 from app.settings import Settings
 
 
@@ -69,34 +64,3 @@ def test_what_the_service_lacks_is_named(
     monkeypatch.setattr("app.cli.doctor.httpx.get", lambda *_, **__: httpx.Response(status, json=body))
     check = doctor._check_service(Settings(data_dir=tmp_path, url="http://service:1"))
     assert (check.ok, check.detail) == (ok, detail.replace("URL", "http://service:1"))
-
-
-def test_a_worker_is_alive_by_its_heartbeat(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = Settings(data_dir=tmp_path)
-    upgrade(settings.sqlalchemy_url)
-    missing = doctor.check_worker(settings, "gpu1")
-    assert (missing.name, missing.ok) == ("worker gpu1", False)
-    assert missing.detail.startswith("it has never reported: start it")
-
-    def seen(seconds_ago: float) -> doctor.Check:
-        with transaction(make_engine(settings.sqlalchemy_url)) as session:
-            session.merge(Worker(host="gpu1", devices=["cpu:0"], seen_at=now() - timedelta(seconds=seconds_ago)))
-        return doctor.check_worker(settings, "gpu1")
-
-    assert seen(0).ok
-    assert not doctor.check_worker(settings, "gpu2").ok
-    late = seen(60)
-    assert not late.ok
-    assert late.detail.endswith(": start it, and read its log if that does not help")
-    # Process 1 of a new container is younger than the heartbeat of the container before.
-    monkeypatch.setattr(psutil.Process, "create_time", lambda _process: time.time() - 5)
-    assert not seen(10).ok
-    assert seen(1).ok
-
-
-def test_without_its_database_a_worker_is_not_alive(tmp_path: Path) -> None:
-    url = "postgresql://mcn:secret@127.0.0.1:1/mcn"
-    check = doctor.check_worker(Settings(data_dir=tmp_path, database_url=url), "gpu1")
-    assert not check.ok
-    assert check.detail.startswith("127.0.0.1:1/mcn: ")
-    assert "secret" not in check.detail
