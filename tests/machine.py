@@ -16,6 +16,7 @@ PARTS = {
     "Chromium": ("chromium", "chromium"),
     "Node.js": ("node", "nodejs"),
     "faketime": ("faketime", "faketime"),
+    "systemd": ("systemd-analyze", "systemd"),
     "Slurm": ("slurmctld slurmd slurmdbd munged mariadbd srun", "slurm-wlm slurmdbd munge mariadb-server"),
 }
 
