@@ -21,15 +21,16 @@ class Records:
 
     def __enter__(self) -> Self:
         root = logging.getLogger()
-        self._level_before = root.level
-        root.addHandler(self._handler)
+        # In place of pytest's: a captured record that cannot be encoded would end a test process that reports it.
+        self._before = root.level, root.handlers
+        root.handlers = [self._handler]
         root.setLevel(self._level)
         return self
 
     def __exit__(self, *_: object) -> None:
         root = logging.getLogger()
-        root.removeHandler(self._handler)
-        root.setLevel(self._level_before)
+        level, root.handlers = self._before
+        root.setLevel(level)
 
     def text(self) -> str:
         """What was written."""
