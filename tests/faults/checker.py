@@ -21,6 +21,8 @@ from tests.faults.client import Answer, Record
 from tests.faults.workload import FAILURES, Result, result_of
 
 FIRST_STATES = (State.waiting, State.queued)
+# The service gives up on its database after 12 s, and on a new connection after 3 s.
+WAIT_LIMIT_S = 25.0
 # Refusals that a client may get: the job is in another state, or is not there yet where a proxy would say so.
 EXPECTED_STATUSES = (0, 200, 201, 202, 409, 503)
 
@@ -62,10 +64,12 @@ def _jobs_of(session: Session, record: Record) -> set[str]:
 
 
 def _answers(record: Record) -> Iterator[str]:
-    """No request is answered with an error of the service itself, or refused for no reason."""
+    """No request waits for long, is answered with an error of the service itself, or refused for no reason."""
     for answer in record.answers:
         if answer.status not in EXPECTED_STATUSES:
             yield f"{answer.method} {answer.path} was answered with {answer.status}: {answer.text}"
+        if answer.waited_s > WAIT_LIMIT_S:
+            yield f"{answer.method} {answer.path} waited {answer.waited_s:.0f} s for {answer.status or 'nothing'}"
 
 
 def _acknowledged(session: Session, record: Record) -> Iterator[str]:

@@ -13,10 +13,12 @@ import psutil
 from tests.faults.client import Client
 from tests.faults.processes import Part
 from tests.faults.stack import Form, Stack
+from tests.faults.workload import host_of
 from tests.parts import wait_until
 
 # How long a job may take to start on a busy machine.
 START_LIMIT_S = 120.0
+PRIORITY = 50
 
 
 @dataclass
@@ -35,35 +37,25 @@ class Scene:
         worker: Part = self.memory["worker"]
         return worker
 
-    def a_worker_that_trains(self) -> Part:
-        """A worker with a training process, once there is one."""
-
-        self._submit_long()
-
-        def find() -> bool:
-            busy = [worker for worker in self.stack.workers if self.stack.training(worker)]
-            if busy:
-                self.memory["worker"] = self.chance.choice(busy)
-            return bool(busy)
-
-        wait_until(find, "the start of a training process", START_LIMIT_S)
-        return self.a_worker()
-
     def a_training_process(self) -> psutil.Process:
-        """A training process, once there is one."""
+        """The process of a job that nobody else knows of, so that it trains for seconds unless a fault ends it."""
+        job_id = self.client.submit("long", until=time.monotonic() + START_LIMIT_S, priority=PRIORITY)
+        assert job_id is not None, "the job to disturb was not accepted"
         found: list[psutil.Process] = []
-        self._submit_long()
 
         def find() -> bool:
-            found.extend(self.stack.training())
+            found.extend(self.stack.training(job_id=job_id))
             return bool(found)
 
         wait_until(find, "the start of a training process", START_LIMIT_S)
-        return self.chance.choice(found)
+        host = host_of(self.stack.engine, job_id)
+        self.memory["worker"] = next(worker for worker in self.stack.workers if worker.name == host)
+        return found[0]
 
-    def _submit_long(self) -> None:
-        """One more job, because those of the clients may have ended already."""
-        self.client.submit("long", until=time.monotonic() + START_LIMIT_S)
+    def a_worker_that_trains(self) -> Part:
+        """The worker of such a process."""
+        self.a_training_process()
+        return self.a_worker()
 
     def pause(self, least_s: float, most_s: float) -> None:
         """Lets a random time pass."""

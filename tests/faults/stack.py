@@ -19,15 +19,12 @@ from app.cli.client import Api
 from app.db import make_engine, reading
 from app.settings import Settings
 from app.supervisor.up import commands
-from core.run.protocol import Claim
-from core.run.rundir import RunDir
 from tests.faults.processes import Part, send, with_words
 from tests.faults.servers import Postgres, Redis
 from tests.parts import free_port, wait_until
 from tests.silent_server import SilentServer
 from tests.training_processes import training_processes
 from worker import queries
-from worker.executors.processes import ProcessHandle
 
 MEMORY_DISK = Path("/dev/shm")
 # A worker counts as lost after this long without news, but not before it counts as offline (30 s).
@@ -113,7 +110,7 @@ class Stack:
         parts = [self.api, *self.workers, *([self.redis] if self.redis else [])]
         for part in parts:
             part.kill()
-        send(signal.SIGKILL, [*self.starters(), *self.training()])
+        send(signal.SIGKILL, [*with_words("worker.training", str(self.settings.data_dir)), *self.training()])
         if self._engine is not None:
             self._engine.dispose()
         if self.proxy is not None:
@@ -151,23 +148,20 @@ class Stack:
             part.proceed()
             part.start()
 
-    def training(self, worker: Part | None = None) -> list[psutil.Process]:
-        """The training processes, of one worker or of all."""
+    def training(self, worker: Part | None = None, job_id: str = "*") -> list[psutil.Process]:
+        """The training processes, of one worker, of one job or of all."""
         if worker is None:
-            return training_processes(self.settings.data_dir)
+            return training_processes(self.settings.runs_dir, job_id)
         with reading(self.engine) as session:
-            rows = queries.unfinished_attempts(session, "local", worker.name)
-            keys = [(attempt.job_id, attempt.number) for attempt, _, _ in rows]
-        found = []
-        for job_id, number in keys:
-            claim = Claim.read(RunDir(self.settings.runs_dir / job_id).attempt(number))
-            if claim is not None and ProcessHandle(claim.pid, claim.started_at).is_alive():
-                found.append(psutil.Process(claim.pid))
-        return found
+            jobs = [attempt.job_id for attempt, _, _ in queries.unfinished_attempts(session, "local", worker.name)]
+        return [process for job in jobs for process in self.training(job_id=job)]
 
     def starters(self) -> list[psutil.Process]:
-        """The warm starters."""
-        return with_words("worker.training.warm", str(self.settings.data_dir))
+        """The warm starters; the processes that they have forked have the same command lines."""
+        alike = with_words("worker.training.warm", str(self.settings.data_dir))
+        trains = {process.pid for process in self.training()}
+        pids = {process.pid for process in alike}
+        return [process for process in alike if process.pid not in trains and process.ppid() not in pids]
 
 
 def _fast_disk() -> Path | None:

@@ -98,6 +98,10 @@ def error_of_the_service(case: Case, _session: Session) -> None:
     case.answer("/jobs", 500)
 
 
+def long_wait(case: Case, _session: Session) -> None:
+    case.record.answers.append(Answer("GET", "/jobs", 0, 30.0, 0.0))
+
+
 def lost_pause(case: Case, _session: Session) -> None:
     case.answer(f"/jobs/{case.job_id}/pause", 202, id=case.job_id, state="pausing")
 
@@ -186,6 +190,7 @@ DAMAGE: dict[Callable[[Case, Session], None], str] = {
     lose_job: "is lost",
     two_answers: "answered with 2 jobs",
     error_of_the_service: "answered with 500",
+    long_wait: "GET /jobs waited 30 s for nothing",
     lost_pause: "acknowledged as pausing, which no event",
     illegal_move: "went from succeeded to queued, which is not allowed",
     state_without_event: "is failed, but its last event says succeeded",

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from sqlalchemy import Engine
-from sqlmodel import select
+from sqlmodel import col, select
 
 from app.cli.client import TERMINAL_STATES, Api
 from app.db import reading
-from app.models import Component, Job
+from app.models import Attempt, Component, Job
 from app.results.metrics import store
 from tests.faults.stack import Stack
 from tests.parts import wait_until
@@ -114,3 +114,10 @@ def state_of(engine: Engine, job_id: str) -> str | None:
     with reading(engine) as session:
         job = session.get(Job, job_id)
         return job.state if job else None
+
+
+def host_of(engine: Engine, job_id: str) -> str | None:
+    """The machine of a job's latest attempt; None before the first."""
+    with reading(engine) as session:
+        query = select(Attempt.host).where(Attempt.job_id == job_id).order_by(col(Attempt.number).desc())
+        return session.exec(query).first()
