@@ -98,9 +98,8 @@ def main() -> int:
         if chosen:
             with Service(form) as service:
                 rows += [run(name, fault, service, given.seed, given.seeds) for name, fault in chosen.items()]
-    table = Table(
-        "fault", "runs", "survived", "recovery p50", "p95", "longest request", "refused requests", title="Faults"
-    )
+    columns = ("runs", "survived", "recovery p50", "p95", "longest wait", "refused", "resumed")
+    table = Table("fault", *columns, title="Faults")
     for row in rows:
         table.add_row(*row.cells())
     console.print(table)

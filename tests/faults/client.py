@@ -90,7 +90,8 @@ class Client:
             headers = {"Idempotency-Key": key} if key else {}
             response = self._http.request(method, path, content=body, headers=headers)
             status, text = response.status_code, response.text[:500]
-            content = response.json() if response.is_success and path.startswith("/jobs") else None
+            is_json = response.headers.get("content-type", "").startswith("application/json")
+            content = response.json() if response.is_success and is_json else None
             job = content if isinstance(content, dict) and "state" in content else None
         except (httpx.HTTPError, ValueError) as error:
             status, text = 0, f"{type(error).__name__}: {error}"
