@@ -51,6 +51,8 @@ def save_checkpoint(
 ) -> Path:
     """Writes a checkpoint, then removes all but the newest `keep`. Replaces one of the same step.
 
+    Checkpoints of later steps, which were damaged when training resumed, are set aside as `damaged-step-..`.
+
     `parent` is the SHA-256 of the checkpoint that training came from, and `identity` the digest of all that decided the
     state (`RunIdentity`).
     """
@@ -82,11 +84,24 @@ def save_checkpoint(
         sync_folder(folder)
     finally:
         shutil.rmtree(draft, ignore_errors=True)
+    for later in _newest_first(folder):
+        if later.name > final.name:
+            _set_aside(later)
     for old in _newest_first(folder)[keep:]:
         shutil.rmtree(old, ignore_errors=True)
     for abandoned in folder.glob(f".{_PREFIX}*.tmp"):
         shutil.rmtree(abandoned, ignore_errors=True)
     return final
+
+
+def _set_aside(path: Path) -> None:
+    """Renames a checkpoint of a step to come: training came from an earlier one, since this could not be loaded.
+
+    Otherwise it would count among the newest, and push out those that can be.
+    """
+    aside = path.with_name(f"damaged-{path.name}")
+    shutil.rmtree(aside, ignore_errors=True)
+    os.rename(path, aside)
 
 
 def checkpoint_sha256(path: Path) -> str:

@@ -154,3 +154,22 @@ def test_a_file_knows_the_hash_of_what_was_written(tmp_path: Path) -> None:
     digest = write_hashed(tmp_path / "file", lambda file: [file.write(b"abc"), file.write(memoryview(b"def"))])
     assert (tmp_path / "file").read_bytes() == b"abcdef"
     assert digest == sha256_of(tmp_path / "file")
+
+
+def test_damaged_checkpoints_of_later_steps_do_not_push_out_new_ones(tmp_path: Path) -> None:
+    for step in (10, 20):
+        (save(tmp_path, step, keep=2) / "state.pth").write_bytes(b"damaged")
+    damaged: list[DamagedFileError] = []
+    assert load_newest(tmp_path, damaged.append) is None
+    assert len(damaged) == 2
+    save(tmp_path, 5, keep=2)
+    newest = load_newest(tmp_path, refuse)
+    assert newest is not None
+    assert newest.step == 5
+    assert {path.name for path in tmp_path.glob("damaged-*")} == {"damaged-step-000000010", "damaged-step-000000020"}
+    # They are reached again, and damaged again.
+    (save(tmp_path, 10, keep=2) / "state.pth").write_bytes(b"damaged")
+    save(tmp_path, 7, keep=2)
+    newest = load_newest(tmp_path, refuse)
+    assert newest is not None
+    assert newest.step == 7
