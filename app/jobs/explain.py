@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from sqlmodel import Session
 
-from app.db import database_time
 from app.http.errors import InvalidSpec
 from app.jobs import explain_ended as ended
 from app.jobs import explain_queued, queries, queue_queries, references
 from app.jobs.capacity import Capacity
 from app.jobs.explain_ended import log_action, post
+from app.jobs.explain_silence import with_silence
 from app.jobs.report_schemas import Action, Explanation
 from app.jobs.schemas import progress_of
 from app.jobs.wording import about, count, percent, plain
-from app.models import WORKER_TIMEOUT, Job, State
+from app.models import Job, State
 from app.settings import Settings
 from core.spec import SpecError, parse_stored
 
@@ -29,9 +29,7 @@ Explainer = Callable[[Session, Job], Explanation]
 def explain(session: Session, job: Job, settings: Settings) -> Explanation:
     """Explains the state of a job from what is stored about it, the other jobs and the workers."""
     explanation = EXPLAINERS[State(job.state)](session, job)
-    if job.state in WATCHED:
-        explanation.evidence += _silence(session, job, settings)
-    return explanation
+    return with_silence(session, job, settings, explanation) if job.state in WATCHED else explanation
 
 
 def _waiting(session: Session, job: Job) -> Explanation:
@@ -88,25 +86,6 @@ def _running(session: Session, job: Job) -> Explanation:
     return Explanation(
         sentence=sentence, evidence=evidence, actions=[post("pause", job.id, "Pause"), _cancel(job), log_action(job)]
     )  # fmt: skip
-
-
-def _silence(session: Session, job: Job, settings: Settings) -> list[str]:
-    """What happens if the worker that watches a job with a process has not been heard from."""
-    attempt = queue_queries.latest_attempt(session, job)
-    host = attempt.host if attempt else ""
-    live, latest = queue_queries.workers(session)
-    watching = [worker for worker in live if worker.slurm is not None or job.executor == "local"]
-    if job.executor == "local" and host:
-        watching = [worker for worker in watching if worker.host == host]
-    if watching or latest is None:
-        return []
-    since = about(max(0.0, (database_time(session) - latest.seen_at).total_seconds(), WORKER_TIMEOUT.total_seconds()))
-    where = f" on {host}" if host and job.executor == "local" else ""
-    silence = f"The worker{where} has not been heard from for {since}; training goes on without it, news does not."
-    if job.executor != "local" or job.state == State.cancelling:
-        return [silence]
-    limit = about(60.0 * settings.worker_lost_min)
-    return [silence, f"If nothing is heard from its process either, another worker takes the job over after {limit}."]
 
 
 def _pausing(session: Session, job: Job) -> Explanation:

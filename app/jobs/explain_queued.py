@@ -10,13 +10,12 @@ from app.db import now
 from app.jobs.capacity import change_to_fit, num_devices, shortfall
 from app.jobs.disk_space import in_gb
 from app.jobs.explain_ended import REQUEUED, in_words, post, post_with
+from app.jobs.explain_silence import START_WORKER
 from app.jobs.queue_queries import Queue, Workers, capacity_of
-from app.jobs.report_schemas import Action, Explanation
+from app.jobs.report_schemas import Explanation
 from app.jobs.schemas import progress_of
 from app.jobs.wording import about, count, ordinal, plain
 from app.models import Job, Reason, Worker
-
-_START = Action(label="Start a worker", method=None, path=None, command="mcn up")
 
 
 def explain(session: Session, job: Job) -> Explanation:
@@ -38,7 +37,7 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
         evidence.append(f"{places[0]} of the {places[1]} jobs of its sweep that may run at once are running.")
     cancel = post("cancel", job.id, "Cancel")
     if not live:
-        return Explanation(sentence=_no_worker(job, workers), evidence=evidence, actions=[_START, cancel])
+        return Explanation(sentence=_no_worker(job, workers), evidence=evidence, actions=[START_WORKER, cancel])
     if places and places[0] >= places[1]:
         sentence = f"Its sweep runs {count(places[1], 'job')} at once, and all of these places are taken."
         return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])

@@ -116,9 +116,11 @@ def test_a_process_that_outlived_its_worker_ends_as_it_reported(
     assert job_of(service, job_id)["state"] == "succeeded"
 
 
-def test_the_rule_is_explained(service: Service, executor: FakeExecutor) -> None:
+def test_the_rule_is_explained(service: Service, executor: FakeExecutor, other: WorkerContext) -> None:
     job_id, _ = running(service)
     assert "another worker" not in str(service.get(f"/jobs/{job_id}/explain").json())
     silence(service, 2)
+    assert "No other worker is there" in str(service.get(f"/jobs/{job_id}/explain").json())
+    heartbeat(other)
     evidence = service.get(f"/jobs/{job_id}/explain").json()["evidence"]
     assert "another worker takes the job over after about 5 min" in evidence[-1]

@@ -46,10 +46,24 @@ def test_a_running_job_says_how_far_it_is_and_whether_news_arrives(service: Serv
         worker(age_s=600),
         worker("other"),
     )
-    assert explain(service, job_id)["evidence"][0] == "Attempt 1 resumed from step 60."
-    assert "The worker on here has not been heard from" in explain(service, job_id)["evidence"][1]
+    shown = explain(service, job_id)
+    assert shown["sentence"].startswith("The worker on here has not been heard from for about 10 min:")
+    assert shown["evidence"][0] == "Last known: It is training: epoch 3 of 10, 71 % done, about 2 h left."
+    assert shown["evidence"][1] == "Attempt 1 resumed from step 60."
+    assert "another worker takes the job over after about 5 min" in shown["evidence"][2]
+    assert shown["actions"][0]["label"] == "Pause"
     set_job(service, job_id, progress=None)
-    assert "first report has not arrived" in explain(service, job_id)["sentence"]
+    assert "first report has not arrived" in explain(service, job_id)["evidence"][0]
+
+
+def test_a_running_job_without_any_worker_says_how_it_goes_on(service: Service) -> None:
+    job_id = running(service, "r", 7200)
+    add(service, Attempt(job_id=job_id, number=1, executor="local", host="here", devices=[]), worker(age_s=600))
+    shown = explain(service, job_id)
+    assert shown["evidence"][-1].startswith("No other worker is there.")
+    assert shown["actions"][0] == {
+        "label": "Start a worker", "method": None, "path": None, "command": "mcn up", "body": None
+    }  # fmt: skip
 
 
 STATES: dict[State, str] = {
