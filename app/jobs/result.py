@@ -26,12 +26,22 @@ def stored_result(settings: Settings, job: Job, *, what: str = "result") -> Stor
         if not isinstance(fields["metrics"], dict):
             raise TypeError
     except FileNotFoundError:
+        if job.state == State.succeeded:
+            raise file_is_gone(job, "the result.json") from None
         state = State(job.state).value
         raise NotReady(f"{job.id} is {state} and has no {what} yet: it is written when the job succeeds") from None
     except (OSError, ValueError, RecursionError, TypeError, KeyError):
         again = f"To measure the model again, {how_to_measure_again(job)}"
         raise NotFound(f"the result.json of {job.id} is damaged and cannot be read. {again}") from None
     return StoredResult(content, dict(fields))
+
+
+def file_is_gone(job: Job, what: str) -> NotFound:
+    """The error for a file that a job has written and that is not there any more."""
+    return NotFound(
+        f"{what} of {job.id} is not where the job left it: if its folder, in runs of the data folder, was moved or is "
+        "not mounted, bring it back"
+    )
 
 
 def how_to_measure_again(job: Job) -> str:

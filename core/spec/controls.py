@@ -68,7 +68,8 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
         alone = [Control(f"single_{k}", None, data) for k in range(len(recipes))] + [Control(MATCHED, None, data)]
     else:
         alone = [
-            _single(spec, f"single_{k}", data, recipe, k, f"one network, seed {k}") for k, recipe in enumerate(recipes)
+            _single(spec, f"single_{k}", data, recipe, k, f"one network, seed {spec.training.seed + k}")
+            for k, recipe in enumerate(recipes)
         ]
         alone.append(_matched(spec, data, recipes[0], parameters))
     return [*alone, _frozen(spec)]

@@ -11,7 +11,8 @@ from typing import BinaryIO
 from starlette.responses import Response, StreamingResponse
 
 from app.http.errors import Invalid, NotFound
-from app.models import Component
+from app.models import Component, Job
+from app.results.components.files import replaced_or_gone
 from core.run.durable import DamagedFileError, verify_file
 from core.run.partial_model import (
     PartialFile,
@@ -25,7 +26,7 @@ from core.run.rundir import RunDir
 
 
 def partial_response(
-    run: RunDir, component: Component, experts: str, format: str | None, if_none_match: str
+    job: Job, run: RunDir, component: Component, experts: str, format: str | None, if_none_match: str
 ) -> Response:
     """The `.safetensors` file of a complete model with these experts only, or 304 if the client has it already.
 
@@ -46,7 +47,7 @@ def partial_response(
     except (DamagedFileError, KeyError, TypeError) as error:
         raise NotFound(f"the file of this component is damaged: {error}") from None
     except FileNotFoundError:
-        raise NotFound("a better version has just replaced this component: request it again") from None
+        raise replaced_or_gone(job) from None
     except ValueError as error:
         raise Invalid(f"experts: {error}") from None
     etag = f'"{partial.sha256}"'

@@ -66,7 +66,7 @@ def get_component(
     ] = None,
 ) -> Response:
     """Download the file of a component. Interrupted downloads continue with `Range` and `If-Range`."""
-    queries.get_job(session, job_id)
+    job = queries.get_job(session, job_id)
     rows = {row.name: row for row in list_components(session, job_id)}
     if name not in rows:
         missing = NotFound if rows else NotReady
@@ -74,8 +74,8 @@ def get_component(
     folder = settings.runs_dir / job_id / "components"
     known = request.headers.get("if-none-match", "")
     if experts is not None:
-        return partial_response(RunDir(settings.runs_dir / job_id), rows[name], experts, format, known)
-    return component_response(folder, rows[name].files[format or "pth"], known)
+        return partial_response(job, RunDir(settings.runs_dir / job_id), rows[name], experts, format, known)
+    return component_response(job, folder, rows[name].files[format or "pth"], known)
 
 
 @all_router.get("")

@@ -15,6 +15,7 @@ import numpy as np
 from pydantic import BaseModel, StringConstraints
 
 from app.http.errors import NotFound, NotReady
+from app.jobs.result import file_is_gone
 from app.models import Job, State
 from app.results.statistics.ensembles import mean_logits, mean_probabilities, product_of_probabilities, widen
 from app.settings import Settings
@@ -50,6 +51,8 @@ def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
         if entry is not None and "absent" not in entry:
             entry = _Entry.model_validate(entry).model_dump()
     except FileNotFoundError:
+        if job.state == State.succeeded:
+            raise file_is_gone(job, "the result.json") from None
         state = State(job.state).value
         raise NotReady(f"{job.id} is {state} and has no predictions: they are stored when the job succeeds") from None
     except (OSError, DamagedFileError, AttributeError, TypeError, ValueError):

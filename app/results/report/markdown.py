@@ -49,7 +49,11 @@ def _trained_on(report: Report) -> str:
     split += f", hold-out {data.holdout:.0%}" if data.holdout else ""
     lines = [f"Data {_text(data.dataset)}: {images} images ({split})."]
     known = {name.replace("_", " "): value for name, value in report.training.items() if value is not None}
-    lines.append(f"Training: {', '.join(f'{name} {_value(value)}' for name, value in known.items())}.")
+    stages = known.pop("stages", [])
+    if known:
+        lines.append(f"Training: {', '.join(f'{name} {_value(value)}' for name, value in known.items())}.")
+    if stages:
+        lines.append("\n".join(f"{number}. {_text(stage)}" for number, stage in enumerate(stages, 1)))
     sources = [f"expert {one.expert} from {_text(one.source)}" for one in report.experts if one.source]
     if sources:
         lines.append(f"Started from: {', '.join(sources)}.")

@@ -19,7 +19,9 @@ from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Repor
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
 from core.run.rundir import RunDir
+from core.spec import parse_stored
 from core.spec.controls import THIS_JOB
+from core.spec.loss_description import describe_individual_loss
 
 _TRAINING = ("preset", "epochs", "batch_size", "seed", "precision", "deterministic")
 NO_CONTROLS = (
@@ -128,9 +130,15 @@ def _training(job: Job) -> dict[str, Any]:
     values = {name: training.get(name) for name in _TRAINING}
     if "fusion" in job.spec:
         values["fusion"] = job.spec["fusion"].get("type")
+        values["expert_dropout"] = job.spec["fusion"].get("expert_dropout") or None
+    plan = job.plan or {}
     if job.kind == "fusion":
-        values["lambda"] = training["loss"]["lambda_individual"]
-    values["parameters"] = (job.plan or {}).get("parameters", {}).get("total")
+        values["individual_loss"] = describe_individual_loss(parse_stored(job.spec))
+        values["distillation_weight"] = training["loss"].get("distillation_weight") or None
+        values["gradients"] = training.get("gradients")
+        stages = [stage["description"] for stage in plan.get("stages") or []]
+        values["stages"] = stages if len(stages) > 1 else None
+    values["parameters"] = plan.get("parameters", {}).get("total")
     return values
 
 

@@ -51,3 +51,12 @@ def test_the_links_of_a_job_lead_to_its_reports(service: Service) -> None:
     for name in ("explain", "ledger"):
         assert service.get(links[name]).status_code == 200
     assert links["result"] == f"/jobs/{job_id}/result"
+
+
+def test_the_result_of_a_job_whose_folder_was_moved_is_told_as_that(service: Service) -> None:
+    job_id = service.submit()
+    service.transition(job_id, State.starting, State.running, State.succeeded)
+    for part in ("result", "report", "predictions?split=test"):
+        answer = service.get(f"/jobs/{job_id}/{part}")
+        assert answer.status_code == 404
+        assert f"the result.json of {job_id} is not where the job left it" in answer.json()["detail"]

@@ -12,6 +12,7 @@ import pytest
 
 from app.db import transaction
 from app.jobs.control_queries import insert_controls
+from app.models import Job
 from app.results.predictions.stored import StoredSplit
 from tests.app.api import EXPERT, FUSION, Service
 from tests.app.results.predictions.trained import Arrays, logits_of, succeed, with_predictions
@@ -272,3 +273,22 @@ def test_predictions_that_were_written_to_are_damaged(service: Service) -> None:
     answer = service.get(f"/jobs/{job_id}/report")
     assert answer.status_code == 404
     assert "damaged" in answer.json()["detail"]
+
+
+def test_a_report_says_all_that_makes_the_training(service: Service) -> None:
+    job_id = fusion_job(service)
+    loss = {"individual": {"type": "wta"}, "lambda_individual": 0.5}
+    spec = FUSION | {"fusion": {"expert_dropout": 0.3}, "training": {"loss": loss, "gradients": "pcgrad"}}
+    other = service.submit(spec)
+    stages = [{"description": "epochs 1 to 2: experts frozen"}, {"description": "epochs 3 to 9: lambda 0.5"}]
+    with transaction(service.app.state.engine) as session:
+        stored = session.get(Job, other)
+        job = session.get(Job, job_id)
+        assert stored is not None
+        assert job is not None
+        job.spec, job.plan = stored.spec, {"stages": stages}
+    training = report(service, job_id)["training"]
+    assert training["individual_loss"] == "wta: cross-entropy of the expert with the smallest one; lambda 0.5"
+    assert (training["gradients"], training["expert_dropout"]) == ("pcgrad", 0.3)
+    text = service.get(f"/jobs/{job_id}/report?format=markdown").text
+    assert "2. epochs 3 to 9: lambda 0.5" in text
