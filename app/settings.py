@@ -96,6 +96,7 @@ class Settings(BaseSettings):
     min_free_gb: float | None = Field(
         default=None,
         ge=0,
+        allow_inf_nan=False,
         description="gigabytes (10^9 bytes) that must be free in the data folder for a job to start; `0` switches this "
         "off; default: `5`, or 2 % of the disk if that is less",
     )

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import doctor_slurm
 from app.db import is_current, make_engine
-from app.jobs.disk_space import disk_space, in_gb
+from app.jobs.disk_space import disk_space, in_gb, more_than_the_disk
 from app.operations.broker import broker_address, broker_trouble
 from app.settings import Settings
 from app.supervisor.up import PROBE_LIMIT_S
@@ -85,6 +85,8 @@ def _check_data_dir(settings: Settings) -> Check:
         return Check(name, False, f"{folder} is not writable: set MCN_DATA_DIR")
     if not space.is_low:
         return Check(name, True, f"{folder}, {in_gb(space.free)} free; no job starts below {in_gb(space.min_free)}")
+    if space.resume_at > space.total:
+        return Check(name, False, f"{folder}: {more_than_the_disk(space.min_free, space.total)}")
     advice = "delete old jobs, or set MCN_DATA_DIR to a larger disk or MCN_MIN_FREE_GB to less"
     detail = f"{folder}, {in_gb(space.free)} free: no job starts below {in_gb(space.min_free)}, and those that wait "
     return Check(name, False, f"{detail}start by themselves at {in_gb(space.resume_at)}; {advice}")

@@ -53,6 +53,13 @@ def disk_space(settings: Settings) -> DiskSpace:
     return min(spaces, key=lambda space: space.free - space.min_free)
 
 
+def more_than_the_disk(min_free: float, total: float) -> str:
+    """What to say where so much has to be free that no job can ever start; sizes in bytes."""
+    return (
+        f"MCN_MIN_FREE_GB wants {in_gb(min_free)} free of a disk of {in_gb(total)}, so no job can start: set it to less"
+    )
+
+
 def in_gb(size: float) -> str:
     """A size with one decimal: `3.1 GB`."""
     return f"{size / GB:,.1f} GB"

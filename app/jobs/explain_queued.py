@@ -8,7 +8,7 @@ from sqlmodel import Session
 
 from app.db import now
 from app.jobs.capacity import change_to_fit, num_devices, shortfall
-from app.jobs.disk_space import in_gb
+from app.jobs.disk_space import in_gb, more_than_the_disk
 from app.jobs.explain_ended import REQUEUED, in_words, post, post_with
 from app.jobs.explain_silence import START_WORKER
 from app.jobs.queue_queries import Queue, Workers, capacity_of
@@ -97,6 +97,8 @@ def _disk_sentence(worker: Worker) -> str:
     where = f"The data folder of {worker.host} has {free} free"
     if disk["free_bytes"] >= disk["resume_at_bytes"]:
         return f"{where}, but a start found no space: a quota may be exhausted. It tries again within about a minute."
+    if disk["resume_at_bytes"] > disk["total_bytes"]:
+        return f"{where}. {more_than_the_disk(disk['min_free_bytes'], disk['total_bytes'])}."
     limit = in_gb(disk["min_free_bytes"])
     return f"{where}; below {limit} no job starts. Delete old jobs: starts resume by themselves at {resume_at}."
 
