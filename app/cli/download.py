@@ -138,6 +138,9 @@ def download(
         digest = hashlib.file_digest(file, "sha256").digest()
     if digest != expected:
         part.unlink()
-        raise ApiError(f"{target} arrived damaged (its SHA-256 differs): download it again")
+        raise ApiError(
+            f"{target} arrived damaged (its SHA-256 differs): download it again; "
+            "if it is the same then, the file of the service is damaged: train or evaluate again"
+        )
     os.replace(part, target)
     return target
