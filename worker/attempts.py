@@ -151,6 +151,7 @@ def end_attempt(
             has_progressed=_step_reached(job, outcome) > (attempt.resumed_from_step or 0),
             has_new_checkpoint=_has_new_checkpoint(attempt),
             hang=attempt.message if attempt.reason == Reason.hang else None,
+            is_local=executor.is_local,
         )
         decision = classify_exit(exit_)
         _move_job(session, job, attempt, decision, exit_)

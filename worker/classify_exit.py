@@ -17,7 +17,7 @@ class Exit:
     `job_state` and `job_message` are those of the job just before. `stopped_near_time_limit` tells a stop before the
     time limit from a preemption; `has_progressed` is whether the attempt got further than where it began, and
     `has_new_checkpoint` whether the next one can continue from there. `hang` is the message of an attempt that the
-    worker has ended because it reported nothing for too long.
+    worker has ended because it reported nothing for too long. `is_local` is that of the executor.
     """
 
     job_state: State
@@ -30,6 +30,7 @@ class Exit:
     has_progressed: bool = False
     has_new_checkpoint: bool = False
     hang: str | None = None
+    is_local: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,12 +83,23 @@ def classify_exit(end: Exit) -> ExitDecision:
     if observation.lost_by_executor:
         return ExitDecision(State.queued, Reason.lost, f"{observation.message}: will be submitted again")
     if outcome.kind is OutcomeKind.stopped or observation.reason is Reason.preempted:
-        message = "was preempted: will resume from its latest checkpoint"
+        message = f"{_cause_of_stop(end)}: will resume from its latest checkpoint"
         return ExitDecision(State.queued, Reason.preempted, message)
     message = outcome.message or "exited without reporting an outcome: it was killed, or its machine failed"
     if observation.message:
         message = f"did not start; Slurm reported: {' '.join(observation.message.split())[-300:]}"
     return ExitDecision(State.queued, Reason.lost, message, counts_as_failure=True)
+
+
+def _cause_of_stop(end: Exit) -> str:
+    """Who stopped an attempt, as far as there is evidence: its signal, and what the executor says."""
+    if end.observation.reason is Reason.preempted:
+        return "was preempted"
+    signal = f" with {end.outcome.signal}" if end.outcome.signal else ""
+    if end.is_local:
+        # Nothing is preempted on a machine of the service's own.
+        return f"was stopped{signal} from outside, as when its worker's container or its machine stops"
+    return f"was stopped by Slurm{signal}, which may have preempted it"
 
 
 def _time_limit(end: Exit) -> ExitDecision:

@@ -16,7 +16,7 @@ from core.spec.resources import HANG_TIMEOUT_MIN
 FAILURES: dict[Reason, str] = {
     Reason.dependency_failed: "a job whose components it needs did not succeed",
     Reason.invalid_component: "a component that it names does not fit",
-    Reason.preempted: "it was preempted",
+    Reason.preempted: "it was preempted, or stopped from outside",
     Reason.node_failure: "its node failed",
     Reason.hardware_fault: "a device failed in every attempt",
     Reason.out_of_memory: "it ran out of memory",
@@ -48,7 +48,7 @@ ADVICE: dict[Reason, str] = {
 REQUEUED: dict[Reason, str] = {
     Reason.dependency_failed: "A job that it depends on has been retried.",
     Reason.invalid_component: "It was retried after a component did not fit.",
-    Reason.preempted: "Its latest attempt was preempted; the next one resumes from its latest checkpoint.",
+    Reason.preempted: "Its latest attempt was interrupted; the next one resumes from its latest checkpoint.",
     Reason.node_failure: "The node of its latest attempt failed; the next one resumes from its latest checkpoint.",
     Reason.hardware_fault: "A device failed in its latest attempt; the next one resumes from its latest checkpoint.",
     Reason.out_of_memory: "It was retried after it ran out of memory.",

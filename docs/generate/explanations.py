@@ -7,7 +7,7 @@ from app.models import Reason
 REASONS: dict[Reason, str] = {
     Reason.dependency_failed: "A job whose component it names did not succeed. Retry that job first.",
     Reason.invalid_component: "A named component does not fit; the message has both numbers.",
-    Reason.preempted: "Another job needed the device. It resumes from its latest checkpoint.",
+    Reason.preempted: "Slurm preempted it, or its machine or container was stopped. It resumes from its checkpoint.",
     Reason.node_failure: "The node failed. It resumes elsewhere from its latest checkpoint.",
     Reason.hardware_fault: "The device failed. It is retried; on Slurm, without the faulty node.",
     Reason.out_of_memory: "Memory ran out. Retry with a smaller batch or more `resources.memory_gb`.",

@@ -21,6 +21,17 @@ from worker.reconcile import monitor_local
 SLURM = {"version": "22.05", "reachable": True, "max_array_size": 1001, "partitions": []}
 
 
+def test_a_local_job_that_was_stopped_from_outside_is_not_called_preempted(
+    service: Service, executor: FakeExecutor
+) -> None:
+    job_id = service.submit()
+    Outcome(OutcomeKind.stopped, signal="SIGTERM").write(executor.living.pop(started(service, job_id)))
+    monitor_local(service.context)
+    explained = service.get(f"/jobs/{job_id}/explain").json()
+    assert job_of(service, job_id)["message"].startswith("was stopped with SIGTERM from outside, as when its worker's")
+    assert "preempted" not in str(explained)
+
+
 @pytest.mark.parametrize(
     ("request_", "outcome", "state", "reason"),
     [

@@ -64,7 +64,17 @@ TABLE: list[tuple[Exit, str, str | None, bool, str]] = [
         "queued", "node_failure", False, "node n1 failed",
     ),
     (facts("stopped", observed_reason=Reason.preempted), "queued", "preempted", False, "was preempted: will resume"),
-    (facts("stopped"), "queued", "preempted", False, "was preempted: will resume"),
+    # Without a word from the executor: nobody preempts on a machine of the service's own, and Slurm may have.
+    (
+        facts("stopped", is_local=True, outcome_signal="SIGTERM"),
+        "queued", "preempted", False,
+        "was stopped with SIGTERM from outside, as when its worker's container or its machine stops: will resume",
+    ),
+    (facts("stopped", is_local=True), "queued", "preempted", False, "was stopped from outside, as when its worker's"),
+    (
+        facts("stopped", outcome_signal="SIGUSR2"),
+        "queued", "preempted", False, "was stopped by Slurm with SIGUSR2, which may have preempted it: will resume",
+    ),
     (
         facts("stopped", stopped_near_time_limit=True, has_progressed=True),
         "queued", "time_limit", False, "reached its time limit: will resume",
