@@ -9,9 +9,11 @@ from fastapi import Depends, FastAPI
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from app.auth.middleware import Authentication
+from app.auth.queries import list_valid_hashes
 from app.auth.routes import router as tokens
 from app.auth.service import ensure_admin
 from app.auth.sessions import cookie_name
+from app.auth.throttle import Throttle
 from app.catalogue.routes import router as catalogue
 from app.cluster.routes import router as cluster
 from app.db import make_engine, transaction, upgrade
@@ -58,12 +60,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     settings.make_folders()
     engine = make_engine(settings.sqlalchemy_url)
     hub = Hub(engine)
+    throttle = Throttle()
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
         upgrade(settings.sqlalchemy_url)
         with transaction(engine) as session:
             ensure_admin(session, settings.data_dir / "admin-token")
+            throttle.remember(list_valid_hashes(session))
         await hub.start()
         yield
         await hub.stop()
@@ -85,13 +89,14 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
+    app.state.throttle = throttle
     app.state.metrics = counted = Metrics(engine, hub)
     app.state.readiness = Readiness(engine, settings)
     # The middleware that is added last sees a request first.
     app.add_middleware(ConcurrentRequests)
     app.add_middleware(RequestBodies)
     cookie = cookie_name(secure=settings.has_https)
-    app.add_middleware(Authentication, engine=engine, cookie=cookie, login_response=login_response)
+    app.add_middleware(Authentication, engine=engine, throttle=throttle, cookie=cookie, login_response=login_response)
     app.add_middleware(DuplicateHeaders)
     app.add_middleware(UnreadBodies)
     app.add_middleware(SecurityHeaders)

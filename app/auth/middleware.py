@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from http.cookies import CookieError, SimpleCookie
 
 from sqlalchemy import Engine
@@ -14,8 +15,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.auth.credentials import identify, read_secret
 from app.auth.principals import Principal
 from app.auth.sessions import identify_session
+from app.auth.throttle import Throttle, address_of
 from app.http.error_handlers import DATABASE_ERRORS, database_unavailable
-from app.http.errors import Problem, Unauthenticated
+from app.http.errors import Problem, TooManyRequests, Unauthenticated
 from app.http.responses import answer_problem
 
 OPEN_PATHS = ("/healthz", "/readyz", "/login")
@@ -31,14 +33,21 @@ class Authentication:
     """Puts the principal into `request.state.principal`; answers 401 without a valid token or session.
 
     Every path needs one except `OPEN_PATHS` and those below `OPEN_PREFIXES`, whether or not it has a route. The
-    session cookie is taken for reading alone, and below `UI`. `login_response` makes the answer to a person.
+    session cookie is taken for reading alone, and below `UI`. `login_response` makes the answer to a person. 429 comes
+    from the throttle, before the database is asked.
     """
 
     def __init__(
-        self, app: ASGIApp, engine: Engine, cookie: str, login_response: Callable[[Scope, str], Response]
+        self,
+        app: ASGIApp,
+        engine: Engine,
+        throttle: Throttle,
+        cookie: str,
+        login_response: Callable[[Scope, str], Response],
     ) -> None:
         self._app = app
         self._engine = engine
+        self._throttle = throttle
         self._cookie = cookie
         self._login_response = login_response
 
@@ -50,11 +59,15 @@ class Authentication:
         state = scope.setdefault("state", {})
         try:
             state["principal"] = await run_in_threadpool(self._identify, scope, state)
-        except Unauthenticated as problem:
+        except (Unauthenticated, TooManyRequests) as problem:
             if is_page(path):
-                await self._login_response(scope, problem.detail)(scope, receive, send)
+                response = self._login_response(scope, problem.detail)
+                response.status_code = problem.status
+                response.headers.update(problem.headers)
+                await response(scope, receive, send)
                 return
-            problem.headers.update(_CHALLENGE)
+            if isinstance(problem, Unauthenticated):
+                problem.headers.update(_CHALLENGE)
             await answer_problem(problem)(scope, receive, send)
             return
         except Problem as problem:
@@ -69,11 +82,12 @@ class Authentication:
         headers = Headers(scope=scope)
         secret = read_secret(headers.get("authorization"))
         if secret is not None:
-            return identify(self._engine, secret)
+            return self._throttle.attempt(address_of(scope), secret, partial(identify, self._engine, secret))
         if "authorization" not in headers and (scope["method"] in _SAFE_METHODS or is_page(scope["path"])):
             session = read_cookie(headers, self._cookie)
             if session is not None:
-                principal = identify_session(self._engine, session)
+                authenticate = partial(identify_session, self._engine, session)
+                principal = self._throttle.attempt(address_of(scope), session, authenticate)
                 # Forms derive their CSRF token from it.
                 state["session"] = session
                 return principal

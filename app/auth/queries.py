@@ -31,6 +31,20 @@ def find_by_sha256(connection: Connection, sha256: str) -> TokenRow | None:
     return None if row is None else TokenRow(*row)
 
 
+def list_valid_hashes(session: Session, limit: int = 5_000) -> list[str]:
+    """The hashes of the tokens, sessions and login links that are valid, of each those that last longest."""
+    return [
+        sha256
+        for table in (Token, BrowserSession, LoginLink)
+        for sha256 in session.exec(
+            select(table.sha256)
+            .where(col(table.expires_at).is_(None) | (col(table.expires_at) > now()))
+            .order_by(col(table.expires_at).desc().nulls_first())
+            .limit(limit)
+        )
+    ]
+
+
 def find_token(session: Session, token_id: str, *, lock: bool = False) -> Token | None:
     """A token by its id, on request locked against deletion until the transaction ends."""
     if not token_id.isascii() or "\0" in token_id:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Path
 from app.auth import queries, service, sessions
 from app.auth.principals import Member, Viewer
 from app.auth.schemas import CreatedToken, LoginLinkView, Me, NewToken, TokenPage, TokenView
+from app.auth.throttle import Throttled
 from app.http.session import Configured, Reading, Writing
 from app.models import Role
 
@@ -30,7 +31,7 @@ def get_tokens(principal: Viewer, session: Reading) -> TokenPage:
 
 
 @router.post("/tokens", status_code=201)
-def post_token(new: NewToken, principal: Member, session: Writing) -> CreatedToken:
+def post_token(new: NewToken, principal: Member, session: Writing, throttle: Throttled) -> CreatedToken:
     """Create a token. Members create tokens for themselves, with their own role or a lower one; admins create any.
 
     The token expires no later than yours and is revoked together with it. An owner has at most 100 tokens.
@@ -39,6 +40,7 @@ def post_token(new: NewToken, principal: Member, session: Writing) -> CreatedTok
     row, secret = service.create_token(
         session, principal, name=new.name, owner=new.owner, role=Role(new.role), expires_at=expires_at
     )
+    throttle.trust(secret)
     return CreatedToken.of(row, token=secret)
 
 
@@ -49,8 +51,9 @@ def delete_token(token_id: Annotated[str, Path(max_length=64)], principal: Membe
 
 
 @router.post("/login-links", status_code=201)
-def post_login_link(principal: Viewer, session: Writing, settings: Configured) -> LoginLinkView:
+def post_login_link(principal: Viewer, session: Writing, settings: Configured, throttle: Throttled) -> LoginLinkView:
     """Create a link that logs a browser into the dashboard as you. It works once, within ten minutes."""
     code = sessions.create_link(session, principal.token_id)
+    throttle.trust(code)
     lifetime = int(sessions.LINK_LIFETIME.total_seconds())
     return LoginLinkView(url=f"{settings.browser_url}/login/once/{code}", expires_in_s=lifetime)

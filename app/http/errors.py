@@ -104,6 +104,12 @@ class TooLarge(Problem):
     status, type, title = 413, "too-large", "Request body too large"
 
 
+class TooManyRequests(Problem):
+    """Too many unknown or expired tokens came from this address; `Retry-After` says when to try again."""
+
+    status, type, title = 429, "too-many-requests", "Too many failed attempts"
+
+
 class HeadersTooLarge(Problem):
     """The request line and headers exceed the limit."""
 
@@ -124,7 +130,7 @@ class Unavailable(Problem):
 
 PROBLEMS: tuple[type[Problem], ...] = (
     Problem, Invalid, InvalidSpec, Unauthenticated, Forbidden, NotFound, NotReady, MethodNotAllowed, RequestTimeout,
-    Conflict, IdempotencyMismatch, TooLarge, HeadersTooLarge, Internal, Unavailable,
+    Conflict, IdempotencyMismatch, TooLarge, TooManyRequests, HeadersTooLarge, Internal, Unavailable,
 )  # fmt: skip
 
 

@@ -67,6 +67,7 @@ def error_page(request: Request, problem: Problem, status: int | None = None) ->
     is_fragment = "hx-request" in request.headers
     template = "_partials/alert.html" if is_fragment else "error.html"
     response = page(request, template, status=status, title=problem.title, detail=problem.detail, code=status)
+    response.headers.update(problem.headers)
     if is_fragment:
         response.headers.update({"HX-Retarget": "#alerts", "HX-Reswap": "innerHTML"})
     return response

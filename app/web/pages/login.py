@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Callable
+from functools import partial
 from typing import Annotated
 
 from fastapi import Form, Path, Request
@@ -12,8 +14,9 @@ from starlette.responses import RedirectResponse, Response
 from app.auth import sessions
 from app.auth.credentials import TOKEN_PREFIX, identify
 from app.auth.middleware import read_cookie
+from app.auth.throttle import T, Throttle, address_of
 from app.db import transaction
-from app.http.errors import Forbidden, Unauthenticated
+from app.http.errors import Forbidden, TooManyRequests, Unauthenticated
 from app.http.session import Configured
 from app.web.csrf import check_csrf, csrf_token
 from app.web.render import THEME_COOKIE, THEMES, page
@@ -33,9 +36,9 @@ def login_page(request: Request, settings: Configured, next: str = "") -> Respon
     secret = read_cookie(request.headers, sessions.cookie_name(secure=settings.has_https))
     if secret is not None:
         try:
-            sessions.identify_session(request.app.state.engine, secret)
+            _attempt(request, secret, partial(sessions.identify_session, request.app.state.engine, secret))
             return RedirectResponse(safe_target(next), 303)
-        except Unauthenticated:
+        except (Unauthenticated, TooManyRequests):
             pass
     return _form(request, "login/login.html", next=safe_target(next), error="")
 
@@ -54,15 +57,27 @@ async def log_in(
         if not token.startswith(TOKEN_PREFIX) or not token.isascii():
             raise Unauthenticated("this is not a token: tokens begin with mcn_")
         secret = await run_in_threadpool(_open_by_token, request, token)
-    except Unauthenticated as problem:
-        return _form(request, "login/login.html", status=401, next=safe_target(next), error=problem.detail)
+    except (Unauthenticated, TooManyRequests) as problem:
+        response = _form(
+            request, "login/login.html", status=problem.status, next=safe_target(next), error=problem.detail
+        )
+        response.headers.update(problem.headers)
+        return response
     return _logged_in(settings, secret, safe_target(next))
 
 
 def _open_by_token(request: Request, token: str) -> str:
-    principal = identify(request.app.state.engine, token)
+    principal = _attempt(request, token, partial(identify, request.app.state.engine, token))
     with transaction(request.app.state.engine) as session:
-        return sessions.open_session(session, principal.token_id)
+        secret = sessions.open_session(session, principal.token_id)
+    request.app.state.throttle.trust(secret)
+    return secret
+
+
+def _attempt(request: Request, secret: str, authenticate: Callable[[], T]) -> T:
+    """Authenticates unless too many failures came from this address."""
+    throttle: Throttle = request.app.state.throttle
+    return throttle.attempt(address_of(request.scope), secret, authenticate)
 
 
 @router.get("/login/once/{code}")
@@ -80,8 +95,13 @@ async def log_in_by_link(request: Request, settings: Configured, code: Code) -> 
 
 
 def _open_by_link(request: Request, code: str) -> str:
-    with transaction(request.app.state.engine) as session:
-        return sessions.use_link(session, code)
+    def use() -> str:
+        with transaction(request.app.state.engine) as session:
+            return sessions.use_link(session, code)
+
+    secret = _attempt(request, code, use)
+    request.app.state.throttle.trust(secret)
+    return secret
 
 
 @router.post("/ui/logout")

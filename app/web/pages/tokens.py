@@ -12,6 +12,7 @@ from starlette.responses import RedirectResponse, Response
 from app.auth import queries, service
 from app.auth.principals import Member, Principal, Viewer
 from app.auth.schemas import Name, RoleName, TokenView
+from app.auth.throttle import Throttled
 from app.db import now
 from app.http.session import Configured, Reading, Writing
 from app.models import Role
@@ -62,6 +63,7 @@ def create(
     principal: Member,
     session: Writing,
     settings: Configured,
+    throttle: Throttled,
     name: Annotated[Name, Form()],
     role: Annotated[RoleName, Form()],
     days: Annotated[int | None, Form(ge=1, le=3650)] = None,
@@ -73,6 +75,7 @@ def create(
         session, principal, name=name, owner=owner.strip() or None, role=Role(role), expires_at=expires_at
     )
     session.flush()
+    throttle.trust(secret)
     return _page(request, principal, session, settings, created={"name": name, "secret": secret})
 
 
