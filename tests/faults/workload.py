@@ -66,10 +66,11 @@ def result_of(engine: Engine, job_id: str) -> Result:
         components = session.exec(select(Component).where(Component.job_id == job_id)).all()
         digests = {component.name: component.files["safetensors"]["sha256"] for component in components}
         steps: dict[str, list[int]] = {}
-        for key, numbers, _, _ in store.csv_rows(session, job_id):
+        for key, series_id, chunks in store.chunk_batches(session, job_id):
             # What a metric says about speed depends on the moment, and so does how often it is said.
             if not key.startswith("system/"):
-                steps.setdefault(key, []).extend(int(step) for step in numbers)
+                block = store.read_chunks(session, series_id, chunks)
+                steps.setdefault(key, []).extend(int(step) for step in block.steps)
         summaries = store.latest(session, job_id)
     measured = {key: value.value for key, value in summaries.items() if key.startswith("test/") and value.value}
     return Result(digests, {key: tuple(numbers) for key, numbers in steps.items()}, measured)

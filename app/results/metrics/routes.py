@@ -91,9 +91,13 @@ def get_csv(request: Request, job_id: JobId, _principal: Viewer, session: Readin
 def _csv_blocks(engine: Engine, job_id: str) -> Iterator[str]:
     yield "key,step,value,time\n"
     with reading(engine) as session:
-        for key, steps, values, times in store.csv_rows(session, job_id):
-            quoted = io.StringIO()
-            csv.writer(quoted, lineterminator="").writerow([safe_cell(key)])
-            cell = quoted.getvalue()
-            rows = zip(steps.tolist(), values.tolist(), times.tolist(), strict=True)
-            yield "".join(f"{cell},{step},{value!r},{time:.3f}\n" for step, value, time in rows)
+        batches = store.chunk_batches(session, job_id)
+    for key, series_id, numbers in batches:
+        # No connection is held while the client reads: slow ones would soon hold all.
+        with reading(engine) as session:
+            block = store.read_chunks(session, series_id, numbers)
+        quoted = io.StringIO()
+        csv.writer(quoted, lineterminator="").writerow([safe_cell(key)])
+        cell = quoted.getvalue()
+        rows = zip(block.steps.tolist(), block.values.tolist(), block.times.tolist(), strict=True)
+        yield "".join(f"{cell},{step},{value!r},{time:.3f}\n" for step, value, time in rows)

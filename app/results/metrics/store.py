@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from sqlalchemy import delete
@@ -13,7 +13,17 @@ from app.results.metrics.blocks import Block, extremes_of, finite_or_none, mean_
 from app.results.metrics.directions import direction
 from app.results.metrics.schemas import Latest
 
-__all__ = ["CHUNK", "Block", "append", "csv_rows", "latest", "latest_of_jobs", "read_chunks", "truncate", "unpacked"]
+__all__ = [
+    "CHUNK",
+    "Block",
+    "append",
+    "chunk_batches",
+    "latest",
+    "latest_of_jobs",
+    "read_chunks",
+    "truncate",
+    "unpacked",
+]
 
 # Points in a full chunk.
 CHUNK = 1_024
@@ -149,13 +159,14 @@ def latest_of_jobs(session: Session, job_ids: Sequence[str]) -> dict[str, dict[s
     return summaries
 
 
-def csv_rows(session: Session, job_id: str) -> Iterator[tuple[str, np.ndarray, np.ndarray, np.ndarray]]:
-    """Every metric of a job in blocks: key, steps, values, times."""
+def chunk_batches(session: Session, job_id: str) -> list[tuple[str, int, list[int]]]:
+    """Every metric of a job in batches for `read_chunks`: key, id of the series, numbers of the chunks."""
+    batches = []
     for series in session.exec(select(Series).where(Series.job_id == job_id).order_by(Series.key)).all():
         assert series.id is not None
         numbers = session.exec(
             select(Chunk.number).where(Chunk.series_id == series.id).order_by(col(Chunk.number))
         ).all()
         for start in range(0, len(numbers), 64):
-            block = read_chunks(session, series.id, list(numbers[start : start + 64]))
-            yield series.key, block.steps, block.values, block.times
+            batches.append((series.key, series.id, list(numbers[start : start + 64])))
+    return batches

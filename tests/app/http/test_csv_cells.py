@@ -8,6 +8,7 @@ from sqlmodel import Session
 from app.db import transaction
 from app.http.csv_cells import safe_cell
 from app.results.metrics import store
+from app.results.metrics.routes import _csv_blocks
 from tests.app.api import Service
 
 
@@ -34,3 +35,16 @@ def test_keys_of_metrics_are_quoted_in_their_csv(service: Service) -> None:
             add(session, key)
     text = service.get(f"/jobs/{job_id}/metrics.csv").text
     assert text == 'key,step,value,time\n\'=evil(),1,-0.5,2.000\n"a,""b",1,-0.5,2.000\n'
+
+
+def test_a_client_that_reads_metrics_slowly_holds_no_database_connection(service: Service) -> None:
+    import numpy as np
+
+    job_id = service.submit()
+    with transaction(service.app.state.engine) as session:
+        point = store.Block(np.array([1]), np.array([-0.5]), np.array([2.0]))
+        store.append(session, job_id, {"a": point, "b": point})
+    blocks = _csv_blocks(service.app.state.engine, job_id)
+    for line in ("key", "a,1", "b,1"):
+        assert next(blocks).startswith(line)
+        assert service.app.state.engine.pool.checkedout() == 0

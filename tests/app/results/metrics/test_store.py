@@ -16,8 +16,9 @@ from tests.app.results.metrics.points import block
 
 
 def all_points(session: Session, key: str = "a") -> tuple[list[int], list[float]]:
-    rows = [row for row in store.csv_rows(session, "job_1") if row[0] == key]
-    return [s for row in rows for s in row[1].tolist()], [v for row in rows for v in row[2].tolist()]
+    batches = [batch for batch in store.chunk_batches(session, "job_1") if batch[0] == key]
+    blocks = [store.read_chunks(session, series_id, numbers) for _, series_id, numbers in batches]
+    return [s for block in blocks for s in block.steps.tolist()], [v for block in blocks for v in block.values.tolist()]
 
 
 def test_random_appends_replacements_and_truncations_match_a_list(
