@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import resource
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.http.errors import HeadersTooLarge, Problem, RequestTimeout, Unavailable
 from app.http.responses import answer_problem
 from app.http.security_headers import SECURITY_HEADERS
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
 
 # Open files that are not client connections: database connections, downloads, logs.
 RESERVED_FILES = 256
@@ -47,6 +50,8 @@ class GuardedProtocol(HttpToolsProtocol):
     _timer: asyncio.TimerHandle | None = None
     _write_timer: asyncio.TimerHandle | None = None
     _in_body = False
+    # The request that is being answered; `cycle` is that which arrived last.
+    _answered: RequestResponseCycle | None = None
     # Bytes since the parser last completed a head or made progress in a body.
     _unparsed_bytes = 0
 
@@ -65,6 +70,10 @@ class GuardedProtocol(HttpToolsProtocol):
         for timer in (self._timer, self._write_timer):
             if timer is not None:
                 timer.cancel()
+        if self._answered is not None and not self._answered.response_complete:
+            # uvicorn tells the request that arrived last only, and this one would write to a closed connection.
+            self._answered.disconnected = True
+            self._answered.message_event.set()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -106,6 +115,10 @@ class GuardedProtocol(HttpToolsProtocol):
         self._in_body = False
         self._deadline = None
         super().on_message_complete()
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
+        self._answered = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _set_deadline(self, seconds: float) -> None:
         self._deadline = self.loop.time() + seconds

@@ -176,6 +176,23 @@ def test_a_client_that_reads_nothing_is_disconnected(connect: Connect) -> None:
     wait_until(is_disconnected, "the end of the connection")
 
 
+def test_a_request_that_is_being_answered_sees_the_disconnect_though_others_follow_it() -> None:
+    reached: list[str] = []
+
+    async def wait(scope: Any, receive: Any, _send: Any) -> None:
+        reached.append(scope["path"])
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        reached.append("disconnected")
+
+    with serving(wait, GuardedProtocol) as connect:
+        client = connect()
+        client.send(b"GET /first HTTP/1.1\r\nHost: x\r\n\r\nGET /second HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_until(lambda: reached == ["/first"], "the first request")
+        client.close()
+        wait_until(lambda: reached == ["/first", "disconnected"], "the disconnect", LIMIT_S)
+
+
 def test_few_open_files_mean_fewer_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, 4096))
     assert connection_limit(2_000) == 768
