@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import cache
 
-from fastapi import Depends, FastAPI
+from fastapi import Depends, FastAPI, Response
 from fastapi.responses import HTMLResponse, JSONResponse
 
 from app.auth.middleware import Authentication
@@ -130,10 +131,15 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 def _add_documentation(app: FastAPI) -> None:
     docs.mount_files(app)
 
+    @cache
+    def rendered() -> bytes:
+        # It takes many milliseconds, in which nobody else is answered.
+        return bytes(JSONResponse(app.openapi()).body)
+
     @app.get("/docs", include_in_schema=False)
     async def docs_page() -> HTMLResponse:
         return docs.docs_page()
 
     @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> JSONResponse:
-        return JSONResponse(app.openapi())
+    async def openapi() -> Response:
+        return Response(rendered(), media_type="application/json")
