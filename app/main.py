@@ -28,6 +28,7 @@ from app.http.security_headers import SecurityHeaders
 from app.http.unread_bodies import UnreadBodies
 from app.jobs.report_routes import router as reports
 from app.jobs.routes import router as jobs
+from app.jobs.webhook_queries import subscribe
 from app.operations.logs import configure_logging
 from app.operations.metrics import Metrics, RequestMetrics
 from app.operations.readiness import Readiness
@@ -60,6 +61,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         configure_logging(settings)
     settings.make_folders()
     engine = make_engine(settings.sqlalchemy_url)
+    subscribe(engine, settings)
     hub = Hub(engine)
     throttle = Throttle()
 

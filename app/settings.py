@@ -9,19 +9,45 @@ import socket
 import stat
 from pathlib import Path
 from typing import Annotated, Literal
+from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 # The host of an IPv6 address is in brackets.
 _URL = r"https?://([^/\s@]+@)?(\[[0-9A-Fa-f:.]+\]|[^/\s@:\[\]]+)(:\d{1,5})?(/\S*)?"
 
 
+# Those of `app.models.State`, which this module may not import.
+WebhookState = Literal[
+    "waiting",
+    "queued",
+    "starting",
+    "running",
+    "pausing",
+    "paused",
+    "cancelling",
+    "succeeded",
+    "failed",
+    "cancelled",
+]
+MIN_SECRET_LENGTH = 16
+
+
+def _has_valid_port(url: str) -> bool:
+    try:
+        return urlsplit(url).port != 0
+    except ValueError:
+        return False
+
+
 class Settings(BaseSettings):
     """Settings of service and command line; the descriptions of the fields are a table in the documentation."""
 
     # An empty variable is one that is not set: `MCN_DATA_DIR=$FOLDER` without FOLDER must not mean this folder.
-    model_config = SettingsConfigDict(env_prefix="MCN_", env_ignore_empty=True, frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="MCN_", env_ignore_empty=True, frozen=True, extra="ignore", hide_input_in_errors=True
+    )
 
     data_dir: Path = Field(
         default_factory=lambda: Path.home() / ".local/share/mcn",
@@ -106,10 +132,52 @@ class Settings(BaseSettings):
         description="time limit in minutes of Slurm jobs that request none; default: a request is required",
     )
 
+    webhook_url: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="address, or several separated by commas, to which changes of state of jobs are sent, such as "
+        "`https://hooks.example.org/mcn`; the same for the API and all workers; default: none",
+    )
+    webhook_secret: str | None = Field(
+        default=None,
+        validate_default=True,
+        description="secret of at least 16 characters by which receivers verify who sent a webhook; required with "
+        "`MCN_WEBHOOK_URL`",
+    )
+    webhook_states: Annotated[tuple[WebhookState, ...], NoDecode] = Field(
+        default=("succeeded", "failed", "cancelled"),
+        description="states, separated by commas, whose beginning is sent; default: `succeeded,failed,cancelled`",
+    )
+
     @field_validator("data_roots", mode="before")
     @classmethod
     def _split_paths(cls, value: object) -> object:
         return tuple(Path(part) for part in value.split(os.pathsep) if part) if isinstance(value, str) else value
+
+    @field_validator("webhook_url", "webhook_states", mode="before")
+    @classmethod
+    def _split_list(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        return tuple(dict.fromkeys(part.strip() for part in value.split(",") if part.strip()))
+
+    @field_validator("webhook_url")
+    @classmethod
+    def _check_webhook_url(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for number, url in enumerate(value, 1):
+            # Without the address, which may be secret.
+            if not re.fullmatch(_URL, url) or not _has_valid_port(url):
+                raise ValueError(f"address {number} is not valid: use one such as https://hooks.example.org/mcn")
+        return value
+
+    @field_validator("webhook_secret")
+    @classmethod
+    def _check_webhook_secret(cls, value: str | None, info: ValidationInfo) -> str | None:
+        if value is None and info.data.get("webhook_url"):
+            raise ValueError("required with MCN_WEBHOOK_URL: set one, for example from `openssl rand -hex 32`")
+        if value is not None and len(value) < MIN_SECRET_LENGTH:
+            given = f"it has {len(value)} characters, and needs at least {MIN_SECRET_LENGTH}"
+            raise ValueError(f"{given}: set one, for example from `openssl rand -hex 32`")
+        return value
 
     @field_validator("data_dir")
     @classmethod

@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 MONITOR_INTERVAL_S = 0.1
 CLEAN_UP_INTERVAL_S = 3600.0
 STOP_LIMIT_S = 10.0
+# What is being sent is marked as delivered, instead of being sent again by the next worker.
+WEBHOOK_STOP_LIMIT_S = 6.0
 
 settings = Settings()
 app = Celery("mcn")
@@ -41,6 +43,8 @@ _remote_lock = threading.Lock()
 _local_nudge = threading.Event()
 _remote_nudge = threading.Event()
 _stopping = threading.Event()
+# What else ends with the worker, by a time limit in seconds.
+_on_stop: list[Callable[[float], None]] = []
 
 
 @app.task(name="start")
@@ -76,8 +80,20 @@ def _start_rounds(**_: Any) -> None:
     # Settings of the service, which hold secrets, must not reach the processes that are started from here.
     for name in [name for name in os.environ if name.startswith("MCN_")]:
         del os.environ[name]
+    _start_webhooks(worker_context())
     for run in (_run_local_rounds, _run_remote_rounds, _receive_notifications):
         threading.Thread(target=run, name=run.__name__.strip("_"), daemon=True).start()
+
+
+def _start_webhooks(context: WorkerContext) -> None:
+    if not settings.webhook_url:
+        return
+    # Only a service that has receivers needs the HTTP client.
+    from worker.webhooks import WebhookSender
+
+    sender = WebhookSender(context.engine, settings)
+    _on_stop.append(sender.stop)
+    sender.start()
 
 
 @worker_shutting_down.connect
@@ -85,6 +101,8 @@ def _stop(**_: Any) -> None:
     _stopping.set()
     # The rounds under way end. Celery would then wait some seconds for messages, which this worker does not need.
     deadline = time.monotonic() + STOP_LIMIT_S
+    for stop in _on_stop:
+        stop(WEBHOOK_STOP_LIMIT_S)
     if all(lock.acquire(timeout=max(0.0, deadline - time.monotonic())) for lock in (_local_lock, _remote_lock)):
         for executor in worker_context().executors.values():
             executor.close()
@@ -111,6 +129,7 @@ def _run_local_rounds() -> None:
         if time.monotonic() >= clean_up_at:
             clean_up_at = time.monotonic() + CLEAN_UP_INTERVAL_S
             rounds.delete_unused_submissions(context)
+            rounds.clean_up_webhooks(context)
 
     while not _stopping.wait(MONITOR_INTERVAL_S):
         _try_round(run_round, _local_lock)

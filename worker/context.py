@@ -11,6 +11,7 @@ from sqlalchemy import Engine
 
 from app.db import make_engine
 from app.jobs.capacity import Capacity
+from app.jobs.webhook_queries import subscribe
 from app.models import State
 from app.settings import Settings
 from core.run.environment import device_keys
@@ -72,4 +73,6 @@ def make_context(settings: Settings) -> WorkerContext:
     capacity = Capacity(tuple(find_devices(settings)), os.cpu_count() or 1, memory_gib)
     executors = available_executors(settings, host, capacity)
     keys = device_keys(cpu_only=all(name.startswith("cpu") for name in capacity.devices))
-    return WorkerContext(settings, make_engine(settings.sqlalchemy_url), host, capacity, executors, keys)
+    engine = make_engine(settings.sqlalchemy_url)
+    subscribe(engine, settings)
+    return WorkerContext(settings, engine, host, capacity, executors, keys)

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from app.db import database_time, reading, transaction
+from app.jobs.webhook_queries import clean_up_deliveries
 from app.models import State, Worker
 from app.operations.logs import bound_contextvars
 from worker import attempts, claims, lost_workers, queries
@@ -166,6 +167,14 @@ def delete_unused_submissions(context: WorkerContext) -> int:
     for name in unused:
         shutil.rmtree(folder / name, ignore_errors=True)
     return len(unused)
+
+
+def clean_up_webhooks(context: WorkerContext) -> None:
+    """Gives up old deliveries to addresses that are no longer among the settings, and forgets older ones."""
+    with transaction(context.engine) as session:
+        given_up = clean_up_deliveries(session, context.settings.webhook_url)
+    if given_up:
+        log.warning("%d webhooks were given up: their addresses are not in MCN_WEBHOOK_URL any more", given_up)
 
 
 def reconcile(context: WorkerContext) -> None:

@@ -1,7 +1,8 @@
 """Writes events as the last statement of their transaction, so that their ids increase in commit order.
 
 A reader that resumes after an id then misses nothing. On PostgreSQL that takes a lock which all transactions with
-events share; it is held from the insertion to the commit, and not while a transaction does its work.
+events share; it is held from the insertion to the commit, and not while a transaction does its work. The deliveries of
+webhooks are written with the events that they announce.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import insert, text
-from sqlmodel import Session
+from sqlmodel import Session, col
 
 from app.db import before_commit
+from app.jobs.webhook_queries import add_deliveries, announced_jobs
 from app.models import Event
 
 _PENDING = "pending_events"
@@ -33,7 +35,14 @@ def record_events(session: Session, rows: Sequence[dict[str, Any]]) -> None:
 def _write(session: Session) -> None:
     rows = session.info.pop(_PENDING)
     session.flush()
+    announced = announced_jobs(session, rows)
     if session.get_bind().dialect.name == "postgresql":
         session.execute(_LOCK)
     for start in range(0, len(rows), MAX_ROWS):
-        session.connection().execute(insert(Event), rows[start : start + MAX_ROWS])
+        some = rows[start : start + MAX_ROWS]
+        if not announced:
+            session.connection().execute(insert(Event), some)
+            continue
+        statement = insert(Event).returning(col(Event.id), sort_by_parameter_order=True)
+        ids: Sequence[Any] = session.connection().execute(statement, some).scalars().all()
+        add_deliveries(session, zip(ids, some, strict=True), announced)

@@ -9,6 +9,7 @@ from app.models.roles import Role
 from app.models.states import TERMINAL_STATES, State
 from app.models.sweeps import Sweep, SweepPoint
 from app.models.tokens import BrowserSession, LoginLink, Token
+from app.models.webhooks import WebhookDelivery
 from core.run.reasons import Reason
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "SweepPoint",
     "Tag",
     "Token",
+    "WebhookDelivery",
     "Worker",
     "offline_before",
 ]

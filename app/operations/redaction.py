@@ -45,9 +45,11 @@ class Redaction:
 
 
 def _secrets(settings: Settings) -> Iterator[str]:
-    for url in (settings.database_url, settings.broker_url):
+    for url in (settings.database_url, settings.broker_url, *settings.webhook_url):
         # Also if it is not a URL that can be split: then it is hidden by the patterns.
         password = url and "@" in url and url.rpartition("@")[0].partition("://")[2].partition(":")[2]
         if password:
             yield from (password, unquote(password))
-    yield from (secret for secret in (settings.token, os.environ.get("WANDB_API_KEY")) if secret)
+    # The path of an address may be all that a receiver checks.
+    known = (*settings.webhook_url, settings.token, settings.webhook_secret, os.environ.get("WANDB_API_KEY"))
+    yield from (secret for secret in known if secret)

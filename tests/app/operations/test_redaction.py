@@ -48,11 +48,16 @@ def test_everything_else_is_left_alone(text: str, tmp_path: Path) -> None:
 def test_the_secrets_of_the_settings_are_hidden_in_any_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "w" * 40)
     url = "postgresql://mcn:long%20password@db/mcn"
+    hooks: dict[str, Any] = {
+        "webhook_url": ("https://me:password1@a.example/key",),
+        "webhook_secret": "secret of webhooks",
+    }
     redaction = Redaction(
-        Settings(data_dir=tmp_path, database_url=url, token="a-token-of-mine", broker_url="redis://x")
+        Settings(data_dir=tmp_path, database_url=url, token="a-token-of-mine", broker_url="redis://x", **hooks)
     )
     text = f"long password, long%20password, a-token-of-mine, {'w' * 40}"
     assert redaction.text(text) == "***, ***, ***, ***"
+    assert redaction.text("secret of webhooks, https://me:password1@a.example/key, password1") == "***, ***, ***"
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
