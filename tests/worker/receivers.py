@@ -7,7 +7,7 @@ import http.server
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -26,23 +26,24 @@ class Received(NamedTuple):
 class ReceiverServer:
     """Answers with the statuses of `answers`, then with 204."""
 
-    def __init__(self, port: int, received: list[Received], answers: list[int]) -> None:
+    def __init__(self, port: int, answers: list[int]) -> None:
         self.url = f"http://127.0.0.1:{port}/hooks"
-        self.received = received
+        self.received: list[Received] = []
         self.answers = answers
+        # Called when a request has arrived, before it is answered.
+        self.before_answer: Callable[[], object] = lambda: None
 
 
 @contextmanager
 def receiving(*answers: int) -> Iterator[ReceiverServer]:
     """A server that answers with these statuses first; a redirect leads to the server itself."""
-    received: list[Received] = []
-    statuses = list(answers)
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             content = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append(Received(dict(self.headers), content))
-            self.send_response(statuses.pop(0) if statuses else 204)
+            receiver.received.append(Received(dict(self.headers), content))
+            receiver.before_answer()
+            self.send_response(receiver.answers.pop(0) if receiver.answers else 204)
             self.send_header("Location", "/elsewhere")
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -54,10 +55,11 @@ def receiving(*answers: int) -> Iterator[ReceiverServer]:
             pass
 
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    receiver = ReceiverServer(server.server_address[1], list(answers))
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:
-        yield ReceiverServer(server.server_address[1], received, statuses)
+        yield receiver
     finally:
         server.shutdown()
         thread.join()
