@@ -26,7 +26,7 @@ EXECUTORS = ("local", "slurm")
 
 
 class DatabaseCollector(Collector):
-    """Jobs, attempts, workers and devices."""
+    """Jobs, attempts, workers, devices and webhooks."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -38,6 +38,7 @@ class DatabaseCollector(Collector):
             yield _ends(session)
             yield _speed(session)
             yield from _workers(session)
+            yield _webhooks(session)
 
 
 class StreamCollector(Collector):
@@ -123,6 +124,14 @@ def _workers(session: Session) -> Iterator[Metric]:
         if "ingest_lag_s" in timings:
             lag.add_metric([row.host], timings["ingest_lag_s"])
     yield from (up, ages, devices, used, free, paused, slurm, rounds, lag)
+
+
+def _webhooks(session: Session) -> Metric:
+    deliveries = _gauge("mcn_webhook_deliveries", "Webhooks that have yet to arrive, or were given up.", "state")
+    waiting, given_up = queries.count_webhook_deliveries(session)
+    deliveries.add_metric(["waiting"], waiting)
+    deliveries.add_metric(["given_up"], given_up)
+    return deliveries
 
 
 def _age_s(since: datetime | None, at: datetime) -> float:

@@ -10,7 +10,7 @@ from sqlalchemy import func
 from sqlmodel import Session, col, select
 
 from app.db import now
-from app.models import Attempt, Job, Lease, State, Worker, offline_before
+from app.models import Attempt, Job, Lease, State, WebhookDelivery, Worker, offline_before
 
 # A machine that was taken out of service is reported for this long.
 WORKERS_SEEN_WITHIN = timedelta(days=7)
@@ -84,3 +84,10 @@ def has_live_worker(session: Session) -> bool:
 def count_leases(session: Session) -> dict[str, int]:
     """By host, how many of its devices are held."""
     return dict(session.exec(select(Lease.host, func.count()).group_by(Lease.host)).all())
+
+
+def count_webhook_deliveries(session: Session) -> tuple[int, int]:
+    """How many deliveries have yet to arrive, and how many were given up lately; those that arrived are deleted."""
+    query = select(func.count(), func.count(col(WebhookDelivery.given_up_at))).select_from(WebhookDelivery)
+    total, given_up = session.exec(query).one()
+    return total - given_up, given_up

@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 
 from app.db import now, reading, transaction
 from app.jobs.transitions import transition
-from app.models import Attempt, Job, Lease, Reason, State, Worker
+from app.models import Attempt, Job, Lease, Reason, State, WebhookDelivery, Worker
 from app.operations import queries
 from app.operations.collectors import DatabaseCollector
 from tests.app.api import Service
@@ -37,6 +37,18 @@ def job(number: int, state: State, executor: str = "local", minutes: float = 0, 
         **values,
     }
     return Job(id=f"job_{number}", state=state, executor=executor, state_since=since, **columns)
+
+
+def test_webhooks_are_counted_while_they_wait_and_once_they_are_given_up(database: Engine) -> None:
+    assert collected(database)["mcn_webhook_deliveries", "waiting"] == 0
+    times: dict[str, Any] = {"created_at": now(), "next_at": now()}
+    with transaction(database) as session:
+        for number, given_up_at in enumerate((None, None, now())):
+            one = WebhookDelivery(delivery_id=f"{number}", address="x", body="", given_up_at=given_up_at, **times)
+            session.add(one)
+    samples = collected(database)
+    assert samples["mcn_webhook_deliveries", "waiting"] == 2
+    assert samples["mcn_webhook_deliveries", "given_up"] == 1
 
 
 def test_jobs_are_counted_by_executor_and_state_with_the_longest_time_in_it(database: Engine) -> None:
