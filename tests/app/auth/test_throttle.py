@@ -5,16 +5,22 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
 
 from app.auth import throttle
+from app.auth.credentials import sha256_of
+from app.auth.queries import insert_link, insert_session, list_valid_hashes
+from app.auth.service import new_token
 from app.auth.sessions import COOKIE
 from app.auth.throttle import FORGET_S, MAX_FAILURES, WINDOW_S, Throttle, address_of
+from app.db import now, reading, transaction
 from app.http.errors import TooManyRequests, Unauthenticated
 from app.main import create_app
+from app.models import Role
 from tests.app.api import Service
 
 WRONG = {"Authorization": "Bearer mcn_wrong"}
@@ -209,6 +215,23 @@ def test_tokens_are_known_from_the_start(service: Service) -> None:
         again = Service(service.settings, application, http, service.tokens)
         block(again)
         assert {again.get("/me", user).status_code for user in ("admin", "alice", "eve")} == {200}
+
+
+def test_what_has_expired_is_not_known(database: Engine) -> None:
+    later, before = now() + timedelta(hours=1), now() - timedelta(hours=1)
+    with transaction(database) as session:
+        secrets = []
+        for expires_at in (None, later, before):
+            row, secret = new_token(session, name="x", owner="ada", role=Role.member, expires_at=expires_at)
+            session.flush()
+            insert_session(session, f"session until {expires_at}", row.id, expires_at or later)
+            insert_link(session, f"link until {expires_at}", row.id, expires_at or later)
+            secrets.append(sha256_of(secret))
+    expected = {*secrets[:2], *(f"{kind} until {time}" for kind in ("session", "link") for time in (None, later))}
+    with reading(database) as session:
+        assert set(list_valid_hashes(session)) == expected
+        # Of each kind, one that lasts longest.
+        assert secrets[0] in list_valid_hashes(session, limit=1)
 
 
 def csrf(text: str) -> str:
