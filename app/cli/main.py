@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from app.cli import changes, compare, download, jobs, logs, report, reports, service, submit, sweeps, tokens
+from app.cli import backup, changes, compare, download, jobs, logs, report, reports, service, submit, sweeps, tokens
 
 Commands = Mapping[str, Callable[..., Any]]
 
@@ -40,6 +40,7 @@ PANELS: dict[str, Commands] = {
         "compare": compare.compare,
         "report": report.report,
     },
+    "Administration": {"backup": backup.backup, "restore": backup.restore},
 }
 GROUPS: dict[str, tuple[str, Commands]] = {
     "db": ("Manage the database.", {"upgrade": service.upgrade_database}),

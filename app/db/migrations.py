@@ -30,15 +30,20 @@ def is_current(engine: Engine) -> bool:
 
     with reading(engine) as session:
         current = MigrationContext.configure(session.connection()).get_current_revision()
-    return current == _head()
+    return current == latest_revision()
+
+
+def latest_revision() -> str | None:
+    """The latest migration that this version knows."""
+    return next(iter(revisions()), None)
 
 
 @cache
-def _head() -> str | None:
-    """The latest migration. Finding it loads all of them, so it is done once."""
+def revisions() -> tuple[str, ...]:
+    """All migrations that this version knows, the latest first. Finding them loads them, so it is done once."""
     from alembic.script import ScriptDirectory
 
-    return ScriptDirectory(str(MIGRATIONS)).get_current_head()
+    return tuple(script.revision for script in ScriptDirectory(str(MIGRATIONS)).walk_revisions())
 
 
 def alembic_config(url: str) -> Config:
