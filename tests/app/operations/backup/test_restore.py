@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,8 @@ from tests.app.api import Service
 from tests.app.fixtures import service_on
 from tests.app.operations.backup.conftest import Mcn
 from tests.app.operations.backup.services import files_below, give_files, start, write
-from worker.executors.processes import ProcessHandle
+from worker.context import WorkerContext
+from worker.lost_workers import kill_leftovers
 from worker.reconcile import reconcile_local
 
 
@@ -57,8 +59,9 @@ def test_a_service_is_restored_with_its_tokens_jobs_and_files(
 def test_a_job_that_ran_goes_on_without_the_process_of_the_first_service(
     service: Service, mcn: Mcn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, state: State, then: str, host: str
 ) -> None:
-    for name in ("stop", "kill"):
-        monkeypatch.setattr(ProcessHandle, name, lambda *_, **__: pytest.fail("it would stop the first service's job"))
+    killed: list[int] = []
+    for name in ("kill", "killpg"):
+        monkeypatch.setattr(os, name, lambda pid, number: killed.append(pid) if number else None)
     job_id = service.submit()
     give_files(service, job_id)
     start(service, job_id)
@@ -66,19 +69,24 @@ def test_a_job_that_ran_goes_on_without_the_process_of_the_first_service(
         service.transition(job_id, state)
     with transaction(service.app.state.engine) as session:
         attempt = session.get_one(Attempt, (job_id, 1))
-        attempt.host = host
+        attempt.host, attempt.slurm_job_name = host, "mcn-1"
         session.add(attempt)
     assert mcn(service.settings.data_dir, "backup", tmp_path / "backup").exit_code == 0
     settings = Settings(data_dir=tmp_path / "restored")
     assert mcn(settings.data_dir, "restore", tmp_path / "backup").exit_code == 0
     settings.no_new_starts.touch()
     with service_on(settings) as restored:
-        reconcile_local(restored.context)
+        context = restored.context
+        reconcile_local(context)
+        # A worker of the first one's name looks for what is left of attempts that others have ended.
+        kill_leftovers(WorkerContext(settings, context.engine, host, context.capacity, context.executors))
         job = restored.get(f"/jobs/{job_id}").json()
         assert (job["state"], job.get("failures", 0)) == (then, 0)
         with reading(restored.app.state.engine) as session:
             attempt = session.get_one(Attempt, (job_id, 1))
             assert (attempt.ended_at is not None, attempt.outcome) == (True, "stopped")
+            assert killed == []
+            assert (attempt.slurm_job_name, attempt.slurm_job_id) == (None, None)
 
 
 def test_a_data_folder_in_use_is_left_alone(service: Service, mcn: Mcn, backup: Path) -> None:
