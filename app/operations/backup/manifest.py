@@ -81,17 +81,18 @@ class Manifest:
     @classmethod
     def read(cls, folder: Path) -> Self:
         """The manifest of a backup; raises BackupError if the folder is not a complete backup."""
-        if not folder.exists():
-            raise BackupError(f"there is no backup {folder}: name a folder that `mcn backup` wrote", 2)
         try:
+            if not folder.exists():
+                raise BackupError(f"there is no backup {folder}: name a folder that `mcn backup` wrote", 2)
             content = read_manifest(folder / MANIFEST)
         except (FileNotFoundError, NotADirectoryError):
             raise BackupError(
                 f"{folder} is not a complete backup: it has no {MANIFEST}, which `mcn backup` writes last", 2
             ) from None
         except (DamagedFileError, OSError, RecursionError) as error:
-            reason = error.strerror if isinstance(error, OSError) else str(error)
-            raise BackupError(f"the backup {folder} is damaged ({reason}): use another one", 2) from None
+            if isinstance(error, OSError):
+                raise BackupError(f"the backup {folder} cannot be read: {error.strerror}", 2) from None
+            raise BackupError(f"the backup {folder} is damaged ({error}): use another one", 2) from None
         if content.pop("format", None) != FORMAT:
             raise BackupError(f"{folder} is not a backup that this version of mcn can read: use a newer version", 2)
         try:

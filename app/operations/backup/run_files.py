@@ -40,6 +40,7 @@ class RunFiles:
         # By device and inode: a component has two names.
         self._inodes: dict[tuple[int, int], str] = {}
         self._vanished: set[str] = set()
+        self._unknown_attempts: set[str] = set()
         self.notes: list[str] = []
 
     def copy(self) -> list[BackedUpFile]:
@@ -58,6 +59,11 @@ class RunFiles:
                 break
         else:
             self.notes.append(f"{name}: its components changed each time they were copied: back up again later")
+        if self._unknown_attempts:
+            self.notes.append(
+                f"{name}: started again after the database was copied, which may name components that have been "
+                "replaced since: back up again"
+            )
         if not self._folder.is_dir():
             self.notes.append(f"{name}: was deleted while it was copied")
         elif vanished := sorted(path for path in self._vanished if path not in self._files):
@@ -142,7 +148,10 @@ class RunFiles:
 
     def _is_unknown_attempt(self, path: PurePosixPath) -> bool:
         prefix, _, number = path.parts[0].partition("-")
-        return prefix == "attempt" and number.isdecimal() and int(number) > self._attempt
+        is_unknown = prefix == "attempt" and number.isdecimal() and int(number) > self._attempt
+        if is_unknown:
+            self._unknown_attempts.add(number)
+        return is_unknown
 
     def _name(self, path: PurePosixPath) -> str:
         return str(PurePosixPath(*self._folder.relative_to(self._data_dir).parts) / path)

@@ -145,6 +145,12 @@ def test_nothing_is_changed_for_a_backup_that_is_not_intact(
     assert not (tmp_path / "restored").exists()
 
 
+def test_a_name_that_is_too_long_is_wrong_usage(mcn: Mcn, service: Service, tmp_path: Path) -> None:
+    for command in ("backup", "restore"):
+        result = mcn(service.settings.data_dir, command, tmp_path / ("x" * 300))
+        assert (result.exit_code, "File name too long" in result.stderr) == (2, True), result.output
+
+
 def test_a_backup_of_an_earlier_version_is_upgraded(mcn: Mcn, service: Service, tmp_path: Path) -> None:
     from alembic import command
 

@@ -79,7 +79,8 @@ def test_a_result_that_is_written_while_the_rest_is_copied_is_left_out(service: 
 def test_attempts_that_the_copied_database_does_not_know_are_left_out(service: Service, tmp_path: Path) -> None:
     run = give_files(service, "job_a")
     write(run / "attempt-2/process.json")
-    copied(run, tmp_path / "copy", lambda _: None)
+    [note] = copied(run, tmp_path / "copy", lambda _: None).notes
+    assert "job_a: started again after the database was copied" in note
     assert not (tmp_path / "copy/runs/job_a/attempt-2").exists()
 
 
