@@ -10,6 +10,7 @@ import threading
 import time
 from types import TracebackType
 from typing import Self
+from urllib.parse import urlsplit
 
 import httpx
 from sqlalchemy import Engine
@@ -23,6 +24,8 @@ from app.settings import Settings
 log = logging.getLogger(__name__)
 # How long a delivery that is due may wait for its thread to look.
 POLL_INTERVAL_S = 1.0
+# How long a thread waits when the database cannot be used, or something else is wrong on this side.
+RETRY_INTERVAL_S = 5.0
 # For everything from the name look-up to the status: a server that answers byte by byte gets no more.
 SEND_LIMIT_S = 5.0
 
@@ -38,9 +41,7 @@ class Receiver:
     def __init__(self, engine: Engine, number: int, address: str, secret: str) -> None:
         self._engine, self._address, self._secret = engine, address, secret
         # Paths and passwords of addresses may be secret: logs have the position in the setting, and the host.
-        self.name = (
-            f"address {number} of MCN_WEBHOOK_URL ({address.partition('://')[2].rpartition('@')[2].split('/')[0]})"
-        )
+        self.name = f"address {number} of MCN_WEBHOOK_URL ({urlsplit(address).netloc.rpartition('@')[2]})"
         self._runner = asyncio.Runner()
         self._client = httpx.AsyncClient(
             # Neither proxies nor passwords of the environment; certificates that it names are trusted.
@@ -96,6 +97,7 @@ class Receiver:
             "X-MCN-Timestamp": timestamp,
             "X-MCN-Signature": signature(self._secret, timestamp, body),
         }
+        status = None
         try:
             async with (
                 asyncio.timeout(SEND_LIMIT_S),
@@ -103,10 +105,13 @@ class Receiver:
                 self._client.stream("POST", self._address, content=body, headers=headers) as response,
             ):
                 status = response.status_code
-        except TimeoutError:
-            return f"no complete answer within {SEND_LIMIT_S:g} s"
+        except (TimeoutError, httpx.TimeoutException):
+            problem = f"no complete answer within {SEND_LIMIT_S:g} s"
         except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-            return f"{type(error).__name__}: {error}"
+            problem = f"{type(error).__name__}: {error}"
+        # What goes wrong after the status, while the connection is closed, changes nothing.
+        if status is None:
+            return problem
         if 200 <= status < 300:
             return None
         return f"the answer was {status}" + (", and redirects are not followed" if 300 <= status < 400 else "")
@@ -138,12 +143,14 @@ class WebhookSender:
             thread.join(max(0.0, deadline - time.monotonic()))
 
     def _run(self, number: int, address: str) -> None:
-        with Receiver(self._engine, number, address, self._secret) as receiver:
-            while not self._stopping.is_set():
-                try:
-                    receiver.send_due(self._stopping)
-                except SQLAlchemyError as error:  # the database may be unreachable for a while
-                    log.warning("webhooks to %s have to wait, will try again: %s", receiver.name, error)
-                except Exception:  # a defect must not end the thread
-                    log.exception("webhooks to %s failed, will try again", receiver.name)
-                self._stopping.wait(POLL_INTERVAL_S)
+        while not self._stopping.is_set():
+            try:
+                with Receiver(self._engine, number, address, self._secret) as receiver:
+                    while not self._stopping.is_set():
+                        receiver.send_due(self._stopping)
+                        self._stopping.wait(POLL_INTERVAL_S)
+            except SQLAlchemyError as error:  # the database may be unreachable for a while
+                log.warning("webhooks have to wait, will try again: %s", error)
+            except Exception:  # neither a defect nor unusable certificates may end the thread
+                log.exception("webhooks to address %d of MCN_WEBHOOK_URL failed, will try again", number)
+            self._stopping.wait(RETRY_INTERVAL_S)

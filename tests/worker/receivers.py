@@ -40,7 +40,7 @@ def receiving(*answers: int) -> Iterator[ReceiverServer]:
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self) -> None:
-            content = self.rfile.read(int(self.headers["Content-Length"]))
+            content = self.rfile.read(int(self.headers.get("Content-Length", 0)))
             receiver.received.append(Received(dict(self.headers), content))
             receiver.before_answer()
             self.send_response(receiver.answers.pop(0) if receiver.answers else 204)

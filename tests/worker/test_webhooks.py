@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import Engine
-from sqlmodel import select
+from sqlalchemy.exc import OperationalError
+from sqlmodel import Session, select
 
-from app.db import database_time, iso, make_engine, reading
+from app.db import database_time, iso, make_engine, reading, transaction
 from app.jobs import webhook_queries
 from app.jobs.webhook_queries import LEASE, subscribe
 from app.models import Event, State
@@ -196,6 +197,66 @@ def test_workers_that_send_at_the_same_time_send_everything_once(database: Engin
             engine.dispose()
     ids = [request.body["id"] for request in server.received]
     assert (len(ids), len(set(ids))) == (total, total)
+    assert deliveries(database) == []
+
+
+def test_a_sender_goes_on_after_what_is_wrong_on_its_side(
+    database: Engine, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    problems: list[Exception] = [OperationalError("SELECT", {}, Exception("gone")), RuntimeError("a defect")]
+    look = webhook_queries.has_due_delivery
+
+    def has_due_delivery(session: Session, address: str) -> bool:
+        if problems:
+            raise problems.pop(0)
+        return look(session, address)
+
+    monkeypatch.setattr(webhook_queries, "has_due_delivery", has_due_delivery)
+    monkeypatch.setattr(webhooks, "RETRY_INTERVAL_S", 0.0)
+    with receiving() as server:
+        settings = settings_for(server.url)
+        subscribe(database, settings)
+        add_job(database)
+        fail_job(database)
+        sender = WebhookSender(database, settings)
+        sender.start()
+        wait_until(lambda: not deliveries(database), "the delivery")
+        sender.stop(60.0)
+    assert len(server.received) == 1
+    assert [record.levelname for record in caplog.records if record.name == webhooks.__name__] == ["WARNING", "ERROR"]
+
+
+def test_a_redirect_is_a_failure_that_is_not_followed(database: Engine) -> None:
+    with receiving(307, 302) as server:
+        subscribe(database, settings_for(server.url))
+        add_job(database)
+        fail_job(database)
+        for requests in (1, 2):
+            send_due(database, server.url)
+            assert len(server.received) == requests
+            assert [row.attempts for row in deliveries(database)] == [requests]
+            make_due(database)
+
+
+def test_a_worker_whose_lease_is_over_does_not_undo_what_the_next_one_found(database: Engine) -> None:
+    subscribe(database, settings_for("http://127.0.0.1:1/"))
+    add_job(database)
+    fail_job(database)
+    claims = []
+    for _ in range(2):
+        make_due(database)
+        with transaction(database) as session:
+            claims.append(webhook_queries.claim_delivery(session, "http://127.0.0.1:1/"))
+    [before] = deliveries(database)
+    first, second = claims
+    assert first is not None
+    assert second is not None
+    with transaction(database) as session:
+        assert not webhook_queries.mark_failed(session, first)
+    assert [row.next_at for row in deliveries(database)] == [before.next_at]
+    with transaction(database) as session:
+        webhook_queries.mark_delivered(session, second)
+        assert not webhook_queries.mark_failed(session, first)
     assert deliveries(database) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from app.db import database_time, reading, transaction
-from app.jobs.webhook_queries import subscribe
+from app.jobs.webhook_queries import clean_up_deliveries, subscribe
 from app.models import WebhookDelivery
 from tests.app.api import Service
 from tests.worker.outbox import add_job, deliveries, fail_job, make_due, send_due, settings_for
@@ -60,6 +60,8 @@ def test_deliveries_to_an_address_that_was_taken_out_are_given_up_and_forgotten(
     with transaction(engine) as session:
         early = database_time(session) - timedelta(days=3)
         session.execute(update(WebhookDelivery).values(created_at=early))
+    with transaction(engine) as session:
+        assert clean_up_deliveries(session, ["http://127.0.0.1:1/old"]) == 0
     clean_up_webhooks(service.context)
     clean_up_webhooks(service.context)
     assert [row.given_up_at is None for row in deliveries(engine)] == [False]
