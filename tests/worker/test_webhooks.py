@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -17,14 +17,13 @@ from app.jobs import webhook_queries
 from app.jobs.webhook_queries import LEASE, subscribe
 from app.models import Event, State
 from tests.app.api import Service
-from tests.documentation import blocks
 from tests.parts import wait_until
 from tests.worker.fake_executor import FakeExecutor, job_of, started
 from tests.worker.outbox import SECRET, add_job, deliveries, fail_job, make_due, send_due, settings_for
 from tests.worker.receivers import receiving, silent
 from worker import webhooks
 from worker.reconcile import monitor_local
-from worker.webhooks import WebhookSender, signature
+from worker.webhooks import WebhookSender
 
 
 @pytest.fixture
@@ -65,27 +64,6 @@ def test_a_receiver_can_verify_who_sent_what(database: Engine) -> None:
         },
     }
     assert deliveries(database) == []
-
-
-def test_the_example_of_the_documentation_tells_genuine_deliveries_from_others(database: Engine) -> None:
-    with receiving() as server:
-        subscribe(database, settings_for(server.url))
-        add_job(database)
-        fail_job(database)
-        send_due(database, server.url)
-    [(headers, content)] = server.received
-    [example] = [text for text in blocks("docs/production.md", "python") if "X-MCN-Signature" in text]
-    names: dict[str, Any] = {}
-    exec(example.replace("the value of MCN_WEBHOOK_SECRET", SECRET), names)
-    is_genuine = names["is_genuine"]
-    assert is_genuine(headers, content)
-    assert not is_genuine(headers, content + b" ")
-    assert not is_genuine(headers | {"X-MCN-Timestamp": "1"}, content)
-    old = str(int(headers["X-MCN-Timestamp"]) - 3600)
-    replayed = {"X-MCN-Timestamp": old, "X-MCN-Signature": signature(SECRET, old, content)}
-    assert not is_genuine(replayed, content)
-    assert not is_genuine(headers | {"X-MCN-Signature": "sha256=ü"}, content)
-    assert not is_genuine({}, content)
 
 
 def test_a_failing_receiver_gets_it_again_and_then_once(database: Engine) -> None:
@@ -224,6 +202,27 @@ def test_a_sender_goes_on_after_what_is_wrong_on_its_side(
         sender.stop(60.0)
     assert len(server.received) == 1
     assert [record.levelname for record in caplog.records if record.name == webhooks.__name__] == ["WARNING", "ERROR"]
+
+
+def test_a_worker_that_stops_finishes_what_it_is_sending(database: Engine) -> None:
+    arrived, go_on = threading.Event(), threading.Event()
+    with receiving() as server, ThreadPoolExecutor(1) as pool:
+
+        def answer_late() -> None:
+            arrived.set()
+            assert go_on.wait(60)
+
+        server.before_answer = answer_late
+        subscribe(database, settings_for(server.url))
+        add_job(database)
+        fail_job(database)
+        sender = WebhookSender(database, settings_for(server.url))
+        sender.start()
+        assert arrived.wait(60)
+        stopped = pool.submit(sender.stop, 60.0)
+        go_on.set()
+        stopped.result()
+        assert deliveries(database) == []
 
 
 def test_a_redirect_is_a_failure_that_is_not_followed(database: Engine) -> None:
