@@ -33,14 +33,29 @@ PROCESS_PATHS = (
     "tests/worker/executors/test_starters.py",
     "tests/worker/training/test_slurm_task.py",
 )
-# Paths whose tests train for long, compute large models, try thousands of requests, or wait for slow clients.
+# Paths whose tests take long: they train, try many requests, or wait for others.
 SLOW_PATHS = (
+    "tests/app/auth/test_auth.py",
+    "tests/app/cli/test_exit_codes.py",
     "tests/app/http/test_guarded_protocol.py",
     "tests/app/http/test_unread_bodies.py",
+    "tests/app/jobs/test_list_queries.py",
+    "tests/app/operations/backup/",
+    "tests/app/streams/test_replay.py",
+    "tests/app/sweeps/test_reuse.py",
     "tests/app/test_request_sequences.py",
     "tests/app/test_schema.py",
     "tests/core/references/",
+    "tests/core/test_cli.py",
     "tests/core/test_digits.py",
+    "tests/web/test_cluster.py",
+    "tests/web/test_new_job.py",
+    "tests/web/test_new_sweep.py",
+    "tests/worker/test_hangs.py",
+    "tests/worker/test_lost_workers.py",
+    "tests/worker/test_webhook_example.py",
+    "tests/worker/test_webhooks.py",
+    "tests/worker/test_webhooks_given_up.py",
 )
 _EVENTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.spawn", "os.exec", "os.system"}
 
