@@ -28,6 +28,8 @@ from tests.parts import free_port, running_postgres, wait_until
 CONNECTIONS = 16
 STORED = 100_000
 LIST = "/jobs?limit=50"
+# What a table of jobs shows.
+SLIM_LIST = f"{LIST}&fields=id,kind,name,state,message,progress"
 
 
 def rows() -> list[Row]:
@@ -43,7 +45,7 @@ def rows() -> list[Row]:
         try:
             with _second_api(up, databases["service"]) as second, _bare(databases["bare"]) as bare:
                 ports = [up.settings.port, second]
-                return [*_posts(up, ports, bare), _list(up, ports, databases["service"])]
+                return [*_posts(up, ports, bare), *_lists(up, ports, databases["service"])]
         finally:
             up.stop()
 
@@ -145,7 +147,7 @@ def _posts(up: Running, ports: Sequence[int], bare: int) -> list[Row]:
     ]
 
 
-def _list(up: Running, ports: Sequence[int], url: str) -> Row:
+def _lists(up: Running, ports: Sequence[int], url: str) -> list[Row]:
     engine = make_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     with engine.begin() as connection:
         columns = SQLModel.metadata.tables["jobs"].columns.keys()
@@ -156,7 +158,10 @@ def _list(up: Running, ports: Sequence[int], url: str) -> Row:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("VACUUM ANALYZE jobs"))
     engine.dispose()
-    times = _load(ports, "GET", LIST, None, _token(up), 5.0)
-    p99 = 1000 * _p99(times)
     what = f"a list of 50 among {STORED:,} jobs on PostgreSQL, 16 connections, 99th percentile"
-    return row(what, f"{p99:.0f} ms, {len(times) / 5:.0f} a second", "<= 200 ms", p99 <= 200)
+    table = []
+    for path, form in ((SLIM_LIST, "some fields"), (LIST, "all fields")):
+        times = _load(ports, "GET", path, None, _token(up), 5.0)
+        p99 = 1000 * _p99(times)
+        table.append(row(f"{what}, {form}", f"{p99:.0f} ms, {len(times) / 5:.0f} a second", "<= 200 ms", p99 <= 200))
+    return table
