@@ -161,13 +161,13 @@ class Calls:
             self.moves.update(made)
 
 
-@pytest.mark.parametrize(("asked", "status"), RANGES.items())
-def test_a_range_is_sent_refused_or_ignored(service: Service, asked: str, status: int) -> None:
+@pytest.mark.parametrize(("requested", "status"), RANGES.items())
+def test_a_range_is_sent_refused_or_ignored(service: Service, requested: str, status: int) -> None:
     job_id = service.submit()
     worker = Worker(service, random.Random(0))
     worker.work(job_id)
     worker.work(job_id)
-    answer = service.get(f"/jobs/{job_id}/components/expert_0", headers={"Range": asked})
+    answer = service.get(f"/jobs/{job_id}/components/expert_0", headers={"Range": requested})
     assert answer.status_code == status
     if status == 200:
         assert answer.content == CONTENT
