@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import json
 import os
 import statistics
 import subprocess
@@ -22,7 +21,8 @@ from sqlmodel import SQLModel
 from app.db import make_engine
 from app.supervisor.up import commands
 from tests.benchmarks.measures import Row, row
-from tests.e2e.running import ROOT, Running, expert
+from tests.benchmarks.service import waiting_job
+from tests.e2e.running import ROOT, Running
 from tests.parts import free_port, running_postgres, wait_until
 
 CONNECTIONS = 16
@@ -120,18 +120,7 @@ def _p99(times: Sequence[float]) -> float:
 
 
 def _posts(up: Running, ports: Sequence[int], bare: int) -> list[Row]:
-    holder = up.submit(expert(epochs=90_000))
-    up.wait(holder, "running")
-    up.api.post(f"/jobs/{holder}/pause")
-    up.wait(holder, "paused")
-    # They wait for ever, so that nothing trains meanwhile.
-    spec = {
-        "kind": "fusion",
-        "experts": [{"from": {"job": holder, "component": "expert_0"}}],
-        "num_experts": 4,
-        "dataset": {"name": "digits"},
-    }
-    body, seconds = json.dumps(spec).encode(), 4.0
+    body, seconds = waiting_job(up), 4.0
     ours, other = [], []
     for _ in range(3):
         ours.append(_load(ports, "POST", "/jobs", body, _token(up), seconds))

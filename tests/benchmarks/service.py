@@ -100,8 +100,8 @@ def _answers(port: int) -> bool:
         return False
 
 
-def _posts(up: Running, bare: int) -> Row:
-    """Inserts a second over 16 connections, in turns; jobs that wait for ever, so that nothing trains meanwhile."""
+def waiting_job(up: Running) -> bytes:
+    """The body of a job that waits for ever, since what it depends on is paused: nothing trains meanwhile."""
     holder = up.submit(expert(epochs=90_000))
     up.wait(holder, "running")
     up.api.post(f"/jobs/{holder}/pause")
@@ -113,7 +113,12 @@ def _posts(up: Running, bare: int) -> Row:
         "dataset": {"name": "digits"},
         "training": {"epochs": 3},
     }
-    body = json.dumps(spec).encode()
+    return json.dumps(spec).encode()
+
+
+def _posts(up: Running, bare: int) -> Row:
+    """Inserts a second over 16 connections, in turns; jobs that wait for ever, so that nothing trains meanwhile."""
+    body = waiting_job(up)
     token = (up.settings.data_dir / "admin-token").read_text().strip()
     ours, other = [], []
     for _ in range(5):
