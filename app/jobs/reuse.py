@@ -55,10 +55,10 @@ def find_reusable(session: Session, settings: Settings, points: Sequence[Mapping
 
 def identity(columns: Mapping[str, Any]) -> tuple[Any, ...]:
     """What two new jobs with these columns must have in common to be one: what they compute, and what they store."""
-    return columns["digest"], columns["data_sha256"], _wants_predictions(columns)
+    return columns["digest"], columns["data_sha256"], _stores_predictions(columns)
 
 
-def _wants_predictions(columns: Mapping[str, Any]) -> Any:
+def _stores_predictions(columns: Mapping[str, Any]) -> Any:
     return columns["spec"]["evaluation"]["store_predictions"]
 
 
@@ -103,9 +103,9 @@ def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cac
 
 def _missing_predictions(settings: Settings, job: Candidate, point: Mapping[str, Any]) -> str | None:
     """Why a job of the same result has not the predictions that a new one would store; None if it has them."""
-    wanted = _wants_predictions(point)
+    requested = _stores_predictions(point)
     # SQLite has 1 for true.
-    if wanted is False or job.store_predictions in (True, wanted):
+    if requested is False or job.store_predictions in (True, requested):
         return None
     run = RunDir(settings.runs_dir / job.job_id)
     if job.state == State.succeeded and all(run.predictions(split).exists() for split in ("val", "test")):

@@ -202,8 +202,12 @@ class Stack:
                 engine_says(kind, "rm", "--force", *found)
 
 
+# What the Dockerfile copies.
+IN_IMAGE = ("app", "core", "worker", "migrations", "examples", "requirements.lock", "pyproject.toml", "README.md")
+
+
 def previous_revision() -> str:
-    """What to upgrade from: $MCN_UPGRADE_FROM, the latest tag, or the commit before this one."""
+    """What to upgrade from: $MCN_UPGRADE_FROM, the latest tag, or the latest commit whose image is another one."""
 
     def git(*words: str) -> str:
         return subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True).stdout.strip()
@@ -211,7 +215,8 @@ def previous_revision() -> str:
     chosen = (
         os.environ.get("MCN_UPGRADE_FROM")
         or git("describe", "--tags", "--abbrev=0", "HEAD~1")
-        or git("rev-parse", "HEAD~1")
+        # Compose keeps a container whose image is the same, and then nothing would be upgraded.
+        or git("rev-parse", git("rev-list", "-1", "HEAD", "--", *IN_IMAGE) + "~1")
     )
     assert re.fullmatch(r"[\w./-]+", chosen), "set MCN_UPGRADE_FROM to the revision from which to upgrade"
     return chosen
