@@ -56,7 +56,8 @@ def disk_space(settings: Settings) -> DiskSpace:
 def more_than_the_disk(min_free: float, total: float) -> str:
     """What to say where so much has to be free that no job can ever start; sizes in bytes."""
     return (
-        f"MCN_MIN_FREE_GB requires {in_gb(min_free)} free on a disk of {in_gb(total)}, so no job can start: set it to less"
+        f"MCN_MIN_FREE_GB requires {in_gb(min_free)} free on a disk of {in_gb(total)}, so no job can start: "
+        "set it to less"
     )
 
 

@@ -39,7 +39,7 @@ def test_too_little_disk_space_is_said_with_what_to_do(tmp_path: Path, monkeypat
     assert "1.5 GB free: no job starts below 2.0 GB, and those that wait start by themselves at 2.5 GB" in check.detail
     assert "MCN_MIN_FREE_GB" in check.detail
     check = doctor._check_data_dir(Settings(data_dir=tmp_path, min_free_gb=90))
-    assert "MCN_MIN_FREE_GB wants 90.0 GB free of a disk of 100.0 GB, so no job can start" in check.detail
+    assert "MCN_MIN_FREE_GB requires 90.0 GB free on a disk of 100.0 GB, so no job can start" in check.detail
     check = doctor._check_data_dir(Settings(data_dir=tmp_path, min_free_gb=1))
     assert check.ok
     assert check.detail.endswith("1.5 GB free; no job starts below 1.0 GB")
