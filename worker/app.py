@@ -71,6 +71,8 @@ def _set_up_logging(**_: Any) -> None:
 # Not when the worker is ready: that waits for the broker, which the rounds do not need.
 @worker_init.connect
 def _start_rounds(**_: Any) -> None:
+    # Celery sets up logs later; what goes wrong here belongs into them.
+    configure_logging(settings)
     try:
         worker_context()
     except Exception as error:  # Celery would only log it, and run a worker that does nothing
@@ -80,7 +82,9 @@ def _start_rounds(**_: Any) -> None:
     # Settings of the service, which hold secrets, must not reach the processes that are started from here.
     for name in [name for name in os.environ if name.startswith("MCN_")]:
         del os.environ[name]
-    _start_webhooks(worker_context())
+    context = worker_context()
+    log.info("the worker on %s is ready, with the devices %s", context.host, ", ".join(context.capacity.devices))
+    _start_webhooks(context)
     for run in (_run_local_rounds, _run_remote_rounds, _receive_notifications):
         threading.Thread(target=run, name=run.__name__.strip("_"), daemon=True).start()
 

@@ -48,6 +48,8 @@ request_scope: ContextVar[MutableMapping[str, Any] | None] = ContextVar("request
 _EXTRA_FIELDS = ("job_id", "attempt", "executor", "state", "outcome", "reason", "status", "duration_s")
 _FIELD_ORDER = ("time", "level", "logger", "message", "request_id", "job_id", "attempt")
 _JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
+# At `info` they log every message of the broker twice, and each plugin of the migrations.
+_CHATTY_LOGGERS = ("celery.worker.strategy", "celery.app.trace", "alembic")
 # Those that would otherwise keep handlers of their own.
 _LIBRARY_LOGGERS = ("uvicorn", "uvicorn.error", "celery", "celery.task")
 
@@ -62,6 +64,8 @@ def configure_logging(settings: Settings) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(level)
+    for name in _CHATTY_LOGGERS:
+        logging.getLogger(name).setLevel(logging.WARNING)
     logging.captureWarnings(True)
 
 

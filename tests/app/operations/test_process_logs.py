@@ -71,4 +71,5 @@ def test_the_records_of_celery_are_json_and_there_is_no_banner(tmp_path: Path) -
         wait_until(lambda: " ready." in log.read_text(), "the start of the worker")
     loggers = {record["logger"] for record in records(log)}
     assert "celery.apps.worker" in loggers
+    assert any("is ready" in record["message"] for record in records(log) if record["logger"] == "worker.app")
     assert "[config]" not in log.read_text()
