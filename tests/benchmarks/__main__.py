@@ -16,7 +16,7 @@ from tests.benchmarks import augmentation, evaluation, training
 from tests.benchmarks.sidebyside import Row
 
 # Parts of the service that are measured, in this order.
-SERVICE = ("starts", "service", "postgres", "streams", "store", "content", "dashboard")
+SERVICE = ("starts", "claims", "service", "postgres", "streams", "store", "content", "dashboard")
 console = Console(width=max(110, Console().width))
 
 
@@ -57,11 +57,12 @@ def main() -> int:
 
 def _service(names: list[str]) -> bool:
     """Measures the service; whether something was missed."""
-    from tests.benchmarks import content, dashboard, postgres, service, starts, store, streams
+    from tests.benchmarks import claims, content, dashboard, postgres, service, starts, store, streams
 
     table = Table("measure", "value", "wanted", title="Service")
     modules = {
         "starts": starts,
+        "claims": claims,
         "service": service,
         "postgres": postgres,
         "streams": streams,

@@ -54,7 +54,7 @@ def rows() -> list[Row]:
 def _second_api(up: Running, url: str) -> Iterator[int]:
     settings = up.settings.model_copy(update={"port": free_port()})
     environment = os.environ | {"MCN_DATA_DIR": str(settings.data_dir), "MCN_DATABASE_URL": url}
-    with _process(commands(settings)["api"], environment, settings.port):
+    with _api(commands(settings)["api"], environment, settings.port):
         yield settings.port
 
 
@@ -63,14 +63,12 @@ def _bare(url: str) -> Iterator[int]:
     port = free_port()
     words = ["tests.benchmarks.bare:app", "--port", str(port), "--no-access-log", "--log-level", "error"]
     environment = os.environ | {"BARE_DATABASE_URL": url.replace("postgresql:", "postgresql+psycopg:"), "BARE_FILE": ""}
-    with _process([sys.executable, "-m", "uvicorn", *words], environment, port):
+    with _api([sys.executable, "-m", "uvicorn", *words], environment, port):
         yield port
 
 
 @contextmanager
-def _process(command: Sequence[str], environment: dict[str, str], port: int) -> Iterator[None]:
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
-
+def _api(command: Sequence[str], environment: dict[str, str], port: int) -> Iterator[None]:
     def answers() -> bool:
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
         try:
@@ -81,12 +79,20 @@ def _process(command: Sequence[str], environment: dict[str, str], port: int) -> 
         finally:
             connection.close()
 
-    try:
+    with process(command, environment):
         wait_until(answers, f"the start of {command[2]}")
         yield
+
+
+@contextmanager
+def process(command: Sequence[str], environment: dict[str, str]) -> Iterator[None]:
+    """A process that runs meanwhile."""
+    started = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        yield
     finally:
-        process.terminate()
-        process.wait(20)
+        started.terminate()
+        started.wait(20)
 
 
 def _load(ports: Sequence[int], method: str, path: str, body: bytes | None, token: str, seconds: float) -> list[float]:

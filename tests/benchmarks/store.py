@@ -20,18 +20,25 @@ from app.results.metrics.batch import series_of_jobs
 from app.results.metrics.charts import chart
 from tests.benchmarks.measures import Row, median_s, row
 from tests.benchmarks.stored import fill_series, insert_jobs, new_database
+from tests.parts import running_postgres
 from worker.ingest import ingest
 
 
 def rows() -> list[Row]:
-    """Ingest, charts and lists on SQLite."""
-    with tempfile.TemporaryDirectory() as temporary:
+    """Ingest, charts and lists on SQLite; ingest and charts on PostgreSQL too."""
+    with tempfile.TemporaryDirectory() as temporary, running_postgres(durable=True) as server:
         folder = Path(temporary)
-        engine, few = new_database(folder / "mcn.db"), new_database(folder / "few.db")
-        table = [_ingest(engine, folder), *_charts(engine), _lists(few, engine)]
-        engine.dispose()
-        few.dispose()
+        engine, few = (new_database(f"sqlite:///{folder / name}.db") for name in ("mcn", "few"))
+        postgres = new_database(server.replace("postgresql:", "postgresql+psycopg:"))
+        table = [*_ingest_and_charts(engine, folder, "SQLite"), _lists(few, engine)]
+        table += _ingest_and_charts(postgres, folder, "PostgreSQL")
+        for used in (engine, few, postgres):
+            used.dispose()
         return table
+
+
+def _ingest_and_charts(engine: Engine, folder: Path, database: str) -> list[Row]:
+    return [[f"{what}, {database}", *cells] for what, *cells in (_ingest(engine, folder), *_charts(engine))]
 
 
 def _add_job(engine: Engine, job_id: str) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,10 +21,10 @@ _JOB_DEFAULTS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def new_database(file: Path) -> Engine:
-    """An empty SQLite database in its latest version."""
-    upgrade(f"sqlite:///{file}")
-    return make_engine(f"sqlite:///{file}")
+def new_database(url: str) -> Engine:
+    """An empty database in its latest version."""
+    upgrade(url)
+    return make_engine(url)
 
 
 def insert_rows(engine: Engine, table: type[SQLModel], rows: Sequence[Mapping[str, Any]]) -> None:
