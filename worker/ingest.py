@@ -54,7 +54,9 @@ def ingest(engine: Engine, attempt: Attempt, file: Path, timings: Timings | None
             col(Attempt.number) == attempt.number,
             col(Attempt.offset) == attempt.offset,
         )
-        values = {"offset": attempt.offset + len(block), "seq": events[-1]["seq"] if events else attempt.seq}
+        values: dict[str, Any] = {"offset": attempt.offset + len(block)}
+        if events:
+            values |= {"seq": events[-1]["seq"], "reported_at": datetime.fromisoformat(events[-1]["time"])}
         if session.execute(guarded.values(**values)).rowcount == 1:  # type: ignore[attr-defined]
             _apply(session, job, attempt, [event for event in events if event["seq"] > attempt.seq])
     return len(block)

@@ -35,7 +35,7 @@ def explain(job_id: JobId, as_json: AsJson = False) -> None:
 
 
 def ledger(job_id: JobId, as_json: AsJson = False) -> None:
-    """Show how much device time of a job was useful, was done again, or passed while it waited."""
+    """Show how much device time of a job was useful, was done again, was silent, or passed while it waited."""
     content = _get(f"/jobs/{job_id}/ledger", as_json=as_json)
     out.print(_attempts_table(content))
     causes = _causes_table(content)
@@ -49,21 +49,21 @@ def ledger(job_id: JobId, as_json: AsJson = False) -> None:
 
 
 def _attempts_table(ledger: Mapping[str, Any]) -> Table:
-    numbers = [Column(name, justify="right") for name in ("devices", "useful", "redone", "waiting")]
+    numbers = [Column(name, justify="right") for name in ("devices", "useful", "redone", "silent", "waiting")]
     table = plain_table("attempt", *numbers, "reason")
     for row in ledger["attempts"]:
         redone = _time(row["redone"]) + (f" ({row['redone_steps']} steps)" if row["redone_steps"] else "")
-        cells = [str(row["devices"]), _time(row["useful"]), redone, _time(row["waiting"])]
+        cells = [str(row["devices"]), _time(row["useful"]), redone, _time(row["silent"]), _time(row["waiting"])]
         table.add_row(str(row["attempt"]), *cells, row["reason"] or "")
     totals = ledger["totals"]
-    table.add_row("total", "", *(_time(totals[name]) for name in ("useful", "redone", "waiting")), "")
+    table.add_row("total", "", *(_time(totals[name]) for name in ("useful", "redone", "silent", "waiting")), "")
     return table
 
 
 def _causes_table(ledger: Mapping[str, Any]) -> Table:
-    table = plain_table("cause", Column("redone", justify="right"), Column("waiting", justify="right"))
+    table = plain_table("cause", *(Column(name, justify="right") for name in ("redone", "silent", "waiting")))
     for cause, totals in sorted(ledger["by_cause"].items()):
-        table.add_row(cause, _time(totals["redone"]), _time(totals["waiting"]))
+        table.add_row(cause, _time(totals["redone"]), _time(totals["silent"]), _time(totals["waiting"]))
     return table
 
 

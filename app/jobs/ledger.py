@@ -1,7 +1,8 @@
-"""Where the time of a job went: useful, done again after a resume, and waiting, in device-minutes by cause.
+"""Where the time of a job went: useful, done again after a resume, silent and waiting, in device-minutes by cause.
 
 An attempt's time is divided in proportion to its steps: those that a later attempt did again are redone. An attempt
-that ended before its first step is redone as a whole. Waiting is the time in the states below, and in Slurm's queue.
+that ended before its first step is redone as a whole. Silent is what an attempt that was lost or hung held its devices
+for after its last report. Waiting is the time in the states below, and in Slurm's queue.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from app.db import now
 from app.jobs import queries
 from app.jobs.capacity import num_devices
 from app.jobs.report_schemas import CauseTotals, Ledger, LedgerRow, LedgerTotals
-from app.models import TERMINAL_STATES, Attempt, Event, Job, State
+from app.models import TERMINAL_STATES, Attempt, Event, Job, Reason, State
+from core.run.protocol import OutcomeKind
 
 WAITING_STATES = (State.waiting, State.queued, State.pausing, State.paused)
 PENDING_IN_SLURM = "slurm"
@@ -55,15 +57,18 @@ def compute(job: Job, attempts: Sequence[Attempt], events: Sequence[Event], at: 
     for wait in waits:
         _cause(causes, wait.cause).waiting += wait.minutes * devices
     for row in rows:
-        if row.redone:
-            _cause(causes, row.reason or "other").redone += row.redone
+        if row.redone or row.silent:
+            cause = _cause(causes, row.reason or "other")
+            cause.redone += row.redone or 0.0
+            cause.silent += row.silent
     totals = LedgerTotals(
         useful=sum(row.useful or 0.0 for row in rows),
         redone=sum(row.redone or 0.0 for row in rows),
+        silent=sum(row.silent for row in rows),
         waiting=sum(wait.minutes * devices for wait in waits),
-        unknown=sum(row.device_minutes for row in rows if row.redone is None),
+        unknown=sum(row.device_minutes - row.silent for row in rows if row.redone is None),
     )
-    everything = totals.useful + totals.redone + totals.waiting
+    everything = totals.useful + totals.redone + totals.silent + totals.waiting
     share = totals.useful / everything if everything else None
     return Ledger(attempts=rows, by_cause=causes, totals=totals, useful_share=share)
 
@@ -74,7 +79,7 @@ def requested_devices(resources: Mapping[str, Any]) -> int:
 
 
 def _cause(causes: dict[str, CauseTotals], name: str) -> CauseTotals:
-    return causes.setdefault(name, CauseTotals(redone=0.0, waiting=0.0))
+    return causes.setdefault(name, CauseTotals(redone=0.0, silent=0.0, waiting=0.0))
 
 
 def _waits(job: Job, events: Sequence[Event], at: datetime) -> list[Wait]:
@@ -105,11 +110,8 @@ def _row(
     attempt = attempts[index]
     devices = len(attempt.devices) or requested_devices(job.spec["resources"])
     end = attempt.ended_at or at
-    seconds = (end - attempt.started_at).total_seconds()
-    for wait in waits:
-        # A process that writes its last checkpoint, or that is pending in Slurm, counts as waiting.
-        seconds -= max(0.0, (min(wait.end, end) - max(wait.start, attempt.started_at)).total_seconds())
-    minutes = max(0.0, seconds) * devices / 60
+    held = _minutes(waits, attempt.started_at, end) * devices
+    minutes = _minutes(waits, attempt.started_at, min(end, _last_sign_of_life(attempt) or end)) * devices
     steps, share = _redone(job, attempts, index)
     redone = None if share is None else minutes * share
     return LedgerRow(
@@ -117,12 +119,33 @@ def _row(
         executor=attempt.executor,
         devices=devices,
         reason=attempt.reason,
-        device_minutes=minutes,
+        device_minutes=held,
         useful=None if redone is None else minutes - redone,
         redone=redone,
         redone_steps=steps,
+        silent=held - minutes,
         waiting=waiting,
     )
+
+
+def _minutes(waits: Sequence[Wait], start: datetime, end: datetime) -> float:
+    """The time from start to end without the waits: a process that writes its last checkpoint, or that is pending in
+    Slurm, counts as waiting."""
+    seconds = (end - start).total_seconds()
+    for wait in waits:
+        seconds -= max(0.0, (min(wait.end, end) - max(wait.start, start)).total_seconds())
+    return max(0.0, seconds) / 60
+
+
+def _last_sign_of_life(attempt: Attempt) -> datetime | None:
+    """The last report of an attempt whose end its process did not report; None for others, and where it is not known.
+
+    Clocks of machines may differ: one that is behind must not make an attempt end before it began.
+    """
+    was_silent = attempt.outcome == OutcomeKind.lost or attempt.reason == Reason.hang
+    if attempt.ended_at is None or not was_silent or attempt.reported_at is None:
+        return None
+    return max(attempt.started_at, attempt.reported_at)
 
 
 def _redone(job: Job, attempts: Sequence[Attempt], index: int) -> tuple[int | None, float | None]:

@@ -93,17 +93,22 @@ def get_explanation(job_id: JobId, _principal: Viewer, session: Reading, setting
                     "useful": 9.0,
                     "redone": 1.0,
                     "redone_steps": 40,
+                    "silent": 0.0,
                     "waiting": 2.0,
                 }
             ],
-            "by_cause": {"queued": {"redone": 0.0, "waiting": 2.0}, "preempted": {"redone": 1.0, "waiting": 0.0}},
-            "totals": {"useful": 9.0, "redone": 1.0, "waiting": 2.0, "unknown": 0.0},
+            "by_cause": {
+                "queued": {"redone": 0.0, "silent": 0.0, "waiting": 2.0},
+                "preempted": {"redone": 1.0, "silent": 0.0, "waiting": 0.0},
+            },
+            "totals": {"useful": 9.0, "redone": 1.0, "silent": 0.0, "waiting": 2.0, "unknown": 0.0},
             "useful_share": 0.75,
         }
     ),
 )
 def get_ledger(job_id: JobId, _principal: Viewer, session: Reading) -> Ledger:
-    """Show where the time of a job went: useful, done again after a resume, and waiting, in device-minutes by cause."""
+    """Show where the time of a job went: useful, done again after a resume, silent, and waiting, in device-minutes by
+    cause."""
     return ledger.ledger(session, queries.get_job(session, job_id))
 
 

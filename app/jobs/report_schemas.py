@@ -53,7 +53,8 @@ class ControlList(BaseModel):
 class LedgerRow(BaseModel):
     """The device time of one attempt, and the time that its job waited before it, in device-minutes.
 
-    `redone` is the part whose steps were done again later, `useful` the rest; null where that is not known.
+    `silent` is the part after the last report of an attempt that was lost or hung. Of what came before, `redone` is the
+    part whose steps were done again later, `useful` the rest; null where that is not known.
     """
 
     attempt: int
@@ -64,6 +65,7 @@ class LedgerRow(BaseModel):
     useful: float | None
     redone: float | None
     redone_steps: int | None
+    silent: float
     waiting: float
 
 
@@ -72,6 +74,7 @@ class LedgerTotals(BaseModel):
 
     useful: float
     redone: float
+    silent: float
     waiting: float
     unknown: float
 
@@ -80,11 +83,12 @@ class CauseTotals(BaseModel):
     """Device-minutes that one cause has cost."""
 
     redone: float
+    silent: float
     waiting: float
 
 
 class Ledger(BaseModel):
-    """Where the time of a job went. `useful_share` is the useful part of useful, redone and waiting together.
+    """Where the time of a job went. `useful_share` is the useful part of useful, redone, silent and waiting together.
 
     Causes are reason codes; without one, time in a state counts under its name, and pending in Slurm under `slurm`.
     """

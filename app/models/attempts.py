@@ -44,6 +44,8 @@ class Attempt(SQLModel, table=True):
     last_step: int | None = Field(default=None, sa_column=Column(BIG))
     # The step of the last checkpoint that it completed; null before its first.
     checkpoint_step: int | None = Field(default=None, sa_column=Column(BIG))
+    # When it wrote its last event, by the clock of its machine; null before its first.
+    reported_at: datetime | None = None
     slurm_job_id: str | None = None
     # The job name given to sbatch, and the task's index within a job array.
     slurm_job_name: str | None = Field(default=None, index=True)

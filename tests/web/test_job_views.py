@@ -118,7 +118,7 @@ def test_a_job_that_has_not_run_has_one_bar_and_no_break() -> None:
     shown = drawn_timeline([state(0, "waiting")], [], 600)
     assert (shown.breaks, [(row.number, len(row.bars)) for row in shown.rows]) == ([], [(None, 1)])
     assert shown.rows[0].bars[0].width == 100
-    totals = LedgerTotals(useful=0, redone=0, waiting=0, unknown=0)
+    totals = LedgerTotals(useful=0, redone=0, silent=0, waiting=0, unknown=0)
     empty = Ledger(attempts=[], by_cause={}, totals=totals, useful_share=None)
     assert timeline([], [], [], empty, START) is None
 

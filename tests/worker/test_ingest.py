@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -173,6 +174,17 @@ def test_an_attempt_keeps_the_highest_step_that_it_reported(service: Service) ->
     file.metrics(4, val__loss_global=1.0)
     ingest(engine, reload(service, job_id), path)
     assert reload(service, job_id).last_step == 7
+
+
+def test_an_attempt_has_the_time_of_its_last_event(service: Service) -> None:
+    attempt = start_attempt(service)
+    path = service.context.attempt((attempt.job_id, 1)).events
+    file = EventFile(path)
+    file.add("state", {"state": "running", "step": 0})
+    file.add("activity", {"phase": "validation"})
+    ingest(service.app.state.engine, attempt, path)
+    last = json.loads(path.read_text().splitlines()[-1])
+    assert reload(service, attempt.job_id).reported_at == datetime.fromisoformat(last["time"])
 
 
 def test_a_component_is_stored_with_its_score_architecture_and_data_set(service: Service) -> None:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from app.jobs import wording
-from app.jobs.report_schemas import Ledger
+from app.jobs.report_schemas import Ledger, LedgerRow
 from app.models import TERMINAL_STATES, Attempt, Event, State
 from app.web.views import words
 
@@ -100,7 +100,7 @@ def timeline(
     hidden = max(0, segments[-1].row + 1 - MAX_ROWS)
     segments = [segment for segment in segments if segment.row >= hidden]
     positions, breaks = _positions(segments, hidden)
-    shares = {row.attempt: _redone_share(row.useful, row.redone) for row in ledger.attempts}
+    shares = {row.attempt: _shares(row) for row in ledger.attempts}
     bars: dict[int, list[Bar]] = {}
     redone: dict[int, list[Bar]] = {}
     for segment, (x, width) in zip(segments, positions, strict=True):
@@ -108,10 +108,11 @@ def timeline(
             continue
         title = f"{segment.state.value}, {words.duration(segment.seconds)}"
         bars.setdefault(segment.row, []).append(Bar(x, max(width, _MIN_WIDTH), segment.state.value, title))
-        share = shares.get(segment.row + 1, 0.0)
+        share, silent = shares.get(segment.row + 1, (0.0, 0.0))
         if segment.state is State.running and share > 0:
             part = max(width * share, _MIN_WIDTH)
-            redone.setdefault(segment.row, []).append(Bar(x + width - part, part, "redone", "done again later"))
+            start = max(x, x + width * (1 - silent) - part)
+            redone.setdefault(segment.row, []).append(Bar(start, part, "redone", "done again later"))
     numbers = [attempt.number for attempt in attempts]
     rows = [
         Row(numbers[row] if row < len(numbers) else None, _y(row - hidden), found, redone.get(row, []))
@@ -178,9 +179,11 @@ def _place(time: datetime, segments: Sequence[_Segment], positions: Sequence[tup
     return 100.0
 
 
-def _redone_share(useful: float | None, redone: float | None) -> float:
-    total = (useful or 0.0) + (redone or 0.0)
-    return (redone or 0.0) / total if total else 0.0
+def _shares(row: LedgerRow) -> tuple[float, float]:
+    """Which shares of an attempt were done again later, and silent; what is silent comes last."""
+    redone = row.redone or 0.0
+    total = (row.useful or 0.0) + redone + row.silent
+    return (redone / total, row.silent / total) if total else (0.0, 0.0)
 
 
 def _decision(data: Mapping[str, object]) -> str:

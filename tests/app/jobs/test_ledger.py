@@ -66,10 +66,10 @@ def test_steps_done_again_are_redone_time_of_the_cause_that_lost_them() -> None:
     assert (first.device_minutes, first.redone_steps, first.redone, first.useful) == (20.0, 40, 8.0, 12.0)
     assert (second.device_minutes, second.redone_steps, second.useful) == (10.0, 0, 10.0)
     assert (first.waiting, second.waiting) == (6.0, 4.0)
-    assert shown.totals.model_dump() == {"useful": 22.0, "redone": 8.0, "waiting": 10.0, "unknown": 0.0}
+    assert shown.totals.model_dump() == {"useful": 22.0, "redone": 8.0, "silent": 0.0, "waiting": 10.0, "unknown": 0.0}
     assert {cause: totals.model_dump() for cause, totals in shown.by_cause.items()} == {
-        "queued": {"redone": 0.0, "waiting": 6.0},
-        "preempted": {"redone": 8.0, "waiting": 4.0},
+        "queued": {"redone": 0.0, "silent": 0.0, "waiting": 6.0},
+        "preempted": {"redone": 8.0, "silent": 0.0, "waiting": 4.0},
     }
     assert shown.useful_share == pytest.approx(22 / 40)
 
@@ -89,6 +89,27 @@ def test_steps_that_are_done_a_third_time_count_for_both_attempts_that_did_them(
     shown = compute(job(), attempts, [state(0, "running")], minute(30))
     assert [row.redone_steps for row in shown.attempts] == [50, 20, 0]
     assert [row.redone for row in shown.attempts] == [10.0, 20.0, 0.0]
+
+
+@pytest.mark.parametrize(("outcome", "reason"), [("lost", "node_failure"), ("stopped", "hang")])
+def test_time_after_the_last_report_of_a_lost_or_hung_attempt_is_silent(outcome: str, reason: str) -> None:
+    attempts = [
+        # Reports end after 10 of the 40 minutes.
+        attempt(1, 0, 40, (0, 100), outcome=outcome, reason=reason, reported_at=minute(10)),
+        attempt(2, 40, 50, (60, 200), outcome="succeeded", reported_at=minute(49)),
+    ]
+    shown = compute(job(), attempts, [state(0, "running")], minute(50))
+    first, second = shown.attempts
+    assert (first.device_minutes, first.silent, first.redone, first.useful) == (80.0, 60.0, 8.0, 12.0)
+    assert (second.silent, second.useful) == (0.0, 20.0)
+    assert shown.by_cause[reason].silent == 60.0
+    assert shown.useful_share == pytest.approx(32 / 100)
+
+
+def test_an_attempt_of_a_machine_whose_clock_is_behind_is_silent_for_no_more_than_it_took() -> None:
+    lost = attempt(1, 5, 10, (0, 100), outcome="lost", reason="lost", reported_at=minute(0))
+    [row] = compute(job("failed"), [lost], [state(5, "running")], minute(10)).attempts
+    assert (row.device_minutes, row.silent, row.useful) == (10.0, 10.0, 0.0)
 
 
 def test_an_attempt_that_never_began_is_redone_and_a_later_resume_is_awaited() -> None:
