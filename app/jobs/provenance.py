@@ -66,12 +66,25 @@ def sentence(job: Job, attempts: Sequence[Attempt], identity: RunIdentity | None
     reasons = obstacles(job, identity)
     if reasons:
         return f"bit-exact: no, {'; '.join(reasons)}"
+    if job.state not in TERMINAL_STATES:
+        return f"bit-exact: not known until the job has ended; {_so_far(attempts)}"
     if job.state in WITHOUT_RESULT:
         why = f" ({job.reason})" if job.reason and job.state == State.failed else ""
         return f"bit-exact: not claimed, since the job {WITHOUT_RESULT[State(job.state)]}{why} and has no result"
-    resumed = sum(1 for attempt in attempts if (attempt.identity or {}).get("resumed_from"))
+    resumed = _resumed(attempts)
     times = "" if not resumed else f", although it was interrupted {resumed} time{'s' if resumed > 1 else ''}"
     return f"bit-exact: yes, the same specification, data, software and device give these bits{times}"
+
+
+def _so_far(attempts: Sequence[Attempt]) -> str:
+    """What is true of a job that goes on, and of which nothing speaks against equal bits yet."""
+    changed = ", and its interruptions have changed none of them" if _resumed(attempts) else ""
+    return f"so far its data, software and device are recorded{changed}"
+
+
+def _resumed(attempts: Sequence[Attempt]) -> int:
+    """How many attempts resumed from a checkpoint."""
+    return sum(1 for attempt in attempts if (attempt.identity or {}).get("resumed_from"))
 
 
 def _is_bit_exact(job: Job, identity: RunIdentity | None) -> bool | None:
@@ -79,7 +92,7 @@ def _is_bit_exact(job: Job, identity: RunIdentity | None) -> bool | None:
         return None
     if obstacles(job, identity):
         return False
-    return None if job.state in WITHOUT_RESULT else True
+    return True if job.state == State.succeeded else None
 
 
 def describe_segments(identity: RunIdentity | None) -> list[str]:

@@ -68,7 +68,7 @@ class ComponentRecord(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What a result was computed from, and whether the same inputs give the same bits (null: not known, or no result).
+    """What a result was computed from, and whether the same inputs give the same bits (null: not known yet, or no result).
 
     `known` are sentences on what is recorded of its steps and checkpoints and what is no longer kept. `identity` is the
     digest of specification, components, data and environments: results of equal identities have the same bits.

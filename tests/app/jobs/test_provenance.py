@@ -70,6 +70,7 @@ def test_nothing_is_claimed_before_the_first_attempt(service: Service) -> None:
 def test_an_uninterrupted_run_is_bit_exact(service: Service) -> None:
     job_id = service.submit()
     report(service, job_id, (0, HERE))
+    service.transition(job_id, State.succeeded, device_key=CPU.key)
     content = certificate(service, job_id)
     assert content["sentence"].startswith("bit-exact: yes, the same specification, data, software and device")
     assert (content["bit_exact"], content["data"]) == (True, DATA)
@@ -80,9 +81,31 @@ def test_an_uninterrupted_run_is_bit_exact(service: Service) -> None:
 def test_a_run_that_resumed_in_the_same_environment_is_bit_exact(service: Service) -> None:
     job_id = service.submit()
     report(service, job_id, (0, HERE), (40, HERE))
+    service.transition(job_id, State.succeeded)
     content = certificate(service, job_id)
     assert content["sentence"].endswith("give these bits, although it was interrupted 1 time")
     assert content["attempts"][1]["resumed_from"] == {"step": 40, "sha256": "c" * 64}
+
+
+@pytest.mark.parametrize("state", [None, State.pausing])
+def test_of_a_job_that_goes_on_nothing_is_known_yet(service: Service, state: State | None) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE))
+    service.transition(job_id, *([state] if state else []))
+    content = certificate(service, job_id)
+    assert content["bit_exact"] is None
+    so_far = "bit-exact: not known until the job has ended; so far its data, software and device are recorded"
+    assert content["sentence"] == so_far
+    service.transition(job_id, State.succeeded)
+    assert certificate(service, job_id)["bit_exact"] is True
+
+
+def test_of_a_job_that_goes_on_after_an_interruption_it_is_said_what_that_changed(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), (40, HERE))
+    assert certificate(service, job_id)["sentence"].endswith(
+        "its data, software and device are recorded, and its interruptions have changed none of them"
+    )
 
 
 def test_another_version_of_torch_is_named_with_its_first_step(service: Service) -> None:
@@ -99,6 +122,7 @@ def test_another_version_of_torch_is_named_with_its_first_step(service: Service)
 def test_a_gpu_is_bit_exact_only_with_determinism(service: Service, deterministic: bool) -> None:
     job_id = service.submit(EXPERT | {"training": {"deterministic": deterministic}})
     report(service, job_id, (0, ON_GPU))
+    service.transition(job_id, State.succeeded)
     assert certificate(service, job_id)["bit_exact"] is deterministic
 
 
