@@ -35,6 +35,7 @@ class DataColumns:
         self._cache = ContentCache(settings.content_cache)
         self._for_sweep = for_sweep
         self._known: dict[str, str | None] = {}
+        self._problems: dict[str, str] = {}
 
     def of(self, spec: JobSpec) -> dict[str, Any]:
         """The columns of a job; `data_sha256` is null for data that are not there yet, or too many to read at once."""
@@ -42,6 +43,10 @@ class DataColumns:
         if name not in self._known:
             self._known[name] = self._sha256(name)
         return {"data_sha256": self._known[name], "software_key": software().key}
+
+    def problem(self, spec: JobSpec) -> str | None:
+        """Why the data of a job that was looked up cannot be read, with their path; None if nothing is wrong."""
+        return self._problems.get(spec.dataset.name)
 
     def _sha256(self, name: str) -> str | None:
         # Even to look at the names in a folder of a million images takes seconds.
@@ -53,5 +58,6 @@ class DataColumns:
         except ValueError as error:
             # The job will find the same, and report it.
             log.info("content of %s is not known: %s", name, error)
+            self._problems[name] = str(error)
             return None
         return content.sha256 if content else None

@@ -68,7 +68,9 @@ class ComponentRecord(BaseModel):
 
 
 class Provenance(BaseModel):
-    """What a result was computed from, and whether the same inputs give the same bits (null: not known yet, or no result).
+    """What a result was computed from, and whether the same inputs give the same bits.
+
+    `bit_exact` is null while the job has not ended, and where there is no result or its data are not known.
 
     `known` are sentences on what is recorded of its steps and checkpoints and what is no longer kept. `identity` is the
     digest of specification, components, data and environments: results of equal identities have the same bits.

@@ -28,11 +28,15 @@ MAX_CONTROLLED = 500
 
 @dataclass(frozen=True)
 class PlannedPoint:
-    """A point with a valid specification; `columns` belong to the row of its job."""
+    """A point with a valid specification; `columns` belong to the row of its job.
+
+    `data_problem` says why its data cannot be read.
+    """
 
     values: PointValues
     spec: JobSpec
     columns: dict[str, Any]
+    data_problem: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class PlacedPoint:
     job_id: str
     reused: bool
     references: references.References
-    # Why a job of the same specification is not reused.
+    # Why a job of the same specification is not reused, or why none could be: its data cannot be read.
     why_not: str | None
 
 
@@ -70,7 +74,7 @@ def plan(
         raise InvalidSpec.of([{"loc": ["base", "controls"], "msg": msg}])
     data = DataColumns(settings, for_sweep=is_new)
     return [
-        PlannedPoint(values, spec, drafts.job_columns(spec) | data.of(spec))
+        PlannedPoint(values, spec, drafts.job_columns(spec) | data.of(spec), data.problem(spec))
         for values, spec in zip(selected, specs, strict=True)
     ]
 
@@ -100,7 +104,8 @@ def place(
         key = identity(point.columns)
         existing = match.job_id or new.get(key)
         job_id = existing or new.setdefault(key, f"job_{ULID()}")
-        placed.append(PlacedPoint(point, job_id, existing is not None, point_refs, match.why_not))
+        why_not = point.data_problem or match.why_not
+        placed.append(PlacedPoint(point, job_id, existing is not None, point_refs, why_not))
     return placed
 
 

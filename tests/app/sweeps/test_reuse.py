@@ -75,6 +75,19 @@ def test_one_changed_pixel_trains_exactly_its_own_points_again(service: Service)
     assert set(ids).isdisjoint(str(point["job"]) for point in items[10:20])
 
 
+@pytest.mark.parametrize("has_run", [True, False])
+def test_a_file_that_cannot_be_read_is_named(service: Service, has_run: bool) -> None:
+    if has_run:
+        finished_sweep(service)
+    for name in FILES:
+        write(service, name)
+    file = service.settings.roots[0] / "b.npz"
+    file.write_bytes(file.read_bytes()[:-100])
+    said = [point["why_not_reused"] or "" for point in preview(service)["points"]]
+    assert all(reason.startswith(f"{file} cannot be read as an .npz file: ") for reason in said[10:20]), said
+    assert not any("cannot be read" in reason for reason in said[:10] + said[20:])
+
+
 def test_the_changed_file_and_array_are_named(service: Service) -> None:
     finished_sweep(service)
     write(service, "b", changed_pixel=True)
