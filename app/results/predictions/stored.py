@@ -38,9 +38,17 @@ _NEED_ALL_CLASSES = ("ensemble_logits", "ensemble_product")
 class NotStored(NotFound):
     """A job that has succeeded has no predictions on a split; `reason` says why, as a clause."""
 
+    summary = "are not stored"
+
     def __init__(self, detail: str, reason: str) -> None:
         super().__init__(detail)
         self.reason = reason
+
+
+class Damaged(NotStored):
+    """The file of a split cannot be read."""
+
+    summary = "are damaged"
 
 
 def stored_split(settings: Settings, job: Job, split: Split) -> StoredSplit:
@@ -169,7 +177,7 @@ class StoredSplit:
     def _read(self, *names: str, optional: str | None = None) -> dict[str, np.ndarray]:
         """These arrays of the file and the optional one if it is there; without names, all of them.
 
-        Raises NotFound for a file that is missing or damaged.
+        Raises NotStored for a file that is missing or damaged.
         """
         try:
             status = self.file.stat()
@@ -182,7 +190,8 @@ class StoredSplit:
             detail = f"the predictions of {self.job_id} have been deleted from its run directory"
             raise NotStored(detail, "they have been deleted from its run directory") from None
         except Exception:  # a damaged archive raises many types of errors
-            raise NotFound(f"the predictions of {self.job_id} are damaged: {self.file.name} cannot be read") from None
+            detail = f"the predictions of {self.job_id} are damaged: {self.file.name} cannot be read"
+            raise Damaged(detail, f"{self.file.name} cannot be read") from None
 
 
 # The status is part of the key, so that a file is verified again once it has been written to.

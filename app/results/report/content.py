@@ -21,7 +21,6 @@ _LABELS = {
 }
 # `accuracy_ensemble` is another name for that of the mean of logits.
 _ACCURACY = re.compile(r"test/accuracy_(fused|expert_\d+|expert_\d+_before|ensemble_logits|ensemble_probabilities)")
-_NOT_STORED = "its predictions are not stored"
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,11 @@ def content_of_result(job: Job, metrics: Mapping[str, float], problem: NotStored
         best_control=None,
         num_images=(job.plan or {}).get("dataset", {}).get("test"),
         figures=[
-            Figure(label=path_label(path), model=_model(job, path, metrics, is_main=path == paths[0]), fused_minus=None)
+            Figure(
+                label=path_label(path),
+                model=_model(job, path, metrics, problem, is_main=path == paths[0]),
+                fused_minus=None,
+            )
             for path in paths
         ],
         controls=[],
@@ -75,12 +78,12 @@ def path_label(path: str) -> str:
 def _why(job: Job, problem: NotStored) -> str:
     missing = "intervals and no comparison with controls" if job.kind == "fusion" else "intervals"
     return (
-        f"There are no {missing}, since the predictions on test images are not stored ({problem.reason}): to get them, "
-        f"{how_to_measure_again(job)} with evaluation.store_predictions: true."
+        f"There are no {missing}, since the predictions on test images {problem.summary} ({problem.reason}): to "
+        f"get them, {how_to_measure_again(job)} with evaluation.store_predictions: true."
     )
 
 
-def _model(job: Job, path: str, metrics: Mapping[str, float], *, is_main: bool) -> Model:
+def _model(job: Job, path: str, metrics: Mapping[str, float], problem: NotStored, *, is_main: bool) -> Model:
     """`test/nll` and `test/ece` are of the fused path, or of an expert alone."""
     return Model(
         job=job.id,
@@ -92,7 +95,7 @@ def _model(job: Job, path: str, metrics: Mapping[str, float], *, is_main: bool) 
         nll=metrics.get("test/nll") if is_main else None,
         ece=metrics.get("test/ece") if is_main else None,
         scaled=None,
-        not_scaled=_NOT_STORED,
+        not_scaled=f"its predictions {problem.summary}",
     )
 
 

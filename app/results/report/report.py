@@ -31,9 +31,9 @@ HOW_TO_GET_THEM = " Submit the job with controls to know."
 
 
 def report(session: Session, settings: Settings, job: Job) -> Report:
-    """The report of a job that has succeeded; raises NotFound for any other, and where its predictions are damaged.
+    """The report of a job that has succeeded; raises NotFound for any other.
 
-    Without stored predictions it has the figures of the result, which have no intervals.
+    Without stored predictions, or with damaged ones, it has the figures of the result, which have no intervals.
     """
     result = stored_result(settings, job, what="report").fields
     metrics = finite_metrics(result)

@@ -266,15 +266,6 @@ def test_controls_of_another_length_are_said_to_be_that(service: Service) -> Non
     assert "This job trained for 100 epochs, its controls for others: one network on all the data 30." in notes
 
 
-def test_predictions_that_were_written_to_are_damaged(service: Service) -> None:
-    job_id = fusion_job(service)
-    file = service.settings.runs_dir / job_id / "predictions" / "test.npz"
-    np.savez(file, fused=np.zeros(3))
-    answer = service.get(f"/jobs/{job_id}/report")
-    assert answer.status_code == 404
-    assert "damaged" in answer.json()["detail"]
-
-
 def test_a_report_says_all_that_makes_the_training(service: Service) -> None:
     job_id = fusion_job(service)
     loss = {"individual": {"type": "wta"}, "lambda_individual": 0.5}

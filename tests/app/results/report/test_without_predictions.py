@@ -9,7 +9,7 @@ import pytest
 
 from tests.app.api import Service
 from tests.app.results.predictions.trained import with_predictions
-from tests.app.results.report.test_report import fusion_job, headings_of, report
+from tests.app.results.report.test_report import arrays, fusion_job, headings_of, report
 
 METRICS = {
     "test/accuracy_fused": 0.95,
@@ -78,6 +78,28 @@ def test_deleted_predictions_leave_the_figures_of_the_result(service: Service) -
     content = report(service, job_id)
     assert [row["label"] for row in content["figures"]] == ["fused"]
     assert "they have been deleted from its run directory" in content["notes"][0]
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off"])
+def test_damaged_predictions_leave_the_figures_of_the_result(service: Service, content: bytes) -> None:
+    job_id = fusion_job(service)
+    (service.settings.runs_dir / job_id / "predictions" / "test.npz").write_bytes(content)
+    shown = report(service, job_id)
+    assert [(row["label"], row["model"]["not_scaled"]) for row in shown["figures"]] == [
+        ("fused", "its predictions are damaged")
+    ]
+    assert "since the predictions on test images are damaged (test.npz cannot be read): to get" in shown["notes"][0]
+    for path in ("report?format=markdown", "report.svg"):
+        assert service.get(f"/jobs/{job_id}/{path}").status_code == 200
+
+
+def test_damaged_validation_predictions_leave_all_but_the_temperature(service: Service) -> None:
+    splits = {split: arrays(fused=10, expert_0=30) for split in ("test", "val")}
+    job_id = with_predictions(service, "pair", splits, metrics={"test/accuracy_fused": 0.95})
+    (service.settings.runs_dir / job_id / "predictions" / "val.npz").write_bytes(b"")
+    fused = report(service, job_id)["figures"][0]["model"]
+    assert fused["low"] is not None
+    assert "are damaged: val.npz cannot be read" in fused["not_scaled"]
 
 
 def test_a_result_with_figures_that_are_no_numbers_is_no_error_of_the_service(service: Service) -> None:
