@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 from collections.abc import Callable
 from typing import Any
 
@@ -83,13 +84,25 @@ def internal_error(request: Request) -> str:
 
 def database_unavailable(error: Exception) -> Problem:
     """Log why the database failed; returns a problem that tells the client to try again."""
-    reason = str(error.orig if isinstance(error, DBAPIError) else error).strip().partition("\n")[0]
+    cause = error.orig if isinstance(error, DBAPIError) else error
+    reason = str(cause).strip().partition("\n")[0]
     log.error("the database is not available: %s", reason)
     if "lock timeout" in reason:
         detail = "another change of the same thing is taking long; nothing was changed, try again"
+    elif _is_full(cause):
+        detail = (
+            "the disk of the database is full; nothing was changed: make room on it, first with files of other "
+            "programs, then by deleting jobs that are no longer needed, and try again"
+        )
     else:
         detail = "the database is not available at the moment; nothing was changed, try again"
     return errors.Unavailable(detail, headers={"Retry-After": "2"})
+
+
+def _is_full(cause: object) -> bool:
+    """Whether a driver reports that its database has no space to write to: by its own code, or PostgreSQL's."""
+    is_full = getattr(cause, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+    return is_full or getattr(cause, "sqlstate", None) == "53100"
 
 
 def _translate(request: Request, error: HTTPException) -> Response:
