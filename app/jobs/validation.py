@@ -29,6 +29,8 @@ def parse_job(settings: Settings, data: object, *, stored: bool = False) -> JobS
         raise InvalidSpec.of([{"loc": ["resources", "nodes"], "msg": msg}])
     if wrong_heads := fusion_heads_error(spec):
         raise InvalidSpec.of([{"loc": ["fusion", "heads"], "msg": wrong_heads}])
+    if not stored and (wrong_size := spec.dataset.image_size_error()):
+        raise InvalidSpec.of([{"loc": ["dataset", "image_size"], "msg": wrong_size}])
     _, _, path = spec.dataset.name.partition(":")
     if path:
         try:

@@ -40,8 +40,8 @@ def describe_dataset(spec: DatasetSpec, data_roots: Sequence[Path]) -> DatasetIn
 
 
 def _request(spec: DatasetSpec, data_roots: Sequence[Path], download: bool) -> DatasetRequest:
-    kind, _, path = spec.name.partition(":")
-    if spec.image_size is not None and kind != "imagefolder":
-        raise ValueError(f"image_size applies to image folders only; the images of {kind} have a fixed size: remove it")
+    if wrong_size := spec.image_size_error():
+        raise ValueError(wrong_size)
+    path = spec.name.partition(":")[2]
     roots = tuple(data_roots)
     return DatasetRequest(spec.name, find_path(path, roots) if path else None, spec.image_size, roots, download)

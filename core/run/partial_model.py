@@ -11,6 +11,7 @@ import json
 import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,11 +32,15 @@ def subset_name(experts: Sequence[int]) -> str:
 
 
 def parse_experts(text: str) -> list[int]:
-    """The numbers of experts in a text such as `0,2`; raises ValueError for another text."""
+    """The numbers of experts in a text such as `0,2`; raises ValueError for another text and for repetitions."""
     parts = text.split(",")
     if not all(part.isascii() and part.isdecimal() and len(part) <= 4 for part in parts):
         raise ValueError(f"experts are numbers from 0, joined by commas, such as 0,2: {text[:40]!r} is not that")
-    return sorted({int(part) for part in parts})
+    experts = sorted(map(int, parts))
+    twice = next((one for one, other in pairwise(experts) if one == other), None)
+    if twice is not None:
+        raise ValueError(f"expert {twice} is named twice: name each expert once, such as 0,2")
+    return experts
 
 
 def partial_file_name(name: str, experts: Sequence[int]) -> str:

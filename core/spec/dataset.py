@@ -84,6 +84,13 @@ class DatasetSpec(SpecModel):
     split: Split = Split()
     image_size: Annotated[int, Field(ge=8, le=1024)] | None = None
 
+    def image_size_error(self) -> str | None:
+        """One sentence if `image_size` is given for images of a fixed size; stored jobs of earlier versions may."""
+        kind = self.name.partition(":")[0]
+        if self.image_size is None or kind == "imagefolder":
+            return None
+        return f"image_size applies to image folders only; the images of {kind} have a fixed size: remove it"
+
     @field_validator("name")
     @classmethod
     def _check_name(cls, name: str) -> str:

@@ -106,6 +106,15 @@ def test_a_job_whose_components_are_needed_is_not_deleted(service: Service, user
     assert (answer.status_code, words in answer.json()["detail"]) == (409, True)
 
 
+@pytest.mark.parametrize("path", ["/jobs", "/jobs?dry_run=true"])
+def test_an_image_size_is_refused_where_images_have_a_fixed_one(service: Service, path: str) -> None:
+    answer = service.post(path, EXPERT | {"dataset": {"name": "digits", "image_size": 32}})
+    assert answer.status_code == 422
+    [error] = answer.json()["errors"]
+    assert error["loc"] == ["dataset", "image_size"]
+    assert error["msg"].endswith("the images of digits have a fixed size: remove it")
+
+
 def test_changes_that_the_state_forbids_are_409_and_name_the_state(service: Service) -> None:
     job_id = service.submit()
     for verb in ("pause", "resume", "retry"):
