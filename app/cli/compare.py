@@ -12,6 +12,7 @@ from rich.table import Column, Table
 from app.cli.arguments import AsJson
 from app.cli.tables import plain_table
 from app.cli.terminal import connected, fail, out, print_json
+from app.jobs.wording import count
 
 
 def _check_reference(value: str) -> str:
@@ -38,7 +39,7 @@ def compare(
         return
     difference = comparison["difference"]
     out.print(f"{comparison['sentence']}.")
-    out.print(f"Only A is right on {difference['only_a']:,} images, only B on {difference['only_b']:,}.")
+    out.print(f"Only A is right on {count(difference['only_a'], 'image')}, only B on {difference['only_b']:,}.")
     out.print("")
     out.print(_table(comparison))
     for side in ("a", "b"):

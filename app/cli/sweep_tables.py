@@ -12,6 +12,7 @@ from rich.text import Text
 
 from app.cli.formatting import shorten
 from app.cli.tables import STATE_STYLES, field_table, fitted_table, id_column, plain_table
+from app.jobs.wording import interval
 
 # Rows of a leaderboard that is printed as a part of something else.
 TOP_ROWS = 20
@@ -47,7 +48,7 @@ def leaderboard_table(sweep: Mapping[str, Any], top: int | None = None) -> Table
         mean = "" if row["mean"] is None else f"{row['mean']:.4f}"
         deviation = "" if row["std"] is None else f" ± {row['std']:.4f}"
         early = Text("stopped early", style=STATE_STYLES["cancelled"]) if row["stopped_early"] else ""
-        others = [_optional(row, name) for name in shown]
+        others = [_optional(row, name, sweep["metric"]) for name in shown]
         table.add_row(str(rank), *values, str(row["n"]), f"{mean}{deviation}", *others, early, row["best"] or "")
     return table
 
@@ -56,10 +57,10 @@ def leaderboard_table(sweep: Mapping[str, Any], top: int | None = None) -> Table
 _OPTIONAL = {"low": "95 % interval", "test_accuracy": "test accuracy"}
 
 
-def _optional(row: Mapping[str, Any], name: str) -> str:
+def _optional(row: Mapping[str, Any], name: str, metric: str) -> str:
     if row.get(name) is None:
         return ""
-    return f"{row['low']:.4f} to {row['high']:.4f}" if name == "low" else f"{row[name]:.4f}"
+    return interval(row["low"], row["high"], metric, places=4) if name == "low" else f"{row[name]:.4f}"
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:

@@ -11,6 +11,7 @@ from app.cli.arguments import AsJson, Limit, SweepId
 from app.cli.spec_files import SpecFile, encode_spec, read_spec_file
 from app.cli.sweep_watch import follow_sweep, num_without_result, watch_sweep
 from app.cli.terminal import connected, err, fail, out, print_json, print_response
+from app.jobs.wording import count, device_time
 from core.spec.load import apply_override
 
 Metric = Annotated[str | None, typer.Option(help="Metric that ranks the points.", show_default="validation accuracy")]
@@ -72,8 +73,8 @@ def _print_preview(preview: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         return print_json(preview)
     estimate = preview["estimate"]
-    cost = "unknown" if estimate["gpu_hours"] is None else f"{estimate['gpu_hours']:.2f} device hours"
-    out.print(f"{preview['count']} points: {preview['new']} new, {preview['reused']} reused")
+    cost = "unknown" if estimate["gpu_hours"] is None else device_time(estimate["gpu_hours"])
+    out.print(f"{count(preview['count'], 'point')}: {preview['new']} new, {preview['reused']} reused")
     for point in preview["points"][: sweep_tables.TOP_ROWS]:
         out.print(f"  {point['name']}{'  reused' if point['reused'] else ''}")
         if point["why_not_reused"]:
@@ -89,7 +90,7 @@ def _print_controls(preview: dict[str, Any]) -> None:
     controls = preview["controls"]
     out.print(f"Controls beside them: {preview['new_controls']} new, {preview['reused_controls']} reused")
     for control in controls[: sweep_tables.TOP_ROWS]:
-        points = f"{control['points']} point{'' if control['points'] == 1 else 's'}"
+        points = count(control["points"], "point")
         if control["absent"]:
             out.print(f"  no {', '.join(control['roles'])} of {points}: {control['absent']}")
             continue

@@ -56,5 +56,6 @@ def describe_checkpoints(kept: Sequence[CheckpointRecord], removed: Sequence[Rem
 
 
 def _name(record: RemovedCheckpoint) -> str:
-    step = "of an unknown step" if record.step is None else f"step {record.step:,}"
-    return f"{step} ({record.known_because})"
+    if record.step is None:
+        return f"the {record.known_because}, whose own step is not recorded"
+    return f"step {record.step:,} ({record.known_because})"

@@ -6,6 +6,8 @@ import re
 
 # An id is written as it is, also at the beginning of a sentence.
 _ID = re.compile(r"(job|cmp|swp)_[0-9A-Z]{26}\b")
+# Neither is the name of a field or a component, a path or a number with letters: `training.epochs`, `expert_0`.
+_IDENTIFIER = re.compile(r"\S*(\w[._/=\[]\w|[a-z]\d)")
 _KINDS = {"job": "The job", "cmp": "The component", "swp": "The sweep"}
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 
@@ -19,8 +21,26 @@ def ordinal(number: int) -> str:
 
 
 def count(number: int, noun: str) -> str:
-    """`1 job`, `2 jobs`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    """`1 job`, `2 jobs`, `2 classes`."""
+    plural = "es" if noun.endswith("s") else "s"
+    return f"{number:,} {noun}{'' if number == 1 else plural}"
+
+
+def device_time(hours: float) -> str:
+    """Device-hours in a unit in which they are not zero: `3.5 device hours`, `12 device minutes`."""
+    if hours >= 1:
+        return f"{hours:,.{1 if hours < 100 else 0}f} device hours"
+    return f"{60 * hours:.0f} device minutes" if 60 * hours >= 1.5 else "about 1 device minute or less"
+
+
+def interval(low: float, high: float, metric: str, places: int) -> str:
+    """An interval of the mean of a metric, such as `0.91 to 0.97`.
+
+    That of an accuracy ends where accuracies do: Student's t does not know that there is nothing beyond.
+    """
+    if "accuracy" in metric:
+        low, high = max(low, 0.0), min(high, 1.0)
+    return f"{low:.{places}f} to {high:.{places}f}"
 
 
 def percent(fraction: float) -> str:
@@ -42,4 +62,9 @@ def plain(text: str) -> str:
     line = text.strip().partition("\n")[0]
     if match := _ID.match(line):
         line = f"{_KINDS[match[1]]} {line}"
-    return f"{line[:1].upper()}{line[1:]}{'' if line.endswith(('.', '!', '?')) else '.'}"
+    return f"{capitalized(line)}{'' if line.endswith(('.', '!', '?')) else '.'}"
+
+
+def capitalized(sentence: str) -> str:
+    """A sentence with a capital letter, unless it begins with an identifier, which is written as it is."""
+    return sentence if _IDENTIFIER.match(sentence) else sentence[:1].upper() + sentence[1:]

@@ -30,7 +30,8 @@ def plan_table(plan: Mapping[str, Any]) -> Table:
     table.add_row(
         "data",
         f"{data['name']}: {about}{data['train']:,} to train, {data['val']:,} to validate, {data['test']:,} to test; "
-        f"{data['classes']} classes, {data['channels']} x {data['image_size']} x {data['image_size']}",
+        f"{data['classes']} class{'' if data['classes'] == 1 else 'es'}, "
+        f"{data['channels']} x {data['image_size']} x {data['image_size']}",
     )
     adapters = f"; adapters for {', '.join(plan['adapters'])}" if plan["adapters"] else ""
     table.add_row("features", f"{plan['feature_dims']} -> D = {plan['input_dim']}{adapters}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from app.jobs.wording import count
 from app.results.predictions.schemas import Difference, Model
 
 LEVEL = 0.05
@@ -16,7 +17,7 @@ def sentence(first: str, second: str, difference: Difference, num_images: int) -
     else:
         what = f"{first} is {amount} points {'better' if difference.value > 0 else 'worse'} than {second}"
     interval = f"95 % interval {_signed(difference.low)} to {_signed(difference.high)}"
-    return f"{what}, {interval}, {p_text(difference.p)}: {verdict(difference)} on {num_images:,} images"
+    return f"{what}, {interval}, {p_text(difference.p)}: {verdict(difference)} on {count(num_images, 'image')}"
 
 
 def verdict(difference: Difference) -> str:

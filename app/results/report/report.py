@@ -9,6 +9,7 @@ from sqlmodel import Session
 
 from app.jobs.provenance import provenance
 from app.jobs.result import stored_result
+from app.jobs.wording import count
 from app.models import Job
 from app.results.predictions.stored import NotStored
 from app.results.predictions.wording import interval_text, p_text, signed_points, verdict
@@ -97,14 +98,15 @@ def _verdict(
 ) -> str:
     if fused is None:
         one = next(iter(measured.values())).model
-        return f"Accuracy {100 * one.accuracy:.1f} % (95 % interval {interval_text(one)} %) on {num_images:,} images"
+        images = count(num_images, "image")
+        return f"Accuracy {100 * one.accuracy:.1f} % (95 % interval {interval_text(one)} %) on {images}"
     if best is None or best.fused_minus is None:
         return f"Fused accuracy {100 * fused.model.accuracy:.1f} %; there is nothing to compare it with"
     difference = best.fused_minus
     interval = f"95 % interval {signed_points(difference.low)} to {signed_points(difference.high)}"
     return (
         f"Fused minus best control ({best.label}): {signed_points(difference.value)} points, {interval}, "
-        f"{p_text(difference.p)}: {verdict(difference)} on {num_images:,} images"
+        f"{p_text(difference.p)}: {verdict(difference)} on {count(num_images, 'image')}"
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.jobs.schemas import DryRun, Estimate
+from app.jobs.wording import count, device_time
 from app.web.views.formulas import FORMULAS
 from app.web.views.words import NOTHING, number
 from core.spec import FUSION_TYPES, Augmentation
@@ -84,7 +85,7 @@ def plan_view(run: DryRun) -> PlanView:
     if outline.data:
         about = "" if outline.data.exact else " (estimated)"
         images = f"{number(outline.data.train)} training, {number(outline.data.val)} validation images{about}"
-        facts.append(("Data", f"{outline.data.name}: {outline.data.classes} classes; {images}"))
+        facts.append(("Data", f"{outline.data.name}: {count(outline.data.classes, 'class')}; {images}"))
     facts.append(("Feature dimensions", _dims(outline.feature_dims)))
     if run.kind != "expert":
         facts.append(("Fused dimension D", number(outline.input_dim)))
@@ -93,7 +94,7 @@ def plan_view(run: DryRun) -> PlanView:
     if outline.new_expert_heads:
         facts.append(("New heads", ", ".join(outline.new_expert_heads)))
     if jobs := [control for control in run.controls if control.name]:
-        facts.append(("Controls", f"{number(len(jobs))} more jobs, or equal ones that exist"))
+        facts.append(("Controls", f"{count(len(jobs), 'more job')}, or equal ones that exist"))
     if run.kind != "evaluate":
         facts.append(("Individual loss", outline.individual_loss))
         per_epoch = "" if outline.steps_per_epoch is None else f" ({number(outline.steps_per_epoch)} per epoch)"
@@ -134,5 +135,6 @@ def estimate_text(estimate: Estimate) -> str:
     if estimate.gpu_hours is None:
         return f"{NOTHING} ({estimate.why})"
     hours = estimate.gpu_hours
-    amount = f"{hours:.2g} device hours" if hours >= 1 else f"{hours * 60:.2g} device minutes"
-    return f"about {amount} ({estimate.why})" if hours else estimate.why
+    if not hours:
+        return estimate.why
+    return f"about {device_time(hours).removeprefix('about ')} ({estimate.why})"

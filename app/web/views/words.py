@@ -165,8 +165,18 @@ def count(value: int, noun: str, plural: str | None = None) -> str:
     return f"{number(value)} {noun if value == 1 else plural or noun + 's'}"
 
 
+def capitalized(sentence: str) -> str:
+    """A sentence with a capital letter, unless it begins with an identifier."""
+    return wording.capitalized(sentence)
+
+
+def interval(low: float, high: float, metric: str, places: int) -> str:
+    """An interval of the mean of a metric; that of an accuracy ends where accuracies do."""
+    return wording.interval(low, high, metric, places)
+
+
 _FUNCTIONS: tuple[Callable[..., Any], ...] = (
     plain, duration, ago, clock, size, number, accuracy, points, fixed, percent, short_id, state_icon, reason, is_over,
-    count,
+    count, capitalized,
 )  # fmt: skip
 FILTERS: dict[str, Callable[..., Any]] = {function.__name__: function for function in _FUNCTIONS}

@@ -15,5 +15,6 @@ def test_a_dry_run_prints_the_controls_and_their_cost(cli: Cli) -> None:
     assert "  type=multiplicative seed=1: one network, seed 1 (of 2 points)" in lines
     assert any(line.startswith("  no frozen of 4 points: experts that start untrained") for line in lines)
     assert "9 of 9 new points and controls" in lines[-1]
+    assert "0.00" not in lines[-1]
     without = cli("sweep", "-", "--dry-run", "--set", "base.controls=false", stdin=json.dumps(SWEEP)).stdout
     assert "ontrols" not in without

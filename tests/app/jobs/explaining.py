@@ -17,8 +17,8 @@ def explain(service: Service, job_id: str) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     shown = dict(answer.json())
     for sentence in (shown["sentence"], *shown["evidence"]):
-        # A sentence that begins with the name of a job or a device keeps it as it is.
-        assert not sentence[0].islower() or sentence.startswith("one (job_"), sentence
+        # A sentence that begins with the name of a job, a field or a data set keeps it as it is.
+        assert not sentence[0].islower() or sentence.startswith(("one (job_", "npz:", "fusion.heads:")), sentence
         assert sentence.endswith("."), sentence
     return shown
 

@@ -189,8 +189,8 @@ def test_checkpoints_that_are_no_longer_kept_are_named_as_far_as_they_are_known(
     ]
     assert content["known"] == [
         "The environment is recorded from step 0 on, changed at step 40",
-        "2 checkpoints are kept, of steps 80, 90; no longer kept: step 40 (attempt 2 resumed from it), of an unknown "
-        "step (parent of step 80). Others that newer ones replaced are not recorded",
+        "2 checkpoints are kept, of steps 80, 90; no longer kept: step 40 (attempt 2 resumed from it), the parent of "
+        "step 80, whose own step is not recorded. Others that newer ones replaced are not recorded",
     ]
 
 
