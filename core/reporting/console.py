@@ -33,7 +33,7 @@ class ConsoleReporter:
             self._values.update(data["values"])
         elif kind == "progress":
             self._print_progress(data)
-        elif kind == "log":
+        elif kind in ("log", "alert"):
             self._print(f"{data['level']}: {data['message']}")
         elif kind == "config":
             for warning in data.get("warnings", ()):

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-EventKind = Literal["state", "config", "progress", "metrics", "log", "component", "identity", "checkpoint", "activity"]
+EventKind = Literal[
+    "state", "config", "progress", "metrics", "log", "alert", "component", "identity", "checkpoint", "activity"
+]
 
 
 class Reporter(Protocol):
@@ -13,6 +15,7 @@ class Reporter(Protocol):
 
     `state` {"state"} · `config` the plan, once per attempt · `progress` {"epoch", "epochs", "step", "steps",
     "images_per_s", "eta_s", "checkpoint_s"} · `metrics` {"step", "values": {key: value}} · `log` {"level", "message"} ·
+    `alert` {"level", "code", "title", "message", "subject", "step", "key"} (see `alerts.py`) ·
     `component` the manifest of a component · `identity` {"environment", "resumed_from", "run"}, once per attempt ·
     `checkpoint` {"step"}, once a checkpoint is complete · `activity` {"phase"}, now and then in a phase that reports
     nothing else.

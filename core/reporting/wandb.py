@@ -37,6 +37,10 @@ class WandbReporter:
             key = f"best/{data['name']}"
             self._guarded(lambda: self._run.summary.update({f"{key}/epoch": data["epoch"], **_scores(key, data)}))
 
+        elif kind == "alert":
+            level = "ERROR" if data["level"] == "error" else "WARN"
+            self._guarded(lambda: self._run.alert(title=data["title"], text=data["message"], level=level))
+
     def close(self) -> None:
         if self._run is not None:
             self._guarded(lambda: self._run.finish())

@@ -15,6 +15,7 @@ from typing import Any
 
 import torch
 
+from core.reporting.alerts import Alert
 from core.run.durable import (
     DamagedFileError,
     read_manifest,
@@ -133,6 +134,12 @@ def load_newest(folder: Path, on_damage: Callable[[DamagedFileError], object]) -
         except DamagedFileError as damage:
             on_damage(damage)
     return None
+
+
+def damage_alert(damage: DamagedFileError) -> Alert:
+    """What to tell about a checkpoint that was passed over, once, however many attempts pass it over."""
+    folder = next((part for part in reversed(damage.path.parts) if part.startswith(_PREFIX)), damage.path.name)
+    return Alert("damaged_checkpoint", "A checkpoint is damaged", f"not used: {damage}", subject=folder, once=True)
 
 
 def has_checkpoint(folder: Path) -> bool:

@@ -29,7 +29,7 @@ from core.run.rundir import RunDir
 from core.runtime import start_runtime, stop_runtime
 from core.spec import EvaluateJob, ExpertJob, JobSpec
 from core.train.best_components import BestComponents
-from core.train.checkpoint import checkpoint_sha256, load_newest, save_checkpoint
+from core.train.checkpoint import checkpoint_sha256, damage_alert, load_newest, save_checkpoint
 from core.train.component_precision import record_precision
 from core.train.epoch_metrics import ambiguity_metrics, epoch_metrics, without_untrained_heads
 from core.train.evaluate import evaluate
@@ -43,6 +43,7 @@ from core.train.run_identity import has_begun, with_split_of_run, write_or_check
 from core.train.stages import Stages
 from core.train.step_metrics import step_metrics, validation_metrics, values_to_check
 from core.train.throughput import Throughput
+from core.train.validation_alerts import ValidationAlerts
 from core.train.winning_shares import WinningShares
 from core.train.writer import Writer
 
@@ -101,9 +102,7 @@ def fit(
         compiled = training.compile if training.compile is not None else runtime.device.type == "cuda"
 
         # The newest checkpoint, and the optimizers that it belongs to.
-        saved = load_newest(
-            run.checkpoints, lambda damage: reporter.emit("log", {"level": "warning", "message": f"not used: {damage}"})
-        )
+        saved = load_newest(run.checkpoints, lambda damage: damage_alert(damage).raise_to(reporter))
         identity = ""
         if runtime.is_main:
             recorded = record_identity(begun, run_dir, runtime, spec, reporter, resumed_from=saved)
@@ -121,6 +120,7 @@ def fit(
         meter, epoch_meter, detector = Meter(runtime.device), Meter(runtime.device), NonFiniteDetector(runtime.device)
         # Of experts that are trained alone, or not at all, none wins over the others.
         is_joint = len(model.experts) > 1 and not keep_heads
+        watch = ValidationAlerts(epochs=epochs, num_classes=shape.num_classes)
         shares = WinningShares(training.loss.individual, len(model.experts)) if is_joint else None
         best = BestComponents(
             run.components,
@@ -138,6 +138,8 @@ def fit(
             meter.load_state_dict(saved.state["meter"])
             if shares and "winning_shares" in saved.state:
                 shares.load_state_dict(saved.state["winning_shares"])
+            if "validation_alerts" in saved.state:
+                watch.load_state_dict(saved.state["validation_alerts"])
             # Runs of earlier versions did not have it.
             epoch_meter.load_state_dict(saved.state.get("epoch_meter", {"sums": {}, "counts": {}}))
             if runtime.is_main:
@@ -152,6 +154,7 @@ def fit(
                 "updates": optimizers.state_dict(),
                 "meter": meter.state_dict(),
                 "epoch_meter": epoch_meter.state_dict(),
+                "validation_alerts": watch.state_dict(),
             }
             return writer.snapshot(state | ({"winning_shares": shares.state_dict()} if shares else {}))
 
@@ -243,9 +246,10 @@ def fit(
             reporter.emit("metrics", {"step": step, "values": validation_metrics(measured) | values})
             # Untrained heads, or experts that a stage leaves alone, win and lose for no reason of their own.
             is_contest = stages.experts_trained and not stages.untrained_heads
-            for warning in shares.update(measured) if shares and is_contest else ():
-                reporter.emit("log", {"level": "warning", "message": warning})
             epochs_done = epoch + 1
+            alerts = shares.update(measured, step) if shares and is_contest else []
+            for alert in alerts + watch.update(measured, epoch=epochs_done, step=step):
+                alert.raise_to(reporter)
             if runtime.is_main:
                 state = snapshot()
                 writes: list[Callable[[], object]] = []
@@ -273,6 +277,9 @@ def fit(
             identity=identity,
             shares=shares,
         )
+    except NonFiniteLossError as error:
+        error.alert().raise_to(reporter)
+        raise
     finally:
         writer.close()
         stop_runtime(runtime)

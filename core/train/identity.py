@@ -12,6 +12,7 @@ import torch
 from core.data.job_data import JobData, load_job_data
 from core.model.assemble import Sources
 from core.reporting.activity import Activity
+from core.reporting.alerts import Alert
 from core.reporting.protocol import Reporter
 from core.run.content import Content, ContentCache, content_of, describe_difference, find_content
 from core.run.data_files import list_data_files
@@ -113,7 +114,7 @@ def record_identity(
                 f"{differences}. Resume where the run began, or start a new run"
             )
         message = f"from step {step} on {differences}: not bit-comparable to an uninterrupted run"
-        reporter.emit("log", {"level": "warning", "message": message})
+        Alert("changed_environment", "The environment has changed", message, step=step).raise_to(reporter)
     continued.write(RunDir(run_dir))
     checkpoint = {"step": step, "sha256": resumed_from.sha256} if resumed_from else None
     report = {"environment": environment.to_json(), "resumed_from": checkpoint, "run": continued.to_json()}

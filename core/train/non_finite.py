@@ -7,6 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from core.reporting.alerts import Alert
+
 # Losses in the order of the forward pass, and the component that a non-finite one comes from.
 _LOSSES = (("individual", "experts"), ("global", "fusion"))
 # Gradients in the order of the backward pass.
@@ -26,6 +28,11 @@ class NonFiniteLossError(RuntimeError):
             f"training stopped: {quantity} was not finite at step {step}; first non-finite values: {component}. "
             "Earlier checkpoints and components are kept. Use a smaller learning rate or clip_norm for that component"
         )
+
+    def alert(self) -> Alert:
+        """The alert that goes with this error."""
+        title = "Training stopped: values are not finite"
+        return Alert("loss_not_finite", title, str(self), level="error", subject=self.component, step=self.step)
 
 
 class NonFiniteDetector:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from core.reporting.alerts import Alert
 from core.spec import IndividualLoss
 from core.train.evaluation_metrics import Evaluation
 
@@ -37,8 +38,8 @@ class WinningShares:
         self._shares = [0.0] * num_experts
         self.by_class: list[list[float | None]] = []
 
-    def update(self, measured: Evaluation) -> list[str]:
-        """Takes in the validation of an epoch; returns a warning for each expert that has just become dead."""
+    def update(self, measured: Evaluation, step: int) -> list[Alert]:
+        """Takes in the validation after a step; returns an alert for each expert that has just become dead."""
         wins_KC = measured.wins_by_class
         self.by_class = shares_by_class(wins_KC)
         total = sum(map(sum, wins_KC))
@@ -48,7 +49,11 @@ class WinningShares:
         threshold = DEAD_FRACTION / len(self._shares)
         for k, share in enumerate(self._shares):
             self._epochs_below[k] = self._epochs_below[k] + 1 if share < threshold else 0
-        return [self._warning(k) for k in self._dead() if self._epochs_below[k] == DEAD_EPOCHS]
+        return [
+            Alert("dead_expert", f"expert_{k} is dead", self._warning(k), subject=f"expert_{k}", step=step)
+            for k in self._dead()
+            if self._epochs_below[k] == DEAD_EPOCHS
+        ]
 
     def warnings(self) -> list[str]:
         """A sentence for every expert that is dead after the latest epoch."""

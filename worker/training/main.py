@@ -153,6 +153,7 @@ def _train(attempt: AttemptDir, task: Task, stop: StopRequest) -> Outcome:
     preload()
     from rich.console import Console
 
+    from core.reporting.alerts import Alert
     from core.reporting.console import ConsoleReporter
     from core.reporting.event_log import EventLog
     from core.reporting.protocol import Fanout, Reporter
@@ -169,7 +170,7 @@ def _train(attempt: AttemptDir, task: Task, stop: StopRequest) -> Outcome:
         from core.reporting.wandb import WandbReporter
 
         def warn(message: str) -> None:
-            log.emit("log", {"level": "warning", "message": message})
+            Alert("tracking_failed", "Weights & Biases is off", message, subject="wandb", once=True).raise_to(log)
             print(f"warning: {message}")
 
         reporters.append(WandbReporter(spec, attempt.run.path, on_failure=warn))

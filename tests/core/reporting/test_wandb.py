@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
+from core.reporting.alerts import Alert
 from core.reporting.event_log import EventLog
 from core.reporting.protocol import Fanout
 from core.reporting.wandb import WandbReporter
@@ -50,6 +51,19 @@ def test_offline_needs_no_network_and_holds_the_run(tmp_path: Path) -> None:
         b"test/accuracy_fused",
     ):
         assert key in content, key
+
+
+def test_alerts_are_alerts_of_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    failures: list[str] = []
+    reporter = WandbReporter(parse_spec(fusion(epochs=1) | OFFLINE), tmp_path / "run", on_failure=failures.append)
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(reporter._run, "alert", lambda **given: sent.append(given))
+    levels: list[Literal["warning", "error"]] = ["warning", "error"]
+    for level in levels:
+        Alert("dead_expert", "expert_1 is dead", "since epoch 3", level=level).raise_to(reporter)
+    reporter.close()
+    assert sent == [{"title": "expert_1 is dead", "text": "since epoch 3", "level": kind} for kind in ("WARN", "ERROR")]
+    assert failures == []
 
 
 def test_without_a_key_online_is_one_warning_and_the_run_goes_on(tmp_path: Path) -> None:

@@ -119,7 +119,9 @@ def test_another_version_of_torch_continues_and_is_recorded(tmp_path: Path, monk
     with_torch(monkeypatch, "9.9")
     result, events = train(tmp_path)
     assert result.state == "succeeded"
-    [warning] = [entry["message"] for entry in emitted(events, "log") if entry["level"] == "warning"]
+    [alert] = emitted(events, "alert")
+    warning = alert["message"]
+    assert (alert["code"], alert["level"], alert["step"]) == ("changed_environment", "warning", 1)
     assert "from step 1 on torch 9.9 instead of " in warning
     assert "not bit-comparable" in warning
     stored = RunIdentity.read(RunDir(tmp_path / "run"))

@@ -33,7 +33,7 @@ def test_shares_by_class_are_fractions_of_the_images_of_a_class() -> None:
 
 def test_an_expert_is_dead_once_it_hardly_wins_in_two_epochs_and_is_warned_about_once() -> None:
     shares = WinningShares(WTA, 2)
-    assert [len(shares.update(epoch)) for epoch in (ALIVE, DEAD, DEAD, DEAD, ALIVE, DEAD, DEAD)] == [
+    assert [len(shares.update(epoch, 9)) for epoch in (ALIVE, DEAD, DEAD, DEAD, ALIVE, DEAD, DEAD)] == [
         0,
         0,
         1,
@@ -54,14 +54,14 @@ def test_an_expert_is_dead_once_it_hardly_wins_in_two_epochs_and_is_warned_about
 def test_an_expert_that_wins_again_is_not_dead() -> None:
     shares = WinningShares(WTA, 2)
     for epoch in (DEAD, DEAD, DEAD, ALIVE, DEAD):
-        shares.update(epoch)
+        shares.update(epoch, 9)
     assert shares.warnings() == []
 
 
 @pytest.mark.parametrize("kind", ["sum", "mean"])
 def test_where_every_expert_is_trained_on_every_image_none_is_dead(kind: str) -> None:
     shares = WinningShares(IndividualLoss.model_validate({"type": kind}), 2)
-    assert [shares.update(DEAD) for _ in range(3)] == [[], [], []]
+    assert [shares.update(DEAD, 9) for _ in range(3)] == [[], [], []]
     assert shares.warnings() == []
     assert shares.by_class == [[1.0, 0.96], [0.0, 0.04]]
 
@@ -76,24 +76,24 @@ def test_where_every_expert_is_trained_on_every_image_none_is_dead(kind: str) ->
 )
 def test_a_warning_says_what_to_do(kind: str, advice: str) -> None:
     shares = WinningShares(resolve_individual(IndividualLoss.model_validate({"type": kind}), None)[0], 2)
-    shares.update(DEAD)
-    [warning] = shares.update(DEAD)
-    assert advice in warning
+    shares.update(DEAD, 9)
+    [warning] = shares.update(DEAD, 9)
+    assert advice in warning.message
 
 
 def test_a_resumed_run_continues_counting() -> None:
     straight, resumed = WinningShares(WTA, 2), WinningShares(WTA, 2)
-    straight.update(DEAD)
+    straight.update(DEAD, 4)
     resumed.load_state_dict(json.loads(json.dumps(straight.state_dict())))
     assert resumed.by_class == straight.by_class
-    assert resumed.update(DEAD) == straight.update(DEAD) != []
+    assert resumed.update(DEAD, 9) == straight.update(DEAD, 9) != []
 
 
 def test_validation_outputs_that_cannot_be_compared_change_nothing() -> None:
     shares = WinningShares(WTA, 2)
-    shares.update(DEAD)
-    assert shares.update(Evaluation(5, {}, {})) == []
-    assert len(shares.update(DEAD)) == 1
+    shares.update(DEAD, 9)
+    assert shares.update(Evaluation(5, {}, {}), 9) == []
+    assert len(shares.update(DEAD, 9)) == 1
 
 
 def test_a_dead_expert_is_in_the_event_log_and_in_the_result(tmp_path: Path) -> None:
@@ -106,9 +106,10 @@ def test_a_dead_expert_is_in_the_event_log_and_in_the_result(tmp_path: Path) -> 
     policies = {"experts": {"lr": 1e-7}}
     spec = fusion(epochs=3, components=policies, loss={"individual": {"type": "wta"}, "distillation_weight": 0})
     result, events = run_logged(spec | {"experts": experts}, tmp_path / "run")
-    warnings = [event["data"] for event in events if event["kind"] == "log"]
-    assert [warning["level"] for warning in warnings] == ["warning"]
-    assert "expert_1 is dead" in warnings[0]["message"]
+    [alert] = [event["data"] for event in events if event["kind"] == "alert" and event["data"]["code"] == "dead_expert"]
+    assert (alert["level"], alert["subject"], alert["title"]) == ("warning", "expert_1", "expert_1 is dead")
+    assert alert["key"] == f"dead_expert:expert_1:{alert['step']}"
+    assert "expert_1 is dead" in alert["message"]
     [sentence] = result.warnings
     assert "expert_1 is dead: in each of the last 3 epochs" in sentence
     stored = json.loads((tmp_path / "run/result.json").read_text())
