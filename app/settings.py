@@ -147,6 +147,9 @@ class Settings(BaseSettings):
         default=("succeeded", "failed", "cancelled"),
         description="states, separated by commas, whose beginning is sent; default: `succeeded,failed,cancelled`",
     )
+    webhook_alerts: bool = Field(
+        default=True, description="whether alerts that training raises are sent to `MCN_WEBHOOK_URL` too; default: `1`"
+    )
 
     @field_validator("data_roots", mode="before")
     @classmethod

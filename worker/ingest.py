@@ -15,6 +15,7 @@ from sqlmodel import Session, col, select
 from ulid import ULID
 
 from app.db import now, transaction
+from app.jobs.alert_queries import ALERT, NewAlerts
 from app.jobs.event_queries import record_events
 from app.jobs.queries import locked_job
 from app.jobs.transitions import transition
@@ -76,7 +77,7 @@ def _parse(block: bytes, file: Path) -> list[dict[str, Any]]:
 def _apply(session: Session, job: Job | None, attempt: Attempt, events: list[dict[str, Any]]) -> None:
     if job is None or job.attempt != attempt.number:
         return
-    points = _PointBuffer()
+    points, alerts = _PointBuffer(), NewAlerts(session, job.id)
     rows: list[dict[str, Any]] = []
     for event in events:
         kind, data, at = event["kind"], event["data"], datetime.fromisoformat(event["time"])
@@ -90,13 +91,17 @@ def _apply(session: Session, job: Job | None, attempt: Attempt, events: list[dic
             job.progress = {**data, "at": at.isoformat()}
         elif kind == "config":
             job.plan = data
+        elif kind == ALERT:
+            if (new := alerts.admit(data)) is None:
+                continue
+            data = new
         elif kind == "component":
             _keep_component(session, job, data)
         elif kind == "identity":
             _keep_identity(session, job, attempt, data)
         if kind == "component":
             data = {name: data[name] for name in ("name", "role", "epoch", "metrics", "selected_by")}
-        if kind in (*FREQUENT_EVENTS, "log", "component"):
+        if kind in (*FREQUENT_EVENTS, ALERT, "log", "component"):
             rows.append({"job_id": job.id, "time": at, "type": kind, "data": data})
     store.append(session, job.id, points.drain())
     # Also after a truncation: the best value may have been among the steps that are done again.

@@ -46,11 +46,13 @@ def follow_jobs(api: Api, job_ids: Sequence[str]) -> Iterator[list[Job]]:
                     raise update
                 if update is None or update["type"] == "state":
                     outdated.add(job_id)
+                elif update["type"] == "alert":
+                    jobs[job_id].setdefault("alerts", []).append(update["data"])
                 else:
                     _apply(jobs[job_id], update)
             for job_id in outdated:
                 if not _has_ended(jobs[job_id]):
-                    jobs[job_id] = _read(api, job_id)
+                    jobs[job_id] = _read(api, job_id) | {"alerts": jobs[job_id].get("alerts", [])}
             yield list(jobs.values())
     finally:
         stop.set()
@@ -107,19 +109,32 @@ def _apply(job: Job, event: dict[str, Any]) -> None:
 def watch_jobs(api: Api, job_ids: Sequence[str], console: Console) -> list[Job]:
     """Shows jobs until they end: a live table on a terminal, otherwise one line per change. Returns the ended jobs."""
     jobs: list[Job] = []
+    alerts: dict[str, int] = {}
     if console.is_terminal:
         with Live(console=console, refresh_per_second=8) as live:
             for jobs in follow_jobs(api, job_ids):
+                _print_alerts(jobs, alerts, console)
                 live.update(jobs_table(jobs))
         return jobs
     printed: dict[str, tuple[str, int]] = {}
     for jobs in follow_jobs(api, job_ids):
+        _print_alerts(jobs, alerts, console)
         for job in jobs:
             milestone = (job["state"], int(job["progress"]["fraction"] * 4))
             if printed.get(job["id"]) != milestone:
                 printed[job["id"]] = milestone
                 console.print(_describe(job))
     return jobs
+
+
+def _print_alerts(jobs: Sequence[Job], printed: dict[str, int], console: Console) -> None:
+    """Prints the alerts of jobs of which `printed` have been; a live table stays below them."""
+    for job in jobs:
+        alerts = job.get("alerts", [])
+        for alert in alerts[printed.get(job["id"], 0) :]:
+            name = job["name"] or job["id"]
+            console.print(f"{name}  {alert['level']}: {alert['message']}")
+        printed[job["id"]] = len(alerts)
 
 
 def _describe(job: Job) -> str:

@@ -9,6 +9,7 @@ from sqlmodel import Session
 from app.http.errors import InvalidSpec
 from app.jobs import explain_ended as ended
 from app.jobs import explain_queued, queries, queue_queries, references
+from app.jobs.alert_queries import latest_alerts
 from app.jobs.capacity import Capacity
 from app.jobs.explain_ended import log_action, post
 from app.jobs.explain_silence import with_silence
@@ -21,6 +22,7 @@ from core.spec import SpecError, parse_stored
 
 # Jobs that a dependent job cannot use until they are retried.
 DEAD = (State.failed, State.cancelled)
+SHOWN_ALERTS = 3
 # States in which a worker watches a process.
 WATCHED = (State.starting, State.running, State.pausing, State.cancelling)
 Explainer = Callable[[Session, Job], Explanation]
@@ -29,6 +31,10 @@ Explainer = Callable[[Session, Job], Explanation]
 def explain(session: Session, job: Job, settings: Settings) -> Explanation:
     """Explains the state of a job from what is stored about it, the other jobs and the workers."""
     explanation = EXPLAINERS[State(job.state)](session, job)
+    alerts = latest_alerts(session, job.id, SHOWN_ALERTS)
+    # What ended the job is its message already.
+    new = [plain(alert["message"]) for alert in alerts if alert["message"] != job.message]
+    explanation = explanation.model_copy(update={"evidence": [*explanation.evidence, *new]})
     return with_silence(session, job, settings, explanation) if job.state in WATCHED else explanation
 
 

@@ -14,7 +14,7 @@ from core.spec.outline import Outline
 from core.spec.resources import Resources
 
 Kind = Literal["expert", "fusion", "head", "evaluate"]
-EventType = Literal["state", "progress", "metrics", "component", "log", "rung"]
+EventType = Literal["state", "progress", "metrics", "component", "log", "alert", "rung"]
 # A stored time becomes ISO 8601 text in UTC.
 Time = Annotated[str, BeforeValidator(lambda value: iso(value) if isinstance(value, datetime) else value)]
 
@@ -117,13 +117,28 @@ class Change(BaseModel):
         return self.resources.model_dump(mode="json", exclude_unset=True)
 
 
+class AlertData(TypedDict):
+    """The data of an event of type `alert`, which training raised. Alerts with the same `key` are the same alert.
+
+    `subject` is what it is about, such as `expert_1`, and `step` when it was noticed; null where there is none.
+    """
+
+    level: Literal["warning", "error"]
+    code: str
+    title: str
+    message: str
+    subject: str | None
+    step: int | None
+    key: str
+
+
 class EventView(TypedDict):
-    """An event of a job."""
+    """An event of a job. That of type `alert` has `AlertData`."""
 
     id: int
     time: str
     type: str
-    data: dict[str, Any]
+    data: AlertData | dict[str, Any]
 
 
 class EventPage(BaseModel):

@@ -1,4 +1,4 @@
-"""The outbox of webhooks: deliveries are written in the transaction of their state event, and sent by workers later.
+"""The outbox of webhooks: deliveries are written in the transaction of their event, and sent by workers later.
 
 A worker sends a delivery that it has a lease of, in no transaction. If it dies, the lease runs out, and a worker sends
 the delivery again, with the same id: every delivery arrives at least once, and once only unless something crashed.
@@ -15,6 +15,7 @@ from sqlalchemy import Engine, delete, insert, update
 from sqlmodel import Session, col, select
 
 from app.db import database_time, iso
+from app.jobs.alert_queries import ALERT
 from app.models import Job, WebhookDelivery
 from app.settings import Settings
 
@@ -31,10 +32,11 @@ _MAX_ROWS = 2_000
 
 
 class Subscription(NamedTuple):
-    """Which states are announced, and where."""
+    """Which states are announced, whether alerts are, and where."""
 
     addresses: tuple[str, ...]
     states: frozenset[str]
+    alerts: bool
 
 
 class ClaimedDelivery(NamedTuple):
@@ -49,7 +51,8 @@ class ClaimedDelivery(NamedTuple):
 def subscribe(engine: Engine, settings: Settings) -> None:
     """From now on, transactions of this engine write deliveries as the settings say."""
     if settings.webhook_url:
-        subscription = Subscription(settings.webhook_url, frozenset(settings.webhook_states))
+        states = frozenset(settings.webhook_states)
+        subscription = Subscription(settings.webhook_url, states, settings.webhook_alerts)
         engine.update_execution_options(**{_OPTION: subscription})
 
 
@@ -58,9 +61,9 @@ def announced_jobs(session: Session, events: Sequence[dict[str, Any]]) -> dict[s
     subscription = _subscription(session)
     ids = sorted({event["job_id"] for event in events if subscription and _is_announced(subscription, event)})
     jobs: dict[str, dict[str, Any]] = {}
-    columns = (col(Job.id), col(Job.name), col(Job.kind), col(Job.attempt), col(Job.owner), col(Job.sweep))
+    columns: tuple[Any, ...] = (Job.id, Job.name, Job.kind, Job.state, Job.attempt, Job.owner, Job.sweep)
     for start in range(0, len(ids), _MAX_ROWS):
-        query = select(*columns).where(col(Job.id).in_(ids[start : start + _MAX_ROWS]))  # type: ignore[call-overload]
+        query = select(*columns).where(col(Job.id).in_(ids[start : start + _MAX_ROWS]))
         jobs |= {row.id: dict(row._mapping) for row in session.exec(query)}
     return jobs
 
@@ -90,13 +93,20 @@ def _subscription(session: Session) -> Subscription | None:
 
 
 def _is_announced(subscription: Subscription, event: dict[str, Any]) -> bool:
+    if event["type"] == ALERT:
+        return subscription.alerts
     return event["type"] == "state" and event["data"]["state"] in subscription.states
 
 
 def _body(number: int, event: dict[str, Any], job: dict[str, Any]) -> str:
-    described = job | {name: event["data"][name] for name in ("state", "reason", "message")}
-    delivery = {"id": f"{event['job_id']}-{number}", "type": "job.state", "time": iso(event["time"]), "job": described}
-    return json.dumps(delivery)
+    is_alert, data = event["type"] == ALERT, event["data"]
+    delivery = {
+        "id": f"{event['job_id']}-{number}",
+        "type": "job.alert" if is_alert else "job.state",
+        "time": iso(event["time"]),
+        "job": job if is_alert else job | {name: data[name] for name in ("state", "reason", "message")},
+    }
+    return json.dumps(delivery | ({"alert": data} if is_alert else {}))
 
 
 def has_due_delivery(session: Session, address: str) -> bool:

@@ -38,7 +38,7 @@ from core.spec.outline import outline
 router = page_router()
 SHOWN_EVENTS = 50
 # Progress and metrics are on the page in other forms.
-EVENT_TYPES = ("state", "component", "log", "rung")
+EVENT_TYPES = ("state", "component", "log", "alert", "rung")
 MAX_STATE_EVENTS = 10_000
 # What waits for the components of a job, as far as it is shown.
 MAX_USERS = 20

@@ -99,6 +99,15 @@ def test_each_outage_is_one_line(fake_api: FakeApi) -> None:
     assert said == [AWAY, AWAY]
 
 
+def test_an_alert_is_printed_once_also_if_the_job_is_read_again(fake_api: FakeApi) -> None:
+    alert = {"level": "warning", "message": "expert_1 is dead", "step": 2}
+    events = [*LONG, (50, "alert", alert), state_event(60, "running"), state_event(99, "succeeded")]
+    console = SafeConsole(file=StringIO(), width=200)
+    watch.watch_jobs(fake_api(StreamService({"job_1": events})), ["job_1"], console)
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert lines.count("job_1  warning: expert_1 is dead") == 1, lines
+
+
 def test_outside_a_terminal_each_change_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     running: dict[str, Any] = make_job("job_1", name="first")
     half = running["progress"] | {"fraction": 0.5, "epoch": 2}

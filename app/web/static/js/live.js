@@ -5,7 +5,7 @@
 import { showAge, toast } from "./main.js";
 import { markFresh } from "./stale.js";
 
-const TYPES = ["state", "progress", "metrics", "component", "log", "rung"];
+const TYPES = ["state", "progress", "metrics", "component", "log", "alert", "rung"];
 const REFRESH_MS = 1000;
 const MAX_DELAY_MS = 30_000;
 const TERMINAL = new Set(["succeeded", "failed", "cancelled"]);
