@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import logging
 import time
+from datetime import datetime
 from typing import Any
 
 from sqlmodel import Session
 
 from app.db import now, reading, transaction
+from app.jobs.device_time import use_of
 from app.jobs.queries import locked_job
+from app.jobs.service import disk_usage
 from app.jobs.transitions import transition
+from app.jobs.usage_queries import add_device_time
 from app.models import Attempt, Job, Reason, State
 from core.run.protocol import Outcome, OutcomeKind, Task
 from core.run.rundir import AttemptDir, log_tail
@@ -128,6 +132,7 @@ def end_attempt(
     """Ends an attempt, and moves its job to the state that `classify_exit` decides on."""
     key: AttemptKey = (attempt.job_id, attempt.number)
     task = Task.read(attempt_dir)
+    size_bytes = disk_usage(attempt_dir.run.path)
     output = log_tail(attempt_dir.log) if outcome.kind in (OutcomeKind.failed, OutcomeKind.lost) else ""
     with transaction(context.engine) as session:
         # From here to the commit nobody else changes the job's state: a cancellation that came between the decision and
@@ -154,11 +159,13 @@ def end_attempt(
             is_local=executor.is_local,
         )
         decision = classify_exit(exit_)
+        ended_at = now()
+        _record_usage(session, job, key, ended_at, size_bytes)
         _move_job(session, job, attempt, decision, exit_)
         queries.update_attempt(
             session,
             key,
-            ended_at=now(),
+            ended_at=ended_at,
             outcome=outcome.kind,
             reason=decision.reason,
             message=decision.message or outcome.message,
@@ -174,6 +181,16 @@ def end_attempt(
         "reason": decision.reason,
     }
     log.info("an attempt has ended", extra={**fields, "state": decision.state.value})
+
+
+def _record_usage(session: Session, job: Job, key: AttemptKey, ended_at: datetime, size_bytes: int) -> None:
+    """Adds the device time of an attempt that ends to that of its owner, and stores the size of the run directory."""
+    job.size_bytes = size_bytes
+    # Read again: another worker may have ended it just before, and its first step may be news.
+    attempt = session.get(Attempt, key, populate_existing=True)
+    if attempt is not None and attempt.ended_at is None:
+        for month, used in use_of(attempt, job.spec["resources"]).by_month(ended_at).items():
+            add_device_time(session, job.owner, month, used)
 
 
 def _has_new_checkpoint(attempt: Attempt) -> bool:

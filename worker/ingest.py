@@ -18,6 +18,7 @@ from app.db import now, transaction
 from app.jobs.alert_queries import ALERT, NewAlerts
 from app.jobs.event_queries import record_events
 from app.jobs.queries import locked_job
+from app.jobs.service import disk_usage
 from app.jobs.transitions import transition
 from app.models import Attempt, Component, Event, Job, State
 from app.results.metrics import store
@@ -47,6 +48,8 @@ def ingest(engine: Engine, attempt: Attempt, file: Path, timings: Timings | None
     events = _parse(block, file)
     if timings is not None and events:
         timings.record_lag((now() - datetime.fromisoformat(events[0]["time"])).total_seconds())
+    # Before the transaction, for which every other writer may have to wait.
+    size_bytes = disk_usage(file.parents[1]) if any(event["kind"] == "checkpoint" for event in events) else None
     with transaction(engine) as session:
         job = locked_job(session, attempt.job_id)
         # If another worker has stored this block already, it has moved the offset, and there is nothing to do.
@@ -60,6 +63,8 @@ def ingest(engine: Engine, attempt: Attempt, file: Path, timings: Timings | None
             values |= {"seq": events[-1]["seq"], "reported_at": datetime.fromisoformat(events[-1]["time"])}
         if session.execute(guarded.values(**values)).rowcount == 1:  # type: ignore[attr-defined]
             _apply(session, job, attempt, [event for event in events if event["seq"] > attempt.seq])
+            if job is not None and size_bytes is not None:
+                job.size_bytes = size_bytes
     return len(block)
 
 
@@ -86,7 +91,7 @@ def _apply(session: Session, job: Job | None, attempt: Attempt, events: list[dic
         elif kind == "state" and data["state"] == "running":
             store.append(session, job.id, points.drain())
             store.truncate(session, job.id, data["step"])
-            _begin(session, attempt, data["step"])
+            _begin(session, attempt, data["step"], at)
         elif kind == "progress":
             job.progress = {**data, "at": at.isoformat()}
         elif kind == "config":
@@ -149,10 +154,10 @@ def _in_order(block: store.Block) -> store.Block:
     return block.rows(len(block.steps) - 1 - first)
 
 
-def _begin(session: Session, attempt: Attempt, step: int) -> None:
+def _begin(session: Session, attempt: Attempt, step: int, at: datetime) -> None:
     """Records that the first step is about to be done: the job is running."""
     where = update(Attempt).where(col(Attempt.job_id) == attempt.job_id, col(Attempt.number) == attempt.number)
-    session.execute(where.values(resumed_from_step=step))
+    session.execute(where.values(resumed_from_step=step, running_at=at))
     transition(session, attempt.job_id, State.running, expected_attempt=attempt.number, from_state=State.starting)
 
 

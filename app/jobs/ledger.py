@@ -7,15 +7,15 @@ for after its last report. Waiting is the time in the states below, and in Slurm
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sqlmodel import Session
 
 from app.db import now
 from app.jobs import queries
-from app.jobs.capacity import num_devices
+from app.jobs.device_time import requested_devices
 from app.jobs.report_schemas import CauseTotals, Ledger, LedgerRow, LedgerTotals
 from app.models import TERMINAL_STATES, Attempt, Event, Job, Reason, State
 from core.run.protocol import OutcomeKind
@@ -71,11 +71,6 @@ def compute(job: Job, attempts: Sequence[Attempt], events: Sequence[Event], at: 
     everything = totals.useful + totals.redone + totals.silent + totals.waiting
     share = totals.useful / everything if everything else None
     return Ledger(attempts=rows, by_cause=causes, totals=totals, useful_share=share)
-
-
-def requested_devices(resources: Mapping[str, Any]) -> int:
-    """How many devices a job uses at a time, on all of its nodes."""
-    return num_devices(resources) * int(resources["nodes"])
 
 
 def _cause(causes: dict[str, CauseTotals], name: str) -> CauseTotals:

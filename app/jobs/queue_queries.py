@@ -13,7 +13,8 @@ from app.jobs.capacity import Capacity
 from app.jobs.queries import SPEC_COLUMNS, without
 from app.models import Attempt, Dependency, Job, Lease, State, Sweep, Worker, offline_before
 
-_ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)
+# Those of jobs that an attempt runs, starts or stops, so that they may hold devices.
+ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)
 
 
 def dependencies(session: Session, job_id: str) -> list[Job]:
@@ -29,7 +30,7 @@ def sweeps_at_limit(session: Session) -> set[str]:
 
 def _limited_sweeps(session: Session) -> list[tuple[str, int, int]]:
     query = select(Sweep.id, func.count(), Sweep.max_parallel).join(Job, col(Job.sweep) == col(Sweep.id))
-    query = query.where(col(Job.state).in_(_ACTIVE_STATES), col(Sweep.max_parallel).is_not(None))
+    query = query.where(col(Job.state).in_(ACTIVE_STATES), col(Sweep.max_parallel).is_not(None))
     rows = session.exec(query.group_by(Sweep.id, col(Sweep.max_parallel)))
     return [(sweep, active, limit or 0) for sweep, active, limit in rows]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from app.models.attempts import WORKER_TIMEOUT, Attempt, Component, Lease, Worker, offline_before
 from app.models.jobs import Control, Dependency, Event, Job, Tag
 from app.models.metrics import Chunk, ChunkData, Series
+from app.models.quotas import DeviceTime, Quota
 from app.models.roles import Role
 from app.models.states import TERMINAL_STATES, State
 from app.models.sweeps import Sweep, SweepPoint
@@ -22,10 +23,12 @@ __all__ = [
     "Component",
     "Control",
     "Dependency",
+    "DeviceTime",
     "Event",
     "Job",
     "Lease",
     "LoginLink",
+    "Quota",
     "Reason",
     "Role",
     "Series",

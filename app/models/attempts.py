@@ -35,6 +35,8 @@ class Attempt(SQLModel, table=True):
     devices: list[str] = Field(sa_column=Column(JSON, nullable=False))
     handle: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     started_at: datetime = Field(default_factory=now)
+    # When its first step began, by the clock of its process; until then, in Slurm, it may be pending.
+    running_at: datetime | None = None
     ended_at: datetime | None = None
     outcome: str | None = None
     reason: str | None = None

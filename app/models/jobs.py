@@ -29,6 +29,7 @@ class Job(SQLModel, table=True):
         Index("jobs_by_priority", "priority", "id", "sweep"),
         Index("jobs_by_kind_state", "kind", "state", "id", "sweep"),
         Index("jobs_by_owner_state", "owner", "state", "id", "sweep"),
+        Index("jobs_by_owner_size", "owner", "size_bytes"),
         Index("jobs_by_executor_state", "executor", "state", "state_since"),
     )
     id: str = Field(primary_key=True)
@@ -53,6 +54,9 @@ class Job(SQLModel, table=True):
     defaulted: list[str] = Field(sa_column=Column(JSON, nullable=False))
     plan: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     progress: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
+    # The files of its run directory, measured when a checkpoint is complete and when an attempt ends; null if it was
+    # stored by an earlier version and has not been measured yet.
+    size_bytes: int | None = Field(default=0, sa_column=Column(BIG))
     idempotency_key: str | None = None
     body_sha256: str | None = None
     # The sweep that created the job.
