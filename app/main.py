@@ -16,6 +16,7 @@ from app.auth.service import ensure_admin
 from app.auth.sessions import cookie_name
 from app.auth.throttle import Throttle
 from app.catalogue.routes import router as catalogue
+from app.cluster.quota_routes import router as quotas
 from app.cluster.routes import router as cluster
 from app.db import make_engine, transaction, upgrade
 from app.http import docs, error_handlers
@@ -122,6 +123,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         tokens,
         catalogue,
         cluster,
+        quotas,
         operations,
     ):
         app.include_router(router)

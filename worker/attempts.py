@@ -11,8 +11,8 @@ from sqlmodel import Session
 
 from app.db import now, reading, transaction
 from app.jobs.device_time import use_of
+from app.jobs.disk_space import disk_usage
 from app.jobs.queries import locked_job
-from app.jobs.service import disk_usage
 from app.jobs.transitions import transition
 from app.jobs.usage_queries import add_device_time
 from app.models import Attempt, Job, Reason, State

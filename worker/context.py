@@ -22,6 +22,7 @@ from worker.executors.table import available_executors
 from worker.hangs import HangDetector
 from worker.queries import AttemptKey
 from worker.start_gate import StartGate
+from worker.stored_bytes import SizeBacklog
 from worker.timings import Timings
 
 
@@ -44,6 +45,7 @@ class WorkerContext:
     stop_requests: dict[AttemptKey, tuple[State, float]] = field(default_factory=dict)
     hangs: HangDetector = field(default_factory=HangDetector)
     timings: Timings = field(default_factory=Timings)
+    size_backlog: SizeBacklog = field(default_factory=SizeBacklog)
     start_gate: StartGate = field(init=False)
 
     def __post_init__(self) -> None:

@@ -16,9 +16,9 @@ from ulid import ULID
 
 from app.db import now, transaction
 from app.jobs.alert_queries import ALERT, NewAlerts
+from app.jobs.disk_space import disk_usage
 from app.jobs.event_queries import record_events
 from app.jobs.queries import locked_job
-from app.jobs.service import disk_usage
 from app.jobs.transitions import transition
 from app.models import Attempt, Component, Event, Job, State
 from app.results.metrics import store

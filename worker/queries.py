@@ -15,6 +15,8 @@ from sqlmodel.sql.expression import SelectOfScalar
 from app.db import database_time, now
 from app.jobs.capacity import Capacity
 from app.jobs.queue_queries import sweeps_at_limit
+from app.jobs.quota_queries import may_start
+from app.jobs.quotas import lock_to_start, start_limits
 from app.models import (
     TERMINAL_STATES,
     Attempt,
@@ -36,17 +38,24 @@ AttemptKey = tuple[str, int]
 
 
 def queued_jobs(session: Session, executor: str) -> Iterator[Job]:
-    """The queued jobs of an executor, next one first, without those of sweeps that are at their limit."""
+    """The queued jobs of an executor, next one first, without those of sweeps and owners that are at their limit."""
     return iter(session.exec(_queued(session, executor).execution_options(yield_per=20)))
 
 
 def lock_queued(session: Session, job: Job) -> bool:
-    """Whether the job is this worker's to claim: still queued, locked by nobody else, and its sweep not at its limit.
+    """Whether the job is this worker's to claim: still queued, locked by nobody else, and within all limits.
 
-    It never waits. Both rows stay locked until the commit.
+    It never waits. The locks of job, owner and sweep stay until the commit.
     """
+    # A queue may have thousands of jobs of an owner for whom another worker is starting one.
+    refused = session.info.setdefault("refused_owners", set())
+    if job.owner in refused:
+        return False
     query = select(Job.id).where(Job.id == job.id, Job.state == State.queued, Job.attempt == job.attempt)
     if session.exec(query.with_for_update(skip_locked=True, key_share=True)).first() is None:
+        return False
+    if not lock_to_start(session, job.owner):
+        refused.add(job.owner)
         return False
     return job.sweep is None or lock_sweep_to_claim(session, job.sweep)
 
@@ -68,6 +77,8 @@ def queued_points(session: Session, executor: str, sweep_id: str, limit: int) ->
 
 def _queued(session: Session, executor: str) -> SelectOfScalar[Job]:
     query = select(Job).where(Job.state == State.queued, Job.executor == executor)
+    limits = start_limits(session)
+    query = query.where(*may_start(limits.at_limit, limits.only))
     if at_limit := sweeps_at_limit(session):
         query = query.where(col(Job.sweep).is_(None) | col(Job.sweep).not_in(at_limit))
     return query.order_by(col(Job.priority).desc(), col(Job.id))

@@ -209,4 +209,5 @@ def reconcile_remote(context: WorkerContext) -> int:
     with context.timings.measured("remote"):
         ended = monitor_remote(context)
         start_remote(context)
-        return ended
+    context.size_backlog.measure_some(context.engine, context.settings.runs_dir)
+    return ended

@@ -38,6 +38,7 @@ def require_role(role: Role) -> Callable[[Request], Awaitable[Principal]]:
 
 Viewer = Annotated[Principal, Depends(require_role(Role.viewer))]
 Member = Annotated[Principal, Depends(require_role(Role.member))]
+Admin = Annotated[Principal, Depends(require_role(Role.admin))]
 
 
 def require_owner(principal: Principal, owner: str) -> None:

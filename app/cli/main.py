@@ -7,7 +7,21 @@ from typing import Any
 
 import typer
 
-from app.cli import backup, changes, compare, download, jobs, logs, report, reports, service, submit, sweeps, tokens
+from app.cli import (
+    backup,
+    changes,
+    compare,
+    download,
+    jobs,
+    logs,
+    quotas,
+    report,
+    reports,
+    service,
+    submit,
+    sweeps,
+    tokens,
+)
 
 Commands = Mapping[str, Callable[..., Any]]
 
@@ -40,10 +54,14 @@ PANELS: dict[str, Commands] = {
         "compare": compare.compare,
         "report": report.report,
     },
-    "Administration": {"backup": backup.backup, "restore": backup.restore},
+    "Administration": {"usage": quotas.usage, "backup": backup.backup, "restore": backup.restore},
 }
 GROUPS: dict[str, tuple[str, Commands]] = {
     "db": ("Manage the database.", {"upgrade": service.upgrade_database}),
+    "quota": (
+        "List, set and delete the quotas of users.",
+        {"list": quotas.list_quotas, "set": quotas.set_quota, "delete": quotas.delete_quota},
+    ),
     "token": (
         "Create, list and revoke tokens.",
         {"create": tokens.create_token, "list": tokens.list_tokens, "revoke": tokens.revoke_token},

@@ -29,9 +29,11 @@ class AttemptRow(NamedTuple):
 
     job_id: str
     owner: str
+    executor: str
     num_devices: int
     resources: dict[str, Any] | None
     started_at: datetime
+    running_at: datetime | None
     ended_at: datetime | None
 
 
@@ -40,8 +42,9 @@ def attempts_since(session: Session, since: datetime) -> Iterator[AttemptRow]:
     num_devices = func.json_array_length(Attempt.devices)
     # Few attempts need it, and decoding JSON takes long.
     resources = case((num_devices == 0, col(Job.spec)["resources"]))
-    columns = (Job.id, Job.owner, num_devices, resources, Attempt.started_at, Attempt.ended_at)
-    query = select(*columns).join(Attempt, col(Attempt.job_id) == col(Job.id))  # type: ignore[call-overload]
+    columns = (Job.id, Job.owner, Attempt.executor, num_devices, resources)
+    query = select(*columns, Attempt.started_at, Attempt.running_at, Attempt.ended_at)  # type: ignore[call-overload]
+    query = query.join(Attempt, col(Attempt.job_id) == col(Job.id))
     query = query.where(col(Attempt.ended_at).is_(None) | (col(Attempt.ended_at) > since))
     return (AttemptRow(*row) for row in session.exec(query.execution_options(yield_per=1000)))
 

@@ -7,10 +7,12 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from app.auth.principals import Viewer
-from app.cluster.schemas import ClusterView, Usage
-from app.cluster.usage import usage
+from app.cluster.schemas import ClusterView, MonthUsage, Usage
+from app.cluster.usage import month_usage, usage
 from app.cluster.views import cluster_view
+from app.http.errors import Invalid
 from app.http.session import Reading
+from app.jobs.device_time import MONTH
 
 router = APIRouter()
 
@@ -23,7 +25,12 @@ def get_cluster(_principal: Viewer, session: Reading) -> ClusterView:
 
 @router.get("/usage", tags=["cluster"])
 def get_usage(
-    _principal: Viewer, session: Reading, days: Annotated[int, Query(ge=1, le=3650, description="up to now")] = 30
-) -> Usage:
-    """Show how many device-hours each owner's jobs have used, the largest share first."""
-    return usage(session, days)
+    _principal: Viewer,
+    session: Reading,
+    month: Annotated[str | None, Query(pattern=MONTH, description="a month, `2026-11`, in UTC", max_length=7)] = None,
+    days: Annotated[int | None, Query(ge=1, le=3650, description="instead of a month, the last days")] = None,
+) -> MonthUsage | Usage:
+    """Show what each owner's jobs have used in a month, by default the current one, the largest share first."""
+    if days is not None and month is not None:
+        raise Invalid("days and month exclude each other: give one of them")
+    return month_usage(session, month) if days is None else usage(session, days)

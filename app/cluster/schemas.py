@@ -86,12 +86,40 @@ class OwnerUsage(BaseModel):
 
 
 class Usage(BaseModel):
-    """Device-hours in the last `days` days, by owner."""
+    """Device-hours in the last `days` days, by owner. Jobs that have been deleted do not count."""
 
     days: int
     since: str
     device_hours: float
     owners: list[OwnerUsage]
+
+
+class OwnerMonth(BaseModel):
+    """What one owner has used in a month, with the state of today.
+
+    `device_hours` is the sum of `gpu_hours` and `cpu_hours`. Of the `jobs` that were created in the month, some have
+    `succeeded` or `failed` since. `running` jobs and `stored_bytes` of run directories are those of now.
+    """
+
+    owner: str
+    device_hours: float
+    gpu_hours: float
+    cpu_hours: float
+    jobs: int
+    succeeded: int
+    failed: int
+    running: int
+    stored_bytes: int
+
+
+class MonthUsage(BaseModel):
+    """The usage of a calendar month (UTC) by owner, the largest share of the device-hours first."""
+
+    month: str
+    device_hours: float
+    gpu_hours: float
+    cpu_hours: float
+    owners: list[OwnerMonth]
 
 
 class ClusterView(BaseModel):

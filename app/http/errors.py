@@ -62,6 +62,12 @@ class Forbidden(Problem):
     status, type, title = 403, "forbidden", "Not permitted"
 
 
+class QuotaExceeded(Forbidden):
+    """The jobs of an owner store as much as the owner's quota allows."""
+
+    status, type, title = 403, "quota-exceeded", "Quota exceeded"
+
+
 class NotFound(Problem):
     """The resource does not exist, or is not visible to this principal."""
 
@@ -129,8 +135,8 @@ class Unavailable(Problem):
 
 
 PROBLEMS: tuple[type[Problem], ...] = (
-    Problem, Invalid, InvalidSpec, Unauthenticated, Forbidden, NotFound, NotReady, MethodNotAllowed, RequestTimeout,
-    Conflict, IdempotencyMismatch, TooLarge, TooManyRequests, HeadersTooLarge, Internal, Unavailable,
+    Problem, Invalid, InvalidSpec, Unauthenticated, Forbidden, QuotaExceeded, NotFound, NotReady, MethodNotAllowed,
+    RequestTimeout, Conflict, IdempotencyMismatch, TooLarge, TooManyRequests, HeadersTooLarge, Internal, Unavailable,
 )  # fmt: skip
 
 

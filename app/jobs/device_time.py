@@ -7,14 +7,16 @@ that it may be pending, and the ledger counts that time as waiting too.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import reduce
 from typing import Any, NamedTuple
 
 from app.jobs.capacity import Capacity, num_devices
 from app.models import Attempt
 
-MONTH = r"^[0-9]{4}-(0[1-9]|1[0-2])$"
+# Of this millennium.
+MONTH = r"^2[0-9]{3}-(0[1-9]|1[0-2])$"
 
 
 class DeviceSeconds(NamedTuple):
@@ -31,6 +33,11 @@ class DeviceSeconds(NamedTuple):
     def plus(self, other: DeviceSeconds) -> DeviceSeconds:
         """The sum of both."""
         return DeviceSeconds(self.gpu + other.gpu, self.cpu + other.cpu)
+
+
+def sum_of(times: Iterable[DeviceSeconds]) -> DeviceSeconds:
+    """The sum of device times."""
+    return reduce(DeviceSeconds.plus, times, DeviceSeconds())
 
 
 class DeviceUse(NamedTuple):

@@ -1,9 +1,10 @@
-"""Free disk space where jobs write, and how little of it is too little to start another one."""
+"""Free disk space where jobs write, how little of it is too little to start another one, and the size of folders."""
 
 from __future__ import annotations
 
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 from app.settings import Settings
 
@@ -64,3 +65,16 @@ def more_than_the_disk(min_free: float, total: float) -> str:
 def in_gb(size: float) -> str:
     """A size with one decimal: `3.1 GB`."""
     return f"{size / GB:,.1f} GB"
+
+
+def disk_usage(folder: Path) -> int:
+    """The bytes of all files below a folder; a file with several hard links counts once."""
+    sizes: dict[int, int] = {}
+    for path in folder.rglob("*"):
+        try:
+            status = path.lstat()
+        except OSError:
+            continue
+        if not path.is_dir():
+            sizes[status.st_ino] = status.st_size
+    return sum(sizes.values())

@@ -1,4 +1,4 @@
-"""Why a queued job has not started: its place in line, the devices, the limit of its sweep, silent workers."""
+"""Why a queued job has not started: its place in line, the devices, limits of owner and sweep, silent workers."""
 
 from __future__ import annotations
 
@@ -38,6 +38,9 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
     cancel = post("cancel", job.id, "Cancel")
     if not live:
         return Explanation(sentence=_no_worker(job, workers), evidence=evidence, actions=[START_WORKER, cancel])
+    quota = queue.start_limits.of(job.owner)
+    if quota is not None and quota.room == 0:
+        return Explanation(sentence=quota.sentence(), evidence=evidence, actions=[cancel])
     if places and places[0] >= places[1]:
         sentence = f"Its sweep runs {count(places[1], 'job')} at once, and all of these places are taken."
         return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])

@@ -11,10 +11,9 @@ from sqlmodel import Session, col, select
 
 from app.jobs.capacity import Capacity
 from app.jobs.queries import SPEC_COLUMNS, without
-from app.models import Attempt, Dependency, Job, Lease, State, Sweep, Worker, offline_before
-
-# Those of jobs that an attempt runs, starts or stops, so that they may hold devices.
-ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)
+from app.jobs.quota_queries import may_start
+from app.jobs.quotas import StartLimits, start_limits
+from app.models import ACTIVE_STATES, Attempt, Dependency, Job, Lease, State, Sweep, Worker, offline_before
 
 
 def dependencies(session: Session, job_id: str) -> list[Job]:
@@ -79,6 +78,11 @@ class Queue:
         return holders(self._session, [worker.host for worker in self.workers.live])
 
     @cached_property
+    def start_limits(self) -> StartLimits:
+        """What quotas say about starts now."""
+        return start_limits(self._session)
+
+    @cached_property
     def _limited_sweeps(self) -> list[tuple[str, int, int]]:
         return _limited_sweeps(self._session)
 
@@ -87,10 +91,14 @@ class Queue:
         return next(((active, limit) for sweep, active, limit in self._limited_sweeps if sweep == sweep_id), None)
 
     def jobs_ahead(self, job: Job) -> int:
-        """How many queued jobs of the same executor start before a queued job; sweeps at their limit do not count."""
+        """How many queued jobs of the same executor start before a queued job.
+
+        Those of sweeps or owners at their limit do not count.
+        """
         at_limit = [sweep for sweep, active, limit in self._limited_sweeps if active >= limit]
         query = select(func.count()).select_from(Job)
         query = query.where(Job.state == State.queued, Job.executor == job.executor)
+        query = query.where(*may_start(self.start_limits.at_limit, self.start_limits.only))
         if at_limit:
             query = query.where(col(Job.sweep).is_(None) | col(Job.sweep).not_in(at_limit))
         # Two counts: each is a range of the index of the queue.

@@ -18,6 +18,7 @@ from app.jobs.content import columns_of_submission
 from app.jobs.examples import JOB_BODY
 from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_fields_of_jobs, list_jobs
 from app.jobs.list_schemas import JobCounts, JobFieldsPage, parse_fields
+from app.jobs.quotas import require_space
 from app.jobs.validation import parse_body, parse_job
 from app.models import State
 from core.spec.fields import ONE_LINE
@@ -74,6 +75,7 @@ def _post(
     spec = parse_job(settings, parse_body(body))
     if dry_run:
         with reading(request.app.state.engine) as session:
+            require_space(session, principal.owner)
             return json_response(service.preview(session, spec))
     # Before the transaction, for which every other writer has to wait.
     columns = columns_of_submission(settings, spec)

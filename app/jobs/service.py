@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from sqlmodel import Session
@@ -16,10 +15,12 @@ from app.http.errors import Conflict, InvalidSpec
 from app.jobs import controls, queries, references
 from app.jobs.changes import with_resources
 from app.jobs.controls import ControlledJob
+from app.jobs.disk_space import disk_usage
 from app.jobs.dispatch import nudge
 from app.jobs.drafts import insert_jobs, job_columns, new_job, resolved_columns
 from app.jobs.estimate import estimate
 from app.jobs.planned_configs import configs_of
+from app.jobs.quotas import require_space
 from app.jobs.schemas import DryRun, JobView, PlannedControl, job_view
 from app.jobs.transitions import TRANSITIONS, transition
 from app.models import TERMINAL_STATES, Job, Reason, State
@@ -63,6 +64,7 @@ def submit(
     existing = idempotency.find_created(session, Job, principal.owner, key, body)
     if existing is not None:
         return queries.views(session, [existing])[0], False
+    require_space(session, principal.owner)
     refs = references.check(session, spec)
     columns = job_columns(spec) | (columns or {}) | {"owner": principal.owner} | idempotency.columns(key, body)
     draft = new_job(spec, refs, columns)
@@ -142,6 +144,7 @@ def retry(
 ) -> Job:
     """Queues a failed or cancelled job again, which resumes from its latest checkpoint if it has one."""
     job = _changeable(session, principal, job_id)
+    require_space(session, job.owner)
     changes = with_resources(session, settings, job, resources) if resources else {}
     if not requeue(session, job, changes):
         raise _refused(job, "be retried", "only failed or cancelled jobs can")
@@ -199,16 +202,3 @@ def delete(session: Session, settings: Settings, principal: Principal, job_id: s
     for folder in folders:
         after_commit(session, partial(shutil.rmtree, folder, ignore_errors=True))
     return size
-
-
-def disk_usage(folder: Path) -> int:
-    """The bytes of all files below a folder; a file with several hard links counts once."""
-    sizes: dict[int, int] = {}
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except OSError:
-            continue
-        if not path.is_dir():
-            sizes[status.st_ino] = status.st_size
-    return sum(sizes.values())

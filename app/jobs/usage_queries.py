@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, update
 from sqlalchemy.dialects import postgresql, sqlite
@@ -12,8 +12,7 @@ from sqlmodel import Session, col, select
 from ulid import ULID
 
 from app.jobs.device_time import DeviceSeconds, DeviceUse, device_type_of
-from app.jobs.queue_queries import ACTIVE_STATES
-from app.models import Attempt, DeviceTime, Job
+from app.models import ACTIVE_STATES, Attempt, DeviceTime, Job
 
 _INSERTS = {"postgresql": postgresql.insert, "sqlite": sqlite.insert}
 
@@ -27,7 +26,7 @@ class RunningAttempt(NamedTuple):
 
 def add_device_time(session: Session, owner: str, month: str, used: DeviceSeconds) -> None:
     """Adds device time to that of an owner in a month."""
-    insert = _INSERTS[session.get_bind().dialect.name]
+    insert: Any = _INSERTS[session.get_bind().dialect.name]
     statement = insert(DeviceTime).values(owner=owner, month=month, gpu_s=used.gpu, cpu_s=used.cpu)
     added = {
         "gpu_s": col(DeviceTime.gpu_s) + statement.excluded.gpu_s,

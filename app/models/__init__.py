@@ -7,13 +7,14 @@ from app.models.jobs import Control, Dependency, Event, Job, Tag
 from app.models.metrics import Chunk, ChunkData, Series
 from app.models.quotas import DeviceTime, Quota
 from app.models.roles import Role
-from app.models.states import TERMINAL_STATES, State
+from app.models.states import ACTIVE_STATES, TERMINAL_STATES, State
 from app.models.sweeps import Sweep, SweepPoint
 from app.models.tokens import BrowserSession, LoginLink, Token
 from app.models.webhooks import WebhookDelivery
 from core.run.reasons import Reason
 
 __all__ = [
+    "ACTIVE_STATES",
     "TERMINAL_STATES",
     "WORKER_TIMEOUT",
     "Attempt",

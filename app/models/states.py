@@ -21,3 +21,5 @@ class State(StrEnum):
 
 
 TERMINAL_STATES = (State.succeeded, State.failed, State.cancelled)
+# Those of jobs that an attempt runs, starts or stops, so that they may hold devices.
+ACTIVE_STATES = (State.starting, State.running, State.pausing, State.cancelling)

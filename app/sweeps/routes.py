@@ -13,6 +13,7 @@ from app.http.idempotency import IdempotencyKey
 from app.http.query_parameters import Cursor, Limit
 from app.http.responses import json_response
 from app.http.session import Configured, Reading, Writing
+from app.jobs.quotas import require_space
 from app.jobs.validation import parse_body
 from app.results.metrics.directions import Mode
 from app.settings import Settings
@@ -55,6 +56,7 @@ def _post(
     planned = plan(settings, new_sweep.name, new_sweep.base, new_sweep.grid, list(grid.points(new_sweep.grid)))
     if dry_run:
         with reading(request.app.state.engine) as session:
+            require_space(session, principal.owner)
             return json_response(service.preview(session, settings, new_sweep, planned))
     with transaction(request.app.state.engine) as session:
         sweep, is_new = service.create(session, settings, principal, new_sweep, planned, key=key, body=body)

@@ -13,6 +13,7 @@ from app.jobs import service as jobs
 from app.jobs.controls import PlacedControl
 from app.jobs.dispatch import nudge
 from app.jobs.estimate import estimate
+from app.jobs.quotas import require_space
 from app.jobs.transitions import TRANSITIONS, transition
 from app.models import Job, Reason, State, Sweep
 from app.settings import Settings
@@ -93,6 +94,7 @@ def create(
     existing = idempotency.find_created(session, Sweep, principal.owner, key, body)
     if existing is not None:
         return existing, False
+    require_space(session, principal.owner)
     sweep = Sweep(
         id=f"swp_{ULID()}",
         owner=principal.owner,
@@ -133,6 +135,7 @@ def retry(session: Session, settings: Settings, principal: Principal, sweep_id: 
     A reused job belongs to someone else and is not queued again: its point gets another job, a new one if need be.
     """
     sweep = _changeable(session, principal, sweep_id)
+    require_space(session, sweep.owner)
     without_job: dict[int, PointValues] = {}
     to_requeue: dict[str, Job] = {}
     for point, job in queries.unsuccessful_points(session, sweep_id):

@@ -12,6 +12,7 @@ from app.auth.principals import Principal
 from app.db import reading, transaction
 from app.http.errors import Invalid, Problem
 from app.jobs import queries, service
+from app.jobs.disk_space import disk_usage
 from app.settings import Settings
 from app.web.views import words
 
@@ -60,5 +61,5 @@ def confirmation(request: Request, ids: Sequence[str]) -> dict[str, Any]:
     settings: Settings = request.app.state.settings
     with reading(request.app.state.engine) as session:
         jobs = queries.views(session, [queries.get_job(session, job_id) for job_id in ids])
-    size = sum(service.disk_usage(settings.runs_dir / job.id) for job in jobs)
+    size = sum(disk_usage(settings.runs_dir / job.id) for job in jobs)
     return {"jobs": jobs, "bytes": size}

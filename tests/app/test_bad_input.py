@@ -174,6 +174,9 @@ REQUESTS: list[tuple[str, str, int]] = [
     ("GET", "/jobs/{id}/logs/search?q=a&attempt=2", 404),
     ("GET", "/usage?days=0", 422),
     ("GET", "/usage?days=3651", 422),
+    ("GET", "/usage?month=2026-00", 422),
+    ("PUT", "/quotas/alice", 422),
+    ("DELETE", "/quotas/nobody", 404),
     ("DELETE", "/tokens/%00", 404),
     ("POST", "/tokens", 422),
 ]

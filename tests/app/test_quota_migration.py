@@ -24,7 +24,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 def insert(session: Session, table: str, **values: Any) -> None:
-    columns = [sqlalchemy.column(name) for name in values]
+    columns: list[Any] = [sqlalchemy.column(name) for name in values]
     session.execute(sqlalchemy.insert(sqlalchemy.table(table, *columns)).values(**values))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, text, update
 from sqlmodel import Session, col, select
 
-from app.models import Attempt
+from app.models import Attempt, Job
 
 
 class BackedUpJob(NamedTuple):
@@ -43,7 +43,7 @@ def tables_of(connection: Connection) -> list[str]:
 
 
 def detach_attempts(session: Session) -> list[tuple[str, int]]:
-    """Forgets the processes of all attempts that have not ended; returns job ids and attempt numbers.
+    """Forgets the processes of all attempts that have not ended, and all sizes; returns job ids and attempt numbers.
 
     They belong to the service that was backed up: it may be alive, and must neither be watched nor stopped by this one.
     """
@@ -51,4 +51,6 @@ def detach_attempts(session: Session) -> list[tuple[str, int]]:
     keys = list(session.exec(unfinished).all())
     values = {"handle": None, "slurm_job_id": None, "slurm_job_name": None, "array_index": None}
     session.execute(update(Attempt).where(col(Attempt.ended_at).is_(None)).values(**values))
+    # A backup may lack files of theirs: a worker measures them again.
+    session.execute(update(Job).values(size_bytes=None))
     return keys

@@ -10,6 +10,7 @@ from starlette.responses import RedirectResponse, Response
 from app.auth.principals import Member
 from app.http.session import Configured, Reading, Writing
 from app.jobs import queries, service
+from app.jobs.disk_space import disk_usage
 from app.jobs.routes import JobId
 from app.models import TERMINAL_STATES, State
 from app.web.render import page
@@ -88,7 +89,7 @@ def delete_page(request: Request, job_id: JobId, principal: Member, session: Rea
         request,
         "job/delete.html",
         job=job,
-        size=service.disk_usage(settings.runs_dir / job.id),
+        size=disk_usage(settings.runs_dir / job.id),
         users=users,
         has_ended=State(job.state) in TERMINAL_STATES,
         allowed=may_change(principal, job.owner),

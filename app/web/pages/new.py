@@ -15,7 +15,7 @@ from ulid import ULID
 
 from app.auth.principals import Member, Principal, Viewer
 from app.db import reading, transaction
-from app.http.errors import InvalidSpec
+from app.http.errors import InvalidSpec, QuotaExceeded
 from app.http.session import Configured, Reading
 from app.jobs import queries, service
 from app.jobs.content import columns_of_submission
@@ -95,7 +95,7 @@ def _post(request: Request, principal: Principal, settings: Settings, form: Form
                 key = f"{draft.key}-{hashlib.sha256(body).hexdigest()[:16]}" if draft.key else None
                 job, _ = service.submit(session, settings, principal, spec, key=key, body=body, columns=columns)
             return RedirectResponse(f"/ui/jobs/{job.id}", 303)
-        except InvalidSpec as problem:
+        except (InvalidSpec, QuotaExceeded) as problem:
             draft.errors = problem.errors or [{"loc": [], "msg": problem.detail}]
     with reading(engine) as session:
         check(session, settings, draft)

@@ -14,7 +14,7 @@ from ulid import ULID
 
 from app.auth.principals import Member, Principal, Viewer
 from app.db import reading, transaction
-from app.http.errors import Invalid, InvalidSpec
+from app.http.errors import Invalid, InvalidSpec, QuotaExceeded
 from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.settings import Settings
@@ -77,7 +77,7 @@ def _post(request: Request, principal: Principal, settings: Settings, fields: Fo
                 return RedirectResponse(f"/ui/sweeps/{sweep_id}", 303)
             with reading(request.app.state.engine) as session:
                 run = service.preview(session, settings, new_sweep, planned)
-        except (Invalid, InvalidSpec) as problem:
+        except (Invalid, InvalidSpec, QuotaExceeded) as problem:
             errors = problem.errors or [{"loc": [], "msg": problem.detail}]
     status = 422 if errors and action in ("check", "submit", None) else 200
     extra = [("", "")] if action == "add-row" else []

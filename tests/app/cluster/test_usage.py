@@ -41,7 +41,7 @@ def test_usage_counts_device_hours_of_each_owner(service: Service) -> None:
     assert [(row["owner"], row["attempts"], row["jobs"]) for row in usage["owners"]] == [("bob", 2, 2), ("alice", 3, 2)]
     assert [row["device_hours"] for row in usage["owners"]] == pytest.approx([5.0, 4.5], abs=0.01)
     assert usage["device_hours"] == pytest.approx(9.5, abs=0.01)
-    assert service.get("/usage").json()["device_hours"] == pytest.approx(25.5, abs=0.01)
+    assert service.get("/usage?days=30").json()["device_hours"] == pytest.approx(25.5, abs=0.01)
 
 
 def test_resources_are_read_of_jobs_whose_attempts_have_no_devices(database: Engine) -> None:

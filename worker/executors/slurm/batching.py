@@ -9,6 +9,7 @@ from typing import Any
 from sqlmodel import Session
 from ulid import ULID
 
+from app.jobs.quotas import room_to_start
 from app.models import Job, Sweep
 from app.settings import Settings
 from worker import queries
@@ -46,6 +47,8 @@ def next_batch(session: Session, settings: Settings, cluster: Cluster) -> Batch 
             # Slurm applies the limit to each array: a second one must leave room for the first.
             max_parallel = sweep.max_parallel
             limit = limit if not live else min(limit, sweep.max_parallel - live)
+        room = room_to_start(session, first.owner)
+        limit = limit if room is None else min(limit, room)
         points = queries.queued_points(session, "slurm", sweep.id, max(1, limit))
         shapes = _shapes(session, settings, cluster, points)
         jobs = [job for job, job_shape in zip(points, shapes, strict=True) if job_shape == shape]
