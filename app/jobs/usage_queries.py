@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -61,12 +62,10 @@ def running_attempts(session: Session) -> list[RunningAttempt]:
     ]
 
 
-def count_running(session: Session, owner: str | None = None) -> dict[str, int]:
+def count_running(session: Session) -> dict[str, int]:
     """By owner, the jobs that an attempt runs, starts or stops; owners without any are left out."""
-    query = select(Job.owner, func.count()).where(col(Job.state).in_(ACTIVE_STATES)).group_by(Job.owner)
-    if owner is not None:
-        query = query.where(Job.owner == owner)
-    return dict(session.exec(query).all())
+    # Counted here: grouping by owner makes SQLite read an index of all jobs, and few are active.
+    return Counter(session.exec(select(Job.owner).where(col(Job.state).in_(ACTIVE_STATES))))
 
 
 def stored_bytes(session: Session, owner: str | None = None) -> dict[str, int]:

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from sqlmodel import Session
 
 from app.db import database_time, now, reading
+from app.jobs.usage_queries import total_device_time
 from app.models import TERMINAL_STATES, WORKER_TIMEOUT, State
 from app.operations import queries
 from app.streams.hub import Hub
@@ -26,7 +27,7 @@ EXECUTORS = ("local", "slurm")
 
 
 class DatabaseCollector(Collector):
-    """Jobs, attempts, workers, devices and webhooks."""
+    """Jobs, attempts, workers, devices, webhooks and device-hours."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -39,6 +40,7 @@ class DatabaseCollector(Collector):
             yield _speed(session)
             yield from _workers(session)
             yield _webhooks(session)
+            yield _device_hours(session)
 
 
 class StreamCollector(Collector):
@@ -132,6 +134,15 @@ def _webhooks(session: Session) -> Metric:
     deliveries.add_metric(["waiting"], waiting)
     deliveries.add_metric(["given_up"], given_up)
     return deliveries
+
+
+def _device_hours(session: Session) -> Metric:
+    # Running attempts are left out: one whose start is undone would let the counter fall.
+    hours = CounterMetricFamily("mcn_device_hours", "Device-hours of attempts that have ended.", labels=["device"])
+    used = total_device_time(session)
+    hours.add_metric(["gpu"], used.gpu / 3600)
+    hours.add_metric(["cpu"], used.cpu / 3600)
+    return hours
 
 
 def _age_s(since: datetime | None, at: datetime) -> float:

@@ -65,6 +65,14 @@ def test_jobs_of_others_overtake_those_beyond_max_running(service: Service, exec
     assert states(service, alice) == ["cancelled", "starting", "starting"]
 
 
+def test_a_large_job_beyond_the_quota_reserves_no_devices(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(service.context.executors, "local", FakeExecutor(Capacity(("0", "1", "2", "3"), 8, 8.0)))
+    put(service, Quota(owner="alice", max_running=1))
+    sizes = (("alice", 2), ("alice", 3), ("bob", 1))
+    jobs = [service.submit(EXPERT | {"resources": {"gpus": gpus}}, user) for user, gpus in sizes]
+    assert states(service, jobs) == ["starting", "queued", "starting"]
+
+
 def test_the_quota_of_everyone_holds_for_each_user_without_one(service: Service, executor: FakeExecutor) -> None:
     put(service, Quota(owner="*", max_running=1), Quota(owner="bob"))
     jobs = [service.submit(user=user) for user in ("alice", "alice", "bob", "bob")]

@@ -30,6 +30,9 @@ def test_a_quota_of_no_running_jobs_says_so(service: Service) -> None:
     assert explain(service, service.submit(user="bob"))["sentence"] == (
         "The quota of its owner bob is 0 running jobs: it starts when an admin raises it."
     )
+    # Nor is it ahead of the job of a user who has a quota of their own.
+    add(service, Quota(owner="alice", max_running=1))
+    assert explain(service, service.submit(user="alice"))["sentence"].startswith("It is first in line")
 
 
 @pytest.mark.parametrize(("month", "following"), [(11, "1 December"), (12, "1 January")])

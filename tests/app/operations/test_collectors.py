@@ -12,7 +12,7 @@ from sqlmodel import SQLModel
 
 from app.db import now, reading, transaction
 from app.jobs.transitions import transition
-from app.models import Attempt, Job, Lease, Reason, State, WebhookDelivery, Worker
+from app.models import Attempt, DeviceTime, Job, Lease, Reason, State, WebhookDelivery, Worker
 from app.operations import queries
 from app.operations.collectors import DatabaseCollector
 from tests.app.api import Service
@@ -49,6 +49,19 @@ def test_webhooks_are_counted_while_they_wait_and_once_they_are_given_up(databas
     samples = collected(database)
     assert samples["mcn_webhook_deliveries", "waiting"] == 2
     assert samples["mcn_webhook_deliveries", "given_up"] == 1
+
+
+def test_device_hours_are_the_sum_over_users_and_months(database: Engine) -> None:
+    assert collected(database)["mcn_device_hours_total", "gpu"] == 0
+    with transaction(database) as session:
+        session.add_all(
+            DeviceTime(owner=owner, month=month, gpu_s=3600.0, cpu_s=900.0)
+            for owner in ("alice", "bob")
+            for month in ("2026-10", "2026-11")
+        )
+    samples = collected(database)
+    assert samples["mcn_device_hours_total", "gpu"] == 4.0
+    assert samples["mcn_device_hours_total", "cpu"] == 1.0
 
 
 def test_jobs_are_counted_by_executor_and_state_with_the_longest_time_in_it(database: Engine) -> None:
