@@ -9,9 +9,11 @@ from sqlalchemy import Engine, update
 from sqlmodel import col, select
 
 from app.db import now, reading, transaction
-from app.jobs.device_time import month_of
+from app.jobs.device_time import DeviceSeconds, month_of
 from app.jobs.quotas import device_time_in_month
+from app.jobs.usage_queries import add_device_time
 from app.models import Attempt, DeviceTime, Job, State
+from app.operations.backup.queries import detach_attempts
 from core.run.protocol import Outcome, OutcomeKind
 from tests.app.api import EventFile, Service
 from tests.worker.fake_executor import FakeExecutor
@@ -120,3 +122,21 @@ def test_jobs_of_an_earlier_version_are_measured(service: Service) -> None:
     assert [backlog.measure_some(engine, service.settings.runs_dir) for _ in range(2)] == [1, 0]
     with reading(engine) as session:
         assert [session.get_one(Job, name).size_bytes for name in (job_id, other)] == [5, 7]
+
+
+def test_device_time_of_several_attempts_adds_up(database: Engine) -> None:
+    for owner, used in (("alice", (1.0, 2.0)), ("alice", (10.0, 20.0)), ("bob", (5.0, 0.0))):
+        with transaction(database) as session:
+            add_device_time(session, owner, "2026-11", DeviceSeconds(*used))
+    assert recorded(database) == {("alice", "2026-11"): (11.0, 22.0), ("bob", "2026-11"): (5.0, 0.0)}
+
+
+def test_jobs_of_a_restored_backup_are_measured_again(service: Service) -> None:
+    job_id = service.submit()
+    engine = service.app.state.engine
+    with transaction(engine) as session:
+        session.execute(update(Job).values(size_bytes=7))
+        detach_attempts(session)
+    SizeBacklog().measure_some(engine, service.settings.runs_dir)
+    with reading(engine) as session:
+        assert session.get_one(Job, job_id).size_bytes == 0
