@@ -155,6 +155,14 @@ class Cluster:
         """SIGKILL to slurmctld; see `wait_saved`."""
         self._end("controller", signal.SIGKILL)
 
+    def freeze_accounting(self) -> None:
+        """SIGSTOP to slurmdbd: it takes connections and answers nobody."""
+        self._daemons["accounting"].send_signal(signal.SIGSTOP)
+
+    def thaw_accounting(self) -> None:
+        """Continues slurmdbd."""
+        self._daemons["accounting"].send_signal(signal.SIGCONT)
+
     def start_node(self, n: int) -> None:
         """Starts the n-th node's slurmd; it is idle as soon as the controller hears of it."""
         node = f"n{n}"
@@ -168,6 +176,7 @@ class Cluster:
 
     def restore(self) -> None:
         """Starts what does not run and ends every job; the nodes are idle then."""
+        self.thaw_accounting()
         if not self._runs("controller"):
             self.start_controller()
         for n, node in enumerate(self.nodes, 1):

@@ -119,3 +119,23 @@ def test_an_unreachable_controller_changes_no_job(lab: Running, slurm: Cluster) 
         lab.api.post(f"/jobs/{job_id}/cancel")
         assert lab.wait(job_id, limit_s=60)["state"] == "cancelled"
         assert len(lab.api.get(f"/jobs/{job_id}/attempts")["items"]) == 1
+
+
+def test_a_job_ends_rightly_while_the_accounting_stands_still(lab: Running, slurm: Cluster) -> None:
+    succeeds, is_cancelled = lab.submit(on_slurm(slow_fusion())), lab.submit(on_slurm(fusion(epochs=5000)))
+    for job_id in (succeeds, is_cancelled):
+        lab.wait_step(job_id, 1)
+    slurm.freeze_accounting()
+    lab.api.post(f"/jobs/{is_cancelled}/cancel")
+    assert lab.wait(is_cancelled, limit_s=120)["state"] == "cancelled"
+    job = lab.wait(succeeds, limit_s=240)
+    assert job["state"] == "succeeded", job["message"]
+    # One that begins meanwhile, too.
+    begins = lab.submit(on_slurm(quick()))
+    assert lab.wait(begins, limit_s=240)["state"] == "succeeded"
+    slurm.thaw_accounting()
+    # What slurmctld reports to it late changes nothing.
+    once(lambda: "COMPLETED" in slurm.run("sacct", "-X", "-n", "-P", f"--name={begins}-a1", "--format=State"), "news")
+    for job_id in (succeeds, is_cancelled, begins):
+        assert len(lab.api.get(f"/jobs/{job_id}/attempts")["items"]) == 1
+    assert [lab.job(job_id)["state"] for job_id in (succeeds, begins)] == ["succeeded", "succeeded"]
