@@ -12,6 +12,11 @@ from core.reporting.protocol import EventKind
 from core.run.rundir import RunDir
 from core.spec import JobSpec
 
+# A server that accepts connections and never answers must not hold up a run. What could not be uploaded stays in the
+# run directory for `wandb sync`.
+INIT_LIMIT_S = 20.0
+FINISH_LIMIT_S = 30.0
+
 
 class WandbReporter:
     """Sends metrics, plan and components of a run; `on_failure` receives the warning.
@@ -62,7 +67,14 @@ class WandbReporter:
             id=_run_id(run_dir),
             resume="allow" if settings.mode == "online" else None,
             # W&B must neither capture the output of the training process nor handle its signals.
-            settings=wandb.Settings(console="off", silent=True, x_disable_stats=True, disable_git=True),
+            settings=wandb.Settings(
+                console="off",
+                silent=True,
+                x_disable_stats=True,
+                disable_git=True,
+                init_timeout=INIT_LIMIT_S,
+                finish_timeout=FINISH_LIMIT_S,
+            ),
         )
         self._run.define_metric("step", hidden=True)
         self._run.define_metric("*", step_metric="step")

@@ -42,7 +42,11 @@ class Resources(SpecModel):
 
 
 class Wandb(SpecModel):
-    """Weights & Biases: `offline` writes to the run directory and needs no network."""
+    """Weights & Biases: `offline` writes to the run directory and needs no network.
+
+    With `online`, a server that does not answer delays the start of training by 20 s and its end by 30 s at most; what
+    was not uploaded stays in the run directory, for `wandb sync`.
+    """
 
     mode: Literal["disabled", "offline", "online"] = "disabled"
     project: SafeName | None = None

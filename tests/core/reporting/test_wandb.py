@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +16,15 @@ from core.reporting.protocol import Fanout
 from core.reporting.wandb import WandbReporter
 from core.spec import parse_spec
 from tests.core.jobs import fusion, run
+from tests.core.reporting.silent_wandb import deaf_socket, wandb_server
 from tests.parts import wait_until
+from tests.silent_server import SilentServer
 
 OFFLINE = {"tracking": {"wandb": {"mode": "offline"}}}
+ONLINE = {"tracking": {"wandb": {"mode": "online"}}}
+# Of the start and of the end, in these tests; and what a busy machine takes beyond it.
+LIMIT_S = 3.0
+SLACK_S = 30.0
 
 
 @pytest.fixture(autouse=True)
@@ -68,7 +77,7 @@ def test_alerts_are_alerts_of_the_run(tmp_path: Path, monkeypatch: pytest.Monkey
 
 def test_without_a_key_online_is_one_warning_and_the_run_goes_on(tmp_path: Path) -> None:
     failures: list[str] = []
-    spec = parse_spec(fusion(epochs=1) | {"tracking": {"wandb": {"mode": "online"}}})
+    spec = parse_spec(fusion(epochs=1) | ONLINE)
     reporter = WandbReporter(spec, tmp_path / "run", on_failure=failures.append)
     assert run(spec, tmp_path / "run", reporter=reporter).state == "succeeded"
     reporter.close()
@@ -95,3 +104,58 @@ def test_a_failure_in_the_middle_is_one_warning_and_the_run_goes_on(
         reporter.close()
     whole.finish()
     assert failures == ["W&B is off for the rest of this run: ConnectionError: the tracker is down"]
+
+
+@pytest.fixture
+def online(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """A key, and whatever address the test sets."""
+    import wandb
+
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setattr("core.reporting.wandb.INIT_LIMIT_S", LIMIT_S)
+    monkeypatch.setattr("core.reporting.wandb.FINISH_LIMIT_S", LIMIT_S)
+    # It reads the environment once in a process.
+    wandb.teardown()
+    yield monkeypatch
+    wandb.teardown()
+
+
+@pytest.mark.slow
+def test_a_server_that_never_answers_delays_the_start_of_a_run_by_a_bounded_time(
+    tmp_path: Path, online: pytest.MonkeyPatch
+) -> None:
+    failures: list[str] = []
+    with contextlib.closing(deaf_socket()) as server:
+        online.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}")
+        began = time.monotonic()
+        reporter = WandbReporter(parse_spec(fusion(epochs=1) | ONLINE), tmp_path / "run", on_failure=failures.append)
+        reporter.emit("metrics", {"step": 1, "values": {"a": 1.0}})
+        reporter.close()
+        waited_s = time.monotonic() - began
+        server.setblocking(False)
+        server.accept()[0].close()
+    assert waited_s < LIMIT_S + SLACK_S
+    assert len(failures) == 1
+    assert failures[0].startswith("W&B is off for the rest of this run")
+
+
+@pytest.mark.slow
+def test_a_server_that_falls_silent_delays_the_end_of_a_run_by_a_bounded_time(
+    tmp_path: Path, online: pytest.MonkeyPatch
+) -> None:
+    failures: list[str] = []
+    with wandb_server() as port, SilentServer(port) as proxy:
+        online.setenv("WANDB_BASE_URL", f"http://127.0.0.1:{proxy.port}")
+        reporter = WandbReporter(parse_spec(fusion(epochs=1) | ONLINE), tmp_path / "run", on_failure=failures.append)
+        assert not failures
+        proxy.silent.set()
+        began = time.monotonic()
+        for step in range(100):
+            reporter.emit("metrics", {"step": step, "values": {"a": 1.0}})
+        assert time.monotonic() - began < SLACK_S
+        reporter.close()
+        waited_s = time.monotonic() - began
+        proxy.silent.clear()
+    assert waited_s < LIMIT_S + SLACK_S
+    # What was not uploaded is here.
+    assert len(list((tmp_path / "run").rglob("*.wandb"))) == 1
