@@ -12,6 +12,8 @@ from worker.hardware_faults import is_hardware_fault
 
 # How a process notices that another one of its attempt is gone.
 _PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+# How PyTorch reports that a process which reads images has ended by itself.
+_READER_GONE = "DataLoader worker (pid"
 
 
 def classify_error(error: BaseException) -> Outcome:
@@ -24,6 +26,9 @@ def classify_error(error: BaseException) -> Outcome:
     if os.environ.get("WORLD_SIZE", "1") != "1" and any(sign in text for sign in _PEER_GONE):
         # The other process reports the cause.
         return Outcome(OutcomeKind.lost, message=f"another process of this job is gone: {text[:200]}")
+    if isinstance(error, RuntimeError) and text.startswith(_READER_GONE):
+        # Killed from outside, mostly for its memory: a resume may well get further, as after a kill of this process.
+        return Outcome(OutcomeKind.lost, message=f"a process that reads images was killed: {text[:200]}")
     if isinstance(error, NonFiniteLossError):
         return _failed(Reason.loss_not_finite, text)
     if isinstance(error, ComponentError | DamagedFileError):

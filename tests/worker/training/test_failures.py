@@ -40,6 +40,16 @@ def test_a_failure_has_a_reason_and_a_sentence(error: BaseException, reason: str
     assert "\n" not in (outcome.message or "")
 
 
+@pytest.mark.parametrize(
+    "text",
+    ["DataLoader worker (pid 7) is killed by signal: Killed. ", "DataLoader worker (pid(s) 7, 8) exited unexpectedly"],
+)
+def test_a_killed_reader_is_a_loss_that_a_resume_may_mend(text: str) -> None:
+    outcome = classify_error(RuntimeError(text))
+    assert (outcome.kind, outcome.reason) == ("lost", None)
+    assert "a process that reads images was killed" in (outcome.message or "")
+
+
 def test_a_fault_names_the_node_that_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURMD_NODENAME", "n2")
     assert classify_error(RuntimeError(ECC)).host == "n2"
