@@ -8,6 +8,8 @@ JOBS   ?= 2
 # Rounds of each fault, and the names of the faults to run; all if there are none.
 SEEDS  ?= 20
 ONLY   ?=
+# A long run in place of the rounds: --soak 10, --freezes or --outages 60.
+RUN    ?=
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo up test test-fast coverage lint format docs pictures bench soak faults docker-test lock vendor clean
@@ -72,9 +74,9 @@ soak: $(READY)  ## run the long repetitions of which `make test` runs a few
 	@$(BIN)/python -m pytest -n $(JOBS) -m soak
 	@MCN_SOAK=1 $(BIN)/python -m pytest tests/app/test_schema.py tests/app/test_request_sequences.py
 
-faults: $(READY)  ## cause every fault with many seeds while clients use the service (SEEDS=5 ONLY="api-killed redis-killed")
+faults: $(READY)  ## cause every fault with many seeds while clients use the service (SEEDS=5 ONLY="api-killed redis-killed", or RUN="--soak 10")
 	@$(BIN)/python -m tests.machine
-	@$(BIN)/python -m tests.faults --seeds $(SEEDS) $(ONLY)
+	@$(BIN)/python -m tests.faults --seeds $(SEEDS) $(RUN) $(ONLY)
 
 docker-test: $(READY)  ## build the image, and start, kill, upgrade and restore containers
 	@$(BIN)/python -m pytest -x -m docker tests/docker

@@ -25,6 +25,7 @@ PROCESS_PATHS = (
     "tests/core/test_streaming.py",
     "tests/docker/",
     "tests/e2e/",
+    "tests/faults/test_runs.py",
     "tests/faults/test_short.py",
     "tests/slurm/",
     "tests/web/browser/",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 import time
 from dataclasses import dataclass, field
@@ -11,7 +10,9 @@ from dataclasses import dataclass, field
 from rich.console import Console
 from rich.table import Table
 
+from tests.faults import freezes, outages, soak
 from tests.faults.fault import Fault
+from tests.faults.quantiles import quantile
 from tests.faults.round import Outcome
 from tests.faults.servers import missing_programs
 from tests.faults.service import Service
@@ -47,11 +48,6 @@ class Row:
         return [self.name, *counts, p50, p95, f"{longest:.1f} s", str(refused), str(resumed)]
 
 
-def quantile(values: list[float], q: float) -> float:
-    """A quantile with interpolation."""
-    return statistics.quantiles(values, n=100, method="inclusive")[round(100 * q) - 1] if len(values) > 1 else values[0]
-
-
 def run(name: str, fault: Fault, service: Service, first_seed: int, seeds: int) -> Row:
     """Every round of one fault."""
     row = Row(name, skipped=fault.lacks(service.stack))
@@ -73,12 +69,23 @@ def _verdict(outcome: Outcome) -> str:
     return f"[red]{len(outcome.problems)} problems[/]" if outcome.problems else "fine"
 
 
+def _say(line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make faults", description=__doc__)
     parser.add_argument("only", nargs="*", help="names of faults; all if none is given")
     parser.add_argument("--seeds", type=int, default=20, help="rounds of each fault")
     parser.add_argument("--seed", type=int, default=1, help="the first seed")
     parser.add_argument("--list", action="store_true", help="print the faults and what they are")
+    parser.add_argument("--freezes", action="store_true", help="measure waits while workers are stopped or cut off")
+    parser.add_argument(
+        "--outages", type=float, nargs="?", const=60.0, metavar="S", help="train while each part is away for S seconds"
+    )
+    parser.add_argument(
+        "--soak", type=float, nargs="?", const=10.0, metavar="MIN", help="kill a random part every 5 s for MIN minutes"
+    )
     given = parser.parse_args()
     unknown = sorted(set(given.only) - FAULTS.keys())
     if unknown:
@@ -89,6 +96,13 @@ def main() -> int:
         return 0
     if missing := missing_programs():
         console.print(f"Not here: {', '.join(missing)}; only the embedded form can be tested.")
+    if given.freezes:
+        return min(1, freezes.run(given.seed, stops=20, cuts=10, aimed=5, control_s=20.0, say=_say))
+    if given.outages is not None:
+        return outages.run(given.outages, _say)
+    if given.soak is not None:
+        jobs = max(1, round(10 * given.soak))
+        return min(1, soak.run(given.seed, jobs=jobs, length_s=60 * given.soak, every_s=5.0, say=_say))
     console.print(f"Seeds {given.seed} to {given.seed + given.seeds - 1} of each fault")
     rows = []
     for form in Form:

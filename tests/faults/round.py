@@ -48,7 +48,7 @@ def run_round(
 ) -> Outcome:
     """Causes and heals a fault once. The seed decides on the moments and on what clients do."""
     chance, record, outcome = random.Random(seed), Record(), Outcome()
-    after = _latest_event(stack)
+    after = latest_event(stack)
     client = Client(stack, record, f"{seed}-probe")
     scene = Scene(stack, chance, client)
     until = time.monotonic() + fault.within_s + fault.holds_s[1] + RECOVERY_LIMIT_S
@@ -80,10 +80,10 @@ def run_round(
     session.join(RECOVERY_LIMIT_S)
     if session.error is not None:
         outcome.problems.append(f"the client ended with {session.error!r}")
-    _let_everything_end(stack, client, record)
+    let_everything_end(stack, client, record)
     client.close()
     if follower is not None:
-        follower.wait_for(_latest_event(stack), EVENTS_LIMIT_S)
+        follower.wait_for(latest_event(stack), EVENTS_LIMIT_S)
     evidence = Evidence(
         engine=stack.engine,
         runs_dir=stack.settings.runs_dir,
@@ -101,7 +101,7 @@ def run_round(
         (stack.folder / "problems.txt").write_text(histories(stack.engine, record, outcome.problems))
     outcome.longest_wait_s = record.longest_wait_s
     outcome.num_refused = record.num_refused
-    outcome.num_resumed = _num_resumed(stack, record)
+    outcome.num_resumed = num_resumed(stack, record)
     return outcome
 
 
@@ -118,7 +118,7 @@ def _recovery_s(stack: Stack, client: Client, healed_at: float) -> float | None:
     return None
 
 
-def _let_everything_end(stack: Stack, client: Client, record: Record) -> None:
+def let_everything_end(stack: Stack, client: Client, record: Record) -> None:
     """Resumes what is paused, until every job has ended or the time is up: the checker says what has not."""
     began = time.monotonic()
     while (waited := time.monotonic() - began) < END_LIMIT_S:
@@ -133,12 +133,14 @@ def _let_everything_end(stack: Stack, client: Client, record: Record) -> None:
         time.sleep(pause_s(waited))
 
 
-def _latest_event(stack: Stack) -> int:
+def latest_event(stack: Stack) -> int:
+    """The id of the latest change of state of any job."""
     with reading(stack.engine) as session:
         return session.exec(select(func.max(Event.id)).where(Event.type == "state")).one() or 0
 
 
-def _num_resumed(stack: Stack, record: Record) -> int:
+def num_resumed(stack: Stack, record: Record) -> int:
+    """How many attempts followed the first ones of the jobs of a record."""
     with reading(stack.engine) as session:
         mine = col(Job.idempotency_key).in_(list(record.keys))
         return sum(max(0, number - 1) for number in session.exec(select(Job.attempt).where(mine)))

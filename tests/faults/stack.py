@@ -6,6 +6,7 @@ import contextlib
 import os
 import shutil
 import signal
+import socket
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -37,6 +38,7 @@ class Form(StrEnum):
 
     production = "production"  # PostgreSQL, Redis, API and two workers that count as two machines
     cut_off = "cut-off"  # the same, with a proxy between PostgreSQL and the rest
+    worker_cut_off = "worker cut-off"  # the same, with a proxy between PostgreSQL and each worker
     embedded = "embedded"  # SQLite, messages in files, API and one worker
 
 
@@ -51,6 +53,8 @@ class Stack:
         self.postgres: Postgres | None = None
         self.redis: Redis | None = None
         self.proxy: SilentServer | None = None
+        # By the name of a worker.
+        self.worker_proxies: dict[str, SilentServer] = {}
         database = broker = ""
         if form is not Form.embedded:
             self.postgres, self.redis = Postgres(self.folder / "postgres"), Redis(self.folder)
@@ -76,12 +80,21 @@ class Stack:
             "MCN_GRACE_S": "10",
             "PYTHONUNBUFFERED": "1",
         }
+        # Whoever is sent there is accepted by the system, and never answered.
+        self.deaf = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.deaf_url = f"http://127.0.0.1:{self.deaf.getsockname()[1]}"
+        environment |= {"WANDB_BASE_URL": self.deaf_url, "WANDB_API_KEY": "0" * 40}
         lines = commands(self.settings)
         self.api = Part("api", lines["api"], environment, self.folder / "api.log")
-        self.workers = [
-            Part(name, lines["worker"], environment | {"MCN_WORKER_NAME": name}, self.folder / f"{name}.log")
-            for name in (["host-1"] if form is Form.embedded else ["host-1", "host-2"])
-        ]
+        self.workers: list[Part] = []
+        for name in ["host-1"] if form is Form.embedded else ["host-1", "host-2"]:
+            # PostgreSQL then says whose connection holds a lock.
+            own = {"MCN_WORKER_NAME": name, "PGAPPNAME": name}
+            if form is Form.worker_cut_off:
+                assert self.postgres is not None
+                self.worker_proxies[name] = proxy = SilentServer(self.postgres.port)
+                own["MCN_DATABASE_URL"] = self.postgres.url_at(proxy.port)
+            self.workers.append(Part(name, lines["worker"], environment | own, self.folder / f"{name}.log"))
         self._engine: Engine | None = None
 
     def __enter__(self) -> Self:
@@ -90,8 +103,8 @@ class Stack:
                 self.postgres.create()
                 self.postgres.start()
                 self.redis.start()
-            if self.proxy is not None:
-                self.proxy.__enter__()
+            for proxy in self._proxies():
+                proxy.__enter__()
             self.api.start()
             wait_until(self.is_ready, "the start of the API", START_LIMIT_S)
             for worker in self.workers:
@@ -113,10 +126,11 @@ class Stack:
         send(signal.SIGKILL, [*with_words("worker.training", str(self.settings.data_dir)), *self.training()])
         if self._engine is not None:
             self._engine.dispose()
-        if self.proxy is not None:
-            self.proxy.silent.clear()
+        for proxy in self._proxies():
+            proxy.silent.clear()
             with contextlib.suppress(RuntimeError):
-                self.proxy.__exit__()
+                proxy.__exit__()
+        self.deaf.close()
         if self.postgres is not None:
             self.postgres.remove()
         if not keep:
@@ -140,6 +154,9 @@ class Stack:
         with contextlib.closing(Api(self.settings)) as api:
             alive = {worker["host"] for worker in api.get("/cluster")["workers"] if worker["alive"]}
         return alive == {worker.name for worker in self.workers}
+
+    def _proxies(self) -> list[SilentServer]:
+        return [*([self.proxy] if self.proxy else []), *self.worker_proxies.values()]
 
     def heal(self) -> None:
         """Starts what does not run and continues what is stopped."""

@@ -40,13 +40,20 @@ _STREAMED = _expert(epochs=2, batch_size=8) | {
     "resources": {"cpus": 2},
 }
 # By name. `short` takes little more than the start of its process; `long` is there to be disturbed while it trains, and
-# the images of `streamed` are read by a process of its own.
+# the images of `streamed` are read by a process of its own. `chatty` reports dozens of times a second, and `stubborn`
+# ones may be lost as often as chance has it. `tracked`
+# reports to a server of W&B that never answers, and `impatient` is ended once it reports nothing for a minute.
 SPECS: dict[str, dict[str, Any]] = {
     "short": _expert(),
     "long": _expert(epochs=5, batch_size=32),
     "streamed": _STREAMED,
+    "stubborn": _expert() | {"max_attempts": 100},
+    "stubborn long": _expert(epochs=5, batch_size=32) | {"max_attempts": 100},
+    "chatty": _expert(epochs=200, batch_size=256) | {"checkpoint": {"every_steps": 100}},
     "diverging": _expert(epochs=10, components={"experts": {"lr": 1e9, "clip_norm": 0}}),
 }
+SPECS["tracked"] = SPECS["short"] | {"tracking": {"wandb": {"mode": "online"}}}
+SPECS["impatient"] = SPECS["long"] | {"resources": {"cpus": 1, "hang_timeout_min": 1}}
 # Those that cannot succeed, with the reason that they must give.
 FAILURES = {"diverging": "loss_not_finite"}
 
@@ -93,7 +100,8 @@ class Undisturbed(dict[str, Result]):
         if name == "streamed" and not images.exists():
             _write_images(images)
         with contextlib.closing(Api(self._stack.settings)) as api:
-            job_id = str(api.post("/jobs", SPECS[name])["id"])
+            # A tracker must not change what a job computes, so what is compared is a job without one.
+            job_id = str(api.post("/jobs", SPECS[name] | {"tracking": {}})["id"])
         engine = self._stack.engine
         wait_until(lambda: state_of(engine, job_id) in TERMINAL_STATES, f"the end of the {name} job", JOB_LIMIT_S)
         assert state_of(engine, job_id) == "succeeded"
