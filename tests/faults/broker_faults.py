@@ -70,6 +70,7 @@ def delete_messages(scene: Scene) -> None:
 BROKER_FAULTS: dict[str, Fault] = {
     "redis-killed": Fault("SIGKILL of Redis, which then starts empty", kill, restart, is_quick=True),
     "redis-away": Fault("Redis does not run for seconds", kill, restart, holds_s=(3.0, 8.0)),
+    "redis-away-a-minute": Fault("Redis does not run for a minute", kill, restart, holds_s=(60.0, 60.0)),
     "redis-flushed": Fault("all messages are deleted (FLUSHALL)", flush, nothing),
     "redis-stopped": Fault("Redis stands still for seconds", stop, restart, holds_s=(1.0, 8.0), is_quick=True),
     "redis-full": Fault("Redis is out of memory (maxmemory)", fill, empty, holds_s=(1.0, 4.0)),

@@ -100,6 +100,7 @@ DATABASE_FAULTS: dict[str, Fault] = {
     "postgres-connection-killed": Fault("SIGKILL of one connection's process", kill_one_connection),
     "postgres-stopped": Fault("PostgreSQL stands still for seconds", stop, holds_s=(1.0, 6.0), is_quick=True),
     "postgres-stopped-long": Fault("PostgreSQL stands still for longer than a query may take", stop, holds_s=(13, 20)),
+    "postgres-stopped-a-minute": Fault("PostgreSQL stands still for a minute", stop, holds_s=(60.0, 60.0)),
     "postgres-cut-off": Fault(
         "connections to PostgreSQL stay open and carry nothing",
         cut_off,

@@ -37,9 +37,9 @@ class Scene:
         worker: Part = self.memory["worker"]
         return worker
 
-    def a_training_process(self) -> psutil.Process:
+    def a_training_process(self, name: str = "long") -> psutil.Process:
         """The process of a job that nobody else knows of, so that it trains for seconds unless a fault ends it."""
-        job_id = self.client.submit("long", until=time.monotonic() + START_LIMIT_S, priority=PRIORITY)
+        job_id = self.client.submit(name, until=time.monotonic() + START_LIMIT_S, priority=PRIORITY)
         assert job_id is not None, "the job to disturb was not accepted"
         found: list[psutil.Process] = []
 

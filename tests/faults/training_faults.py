@@ -28,21 +28,34 @@ def kill(scene: Scene) -> None:
     send(signal.SIGKILL, [process])
 
 
-def kill_parent(scene: Scene) -> None:
-    """Kills a training process whose child does not notice that, as one that is stuck in a driver would not."""
+def _helpers(scene: Scene, *, readers: bool) -> list[psutil.Process]:
+    """The children of training processes, once there are any; or theirs, which read images."""
     found: list[psutil.Process] = []
 
-    def has_child() -> bool:
+    def exist() -> bool:
         for process in scene.stack.training():
             with contextlib.suppress(psutil.NoSuchProcess):
-                found.extend(process.children())
+                children = process.children()
+                found.extend([reader for child in children for reader in child.children()] if readers else children)
         return bool(found)
 
-    wait_until(has_child, "the start of a process that reads images", START_LIMIT_S)
-    scene.memory["children"] = found
+    wait_until(exist, "the start of a process that reads images", START_LIMIT_S)
+    return found
+
+
+def kill_parent(scene: Scene) -> None:
+    """Kills a training process whose child does not notice that, as one that is stuck in a driver would not."""
+    scene.memory["children"] = found = _helpers(scene, readers=False)
     parents = [child.parent() for child in found]
     send(signal.SIGSTOP, found)
     send(signal.SIGKILL, [parent for parent in parents if parent is not None])
+
+
+def kill_reader(scene: Scene) -> None:
+    """Kills a process that reads images for a job, and not the one that trains."""
+    found = _helpers(scene, readers=True)
+    scene.pause(0.0, 0.2)
+    send(signal.SIGKILL, found)
 
 
 def no_children(scene: Scene) -> Sequence[str]:
@@ -58,6 +71,17 @@ def stop(scene: Scene) -> None:
 
 def proceed(scene: Scene) -> None:
     send(signal.SIGCONT, [scene.memory["process"]])
+
+
+def hang(scene: Scene) -> None:
+    scene.memory["process"] = process = scene.a_training_process("impatient")
+    scene.pause(0.0, 1.0)
+    send(signal.SIGSTOP, [process])
+
+
+def was_ended_for_hanging(scene: Scene) -> Sequence[str]:
+    process: psutil.Process = scene.memory["process"]
+    return [f"process {process.pid}, which hangs, has not been ended"] if process.is_running() else []
 
 
 def cancel_deaf(scene: Scene) -> None:
@@ -132,6 +156,22 @@ TRAINING_FAULTS: dict[str, Fault] = {
         jobs=("streamed", "short"),
         controls=0.0,
         also=no_children,
+        spares_training=False,
+    ),
+    "reader-killed": Fault(
+        "SIGKILL of a process that reads images for a training process",
+        kill_reader,
+        nothing,
+        jobs=("streamed", "short"),
+        controls=0.0,
+        spares_training=False,
+    ),
+    "training-hangs": Fault(
+        "a training process stands still for longer than its hang_timeout_min",
+        hang,
+        nothing,
+        holds_s=(75.0, 80.0),
+        also=was_ended_for_hanging,
         spares_training=False,
     ),
     "training-stopped": Fault("a training process stands still for seconds", stop, proceed, holds_s=(1.0, 6.0)),
