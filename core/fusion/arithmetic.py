@@ -24,6 +24,12 @@ def at_least_float32(tensor: Tensor) -> Tensor:
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
+def autocast_type(tensor: Tensor) -> torch.dtype:
+    """The type in which a linear layer computes from the tensor: that of autocast, or its own without autocast."""
+    device = tensor.device.type
+    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else tensor.dtype
+
+
 def product(features_KBD: Sequence[Tensor]) -> Tensor:
     """Element-wise product over the experts, by explicit multiplications.
 

@@ -6,6 +6,7 @@ B batch, K experts, D fused feature dimension, H hidden dimension.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -66,16 +67,28 @@ class Combine(nn.Module, ABC):
         combined_BD: Tensor = self(self.absent(features_KBD, present_BK))
         return combined_BD
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
-        """What `combine_present` computes, for each of the S = 2^K sets of present experts: (S, B, D).
+    def project_subsets(self, features_KBD: list[Tensor], layer: nn.Linear) -> Callable[[slice], Tensor]:
+        """What `layer` computes from `combine_present`, for each of the S = 2^K sets of present experts.
 
-        For evaluation alone. Types whose sets share work override this; they may stop before layers that follow in any
-        case, which `after_subsets` then names.
+        Returns a function from a range of the images to (B, S, H) for a layer (D, H), of which nobody else has the
+        memory. It is called with a few images at a time; what does not grow with S is computed before, for all images.
+        For evaluation alone, without gradients.
+
+        Types whose sets share work override this. They get the layer because in a sum it can be applied to every term:
+        K products of matrices instead of 2^K. A type that ends in layers of its own leaves them out here and names them
+        in `last_layers`; `layer` is then the first of them.
         """
-        batch = len(features_KBD[0])
         masks_SK = subset_masks(len(features_KBD), features_KBD[0].device)
-        return torch.stack([self.combine_present(features_KBD, present_K.expand(batch, -1)) for present_K in masks_SK])
 
-    def after_subsets(self) -> list[nn.Module]:
-        """The layers between what `combine_subsets` computes and the combined features."""
+        def project(images: slice) -> Tensor:
+            batch_KBD = [features_BD[images] for features_BD in features_KBD]
+            present = (present_K.expand(len(batch_KBD[0]), -1) for present_K in masks_SK)
+            combined_BSD = torch.stack([self.combine_present(batch_KBD, present_BK) for present_BK in present], dim=1)
+            projected_BSH: Tensor = layer(combined_BSD)
+            return projected_BSH
+
+        return project
+
+    def last_layers(self) -> list[nn.Module]:
+        """The layers, from a linear one on, that `project_subsets` leaves out."""
         return []

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 
-from core.fusion.arithmetic import at_least_float32, without_autocast
 from core.fusion.base import Combine, FusionSizes, mlp
-from core.fusion.subsets import fold_subsets
+from core.fusion.subsets import project_sums
 from core.spec import FusionOptions
 
 
@@ -33,23 +34,10 @@ class Concatenation(Combine):
         fused_BD: Tensor = self.project(torch.cat(features_KBD, dim=1))
         return fused_BD
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
-        # The first layer is a sum over experts, of which each term is computed once.
-        first = self._layers()[0]
-        with without_autocast(features_KBD[0].device):
-            inputs_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
-            pairs = list(zip(inputs_KBD, first.weight.chunk(len(inputs_KBD), dim=1), strict=True))
-            present_KBH = [inputs_BD @ weight_HD.T for inputs_BD, weight_HD in pairs]
-            absent_KH = [
-                weight_HD @ self.absent.element(k, inputs_BD) for k, (inputs_BD, weight_HD) in enumerate(pairs)
-            ]
-            return fold_subsets(torch.add, present_KBH, absent_KH) + first.bias
+    def project_subsets(self, features_KBD: list[Tensor], layer: nn.Linear) -> Callable[[slice], Tensor]:
+        # The first layer is a sum over experts.
+        absent_KD = [self.absent.element(k, features_BD) for k, features_BD in enumerate(features_KBD)]
+        return project_sums(features_KBD, absent_KD, layer.weight.chunk(len(features_KBD), dim=1), layer.bias)
 
-    def after_subsets(self) -> list[nn.Module]:
-        return self._layers()[1]
-
-    def _layers(self) -> tuple[nn.Linear, list[nn.Module]]:
-        """The first layer, and those after it."""
-        first, *rest = self.project if isinstance(self.project, nn.Sequential) else [self.project]
-        assert isinstance(first, nn.Linear)
-        return first, rest
+    def last_layers(self) -> list[nn.Module]:
+        return [self.project]

@@ -6,7 +6,7 @@ B batch, K experts, D fused feature dimension, D_k feature dimension of expert k
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -78,15 +78,25 @@ class FusionModule(nn.Module):
         fused_BD: Tensor = self.mlp(combined_BD)
         return fused_BD
 
-    @torch.no_grad()
-    def subset_outputs(self, features_KBD: Sequence[Tensor], head: nn.Module) -> Tensor:
-        """The outputs (B, C) of `head` for each set of present experts, as a number whose bit k stands for expert k.
+    def subset_layers(self, head: nn.Module) -> nn.Sequential:
+        """The layers of `subset_outputs` from the first linear one to the outputs of `head`, for evaluation alone."""
+        return merged([*self.combine.last_layers(), self.mlp, head])
 
-        (S, B, C) for S = 2^K sets, up to rounding what `forward` and `head` compute for each set; for evaluation alone.
+    @torch.no_grad()
+    def subset_outputs(
+        self, features_KBD: Sequence[Tensor], layers: nn.Sequential, *, batch_size: int
+    ) -> Iterator[Tensor]:
+        """The outputs (B, C) of a head for each set of present experts, as a number whose bit k stands for expert k.
+
+        Yields (S, B, C) for S = 2^K sets and the next `batch_size` images: up to rounding what `forward` and the head
+        compute for each set. `layers` are the `subset_layers` of the head. For evaluation alone.
         """
-        layers = merged([*self.combine.after_subsets(), self.mlp, head])
-        outputs_SBC: Tensor = layers(self.combine.combine_subsets(self._normed(features_KBD)))
-        return outputs_SBC
+        first, rest = layers[0], layers[1:]
+        assert isinstance(first, nn.Linear)
+        project = self.combine.project_subsets(self._normed(features_KBD), first)
+        for start in range(0, len(features_KBD[0]), batch_size):
+            outputs_BSC: Tensor = rest(project(slice(start, start + batch_size)))
+            yield outputs_BSC.transpose(0, 1)
 
     def neutral_elements(self) -> dict[str, Tensor]:
         """The learned elements of absent experts, by their keys in the state; none without expert dropout."""

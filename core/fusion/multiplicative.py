@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+
+from torch import Tensor, nn
 
 from core.fusion.arithmetic import at_least_float32, product
 from core.fusion.base import Combine
-from core.fusion.subsets import fold_subsets
+from core.fusion.subsets import project_products
 
 
 class Multiplicative(Combine):
@@ -18,7 +19,7 @@ class Multiplicative(Combine):
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
         return product(features_KBD)
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
+    def project_subsets(self, features_KBD: list[Tensor], layer: nn.Linear) -> Callable[[slice], Tensor]:
         present_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
         absent_KD = [self.absent.element(k, features_BD) for k, features_BD in enumerate(present_KBD)]
-        return fold_subsets(torch.mul, present_KBD, absent_KD)
+        return project_products(present_KBD, absent_KD, layer)

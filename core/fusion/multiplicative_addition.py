@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
 
-from core.fusion.arithmetic import at_least_float32, product
+import torch
+from torch import Tensor, nn
+
+from core.fusion.arithmetic import at_least_float32, autocast_type, product
 from core.fusion.base import FusionSizes
 from core.fusion.simple_addition import SimpleAddition
 from core.fusion.subsets import fold_subsets
@@ -32,8 +34,20 @@ class MultiplicativeAddition(SimpleAddition):
         factors_KBD = self.absent(features_KBD, present_BK)
         return product(factors_KBD) + super().forward(self.absent_sum(features_KBD, present_BK))
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
+    def project_subsets(self, features_KBD: list[Tensor], layer: nn.Linear) -> Callable[[slice], Tensor]:
         present_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
         absent_KD = [self.absent.element(k, features_BD) for k, features_BD in enumerate(present_KBD)]
-        # In place: at this size, a third tensor costs more than the addition.
-        return fold_subsets(torch.mul, present_KBD, absent_KD).add_(self.sum_subsets(features_KBD, self.absent_sum))
+        # Of the sum, the layer needs only one product of matrices for each expert.
+        project_sums = self.project_sums(features_KBD, layer, self.absent_sum)
+        dtype = autocast_type(present_KBD[0])
+        weight_DH = layer.weight.to(dtype).T
+
+        @torch.no_grad()
+        def project(images: slice) -> Tensor:
+            factors_KBD = [factor_BD[images] for factor_BD in present_KBD]
+            product_BSD = fold_subsets(torch.mul, factors_KBD, absent_KD).to(dtype)
+            projected_BSH = project_sums(images).to(dtype)
+            projected_BSH.flatten(0, 1).addmm_(product_BSD.flatten(0, 1), weight_DH)
+            return projected_BSH
+
+        return project

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from collections.abc import Callable
+
+from torch import Tensor, nn
 
 from core.fusion.arithmetic import at_least_float32, product
 from core.fusion.base import Combine
-from core.fusion.subsets import fold_subsets
+from core.fusion.subsets import project_products
 
 
 class MultiplicativeShifted(Combine):
@@ -16,7 +17,7 @@ class MultiplicativeShifted(Combine):
     def forward(self, features_KBD: list[Tensor]) -> Tensor:
         return product([at_least_float32(features_BD) + 1.0 for features_BD in features_KBD])
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
+    def project_subsets(self, features_KBD: list[Tensor], layer: nn.Linear) -> Callable[[slice], Tensor]:
         present_KBD = [at_least_float32(features_BD) + 1.0 for features_BD in features_KBD]
         absent_KD = [self.absent.element(k, features_BD) + 1.0 for k, features_BD in enumerate(present_KBD)]
-        return fold_subsets(torch.mul, present_KBD, absent_KD)
+        return project_products(present_KBD, absent_KD, layer)

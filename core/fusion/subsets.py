@@ -5,11 +5,13 @@ B batch, K experts, D fused feature dimension, S = 2^K sets. A set is a number w
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+
+from core.fusion.arithmetic import at_least_float32, without_autocast
 
 
 def subset_masks(num_experts: int, device: torch.device) -> Tensor:
@@ -26,19 +28,55 @@ class Operation(Protocol):
 
 @torch.no_grad()
 def fold_subsets(operation: Operation, present_KBD: Sequence[Tensor], absent_KD: Sequence[Tensor]) -> Tensor:
-    """Folds one term for each expert, its present (B, D) or its absent one (D,), for every set: (S, B, D).
+    """Folds one term for each expert, its present (B, D) or its absent one (D,), for every set: (B, S, D).
 
     Each expert doubles the sets, so that sets which agree on the first experts share their partial result: 2^(K + 1)
     operations instead of K 2^K. Every set is folded from the first expert to the last, and so rounded as if alone.
     """
     first_BD = present_KBD[0]
-    folded_SBD = first_BD.new_empty(1 << len(present_KBD), *first_BD.shape)
-    folded_SBD[0], folded_SBD[1] = absent_KD[0], first_BD
+    batch, dim = first_BD.shape
+    folded_BSD = first_BD.new_empty(batch, 1 << len(present_KBD), dim)
+    folded_BSD[:, 0], folded_BSD[:, 1] = absent_KD[0], first_BD
     for k in range(1, len(present_KBD)):
-        without, with_k = folded_SBD[: 1 << k], folded_SBD[1 << k : 2 << k]
-        operation(without, present_KBD[k], out=with_k)
+        without, with_k = folded_BSD[:, : 1 << k], folded_BSD[:, 1 << k : 2 << k]
+        operation(without, present_KBD[k][:, None], out=with_k)
         operation(without, absent_KD[k], out=without)
-    return folded_SBD
+    return folded_BSD
+
+
+@torch.no_grad()
+def project_sums(
+    terms_KBD: Sequence[Tensor], absent_KD: Sequence[Tensor], weights_KHD: Sequence[Tensor], bias_H: Tensor | None
+) -> Callable[[slice], Tensor]:
+    """The sum of a matrix times a term for each expert, present (B, D) or absent (D,), and of a bias, for every set.
+
+    Returns a function from a range of the images to (B, S, H). Every term is multiplied once, for all sets, in float32.
+    """
+    with without_autocast(terms_KBD[0].device):
+        pairs = zip(terms_KBD, absent_KD, weights_KHD, strict=True)
+        projected = [
+            (at_least_float32(term_BD) @ w.T, w @ at_least_float32(element_D)) for term_BD, element_D, w in pairs
+        ]
+    present_KBH, absent_KH = ([pair[i] for pair in projected] for i in range(2))
+    if bias_H is not None:
+        present_KBH[0], absent_KH[0] = present_KBH[0] + bias_H, absent_KH[0] + bias_H
+    return lambda images: fold_subsets(torch.add, [term_BH[images] for term_BH in present_KBH], absent_KH)
+
+
+@torch.no_grad()
+def project_products(
+    factors_KBD: Sequence[Tensor], absent_KD: Sequence[Tensor], layer: nn.Linear
+) -> Callable[[slice], Tensor]:
+    """The layer's output for the product of a factor for each expert, present (B, D) or absent (D,), for every set.
+
+    Returns a function from a range of the images to (B, S, H).
+    """
+
+    def project(images: slice) -> Tensor:
+        projected_BSH: Tensor = layer(fold_subsets(torch.mul, [factor[images] for factor in factors_KBD], absent_KD))
+        return projected_BSH
+
+    return project
 
 
 def merged(layers: Iterable[nn.Module]) -> nn.Sequential:
@@ -72,7 +110,7 @@ def _is_less_work(first: nn.Linear, second: nn.Linear) -> bool:
 
 
 def _product(first: nn.Linear, second: nn.Linear) -> nn.Linear:
-    with torch.no_grad():
+    with torch.no_grad(), without_autocast(first.weight.device):
         weight = second.weight @ first.weight
         zeros = torch.zeros_like(weight[:, 0])
         bias = zeros + (zeros if second.bias is None else second.bias)

@@ -1,9 +1,11 @@
 """Fusion by attention: the experts are a sequence of K tokens (arXiv:1706.03762).
 
-B batch, K experts, D fused feature dimension, A heads, E = D / A dimension of a head.
+B batch, K experts, D fused feature dimension, A heads, E = D / A dimension of a head, H outputs of a layer.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from torch import Tensor, nn
 from core.fusion.absence import NeutralElements
 from core.fusion.arithmetic import without_autocast
 from core.fusion.base import Combine, FusionSizes
-from core.fusion.subsets import subset_masks
+from core.fusion.subset_attention import project_attention
 from core.spec import FusionOptions
 from core.spec.fusion_sizes import head_count_error
 
@@ -71,28 +73,20 @@ class TransformerBase(Combine):
         )[0]
         return attended_BKD
 
-    def combine_subsets(self, features_KBD: list[Tensor]) -> Tensor:
+    def project_subsets(self, features_KBD: list[Tensor], layer: nn.Linear) -> Callable[[slice], Tensor]:
         if self.attention is None:
-            return super().combine_subsets(features_KBD)
+            return super().project_subsets(features_KBD, layer)
         # Queries, keys, values and scores are those of any set; it only decides which scores the softmax sees, and so
-        # which exponentials it divides by. The output projection of a mean is the mean of the projections.
+        # which exponentials it divides by.
         attention, tokens_BKD = self.attention, torch.stack(features_KBD, dim=1)
-        batch, count, dim = tokens_BKD.shape
-        with without_autocast(tokens_BKD.device):
+        batch, count, _ = tokens_BKD.shape
+        with torch.no_grad(), without_autocast(tokens_BKD.device):
             projected = nn.functional.linear(tokens_BKD, attention.in_proj_weight, attention.in_proj_bias)
             query, key, value_BAKE = projected.reshape(batch, count, 3, attention.num_heads, -1).permute(2, 0, 3, 1, 4)
             scores_BAKK = (query @ key.transpose(-1, -2)) * query.shape[-1] ** -0.5
             # The largest score of a query may be that of an absent key: the smallest exponential must not be zero.
             exponentials_BAKK = (scores_BAKK - scores_BAKK.amax(dim=-1, keepdim=True)).clamp(min=-60.0).exp()
-            masks_SK = subset_masks(count, tokens_BKD.device).to(exponentials_BAKK.dtype)
-            sums_BAKS = exponentials_BAKK @ masks_SK.T
-            # The empty set has no query either, and 0 of 0 is not a number.
-            sums_BAKS[..., 0] = 1.0
-            shares_SK = masks_SK / masks_SK.sum(dim=1, keepdim=True).clamp(min=1.0)
-            weights_BASK = (shares_SK / sums_BAKS.transpose(-1, -2)) @ exponentials_BAKK
-            weights_BASK *= masks_SK
-        mean_SBD: Tensor = (weights_BASK @ value_BAKE).permute(2, 0, 1, 3).reshape(-1, batch, dim)
-        return mean_SBD
+        return project_attention(exponentials_BAKK, value_BAKE, layer)
 
-    def after_subsets(self) -> list[nn.Module]:
+    def last_layers(self) -> list[nn.Module]:
         return [] if self.attention is None else [self.attention.out_proj]

@@ -6,11 +6,12 @@ expert k.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
 
+from core.fusion import FusionModule
 from core.fusion.subsets import subset_masks
 from core.model.model import MultiExpertModel
 from core.run.partial_model import subset_name
@@ -20,7 +21,9 @@ from core.train.shapley import SubsetAccuracies, shapley_values
 # 2^10 sets take less than a tenth of the time of the backbones (`make bench`, subsets); each expert more doubles that.
 MAX_EXPERTS = 10
 # Numbers that one batch may keep of all sets together.
-_MAX_NUMBERS = {"cpu": 1 << 22, "cuda": 1 << 27}
+_MAX_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 27}
+# Images of which that is computed together which does not grow with the number of sets.
+_SHARED_BATCH = 256
 
 
 def subset_accuracies(
@@ -74,22 +77,33 @@ def _accuracies(
     batch_size = max(1, min(4096, _MAX_NUMBERS[runtime.device.type] // per_image))
     training = model.training
     model.eval()
+    layers = model.fusion.subset_layers(model.head)
     hits_S = torch.zeros(len(masks_SK), dtype=torch.long, device=runtime.device)
-    for rows in torch.arange(runtime.rank, count, runtime.world_size).split(batch_size):
+    for rows in torch.arange(runtime.rank, count, runtime.world_size).split(max(batch_size, _SHARED_BATCH)):
         batch_KBD = [features_ND[rows].to(runtime.device) for features_ND in features_KND]
-        labels_B = labels_N[rows].to(runtime.device)
+        labels = labels_N[rows].to(runtime.device).split(batch_size)
         with runtime.autocast():
-            if masks is None:
-                logits_SBC = model.fusion.subset_outputs(batch_KBD, model.head)
-            else:
-                present = (present_K.expand(len(rows), -1) for present_K in masks_SK)
-                logits_SBC = torch.stack([model.head(model.fusion(batch_KBD, present_BK)) for present_BK in present])
-        best_SB, prediction_SB = logits_SBC.max(dim=2)
-        # An output that is not finite is no answer.
-        hits_S += ((prediction_SB == labels_B) & best_SB.isfinite()).sum(dim=1)
+            outputs = (
+                model.fusion.subset_outputs(batch_KBD, layers, batch_size=batch_size)
+                if masks is None
+                else _outputs(model.fusion, model.head, batch_KBD, masks_SK, batch_size)
+            )
+            for logits_SBC, labels_B in zip(outputs, labels, strict=True):
+                best_SB, prediction_SB = logits_SBC.max(dim=2)
+                # An output that is not finite is no answer.
+                hits_S += ((prediction_SB == labels_B) & best_SB.isfinite()).sum(dim=1)
     model.train(training)
     accuracies = (runtime.sum(hits_S.double()) / count).tolist()
     return dict(zip(range(len(accuracies)) if masks is None else masks, accuracies, strict=True))
+
+
+def _outputs(
+    fusion: FusionModule, head: nn.Module, features_KBD: Sequence[Tensor], masks_SK: Tensor, batch_size: int
+) -> Iterator[Tensor]:
+    """The outputs (S, B, C) of the sets `masks_SK`, for `batch_size` images at a time."""
+    for batch_KBD in zip(*(features_BD.split(batch_size) for features_BD in features_KBD), strict=True):
+        present = (present_K.expand(len(batch_KBD[0]), -1) for present_K in masks_SK)
+        yield torch.stack([head(fusion(batch_KBD, present_BK)) for present_BK in present])
 
 
 def _as_rows(masks: Sequence[int], num_experts: int, device: torch.device) -> Tensor:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from core.fusion import FusionModule
 from core.fusion.absence import draw_present
@@ -17,6 +18,7 @@ from core.spec.parameters import fusion_parameters
 K, DIM, BATCH = 3, 16, 6
 VARIANTS: list[tuple[str, dict[str, Any]]] = [(fusion_type, {}) for fusion_type in FUSION_TYPES] + [
     ("TransformerBase", {"encoder": True}),
+    ("TransformerBase", {"heads": 2}),
     ("simpleAddition", {"weights": "none"}),
     ("concatenation", {"mlp": False}),
     ("multiplicative", {"norm": False, "mlp": False}),
@@ -44,6 +46,11 @@ def randomized(module: FusionModule) -> FusionModule:
         for parameter in module.parameters():
             parameter.add_(0.3 * torch.randn(parameter.shape, generator=generator))
     return module
+
+
+def subset_outputs(module: FusionModule, inputs: list[Tensor], head: nn.Module) -> Tensor:
+    """The outputs of all images, which are computed in batches of four."""
+    return torch.cat(list(module.subset_outputs(inputs, module.subset_layers(head), batch_size=4)), dim=1)
 
 
 def test_an_image_never_loses_all_experts_and_loses_each_as_often_as_the_rate_says() -> None:
@@ -76,7 +83,7 @@ def test_every_type_runs_with_every_subset_and_absent_features_have_no_effect(
     module = randomized(make(fusion_type, expert_dropout=expert_dropout, **options)).eval()
     inputs, others = features(), features(seed=1)
     head = nn.Linear(DIM, 5)
-    fast_SBC = module.subset_outputs(inputs, head)
+    fast_SBC = subset_outputs(module, inputs, head)
     assert fast_SBC.shape == (1 << K, BATCH, 5)
     for mask, fast_BC in enumerate(fast_SBC):
         members = [k for k in range(K) if mask >> k & 1]
@@ -190,13 +197,35 @@ def test_linear_layers_in_a_row_are_merged_where_that_is_less_work() -> None:
         assert torch.allclose(replaced(inputs), layers.eval()(inputs), atol=1e-5)
 
 
-@pytest.mark.parametrize("fusion_type", FUSION_TYPES)
-def test_subsets_under_autocast_are_those_of_the_plain_way(fusion_type: str) -> None:
-    module, head = randomized(make(fusion_type, expert_dropout=0.3)).eval(), nn.Linear(DIM, 5)
+@pytest.mark.parametrize(("fusion_type", "options"), VARIANTS)
+def test_subsets_under_autocast_are_those_of_the_plain_way(fusion_type: str, options: dict[str, Any]) -> None:
+    module, head = randomized(make(fusion_type, expert_dropout=0.3, **options)).eval(), nn.Linear(DIM, 5)
     with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        for mask, outputs_BC in enumerate(module.subset_outputs(features(), head)):
+        for mask, outputs_BC in enumerate(subset_outputs(module, features(), head)):
             plain_BC = head(module(features(), present(*[k for k in range(K) if mask >> k & 1])))
             assert torch.allclose(outputs_BC.float(), plain_BC.float(), atol=0.05, rtol=0.05), mask
+
+
+def test_what_a_type_is_linear_in_is_multiplied_once_for_all_subsets() -> None:
+    experts, dim = 6, 64
+
+    def work(fusion_type: str) -> int:
+        """The operations of all products of matrices."""
+        module = FusionModule(fusion_type, [dim] * experts, options=FusionOptions(heads=2)).eval()
+        # The counter knows no products in place.
+        in_place = {torch.ops.aten.addmm_: lambda _, left, right, **__: 2 * left[0] * left[1] * right[1]}
+        counter = FlopCounterMode(display=False, custom_mapping=in_place)
+        inputs = [torch.randn(BATCH, dim) for _ in range(experts)]
+        with counter:
+            subset_outputs(module, inputs, nn.Linear(dim, 5))
+        return int(counter.get_total_flops())
+
+    first_layer, last_layer = (2 * (1 << experts) * BATCH * dim * width for width in (dim, 5))
+    assert work("multiplicative") >= first_layer + last_layer
+    assert work("multiplicativeAddition") < 1.2 * first_layer + last_layer
+    for fusion_type in ("simpleAddition", "concatenation"):
+        assert work(fusion_type) < 0.2 * first_layer + last_layer
+    assert work("TransformerBase") < first_layer
 
 
 def test_absent_experts_compile() -> None:

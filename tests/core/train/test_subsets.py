@@ -119,6 +119,20 @@ def test_with_many_experts_only_what_each_alone_costs_is_measured(monkeypatch: p
     assert "shapley_expert_0" not in some.metrics
 
 
+@pytest.mark.parametrize("max_experts", [2, 10])
+def test_every_image_counts_once_whatever_the_sizes_of_batches(
+    monkeypatch: pytest.MonkeyPatch, max_experts: int
+) -> None:
+    monkeypatch.setattr(subsets, "MAX_EXPERTS", max_experts)
+    model, features = make_model("multiplicative"), [torch.randn(N, 16) for _ in range(3)]
+    whole = subsets.subset_accuracies(model, features, LABELS, CPU, fused=0.5).without
+    monkeypatch.setattr(subsets, "_SHARED_BATCH", 64)
+    monkeypatch.setattr(subsets, "_MAX_NUMBERS", {"cpu": 1000})
+    assert subsets.subset_accuracies(model, features, LABELS, CPU, fused=0.5).without == pytest.approx(
+        whole, abs=1.5 / N
+    )
+
+
 def test_an_output_that_is_not_finite_is_no_answer() -> None:
     model = make_model("multiplicative")
     assert model.fusion is not None
