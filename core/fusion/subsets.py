@@ -27,21 +27,30 @@ class Operation(Protocol):
 
 
 @torch.no_grad()
-def fold_subsets(operation: Operation, present_KBD: Sequence[Tensor], absent_KD: Sequence[Tensor]) -> Tensor:
+def fold_subsets(operation: Operation, present_KBD: Sequence[Tensor], absent_KD: Sequence[Tensor | None]) -> Tensor:
     """Folds one term for each expert, its present (B, D) or its absent one (D,), for every set: (B, S, D).
 
     Each expert doubles the sets, so that sets which agree on the first experts share their partial result: 2^(K + 1)
     operations instead of K 2^K. Every set is folded from the first expert to the last, and so rounded as if alone.
+    The absent term None stands for one that changes nothing; the first expert must have another.
     """
     first_BD = present_KBD[0]
     batch, dim = first_BD.shape
     folded_BSD = first_BD.new_empty(batch, 1 << len(present_KBD), dim)
+    assert absent_KD[0] is not None
     folded_BSD[:, 0], folded_BSD[:, 1] = absent_KD[0], first_BD
     for k in range(1, len(present_KBD)):
         without, with_k = folded_BSD[:, : 1 << k], folded_BSD[:, 1 << k : 2 << k]
         operation(without, present_KBD[k][:, None], out=with_k)
-        operation(without, absent_KD[k], out=without)
+        absent_D = absent_KD[k]
+        if absent_D is not None:
+            operation(without, absent_D, out=without)
     return folded_BSD
+
+
+def without_neutral(absent_KD: Sequence[Tensor], value: float) -> list[Tensor | None]:
+    """The absent terms of `fold_subsets`, with None for those that have the neutral value of the operation only."""
+    return [term_D if k == 0 or bool((term_D != value).any()) else None for k, term_D in enumerate(absent_KD)]
 
 
 @torch.no_grad()
@@ -60,7 +69,8 @@ def project_sums(
     present_KBH, absent_KH = ([pair[i] for pair in projected] for i in range(2))
     if bias_H is not None:
         present_KBH[0], absent_KH[0] = present_KBH[0] + bias_H, absent_KH[0] + bias_H
-    return lambda images: fold_subsets(torch.add, [term_BH[images] for term_BH in present_KBH], absent_KH)
+    kept_KH = without_neutral(absent_KH, 0.0)
+    return lambda images: fold_subsets(torch.add, [term_BH[images] for term_BH in present_KBH], kept_KH)
 
 
 @torch.no_grad()
@@ -71,9 +81,10 @@ def project_products(
 
     Returns a function from a range of the images to (B, S, H).
     """
+    kept_KD = without_neutral(absent_KD, 1.0)
 
     def project(images: slice) -> Tensor:
-        projected_BSH: Tensor = layer(fold_subsets(torch.mul, [factor[images] for factor in factors_KBD], absent_KD))
+        projected_BSH: Tensor = layer(fold_subsets(torch.mul, [factor[images] for factor in factors_KBD], kept_KD))
         return projected_BSH
 
     return project

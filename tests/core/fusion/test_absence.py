@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.fusion import FusionModule
 from core.fusion.absence import draw_present
-from core.fusion.subsets import fold_subsets, merged
+from core.fusion.subsets import fold_subsets, merged, without_neutral
 from core.spec import FUSION_TYPES, FusionOptions
 from core.spec.parameters import fusion_parameters
 
@@ -183,6 +183,15 @@ def test_a_fold_shares_partial_results_and_keeps_the_order_of_each_set() -> None
     folded = fold_subsets(join, ones, [torch.zeros(1)] * 4).flatten()
     assert [folded[mask].item() for mask in (0, 1, 6, 15)] == [0, 1000, 230, 1234]
     assert numbers == 4 + 8 + 16
+
+
+def test_an_absent_term_that_changes_nothing_is_left_out_of_a_fold() -> None:
+    absent = [torch.ones(2), torch.tensor([1.0, 2.0]), torch.ones(2), torch.tensor([1.0, float("nan")])]
+    kept = without_neutral(absent, 1.0)
+    assert [term is None for term in kept] == [False, False, True, False]
+    factors = [torch.randn(3, 2) for _ in range(4)]
+    folded, expected = (fold_subsets(torch.mul, factors, terms) for terms in (kept, absent))
+    assert torch.equal(folded.nan_to_num(7.0), expected.nan_to_num(7.0))
 
 
 def test_linear_layers_in_a_row_are_merged_where_that_is_less_work() -> None:
