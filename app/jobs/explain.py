@@ -11,6 +11,7 @@ from app.jobs import explain_ended as ended
 from app.jobs import explain_queued, queries, queue_queries, references
 from app.jobs.alert_queries import latest_alerts
 from app.jobs.capacity import Capacity
+from app.jobs.deletion import starts_from_beginning
 from app.jobs.explain_ended import log_action, post
 from app.jobs.explain_silence import with_silence
 from app.jobs.report_schemas import Action, Explanation
@@ -158,6 +159,7 @@ def _facts(session: Session, job: Job) -> ended.Facts:
         refusal=refusal(session, job),
         machines=list(machines.values()),
         memory_gib=int(latest.memory_gib) if latest else 0,
+        starts_from_beginning=starts_from_beginning(job),
     )
 
 

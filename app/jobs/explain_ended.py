@@ -60,6 +60,9 @@ REQUEUED: dict[Reason, str] = {
     Reason.lost: "Its latest attempt was lost; the next one resumes from its latest checkpoint.",
     Reason.user: "A user resumed it; it continues from its checkpoint.",
 }
+# What advice says of a retry, unless the checkpoints were deleted; then this.
+_RESUMES = ": it resumes from its latest checkpoint"
+_STARTS_AGAIN = "Its checkpoints were deleted, so a retry starts from the beginning."
 # Retrying the same specification would fail in the same way.
 _NEEDS_ANOTHER_SPEC = (Reason.invalid_component, Reason.loss_not_finite)
 # In GiB, for jobs that requested no memory.
@@ -77,12 +80,14 @@ class Facts(NamedTuple):
 
     `unsuccessful` are the jobs that it waited for in vain. `refusal` is why it cannot be retried as it is. `machines`
     are those that could run it, empty if they are not known; `memory_gib` is what its latest attempt could use there.
+    `starts_from_beginning` means that its checkpoints were deleted.
     """
 
     unsuccessful: list[Job]
     refusal: str | None
     machines: Sequence[Capacity]
     memory_gib: int
+    starts_from_beginning: bool
 
 
 def failed_sentence(job: Job) -> str:
@@ -129,6 +134,8 @@ def failed_evidence(job: Job, facts: Facts) -> list[str]:
         advice = "No machine that is up has more memory: submit a copy with a smaller training.batch_size."
     else:
         advice = ADVICE[Reason(job.reason)]
+    if facts.starts_from_beginning and job.reason not in _NEEDS_ANOTHER_SPEC:
+        return [*evidence, advice.replace(_RESUMES, ""), _STARTS_AGAIN]
     return [*evidence, advice]
 
 
@@ -162,7 +169,9 @@ def cancelled_evidence(job: Job, facts: Facts) -> list[str]:
     evidence = [plain(job.message)] if job.message else []
     if facts.unsuccessful:
         return evidence + [_name(other) + f" is {State(other.state).value}." for other in facts.unsuccessful]
-    return [*evidence, _refused(facts.refusal)] if facts.refusal else evidence
+    if facts.refusal:
+        return [*evidence, _refused(facts.refusal)]
+    return [*evidence, _STARTS_AGAIN] if facts.starts_from_beginning else evidence
 
 
 def cancelled_actions(job: Job, facts: Facts) -> list[Action]:

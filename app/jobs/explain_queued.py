@@ -8,6 +8,7 @@ from sqlmodel import Session
 
 from app.db import now
 from app.jobs.capacity import change_to_fit, num_devices, shortfall
+from app.jobs.deletion import starts_from_beginning
 from app.jobs.disk_space import in_gb, more_than_the_disk
 from app.jobs.explain_ended import REQUEUED, in_words, post, post_with
 from app.jobs.explain_silence import START_WORKER
@@ -32,6 +33,8 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
         evidence.append(REQUEUED[Reason(job.reason)])
     if job.message:
         evidence.append(plain(job.message))
+    if starts_from_beginning(job):
+        evidence.append("It starts from the beginning, because its checkpoints were deleted.")
     places = queue.sweep_places(job.sweep) if job.sweep else None
     if places:
         evidence.append(f"{places[0]} of the {places[1]} jobs of its sweep that may run at once are running.")

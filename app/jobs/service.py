@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
-from functools import partial
 from typing import Any
 
 from sqlmodel import Session
 
 from app.auth.principals import Principal, require_owner
-from app.db import after_commit
 from app.http import idempotency
 from app.http.errors import Conflict, InvalidSpec
-from app.jobs import controls, queries, references
+from app.jobs import controls, deletion, queries, references
 from app.jobs.changes import with_resources
 from app.jobs.controls import ControlledJob
-from app.jobs.disk_space import disk_usage
 from app.jobs.dispatch import nudge
 from app.jobs.drafts import insert_jobs, job_columns, new_job, resolved_columns
 from app.jobs.estimate import estimate
@@ -23,7 +19,7 @@ from app.jobs.planned_configs import configs_of
 from app.jobs.quotas import require_space
 from app.jobs.schemas import DryRun, JobView, PlannedControl, job_view
 from app.jobs.transitions import TRANSITIONS, transition
-from app.models import TERMINAL_STATES, Job, Reason, State
+from app.models import Job, Reason, State
 from app.settings import Settings
 from core.spec import FusionJob, JobSpec, SpecError, parse_stored
 from core.spec.outline import outline
@@ -190,15 +186,5 @@ def _refused(job: Job, verb: str, hint: str) -> Conflict:
 def delete(session: Session, settings: Settings, principal: Principal, job_id: str) -> int:
     """Deletes a job that has ended, with all its files; returns the number of bytes freed."""
     job = _changeable(session, principal, job_id)
-    if job.state not in TERMINAL_STATES:
-        raise _refused(job, "be deleted", "cancel it first")
-    users = [other.id for other in queries.dependents(session, job_id, unfinished=True)]
-    if users:
-        need, they_have = ("needs", "it has") if len(users) == 1 else ("need", "they have")
-        raise Conflict(f"{', '.join(users[:5])} still {need} its components: delete it after {they_have} ended")
-    queries.delete_job(session, job)
-    folders = [settings.runs_dir / job_id, *settings.slurm_dir.glob(f"{job_id}-a*")]
-    size = sum(disk_usage(folder) for folder in folders)
-    for folder in folders:
-        after_commit(session, partial(shutil.rmtree, folder, ignore_errors=True))
-    return size
+    deletion.delete_job(session, settings, job)
+    return deletion.size_of_job(settings, job_id)

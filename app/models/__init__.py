@@ -6,6 +6,7 @@ from app.models.attempts import WORKER_TIMEOUT, Attempt, Component, Lease, Worke
 from app.models.jobs import Control, Dependency, Event, Job, Tag
 from app.models.metrics import Chunk, ChunkData, Series
 from app.models.quotas import DeviceTime, Quota
+from app.models.retention import FileDeletion, Retention, RetentionRun
 from app.models.roles import Role
 from app.models.states import ACTIVE_STATES, TERMINAL_STATES, State
 from app.models.sweeps import Sweep, SweepPoint
@@ -26,11 +27,14 @@ __all__ = [
     "Dependency",
     "DeviceTime",
     "Event",
+    "FileDeletion",
     "Job",
     "Lease",
     "LoginLink",
     "Quota",
     "Reason",
+    "Retention",
+    "RetentionRun",
     "Role",
     "Series",
     "State",

@@ -31,6 +31,7 @@ class Job(SQLModel, table=True):
         Index("jobs_by_owner_state", "owner", "state", "id", "sweep"),
         Index("jobs_by_owner_size", "owner", "size_bytes"),
         Index("jobs_by_executor_state", "executor", "state", "state_since"),
+        Index("jobs_by_finished_at", "finished_at", "state"),
     )
     id: str = Field(primary_key=True)
     kind: str
@@ -44,6 +45,8 @@ class Job(SQLModel, table=True):
     attempt: int = 0
     # Failed attempts in a row that completed no new checkpoint: the job fails at `max_attempts`.
     failures: int = 0
+    # The attempt after which its checkpoints were deleted: if it is the latest one, the next starts from the beginning.
+    checkpoints_deleted_after: int | None = None
     priority: int = 0
     owner: str
     created_at: datetime = Field(default_factory=now)

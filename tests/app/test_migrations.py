@@ -20,7 +20,7 @@ from sqlmodel import Session, SQLModel, col, select
 
 from app.db import is_current, make_engine, transaction, upgrade
 from app.db.migrations import MIGRATIONS, alembic_config
-from app.models import Chunk, Component, Job, Sweep, SweepPoint
+from app.models import Chunk, Component, Job, Retention, Sweep, SweepPoint
 from tests.parts import wait_until
 
 
@@ -153,3 +153,21 @@ def test_the_database_refuses_an_unknown_state(database: Engine) -> None:
     job = Job(id="job_1", kind="expert", name="", state="happy", owner="x", spec={}, defaulted=[])
     with pytest.raises(IntegrityError), transaction(database) as session:
         session.add(job)
+
+
+def test_jobs_stored_before_retention_have_all_their_checkpoints_and_nothing_deletes_them(url: str) -> None:
+    command.upgrade(alembic_config(url), "0014")
+    engine = make_engine(url)
+    values: dict[str, Any] = {"kind": "expert", "name": "", "owner": "x", "executor": "local", "spec": "{}"}
+    values |= {"attempt": 1, "failures": 0, "priority": 0, "defaulted": "[]", "created_at": "2020-01-01 00:00:00"}
+    with transaction(engine) as session:
+        insert_row(session, "jobs", **values, id="job_1", state="failed", finished_at="2020-01-02 00:00:00")
+    upgrade(url)
+    with transaction(engine) as session:
+        assert session.get_one(Job, "job_1").checkpoints_deleted_after is None
+        assert session.get(Retention, 1) is None
+    command.downgrade(alembic_config(url), "0014")
+    with transaction(engine) as session:
+        assert session.execute(text("SELECT id FROM jobs")).scalars().all() == ["job_1"]
+    upgrade(url)
+    engine.dispose()
