@@ -34,6 +34,7 @@ from app.operations.logs import configure_logging
 from app.operations.metrics import Metrics, RequestMetrics
 from app.operations.readiness import Readiness
 from app.operations.request_log import RequestLog
+from app.operations.retention.routes import router as retention
 from app.operations.routes import router as operations
 from app.operations.tracing import telemetry
 from app.results.components.routes import all_router as all_components
@@ -124,6 +125,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         catalogue,
         cluster,
         quotas,
+        retention,
         operations,
     ):
         app.include_router(router)

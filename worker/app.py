@@ -18,6 +18,7 @@ from app.jobs.dispatch import QUEUE, celery_config
 from app.operations.logs import configure_logging
 from app.settings import Settings
 from worker import reconcile as rounds
+from worker import retention
 from worker.context import WorkerContext, worker_context
 
 log = logging.getLogger(__name__)
@@ -85,7 +86,7 @@ def _start_rounds(**_: Any) -> None:
     context = worker_context()
     log.info("the worker on %s is ready, with the devices %s", context.host, ", ".join(context.capacity.devices))
     _start_webhooks(context)
-    for run in (_run_local_rounds, _run_remote_rounds, _receive_notifications):
+    for run in (_run_local_rounds, _run_remote_rounds, _run_retention, _receive_notifications):
         threading.Thread(target=run, name=run.__name__.strip("_"), daemon=True).start()
 
 
@@ -157,6 +158,11 @@ def _run_remote_rounds() -> None:
         _remote_nudge.clear()
         _try_round(run_round, _remote_lock)
         _remote_nudge.wait(settings.reconcile_s)
+
+
+def _run_retention() -> None:
+    """Deletes ended jobs as the retention policy says."""
+    retention.run_rounds(worker_context(), _stopping)
 
 
 def _receive_notifications() -> None:

@@ -17,6 +17,7 @@ from app.cli import (
     quotas,
     report,
     reports,
+    retention,
     service,
     submit,
     sweeps,
@@ -61,6 +62,10 @@ GROUPS: dict[str, tuple[str, Commands]] = {
     "quota": (
         "List, set and delete the quotas of users.",
         {"list": quotas.list_quotas, "set": quotas.set_quota, "delete": quotas.delete_quota},
+    ),
+    "retention": (
+        "Delete ended jobs automatically.",
+        {"show": retention.show_policy, "set": retention.set_policy, "run": retention.run_policy},
     ),
     "token": (
         "Create, list and revoke tokens.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,11 +72,10 @@ def in_gb(size: float) -> str:
 def disk_usage(folder: Path) -> int:
     """The bytes of all files below a folder; a file with several hard links counts once."""
     sizes: dict[int, int] = {}
-    for path in folder.rglob("*"):
-        try:
-            status = path.lstat()
-        except OSError:
-            continue
-        if not path.is_dir():
-            sizes[status.st_ino] = status.st_size
+    # Others may delete it meanwhile.
+    for parent, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                status = os.lstat(os.path.join(parent, name))
+                sizes[status.st_ino] = status.st_size
     return sum(sizes.values())

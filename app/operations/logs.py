@@ -45,7 +45,8 @@ __all__ = ["bound_contextvars", "configure_logging", "make_handler", "request_sc
 request_scope: ContextVar[MutableMapping[str, Any] | None] = ContextVar("request_scope", default=None)
 
 # Other libraries add fields of theirs, which may hold anything.
-_EXTRA_FIELDS = ("job_id", "attempt", "executor", "state", "outcome", "reason", "status", "duration_s")
+_ATTEMPT_FIELDS = ("job_id", "attempt", "executor", "state", "outcome", "reason")
+_EXTRA_FIELDS = (*_ATTEMPT_FIELDS, "status", "duration_s", "rule", "bytes_freed")
 _FIELD_ORDER = ("time", "level", "logger", "message", "request_id", "job_id", "attempt")
 _JOB_ID = re.compile(r"job_[0-9A-HJKMNP-TV-Z]{26}")
 # At `info` they log every message of the broker twice, and each plugin of the migrations.

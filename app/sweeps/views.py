@@ -14,12 +14,26 @@ from app.results.metrics.directions import Mode
 from app.results.metrics.scores import accuracy_key
 from app.sweeps import queries, ranking
 from app.sweeps.queries import PointRow, SweepCounts
-from app.sweeps.schemas import EarlyStopping, PointPage, PointView, SweepPage, SweepSummary, SweepView
+from app.sweeps.schemas import EarlyStopping, LeaderboardRow, PointPage, PointView, SweepPage, SweepSummary, SweepView
 
 
 def sweep_view(session: Session, sweep: Sweep, metric: str | None = None, mode: Mode | None = None) -> SweepView:
     """A sweep with its leaderboard by a metric."""
     metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
+    leaderboard = _leaderboard(session, sweep, metric, mode)
+    counts = queries.count_points(session, [sweep.id])[sweep.id]
+    return SweepView(
+        **_summary(sweep, counts), base=sweep.base, metric=metric, mode=mode, leaderboard=leaderboard
+    )  # fmt: skip
+
+
+def best_jobs(session: Session, sweep: Sweep, number: int) -> set[str]:
+    """The jobs of the best rows of a sweep's leaderboard, with all their seeds; rows without a value are not best."""
+    rows = _leaderboard(session, sweep, *ranking.choose(sweep.base.get("kind")))
+    return {job_id for row in rows[:number] if row.mean is not None for job_id in row.jobs}
+
+
+def _leaderboard(session: Session, sweep: Sweep, metric: str, mode: Mode) -> list[LeaderboardRow]:
     tested = queries.latest_values(session, sweep.id, accuracy_key(sweep.base.get("kind"), "test"))
     scores = [
         ranking.Score(
@@ -27,11 +41,7 @@ def sweep_view(session: Session, sweep: Sweep, metric: str | None = None, mode: 
         )
         for row in queries.list_points(session, sweep.id, metric)
     ]
-    counts = queries.count_points(session, [sweep.id])[sweep.id]
-    leaderboard = ranking.leaderboard(scores, mode)
-    return SweepView(
-        **_summary(sweep, counts), base=sweep.base, metric=metric, mode=mode, leaderboard=leaderboard
-    )  # fmt: skip
+    return ranking.leaderboard(scores, mode)
 
 
 def sweep_page(session: Session, *, limit: int, cursor: str | None) -> SweepPage:

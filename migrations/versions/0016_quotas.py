@@ -11,7 +11,7 @@ from app.jobs.device_time import DeviceSeconds, use_of
 from app.models.columns import BIG, JSON
 
 revision = "0016"
-down_revision = "0014"
+down_revision = "0015"
 branch_labels = None
 depends_on = None
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from app.db import reading, transaction
-from app.models import Attempt, State
+from app.db import now, reading, transaction
+from app.models import Attempt, FileDeletion, RetentionRun, State
 from app.settings import Settings
 from core.run.durable import write_manifest
 from tests.app.api import Service
@@ -173,3 +173,22 @@ def test_a_backup_that_does_not_fit_is_refused_before_it_is_copied(
     monkeypatch.setattr("app.operations.backup.restore.shutil.disk_usage", lambda _: usage)
     result = mcn(tmp_path / "restored", "restore", backup)
     assert (result.exit_code, "no space left in" in result.stderr) == (1, True), result.output
+
+
+def test_the_retention_policy_is_restored_with_files_that_are_still_to_be_removed(
+    service: Service, mcn: Mcn, tmp_path: Path
+) -> None:
+    rule = {"name": "old", "states": ["failed"], "older_than_days": 30, "delete": "job"}
+    assert service.call("PUT", "/retention", json={"rules": [rule]}).status_code == 200
+    with transaction(service.app.state.engine) as session:
+        session.add(FileDeletion(job_id="job_1"))
+        session.add(RetentionRun(id="ret_1", started_at=now(), started_by="alice", jobs=3, bytes_freed=5 << 40))
+    assert mcn(service.settings.data_dir, "backup", tmp_path / "backup").exit_code == 0
+    settings = Settings(data_dir=tmp_path / "restored")
+    assert mcn(settings.data_dir, "restore", tmp_path / "backup").exit_code == 0
+    with service_on(settings) as restored:
+        shown = restored.get("/retention").json()
+        assert shown == service.get("/retention").json()
+        assert (shown["policy"]["rules"][0]["name"], shown["runs"][0]["bytes_freed"]) == ("old", 5 << 40)
+        with reading(restored.app.state.engine) as session:
+            assert session.get(FileDeletion, "job_1") is not None
