@@ -60,7 +60,7 @@ def resume(job_ids: JobIds, overrides: Resources = [], as_json: AsJson = False) 
 
 
 def retry(object_ids: AnyIds, overrides: Resources = [], as_json: AsJson = False) -> None:  # noqa: B006
-    """Queue failed or cancelled jobs again, or those of sweeps. They resume from their latest checkpoints."""
+    """Queue failed or cancelled jobs again, or those of sweeps. They resume from their latest checkpoints, if any."""
     body = with_overrides({}, overrides) or None
     if body and any(map(is_sweep, object_ids)):
         fail("--set changes jobs only: the jobs of a sweep are retried with the resources they have", 2)

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from app.db import database_time, reading
+from app.db import database_time, reading, transaction
+from app.operations.retention.service import claim_run
 from tests.app.api import Service
 from tests.app.operations.retention.ended import ended, existing, make_due, put
 from worker import retention
@@ -40,6 +41,16 @@ def test_the_policy_is_applied_when_it_is_due_and_by_one_worker(service: Service
     make_due(service)
     assert run_if_due(service.context, stopping)
     assert existing(service) == set()
+
+
+def test_of_workers_that_look_at_the_same_time_one_gets_the_run(service: Service) -> None:
+    put(service, {})
+    make_due(service)
+    claims = []
+    for _ in range(2):
+        with transaction(service.app.state.engine) as session:
+            claims.append(claim_run(session))
+    assert claims == [True, False]
 
 
 def test_after_a_time_without_workers_there_is_an_hour_to_correct_the_policy(service: Service) -> None:

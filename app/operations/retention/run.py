@@ -27,6 +27,8 @@ from app.operations.retention.service import read_policy
 from app.settings import Settings
 
 log = logging.getLogger(__name__)
+# What PostgreSQL says when a statement reaches a limit of `app/db/postgres.py`.
+_LIMITS = ("lock timeout", "statement timeout")
 # What a report lists.
 MAX_ITEMS = 200
 
@@ -104,9 +106,10 @@ def run(
                     jobs = int(one.what == "job")
                     queries.add_to_run(session, row, jobs=jobs, checkpoints=1 - jobs, size=size)
         except (Conflict, IntegrityError, OperationalError) as error:
-            # A job that needs it is being submitted at this moment.
-            if isinstance(error, OperationalError) and "lock timeout" not in str(error.orig):
+            # A job that needs it is being submitted at this moment, or the database takes too long for this one.
+            if isinstance(error, OperationalError) and not any(limit in str(error.orig) for limit in _LIMITS):
                 raise
+            log.warning("retention has to leave %s for later: %s", one.match.job_id, error)
             continue
         if deleted:
             whole = f"the {one.what} of {one.match.job_id}" if one.what == "checkpoints" else one.match.job_id

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.models import State
+from app.db import transaction
+from app.models import State, SweepPoint
 from tests.app.api import FUSION, Service
 from tests.app.operations.retention.ended import end, ended, existing, put, run, set_age, would_delete
 from tests.app.sweeps.sweeping import create, jobs, measure, sweep
@@ -25,7 +26,7 @@ def test_every_condition_of_a_rule_selects(any_service: Service) -> None:
     assert would_delete(service, {"states": ["failed"]}) == {failed}
     assert would_delete(service, {"states": ["failed", "cancelled"]}) == {failed, cancelled}
     assert would_delete(service, {"tags": ["a"]}) == {tagged, both}
-    assert would_delete(service, {"tags": ["b", "a"]}) == {both}
+    assert would_delete(service, {"tags": ["a", "b"]}) == {both}
     assert would_delete(service, {"tags": ["a"], "states": ["failed"]}) == set()
     assert would_delete(service, {"tags": ["b"]}, {"states": ["cancelled"]}) == {both, cancelled}
     assert would_delete(service) == set()
@@ -74,17 +75,21 @@ def test_the_best_rows_of_a_leaderboard_are_spared_with_all_their_seeds(any_serv
     assert run(service)["jobs"] == 0
 
 
-def test_a_sweep_that_reuses_a_job_as_one_of_its_best_spares_it(any_service: Service) -> None:
+def test_a_sweep_that_reuses_a_job_spares_it_while_it_runs_and_as_one_of_its_best(any_service: Service) -> None:
     service = any_service
-    [point] = jobs(service, create(service, sweep({"training.seed": [7]}))["id"])
-    measure(service, point, "val/accuracy_fused", 0.9)
-    end(service, point)
-    grid = {"training.seed": [7], "training.loss.lambda_individual": [0.1]}
-    other_sweep = create(service, sweep(grid))["id"]
-    others = [job_id for job_id in jobs(service, other_sweep) if job_id != point]
-    for job_id in others:
-        end(service, job_id)
-    assert point not in would_delete(service, {"keep_best_of_sweep": 1})
+    reused = ended(service)
+    measure(service, reused, "val/accuracy_fused", 0.9)
+    sweep_id = create(service, sweep({"training.seed": [7]}))["id"]
+    [other] = jobs(service, sweep_id)
+    with transaction(service.app.state.engine) as session:
+        values = {"training.seed": 8, "fusion.type": "multiplicative"}
+        session.add(SweepPoint(sweep_id=sweep_id, number=1, job_id=reused, point_values=values, reused=True))
+    # As long as that sweep runs, its other results are compared with this one.
+    assert would_delete(service, {}) == set()
+    end(service, other)
+    assert would_delete(service, {"keep_best_of_sweep": 1}) == {other}
+    assert would_delete(service, {"in_sweeps": False}) == set()
+    assert would_delete(service, {"in_sweeps": True}) == {reused, other}
 
 
 def test_no_job_of_a_running_sweep_is_deleted(any_service: Service) -> None:

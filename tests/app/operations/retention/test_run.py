@@ -182,6 +182,7 @@ def test_what_changes_after_it_was_planned_is_checked_again(
 ) -> None:
     service = any_service
     retried, needed, other = ended(service, State.failed), service.submit(), ended(service)
+    failed_again = ended(service, State.failed)
     fusion = FUSION | {"experts": [{"from": {"job": needed, "component": "expert_0"}}]}
     user = service.submit(fusion)
     end(service, needed)
@@ -193,14 +194,16 @@ def test_what_changes_after_it_was_planned_is_checked_again(
         if not planned:
             service.post(f"/jobs/{retried}/retry")
             service.transition(user, State.queued)
+            service.post(f"/jobs/{failed_again}/retry")
+            service.transition(failed_again, State.starting, State.failed)
         planned.append(job_id)
         return real(settings, job_id)
 
     monkeypatch.setattr(deletion, "size_of_job", size_of_job)
     report = run(service)
-    assert set(planned) == {retried, needed, other}
+    assert set(planned) == {retried, failed_again, needed, other}
     assert [item["job"] for item in report["items"]] == [other]
-    assert existing(service) == {retried, needed, user}
+    assert existing(service) == {retried, failed_again, needed, user}
 
 
 def test_a_changed_policy_ends_the_run_of_the_one_before(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
