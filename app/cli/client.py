@@ -86,9 +86,9 @@ class Api:
         headers = {"Content-Type": "application/json", **options.pop("headers", {})}
         return self._request("POST", path, content=content, headers=headers, **options)
 
-    def put(self, path: str, body: Any) -> Any:
-        """The JSON response to a PUT of JSON data."""
-        return self._request("PUT", path, json=body)
+    def put(self, path: str, body: bytes) -> Any:
+        """The JSON response to a PUT of bytes that hold JSON."""
+        return self._request("PUT", path, content=body, headers={"Content-Type": "application/json"})
 
     def delete(self, path: str) -> Any:
         """The JSON response to a DELETE, None if it has no content."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import math
 import sys
 from collections.abc import Mapping
@@ -98,7 +99,7 @@ def set_quota(
     max_bytes = None if max_gb is None else round(max_gb * GB)
     limits = {"max_running": max_running, "device_hours_per_month": device_hours, "max_bytes": max_bytes}
     with connected() as api:
-        quota = api.put(_path(user), limits)
+        quota = api.put(_path(user), json.dumps(limits).encode())
     print_json(quota) if as_json else _print_quotas([quota])
 
 

@@ -8,7 +8,7 @@ import typer
 
 from app.cli.arguments import AsJson
 from app.cli.formatting import format_bytes
-from app.cli.spec_files import SpecFile, read_spec_file
+from app.cli.spec_files import SpecFile, encode_spec, read_spec_file
 from app.cli.tables import fitted_table, plain_table
 from app.cli.terminal import connected, is_interactive, out, print_json
 
@@ -38,7 +38,7 @@ def set_policy(file: SpecFile, as_json: AsJson = False) -> None:
     content = read_spec_file(file, [])
     policy = content["policy"] if isinstance(content.get("policy"), dict) else content
     with connected() as api:
-        shown = api.put("/retention", policy)
+        shown = api.put("/retention", encode_spec(policy))
         report = api.post("/retention/run", params={"dry_run": True})
     if as_json:
         return print_json({"retention": shown, "next_run": report})

@@ -50,6 +50,8 @@ def delete_checkpoints(session: Session, settings: Settings, job: Job) -> None:
     """Deletes the checkpoints of a locked job; results and components stay. Raises Conflict if it has not ended."""
     _require_ended(job)
     job.checkpoints_deleted_after = job.attempt
+    if job.size_bytes is not None:
+        job.size_bytes = max(0, job.size_bytes - size_of_checkpoints(settings, job.id))
     _remove_files_after_commit(session, settings, job.id)
 
 

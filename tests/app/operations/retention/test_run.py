@@ -100,6 +100,16 @@ def test_a_job_without_checkpoints_does_not_claim_to_resume(any_service: Service
     assert run(any_service)["checkpoints"] == 1
 
 
+def test_the_size_of_a_job_whose_checkpoints_were_deleted_is_that_of_the_rest(service: Service) -> None:
+    job_id = ended(service)
+    with transaction(service.app.state.engine) as session:
+        session.get_one(Job, job_id).size_bytes = deletion.size_of_job(service.settings, job_id)
+    put(service, {"delete": "checkpoints"})
+    assert run(service)["bytes_freed"] > 0
+    with reading(service.app.state.engine) as session:
+        assert session.get_one(Job, job_id).size_bytes == deletion.size_of_job(service.settings, job_id)
+
+
 def test_a_cancelled_job_without_checkpoints_says_so(service: Service) -> None:
     job_id = ended(service, State.cancelled)
     assert explain(service, job_id)["evidence"] == []
