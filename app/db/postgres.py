@@ -16,8 +16,9 @@ from psycopg.abc import RV, PQGen
 from psycopg.errors import _WaitTimeout
 from sqlalchemy import Engine, create_engine, event
 
-# A request that needs a row which another transaction holds is answered within two seconds, whatever holds it.
-LOCK_LIMIT_S = 1.5
+# A request that needs a row which another transaction holds is answered within two seconds, whatever holds it: half of
+# them are left for everything else on a busy machine.
+LOCK_LIMIT_S = 1.0
 STATEMENT_LIMIT_S = 10.0
 # A transaction of a stopped process is undone after this; one of a process that is only slow must survive it.
 IDLE_LIMIT_S = 10.0
