@@ -4,13 +4,25 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
 
 from app.db import iso
 from app.models import Token
 from core.spec.fields import ONE_LINE
 
 Name = Annotated[str, StringConstraints(min_length=1, max_length=100, pattern=ONE_LINE)]
+
+
+def check_user(name: str) -> str:
+    """The name of a user; raises ValueError for one that looks like another, or that no path of a URL can hold."""
+    if name != name.strip():
+        raise ValueError("must not begin or end with a space")
+    if name in ("*", ".", ".."):
+        raise ValueError("must not be *, . or ..: quotas use * for everyone")
+    return name
+
+
+UserName = Annotated[Name, AfterValidator(check_user)]
 RoleName = Literal["viewer", "member", "admin"]
 
 
@@ -54,7 +66,7 @@ class NewToken(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
     name: Name
     role: RoleName = "member"
-    owner: Name | None = None
+    owner: UserName | None = None
     expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
 
 

@@ -10,7 +10,7 @@ from app.cli.arguments import AsJson
 from app.cli.formatting import format_bytes
 from app.cli.spec_files import SpecFile, encode_spec, read_spec_file
 from app.cli.tables import fitted_table, plain_table
-from app.cli.terminal import connected, is_interactive, out, print_json
+from app.cli.terminal import connected, fail, is_interactive, out, print_json
 
 # Lines of a report that are printed.
 MAX_ROWS = 20
@@ -54,8 +54,12 @@ def run_policy(
     as_json: AsJson = False,
 ) -> None:
     """Delete now what the retention rules say, instead of when it is due."""
+    if not dry_run and not yes and not is_interactive():
+        fail(
+            "without a terminal nobody can confirm this: give --yes to delete, or --dry-run to see what it would be", 2
+        )
     with connected() as api:
-        if not dry_run and not yes and is_interactive():
+        if not dry_run and not yes:
             expected = api.post("/retention/run", params={"dry_run": True})
             _print_report(expected)
             if not expected["jobs"] and not expected["checkpoints"]:
@@ -80,13 +84,19 @@ def _print_rules(shown: dict[str, Any]) -> None:
 
 
 def _conditions(rule: dict[str, Any]) -> str:
-    words = [f"{' or '.join(rule['states'])} jobs", f"older than {rule['older_than_days']:g} days"]
+    words = [f"{' or '.join(rule['states'])} jobs", _age(rule["older_than_days"])]
     words += [f"tagged {' and '.join(rule['tags'])}"] if rule["tags"] else []
     if rule["in_sweeps"] is not None:
         words.append("in sweeps" if rule["in_sweeps"] else "in no sweep")
     if rule["keep_best_of_sweep"]:
         words.append(f"except the best {rule['keep_best_of_sweep']} of each sweep")
     return ", ".join(words)
+
+
+def _age(days: float) -> str:
+    if not days:
+        return "of any age"
+    return "older than 1 day" if days == 1 else f"older than {days:g} days"
 
 
 def _print_report(report: dict[str, Any]) -> None:

@@ -5,18 +5,28 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path
+from pydantic import AfterValidator
 
 from app.auth.principals import Admin, Viewer
+from app.auth.schemas import check_user
 from app.cluster.quota_schemas import NewQuota, QuotaPage, QuotaView
 from app.http.errors import NotFound
 from app.http.session import Reading, Writing
 from app.jobs import quota_queries
+from app.jobs.quotas import EVERYONE
 from app.models import Quota
 from core.spec.fields import ONE_LINE
 
 router = APIRouter(prefix="/quotas", tags=["cluster"])
+
+
+def _check_owner(owner: str) -> str:
+    return owner if owner == EVERYONE else check_user(owner)
+
+
 Owner = Annotated[
     str,
+    AfterValidator(_check_owner),
     Path(
         min_length=1, max_length=100, pattern=ONE_LINE, description="a user, or `*` for everyone without a quota"
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
 from fastapi import APIRouter, Query
@@ -27,10 +28,12 @@ def get_cluster(_principal: Viewer, session: Reading) -> ClusterView:
 def get_usage(
     _principal: Viewer,
     session: Reading,
-    month: Annotated[str | None, Query(pattern=MONTH, description="a month, `2026-11`, in UTC", max_length=7)] = None,
+    month: Annotated[str | None, Query(description="a month, `2026-11`, in UTC", max_length=100)] = None,
     days: Annotated[int | None, Query(ge=1, le=3650, description="instead of a month, the last days")] = None,
 ) -> MonthUsage | Usage:
     """Show what each owner's jobs have used in a month, by default the current one, the largest share first."""
     if days is not None and month is not None:
         raise Invalid("days and month exclude each other: give one of them")
+    if month is not None and not re.fullmatch(MONTH, month):
+        raise Invalid("month: must be a year and a month, such as 2026-11")
     return month_usage(session, month) if days is None else usage(session, days)

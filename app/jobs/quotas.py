@@ -11,7 +11,7 @@ from app.db import now, try_lock_name
 from app.http.errors import QuotaExceeded
 from app.jobs import usage_queries
 from app.jobs.device_time import DeviceSeconds, bounds, month_of
-from app.jobs.disk_space import in_gb
+from app.jobs.disk_space import in_units
 from app.jobs.quota_queries import list_quotas
 from app.jobs.wording import count
 from app.models import Quota
@@ -46,11 +46,16 @@ class StartLimit:
     def sentence(self) -> str:
         """Why no job of the owner starts, and when one will."""
         limit = self.quota.device_hours_per_month
+        if limit == 0:
+            return f"The quota of its owner {self.owner} is 0 device-hours: it starts when an admin raises it."
         if limit is not None and self.is_out_of_hours:
             month, following = bounds(month_of(self.at))
+            used = (
+                f"{self.device_hours:,.1f} device-hours" if self.device_hours >= 0.1 else "less than 0.1 device-hours"
+            )
             return (
-                f"Its owner {self.owner} has used {self.device_hours:,.1f} device-hours in {month:%B %Y}, and the "
-                f"quota is {limit:,.1f} a month: it starts on 1 {following:%B} (UTC), or when an admin raises it."
+                f"Its owner {self.owner} has used {used} in {month:%B %Y}, and the "
+                f"quota is {limit:,g} a month: it starts on 1 {following:%B} (UTC), or when an admin raises it."
             )
         if not self.quota.max_running:
             return f"The quota of its owner {self.owner} is 0 running jobs: it starts when an admin raises it."
@@ -153,6 +158,7 @@ def require_space(session: Session, owner: str) -> None:
     used = usage_queries.stored_bytes(session, owner).get(owner, 0)
     if used >= quota.max_bytes:
         raise QuotaExceeded(
-            f"the jobs of {owner} store {in_gb(used)}, and the quota is {in_gb(quota.max_bytes)}: delete jobs that "
-            "have ended (`mcn delete ID`, `DELETE /jobs/ID`), or ask an admin to raise the quota"
+            f"the jobs of {owner} store {in_units(used)}, and the quota is {in_units(quota.max_bytes)}: "
+            + ("delete jobs that have ended (`mcn delete ID`, `DELETE /jobs/ID`), or " if quota.max_bytes else "")
+            + "ask an admin to raise the quota"
         )

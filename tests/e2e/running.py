@@ -136,7 +136,7 @@ class Running:
         assert self._process is not None
         self._close()
         self._process.send_signal(signal.SIGINT)
-        out, _ = self._process.communicate(timeout=40)
+        out, _ = self._process.communicate(timeout=120)
         return str(out)
 
     def _close(self) -> None:

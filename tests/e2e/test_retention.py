@@ -21,6 +21,7 @@ def test_the_worker_deletes_checkpoints_and_the_job_can_be_retried(up: Running) 
     job_id = up.submit(expert_of_many_steps() | {"tags": [TAG]})
     run = RunDir(up.settings.runs_dir / job_id)
     once(lambda: any(run.checkpoints.glob("step-*/manifest.json")), "the first checkpoint")
+    once(lambda: any(run.components.glob("*.json")), "the first component")
     up.api.post(f"/jobs/{job_id}/cancel")
     assert up.wait(job_id)["state"] == "cancelled"
     rule = {"name": "x", "states": ["cancelled"], "tags": [TAG], "older_than_days": 0, "delete": "checkpoints"}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 
 from app.auth.principals import Admin, Viewer
+from app.http.errors import Invalid
 from app.http.session import Configured, Reading, Writing
 from app.operations.retention import service
 from app.operations.retention.run import preview, run
@@ -49,14 +50,20 @@ def put_retention(policy: Policy, principal: Admin, session: Writing) -> Retenti
     return service.show(session)
 
 
-@router.post("/run")
+async def _refuse_body(request: Request) -> None:
+    """A body would not be read: if it asked for a dry run, jobs would be deleted all the same."""
+    if await request.body():
+        raise Invalid("body: there must be none; a dry run is POST /retention/run?dry_run=true")
+
+
+@router.post("/run", dependencies=[Depends(_refuse_body)])
 def post_run(
     request: Request,
     principal: Admin,
     settings: Configured,
     dry_run: Annotated[bool, Query(description="Only report what would be deleted.")] = False,
 ) -> RunReport:
-    """Delete now what the retention policy says, for at most 15 seconds; with `dry_run`, only report it."""
+    """Delete now what the retention policy says, for at most 15 seconds; with `?dry_run=true`, only report it."""
     engine = request.app.state.engine
     if dry_run:
         return preview(engine, settings, limit_s=RUN_LIMIT_S)

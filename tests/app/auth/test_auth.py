@@ -50,6 +50,12 @@ def test_the_walk_sees_the_routes(service: Service) -> None:
     assert len(routes(service)) > 25
 
 
+def fill(path: str) -> str:
+    """A path for the template of a route."""
+    values = {"job_id": "job_x", "sweep_id": "swp_x", "token_id": "tok_x", "component_id": "cmp_x", "owner": "x"}
+    return path.replace(":path", "").format(name="expert_0", **values)
+
+
 def test_every_route_but_the_open_ones_refuses_bad_tokens(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     # More of them than an address may send within a minute.
     monkeypatch.setattr(throttle, "MAX_FAILURES", 10_000)
@@ -67,7 +73,7 @@ def test_every_route_but_the_open_ones_refuses_bad_tokens(service: Service, monk
         {"Authorization": "Bearer mcn_\xe9"},
     ]
     for method, path in api_routes(service):
-        filled = path.format(job_id="job_x", sweep_id="swp_x", name="expert_0", token_id="tok_x", component_id="cmp_x")
+        filled = fill(path)
         for header in headers:
             sent = [(key.encode(), value.encode("latin-1")) for key, value in header.items()]
             answer = service.http.request(method, filled, headers=sent, follow_redirects=False)
@@ -83,7 +89,7 @@ def test_viewers_change_nothing(service: Service) -> None:
         # A viewer may log in.
         if method in ("GET", "HEAD") or path == "/login-links":
             continue
-        filled = path.format(job_id="job_x", sweep_id="swp_x", token_id="tok_x")
+        filled = fill(path)
         assert service.call(method, filled, "eve").status_code == 403, (method, path)
 
 
@@ -184,6 +190,11 @@ def test_the_last_valid_admin_token_stays_though_there_are_expired_ones_and_its_
 @pytest.mark.parametrize("field", ["name", "owner"])
 def test_names_of_tokens_have_no_control_or_formatting_characters(service: Service, field: str, name: str) -> None:
     assert service.post("/tokens", {"name": "x", field: name}).status_code == 422
+
+
+@pytest.mark.parametrize("owner", ["*", ".", "..", " alice", "alice "])
+def test_no_user_is_named_like_everyone_or_almost_like_another(service: Service, owner: str) -> None:
+    assert service.post("/tokens", {"name": "x", "owner": owner}).status_code == 422
 
 
 def test_the_last_admin_token_stays(service: Service) -> None:

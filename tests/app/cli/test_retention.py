@@ -58,7 +58,7 @@ def test_no_rules_are_said_in_words(cli: Cli, service: Service) -> None:
     words = "There are no rules: nothing is deleted automatically.\n"
     assert cli("retention", "show").stdout == words
     assert cli("retention", "set", "-", stdin='{"rules": []}').stdout == words
-    assert cli("retention", "run").stdout == "Nothing to delete.\n"
+    assert cli("retention", "run", "--yes").stdout == "Nothing to delete.\n"
 
 
 def test_a_run_deletes_and_is_shown_afterwards(cli: Cli, service: Service) -> None:
@@ -67,9 +67,16 @@ def test_a_run_deletes_and_is_shown_afterwards(cli: Cli, service: Service) -> No
     result = cli("retention", "run", "--dry-run")
     assert (result.exit_code, "Would delete 2 jobs: " in result.stdout) == (0, True), result.output
     assert existing(service) == jobs
-    result = cli("retention", "run", "--json")
+    result = cli("retention", "run", "--yes", "--json")
     assert (json.loads(result.stdout)["jobs"], existing(service)) == (2, set())
     assert [line.split()[1:4] for line in cli("retention", "show").stdout.splitlines()][-1] == ["admin", "2", "0"]
+
+
+def test_without_a_terminal_a_run_has_to_be_confirmed_by_an_option(cli: Cli, service: Service) -> None:
+    job_id = ended(service)
+    put(service, {})
+    result = cli("retention", "run", stdin="n\n")
+    assert (result.exit_code, "--yes" in result.stderr, existing(service)) == (2, True, {job_id}), result.output
 
 
 def test_on_a_terminal_a_run_asks_first(cli: Cli, service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

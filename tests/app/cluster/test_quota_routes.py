@@ -155,3 +155,20 @@ def test_jobs_count_in_the_month_in_which_they_were_created(service: Service, mo
 def test_a_month_that_cannot_be_is_refused(shared_service: Service, query: str) -> None:
     answer = shared_service.get(f"/usage?{query}")
     assert (answer.status_code, answer.headers["content-type"]) == (422, "application/problem+json")
+
+
+@pytest.mark.parametrize("owner", ["%2e%2e", "%20alice", "alice%20", "%20"])
+def test_no_quota_is_for_a_name_that_no_user_has(service: Service, owner: str) -> None:
+    assert put(service, owner, max_running=1).status_code == 422
+
+
+def test_a_wrong_month_is_answered_with_an_example(service: Service) -> None:
+    answer = service.get("/usage?month=2026-13")
+    assert (answer.status_code, answer.json()["detail"]) == (422, "month: must be a year and a month, such as 2026-11")
+
+
+def test_small_sizes_are_not_rounded_to_nothing(service: Service) -> None:
+    store(service, service.submit(user="alice"), 1_300_000)
+    put(service, "alice", max_bytes=1_000_000)
+    answer = service.post("/jobs", EXPERT, "alice")
+    assert "store 1.3 MB, and the quota is 1.0 MB: delete jobs" in answer.json()["detail"]

@@ -45,5 +45,12 @@ def test_a_job_beyond_the_device_hours_says_when_it_starts(
     sentence = explain(service, service.submit(user="alice"))["sentence"]
     assert sentence.startswith("Its owner alice has used 101.3 device-hours in ")
     assert sentence.endswith(
-        f"2026, and the quota is 100.0 a month: it starts on {following} (UTC), or when an admin raises it."
+        f"2026, and the quota is 100 a month: it starts on {following} (UTC), or when an admin raises it."
+    )
+
+
+def test_a_quota_of_no_hours_promises_no_date(service: Service) -> None:
+    add(service, worker(), Quota(owner="alice", device_hours_per_month=0))
+    assert explain(service, service.submit(user="alice"))["sentence"] == (
+        "The quota of its owner alice is 0 device-hours: it starts when an admin raises it."
     )

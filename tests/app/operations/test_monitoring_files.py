@@ -35,6 +35,7 @@ _MATCHER = re.compile(r'(\w+)\s*(?:=~|!~|!=|=)\s*"([^"]*)"')
 # Those that Prometheus itself adds.
 TARGET_LABELS = {"job", "instance"}
 VALUES: dict[str, set[str]] = {
+    "device": {"gpu", "cpu"},
     "executor": set(EXECUTORS),
     "job": {"mcn"},
     "outcome": set(OutcomeKind),

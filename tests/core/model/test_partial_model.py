@@ -150,7 +150,9 @@ def test_every_type_has_partial_models(fusion_type: str, tmp_path: Path) -> None
 
 
 def test_lists_of_experts_and_names_of_files() -> None:
-    assert parse_experts("2,0,2") == [0, 2]
+    assert parse_experts("2,0") == [0, 2]
+    with pytest.raises(ValueError, match="expert 2 is named twice"):
+        parse_experts("2,0,2")
     assert (
         partial_file_name("complete_fusion_best.safetensors", [2, 0]) == "complete_fusion_best-experts-0-2.safetensors"
     )

@@ -106,3 +106,11 @@ def test_the_policy_of_the_documentation_is_valid(service: Service) -> None:
     [text] = [text for text in blocks("docs/production.md", "text") if "older_than_days" in text]
     answer = service.call("PUT", "/retention", json=read_mapping(text))
     assert (answer.status_code, len(answer.json()["policy"]["rules"])) == (200, 3)
+
+
+def test_a_body_is_refused_since_a_dry_run_in_it_would_delete(service: Service) -> None:
+    job_id = ended(service)
+    put(service, {})
+    answer = service.post("/retention/run", {"dry_run": True})
+    assert (answer.status_code, "?dry_run=true" in answer.json()["detail"]) == (422, True)
+    assert existing(service) == {job_id}
