@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
@@ -63,7 +64,8 @@ def backup(
     out.print(f"{target}  {_jobs(manifest.jobs)}, {len(manifest.files):,} files, {format_bytes(manifest.stored_bytes)}")
     if summary["referenced_files"]:
         out.print(f"{summary['referenced_files']:,} files with weights are not in it: keep them where they are.")
-    out.print("It holds the admin token: keep it where only you can read it. To restore it: `mcn restore`.")
+    out.print("It holds the admin token: keep it where only you can read it. To restore it:")
+    out.print(f"mcn restore {shlex.quote(str(target))}")
 
 
 def restore(

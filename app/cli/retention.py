@@ -58,6 +58,7 @@ def run_policy(
         fail(
             "without a terminal nobody can confirm this: give --yes to delete, or --dry-run to see what it would be", 2
         )
+    asked = False
     with connected() as api:
         if not dry_run and not yes:
             expected = api.post("/retention/run", params={"dry_run": True})
@@ -65,8 +66,14 @@ def run_policy(
             if not expected["jobs"] and not expected["checkpoints"]:
                 return
             typer.confirm("Delete this?", abort=True)
+            asked = True
         report = api.post("/retention/run", params={"dry_run": dry_run})
-    print_json(report) if as_json else _print_report(report)
+    if as_json:
+        print_json(report)
+    elif asked:
+        out.print(_summary(report))
+    else:
+        _print_report(report)
 
 
 def _print_rules(shown: dict[str, Any]) -> None:

@@ -6,7 +6,7 @@ import json
 from typing import Any, NamedTuple
 
 from app.http.errors import NotFound, NotReady
-from app.models import Job, State
+from app.models import TERMINAL_STATES, Job, State
 from app.settings import Settings
 from core.run.rundir import RunDir
 
@@ -29,6 +29,8 @@ def stored_result(settings: Settings, job: Job, *, what: str = "result") -> Stor
         if job.state == State.succeeded:
             raise file_is_gone(job, "the result.json") from None
         state = State(job.state).value
+        if state in TERMINAL_STATES:
+            raise NotReady(f"{job.id} is {state} and has no {what}: only jobs that succeed have one") from None
         raise NotReady(f"{job.id} is {state} and has no {what} yet: it is written when the job succeeds") from None
     except (OSError, ValueError, RecursionError, TypeError, KeyError):
         again = f"To measure the model again, {how_to_measure_again(job)}"

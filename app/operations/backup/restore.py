@@ -97,7 +97,7 @@ def _check_data_dir(settings: Settings, manifest: Manifest) -> None:
             return
         if not folder.is_dir():
             raise BackupError(f"{folder} is a file: set MCN_DATA_DIR to a folder that is empty or not there yet")
-        in_the_way = sorted(entry.name for entry in folder.iterdir() if entry.name not in _HARMLESS)
+        in_the_way = sorted(entry.name for entry in folder.iterdir() if not _is_harmless(entry.name))
         # Weights that were backed up by reference may be where they belong.
         referenced = {file.path for file in manifest.files if file.reference}
         in_the_way += sorted(
@@ -111,6 +111,11 @@ def _check_data_dir(settings: Settings, manifest: Manifest) -> None:
             f"the data folder {folder} is not empty: {named} would be in the way; set MCN_DATA_DIR to an empty folder, "
             "or move them away"
         )
+
+
+def _is_harmless(name: str) -> bool:
+    # A worker that was killed leaves the socket of its warm process.
+    return name in _HARMLESS or (name.startswith("warm-") and name.endswith(".sock"))
 
 
 def _check_space(settings: Settings, manifest: Manifest) -> None:

@@ -89,6 +89,8 @@ def test_on_a_terminal_a_run_asks_first(cli: Cli, service: Service, monkeypatch:
     result = cli("retention", "run", stdin="y\n")
     assert (result.exit_code, existing(service)) == (0, set())
     assert "Deleted 1 job: " in result.stdout
+    # The table is printed once, before the question.
+    assert result.stdout.count(job_id) == 1
     job_id = ended(service)
     assert (cli("retention", "run", "--yes").exit_code, existing(service)) == (0, set())
 

@@ -9,6 +9,13 @@ from core.run.rundir import RunDir
 from tests.app.api import FUSION, Service
 
 
+def test_a_job_that_has_failed_is_not_said_to_have_a_result_later(service: Service) -> None:
+    job_id = service.submit()
+    service.transition(job_id, State.starting, State.failed)
+    detail = service.get(f"/jobs/{job_id}/result").json()["detail"]
+    assert detail == f"{job_id} is failed and has no result: only jobs that succeed have one"
+
+
 def test_a_result_is_sent_as_it_is_once_there_is_one(service: Service) -> None:
     job_id = service.submit()
     answer = service.get(f"/jobs/{job_id}/result")

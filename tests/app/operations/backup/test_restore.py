@@ -98,6 +98,13 @@ def test_a_data_folder_in_use_is_left_alone(service: Service, mcn: Mcn, backup: 
     assert files_below(service.settings.runs_dir) == before
 
 
+def test_the_socket_of_a_killed_worker_is_not_in_the_way(mcn: Mcn, backup: Path, tmp_path: Path) -> None:
+    (tmp_path / "restored").mkdir()
+    (tmp_path / "restored/warm-77459bcf.sock").touch()
+    result = mcn(tmp_path / "restored", "restore", backup)
+    assert result.exit_code == 0, result.output
+
+
 def test_a_database_elsewhere_must_not_be_there_yet(mcn: Mcn, backup: Path, tmp_path: Path) -> None:
     file = write(tmp_path / "other.db")
     result = mcn(tmp_path / "restored", "restore", backup, url=f"sqlite:///{file}")
