@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -94,8 +95,9 @@ def running_postgres(*, durable: bool = False) -> Iterator[str]:
             wait_until(answers, "the start of PostgreSQL")
             yield url
         finally:
-            server.terminate()
-            server.wait(20)
+            # Ends its sessions: after SIGTERM it would wait for clients that a failed test has left.
+            server.send_signal(signal.SIGINT)
+            server.wait(60)
 
 
 @pytest.fixture(scope="session")

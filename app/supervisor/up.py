@@ -98,16 +98,17 @@ class Parts:
 
     def start(self, name: str) -> None:
         """Start one process, in a session of its own so that Ctrl-C reaches it only through `stop`."""
-        process = subprocess.Popen(
-            self._commands[name],
-            cwd=ROOT,
-            env=os.environ | {"MCN_DATA_DIR": str(self._settings.data_dir), "PYTHONUNBUFFERED": "1"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-            preexec_fn=_die_with_parent,
-        )
+        with interrupt_deferred():
+            process = subprocess.Popen(
+                self._commands[name],
+                cwd=ROOT,
+                env=os.environ | {"MCN_DATA_DIR": str(self._settings.data_dir), "PYTHONUNBUFFERED": "1"},
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=_die_with_parent,
+            )
         assert process.stdout is not None
         self._logs[name].follow(process.stdout)
         self._processes[name] = process
@@ -200,6 +201,26 @@ def wait_for_signal(parts: Parts) -> None:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def interrupt_deferred() -> Iterator[None]:
+    """Delivers a Ctrl-C that arrives in the block at its end.
+
+    Python runs functions of `logging` around a fork and ignores what is raised in them: the interrupt would be lost.
+    """
+    received: list[int] = []
+
+    def record(number: int, _frame: FrameType | None) -> None:
+        received.append(number)
+
+    previous = signal.signal(signal.SIGINT, record)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, previous)
+        if received:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextlib.contextmanager

@@ -38,14 +38,18 @@ def listener(url: str, engine: Engine) -> Queue[str]:
 
     threading.Thread(target=run, daemon=True).start()
     assert connected.wait(LIMIT_S)
-    wait_until(lambda: listeners(engine) > before, "the listener")
+    wait_until(lambda: listeners(engine) - before, "the listener")
     return received
 
 
-def listeners(engine: Engine) -> int:
+def listeners(engine: Engine) -> set[int]:
+    """The server's processes whose clients listen by now."""
     with engine.connect() as connection:
-        query = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE 'LISTEN%' AND datname = current_database()"
-        return int(connection.execute(text(query)).scalar_one())
+        query = (
+            "SELECT pid FROM pg_stat_activity "
+            "WHERE query LIKE 'LISTEN%' AND state = 'idle' AND datname = current_database()"
+        )
+        return set(connection.execute(text(query)).scalars())
 
 
 def send(engine: Engine, message: str) -> None:
@@ -65,6 +69,7 @@ def test_every_listener_gets_what_is_committed(postgres_url: str, engine: Engine
 
 def test_a_listener_connects_again(postgres_url: str, engine: Engine) -> None:
     received = listener(postgres_url, engine)
+    before = listeners(engine)
     with engine.begin() as connection:
         connection.execute(
             text(
@@ -72,7 +77,7 @@ def test_a_listener_connects_again(postgres_url: str, engine: Engine) -> None:
                 "WHERE query LIKE 'LISTEN%' AND datname = current_database()"
             )
         )
-    wait_until(lambda: listeners(engine) == 1, "the new connection")
+    wait_until(lambda: listeners(engine) - before, "the new connection")
     send(engine, "start")
     assert received.get(timeout=LIMIT_S) == "start"
     send(engine, "end")

@@ -1,8 +1,12 @@
-"""When a part of the service that has ended is started again."""
+"""When a part of the service that has ended is started again, and when Ctrl-C takes effect meanwhile."""
 
 from __future__ import annotations
 
-from app.supervisor.up import Restarts
+import signal
+
+import pytest
+
+from app.supervisor.up import Restarts, interrupt_deferred
 
 
 def test_a_part_that_lived_is_started_at_once_however_often() -> None:
@@ -22,3 +26,17 @@ def test_a_part_that_keeps_ending_is_started_later_and_later_but_always() -> Non
         at += 1.0
     assert delays == [0, 0, 0, 1, 2, 4, 8, 10, 10]
     assert restarts.plan(at + 20) == 0
+
+
+def test_an_interrupt_during_a_start_is_delivered_after_it() -> None:
+    done = []
+
+    def start() -> None:
+        with interrupt_deferred():
+            signal.raise_signal(signal.SIGINT)
+            done.append("started")
+
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    assert done == ["started"]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
