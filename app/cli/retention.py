@@ -54,23 +54,23 @@ def run_policy(
     as_json: AsJson = False,
 ) -> None:
     """Delete now what the retention rules say, instead of when it is due."""
-    if not dry_run and not yes and not is_interactive():
+    confirms = not dry_run and not yes
+    if confirms and not is_interactive():
         fail(
             "without a terminal nobody can confirm this: give --yes to delete, or --dry-run to see what it would be", 2
         )
-    asked = False
     with connected() as api:
-        if not dry_run and not yes:
+        if confirms:
             expected = api.post("/retention/run", params={"dry_run": True})
             _print_report(expected)
             if not expected["jobs"] and not expected["checkpoints"]:
                 return
             typer.confirm("Delete this?", abort=True)
-            asked = True
         report = api.post("/retention/run", params={"dry_run": dry_run})
     if as_json:
         print_json(report)
-    elif asked:
+    elif confirms:
+        # Its table was printed before the question.
         out.print(_summary(report))
     else:
         _print_report(report)

@@ -46,12 +46,15 @@ def delete_job(session: Session, settings: Settings, job: Job) -> None:
     _remove_files_after_commit(session, settings, job.id)
 
 
-def delete_checkpoints(session: Session, settings: Settings, job: Job) -> None:
-    """Deletes the checkpoints of a locked job; results and components stay. Raises Conflict if it has not ended."""
+def delete_checkpoints(session: Session, settings: Settings, job: Job, size_bytes: int) -> None:
+    """Deletes the checkpoints of a locked job, of this size; results and components stay.
+
+    Raises Conflict if it has not ended.
+    """
     _require_ended(job)
     job.checkpoints_deleted_after = job.attempt
     if job.size_bytes is not None:
-        job.size_bytes = max(0, job.size_bytes - size_of_checkpoints(settings, job.id))
+        job.size_bytes = max(0, job.size_bytes - size_bytes)
     _remove_files_after_commit(session, settings, job.id)
 
 

@@ -101,7 +101,7 @@ def run(
                     log.warning("the retention policy was changed: its run ends")
                     report.complete = False
                     break
-                deleted = _delete(session, settings, policy, at, one)
+                deleted = _delete(session, settings, policy, at, one, size)
                 if deleted:
                     jobs = int(one.what == "job")
                     queries.add_to_run(session, row, jobs=jobs, checkpoints=1 - jobs, size=size)
@@ -119,7 +119,7 @@ def run(
     return report.result()
 
 
-def _delete(session: Session, settings: Settings, policy: Policy, at: datetime, one: Deletion) -> bool:
+def _delete(session: Session, settings: Settings, policy: Policy, at: datetime, one: Deletion, size_bytes: int) -> bool:
     """Deletes it, unless the rule does not hold any more or somebody is changing the job: then a later run decides."""
     job = queries.lock_if_matching(session, one.rule, policy.protected_tags, at, one.match)
     if job is None:
@@ -127,7 +127,7 @@ def _delete(session: Session, settings: Settings, policy: Policy, at: datetime, 
     if one.what == "job":
         deletion.delete_job(session, settings, job)
     else:
-        deletion.delete_checkpoints(session, settings, job)
+        deletion.delete_checkpoints(session, settings, job, size_bytes)
     return True
 
 
