@@ -14,8 +14,8 @@ import typer
 
 from app.cli.arguments import AsJson
 from app.cli.download import progress_bar
-from app.cli.formatting import format_bytes
 from app.cli.terminal import err, fail, out, print_json, settings
+from app.jobs.wording import format_bytes
 
 
 class Weights(StrEnum):

@@ -10,9 +10,9 @@ import typer
 from app.cli import sweep_tables
 from app.cli.arguments import AnyIds, AsJson, JobIds, is_sweep, path_of
 from app.cli.client import Api, ApiError
-from app.cli.formatting import format_bytes
 from app.cli.spec_files import with_overrides
 from app.cli.terminal import connected, err, fail, is_interactive, out, print_json
+from app.jobs.wording import format_bytes
 
 Resources = Annotated[
     list[str], typer.Option("--set", metavar="PATH=VALUE", help="Change resources, for example resources.cpus=4.")

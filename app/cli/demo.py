@@ -12,9 +12,9 @@ from typing import Any
 from app.cli.client import Api
 from app.cli.demo_report import Report
 from app.cli.download import download
-from app.cli.formatting import format_bytes
 from app.cli.terminal import err, out
 from app.cli.watch import Job, describe_end, watch_jobs
+from app.jobs.wording import format_bytes
 from app.settings import Settings
 from core.spec import read_mapping
 

@@ -24,9 +24,9 @@ from rich.progress import (
 
 from app.cli.arguments import AsJson, JobId, check_id
 from app.cli.client import Api, ApiError
-from app.cli.formatting import format_bytes
 from app.cli.output import Output, writable
 from app.cli.terminal import connected, out, print_json
+from app.jobs.wording import format_bytes
 
 # Called with the bytes that are on disk and the bytes of the whole file.
 OnBytes = Callable[[int, int], object]

@@ -10,16 +10,6 @@ BAR_WIDTH = 16
 MAX_STATUS = 60
 
 
-def format_bytes(count: int) -> str:
-    """Bytes in decimal units, for example `1.2 MB`."""
-    if count < 1000:
-        return f"{count} B"
-    value, unit = count / 1000, 0
-    while value >= 1000 and unit < 2:
-        value, unit = value / 1000, unit + 1
-    return f"{value:.1f} {('kB', 'MB', 'GB')[unit]}"
-
-
 def format_duration(seconds: float) -> str:
     """Seconds as `5s`, `2m 05s` or `3h 07m`."""
     whole = round(seconds)

@@ -14,10 +14,10 @@ import typer
 from rich.table import Column
 
 from app.cli.arguments import AsJson
-from app.cli.formatting import format_bytes
 from app.cli.tables import plain_table
 from app.cli.terminal import connected, fail, out, print_json
 from app.http.csv_cells import safe_cell
+from app.jobs.wording import format_bytes
 
 GB = 10**9
 

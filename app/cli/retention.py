@@ -7,10 +7,10 @@ from typing import Annotated, Any
 import typer
 
 from app.cli.arguments import AsJson
-from app.cli.formatting import format_bytes
 from app.cli.spec_files import SpecFile, encode_spec, read_spec_file
 from app.cli.tables import fitted_table, plain_table
 from app.cli.terminal import connected, fail, is_interactive, out, print_json
+from app.jobs.wording import format_bytes
 
 # Lines of a report that are printed.
 MAX_ROWS = 20

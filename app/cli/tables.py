@@ -11,7 +11,8 @@ from rich.cells import cell_len
 from rich.table import Column, Table
 from rich.text import Text
 
-from app.cli.formatting import format_accuracy, format_bytes, format_progress, format_status
+from app.cli.formatting import format_accuracy, format_progress, format_status
+from app.jobs.wording import format_bytes
 
 STATE_STYLES = {
     "succeeded": "green",

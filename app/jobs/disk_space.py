@@ -69,11 +69,6 @@ def in_gb(size: float) -> str:
     return f"{size / GB:,.1f} GB"
 
 
-def in_units(size: float) -> str:
-    """A size in the unit that suits it: `0 MB`, `1.3 MB`, `3.1 GB`."""
-    return in_gb(size) if size >= GB else f"{size / 1e6:,.1f} MB"
-
-
 def disk_usage(folder: Path) -> int:
     """The bytes of all files below a folder; a file with several hard links counts once."""
     sizes: dict[int, int] = {}

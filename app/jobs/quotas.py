@@ -11,9 +11,8 @@ from app.db import now, try_lock_name
 from app.http.errors import QuotaExceeded
 from app.jobs import usage_queries
 from app.jobs.device_time import DeviceSeconds, bounds, month_of
-from app.jobs.disk_space import in_units
 from app.jobs.quota_queries import list_quotas
-from app.jobs.wording import count
+from app.jobs.wording import count, format_bytes
 from app.models import Quota
 
 # The owner of the quota that holds for everyone without one of their own.
@@ -158,7 +157,7 @@ def require_space(session: Session, owner: str) -> None:
     used = usage_queries.stored_bytes(session, owner).get(owner, 0)
     if used >= quota.max_bytes:
         raise QuotaExceeded(
-            f"the jobs of {owner} store {in_units(used)}, and the quota is {in_units(quota.max_bytes)}: "
+            f"the jobs of {owner} store {format_bytes(used)}, and the quota is {format_bytes(quota.max_bytes)}: "
             + ("delete jobs that have ended (`mcn delete ID`, `DELETE /jobs/ID`), or " if quota.max_bytes else "")
             + "ask an admin to raise the quota"
         )

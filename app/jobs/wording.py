@@ -26,6 +26,16 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else plural}"
 
 
+def format_bytes(count: int) -> str:
+    """Bytes in decimal units, for example `1.2 MB`."""
+    if count < 1000:
+        return f"{count} B"
+    value, unit = count / 1000, 0
+    while value >= 1000 and unit < 2:
+        value, unit = value / 1000, unit + 1
+    return f"{value:.1f} {('kB', 'MB', 'GB')[unit]}"
+
+
 def device_time(hours: float) -> str:
     """Device-hours in a unit in which they are not zero: `3.5 device hours`, `12 device minutes`."""
     if hours >= 1:

@@ -9,10 +9,11 @@ import pytest
 from rich.cells import cell_len
 from rich.table import Table
 
-from app.cli.formatting import format_bytes, format_duration, format_status
+from app.cli.formatting import format_duration, format_status
 from app.cli.sweep_tables import leaderboard_table, sweeps_table
 from app.cli.tables import components_table, jobs_table, tokens_table
 from app.cli.terminal import SafeConsole
+from app.jobs.wording import format_bytes
 from tests.app.cli.streams import make_job
 
 JOB_ID = "job_01M87F5VA6DDRR9MKNWACAVRQK"
