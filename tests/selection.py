@@ -104,7 +104,7 @@ def forbidden() -> Iterator[list[str]]:
 
 
 def mark(items: Sequence[pytest.Item]) -> None:
-    """Gives the markers `processes` and `slow` to tests by their paths and fixtures."""
+    """Gives the markers `processes` and `slow` to tests by their paths and fixtures, and long tests all the time."""
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
         # Parametrised fixtures that start PostgreSQL say so in the test's name.
@@ -112,3 +112,6 @@ def mark(items: Sequence[pytest.Item]) -> None:
             item.add_marker(MARKER)
         if item.nodeid.startswith(SLOW_PATHS):
             item.add_marker("slow")
+        # They are meant to run for long, and somebody watches them.
+        if item.get_closest_marker("docker") or item.get_closest_marker("soak"):
+            item.add_marker(pytest.mark.timeout(0))
