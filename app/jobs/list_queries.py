@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
@@ -10,9 +11,8 @@ from sqlalchemy import ColumnElement, CompoundSelect, and_, false, func, literal
 from sqlmodel import Session, col, select
 
 from app.http import paging
-from app.jobs.list_schemas import JobCounts, JobFieldsPage, JobSummaryPage
-from app.jobs.queries import SPEC_COLUMNS, fields_of_jobs, jobs_in_order, summaries, views
-from app.jobs.schemas import JobPage
+from app.jobs.list_schemas import JobCounts, JobSummaryPage
+from app.jobs.queries import SPEC_COLUMNS, jobs_as_json, jobs_in_order, summaries
 from app.models import Job, State, SweepPoint, Tag
 
 # Counts stop here.
@@ -105,20 +105,14 @@ def list_jobs(
     sort: SortName = "-created_at",
     limit: int = 50,
     cursor: str | None = None,
-    summary: bool = False,
-) -> JobPage | JobSummaryPage:
-    """A page of the jobs that match, in any of some states if given; `-score` leaves out jobs without a score.
-
-    With `summary` the rows come without `spec`, `defaulted` and `plan`.
-    """
+) -> JobSummaryPage:
+    """A page of the jobs that match, in any of some states if given; `-score` leaves out jobs without a score."""
     ids, next_cursor = _page_of_ids(session, filters, states, sort, limit, cursor)
-    if summary:
-        jobs = jobs_in_order(session, ids, SPEC_COLUMNS)
-        return JobSummaryPage(items=summaries(session, jobs), next_cursor=next_cursor)
-    return JobPage(items=views(session, jobs_in_order(session, ids)), next_cursor=next_cursor)
+    jobs = jobs_in_order(session, ids, SPEC_COLUMNS)
+    return JobSummaryPage(items=summaries(session, jobs), next_cursor=next_cursor)
 
 
-def list_fields_of_jobs(
+def list_jobs_as_json(
     session: Session,
     filters: JobFilter,
     fields: Sequence[str],
@@ -127,11 +121,11 @@ def list_fields_of_jobs(
     sort: SortName = "-created_at",
     limit: int = 50,
     cursor: str | None = None,
-) -> JobFieldsPage:
-    """The same with some fields of the jobs; what only the others need is not read."""
+) -> str:
+    """The same with some fields of the jobs, as the text of a `JobPage` or `JobFieldsPage`."""
     ids, next_cursor = _page_of_ids(session, filters, states, sort, limit, cursor)
-    jobs = jobs_in_order(session, ids, [column for column in SPEC_COLUMNS if column not in fields])
-    return JobFieldsPage(items=fields_of_jobs(session, jobs, fields), next_cursor=next_cursor)
+    items = jobs_as_json(session, jobs_in_order(session, ids, SPEC_COLUMNS), fields)
+    return f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(next_cursor)}}}'
 
 
 def _page_of_ids(

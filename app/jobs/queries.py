@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import bindparam, delete, insert, update
+from sqlalchemy import Text, bindparam, cast, delete, func, insert, update
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.interfaces import ORMOption
 from sqlmodel import Session, SQLModel, col, select
@@ -112,14 +112,28 @@ def summaries(session: Session, jobs: Sequence[Job]) -> list[JobSummary]:
     return [summary_view(job, *related.of(job)) for job in jobs]
 
 
-def fields_of_jobs(session: Session, jobs: Sequence[Job], fields: Sequence[str]) -> list[dict[str, Any]]:
-    """Some fields of jobs as the API shows them; columns that are not among them need not have been read."""
+def jobs_as_json(session: Session, jobs: Sequence[Job], fields: Sequence[str]) -> list[str]:
+    """Some fields of jobs as the API shows them, each job a JSON object; the jobs may lack `SPEC_COLUMNS`.
+
+    What is stored as JSON is passed on as it is: reading and writing it again would take most of the time of a list.
+    """
     related = _related(session, [job.id for job in jobs], fields)
+    stored = _stored_json(session, [job.id for job in jobs], [name for name in SPEC_COLUMNS if name in fields])
     shown = []
     for job in jobs:
-        summary = dict(summary_view(job, *related.of(job)))
-        shown.append({name: getattr(job, name) if name in SPEC_COLUMNS else summary[name] for name in fields})
+        summary = summary_view(job, *related.of(job)).model_dump_json(include=set(fields))
+        members = [summary[1:-1], *(f'"{name}":{text}' for name, text in stored.get(job.id, {}).items())]
+        shown.append("{" + ",".join(filter(None, members)) + "}")
     return shown
+
+
+def _stored_json(session: Session, ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, str]]:
+    """The texts of columns that hold JSON, by job id and column."""
+    if not columns:
+        return {}
+    texts = [func.coalesce(cast(getattr(Job, column), Text), "null") for column in columns]
+    found = session.connection().execute(select(Job.id, *texts).where(col(Job.id).in_(ids)))
+    return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in found}
 
 
 def _related(session: Session, ids: Sequence[str], fields: Container[str] = _Related._fields) -> _Related:

@@ -16,7 +16,7 @@ from app.http.session import Configured, Reading, Writing
 from app.jobs import queries, schemas, service
 from app.jobs.content import columns_of_submission
 from app.jobs.examples import JOB_BODY
-from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_fields_of_jobs, list_jobs
+from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs_as_json
 from app.jobs.list_schemas import JobCounts, JobFieldsPage, parse_fields
 from app.jobs.quotas import require_space
 from app.jobs.validation import parse_body, parse_job
@@ -104,9 +104,8 @@ def get_jobs(
 ) -> Response:
     """List jobs, by default newest first. With `sort=-score` jobs without a validation accuracy are left out."""
     page: dict[str, Any] = {"states": state or [], "sort": sort, "limit": limit, "cursor": cursor}
-    if fields is None:
-        return json_response(list_jobs(session, filters, **page))
-    return json_response(list_fields_of_jobs(session, filters, parse_fields(fields), **page))
+    names = list(schemas.JobView.model_fields) if fields is None else parse_fields(fields)
+    return Response(list_jobs_as_json(session, filters, names, **page), media_type="application/json")
 
 
 # Before the route of one job, which would take `counts` for an id.

@@ -134,7 +134,7 @@ def _addition(session: Session, selected: list[str], text: str) -> Addition:
         queries.require_jobs(session, ids)
     except NotFound:
         found: Sequence[JobSummary]
-        found = list_jobs(session, JobFilter(q=text[:200]), limit=MAX_JOBS + MAX_CHOICES + 1, summary=True).items
+        found = list_jobs(session, JobFilter(q=text[:200]), limit=MAX_JOBS + MAX_CHOICES + 1).items
         matches = [job for job in found if job.id not in selected]
         if len(matches) != 1:
             shown = words.plain(text[:80])

@@ -83,7 +83,7 @@ def jobs_fragment(request: Request, _principal: Viewer, session: Reading, shown:
 
 def _context(session: Session, shown: Shown) -> dict[str, Any]:
     filters, states, sort, cursor = shown.filters, shown.states, shown.sort, shown.cursor
-    found = list_jobs(session, filters, states=states, sort=sort, limit=ROWS, cursor=cursor, summary=True)
+    found = list_jobs(session, filters, states=states, sort=sort, limit=ROWS, cursor=cursor)
     sparks = sparklines(session, {job.id: job.kind for job in found.items})
     address = Address(shown)
     columns = columns_of(shown.columns, sort)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from typing import Any
 
@@ -10,9 +11,10 @@ from sqlalchemy import Engine, event
 
 from app.db import reading, transaction
 from app.jobs import list_queries
-from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs
-from app.jobs.schemas import JobView
-from app.models import Job, State, Tag
+from app.jobs.list_queries import JobFilter, SortName, count_jobs, list_jobs, list_jobs_as_json
+from app.jobs.queries import jobs_in_order, views
+from app.jobs.schemas import JobPage, JobView
+from app.models import Job, Series, State, Tag
 from tests.app.api import EXPERT, FUSION, Service
 
 COUNT = 60
@@ -91,6 +93,18 @@ def test_lists_have_the_jobs_that_match_in_order(
         found = [job for job in found if sort != "-score" or job.score is not None]
         expected = [job.id for job in sorted(found, key=keys[sort], reverse=sort.startswith("-"))]
         assert listed(database, JobFilter(**filters), sort=sort, states=states) == expected, filters
+
+
+def test_jobs_in_a_list_are_the_same_as_alone(database: Engine, jobs: list[Job]) -> None:
+    with transaction(database) as session:
+        job = session.get_one(Job, jobs[0].id)
+        job.name = 'a "b" ü'
+        job.spec, job.defaulted, job.plan = {"name": 'a "b" ü\n', "lr": 1e-5, "big": 2**40}, ["epochs"], {"x": [None]}
+        session.add(Series(job_id=job.id, key="loss", count=1, last=float("inf")))
+    with reading(database) as session:
+        text = list_jobs_as_json(session, JobFilter(), list(JobView.model_fields), sort="created_at", limit=COUNT)
+        alone = views(session, jobs_in_order(session, [job.id for job in jobs]))
+        assert json.loads(text) == json.loads(JobPage(items=alone, next_cursor=None).model_dump_json())
 
 
 def test_counts_are_those_of_the_list(database: Engine, jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
