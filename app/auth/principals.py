@@ -44,4 +44,5 @@ Admin = Annotated[Principal, Depends(require_role(Role.admin))]
 def require_owner(principal: Principal, owner: str) -> None:
     """Forbidden unless the principal owns the resource or is an admin."""
     if principal.role is not Role.admin and principal.owner != owner:
-        raise Forbidden(f"this belongs to {owner}: only {owner} and admins may change it")
+        others = f"{owner} and other admins" if owner == "admin" else f"{owner} and admins"
+        raise Forbidden(f"this belongs to {owner}: only {others} may change it")

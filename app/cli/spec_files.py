@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,5 +49,19 @@ def encode_spec(spec: dict[str, Any]) -> bytes:
     """A request body; exits with 2 if the specification holds something that JSON does not have, such as NaN."""
     try:
         return json.dumps(spec, allow_nan=False).encode()
-    except (TypeError, ValueError) as error:
-        fail(f"the specification is not plain JSON data: {error}", 2)
+    except (TypeError, ValueError):
+        path, value = next(_not_json(spec, ""))
+        fail(f"{path} is {value}, which JSON does not have: give a finite number, or put text in quotes", 2)
+
+
+def _not_json(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """What JSON does not have, with where it is."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            yield from _not_json(key, f"the name of a field{path and ' in '}{path}")
+            yield from _not_json(item, f"{path}.{key}" if path else str(key))
+    elif isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _not_json(item, f"{path}[{index}]")
+    elif (isinstance(value, float) and not math.isfinite(value)) or not isinstance(value, str | int | float | None):
+        yield path, value

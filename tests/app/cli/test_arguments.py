@@ -38,8 +38,9 @@ def test_a_file_of_the_other_kind_is_recognised(offline: Cli) -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(None, "cannot be read"), ("{", "neither JSON nor YAML"), ("- 1", "must be an object"), ("a: .nan", "plain JSON")],
-)
+    [(None, "cannot be read"), ("{", "neither JSON nor YAML"), ("- 1", "must be an object"),
+     ("a: {b: [1, .nan]}", "a.b[1] is nan"), ("a: {.inf: 1}", "the name of a field in a is inf")],
+)  # fmt: skip
 def test_a_file_that_is_no_specification_is_refused(
     offline: Cli, tmp_path: Path, content: str | None, message: str
 ) -> None:
