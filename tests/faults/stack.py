@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests.training_processes import training_processes
 from worker import queries
 
 MEMORY_DISK = Path("/dev/shm")
+PREFIX = "mcn-faults-"
 # A worker counts as lost after this long without news, but not before it counts as offline (30 s).
 LOST_S = 3.0
 START_LIMIT_S = 240.0
@@ -47,7 +49,8 @@ class Stack:
 
     def __init__(self, form: Form) -> None:
         self.form = form
-        self.folder = Path(tempfile.mkdtemp(prefix="mcn-faults-", dir=_fast_disk()))
+        remove_leftovers(MEMORY_DISK)
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-", dir=_fast_disk()))
         # PostgreSQL, which is another user, has its data here too.
         self.folder.chmod(0o755)
         self.postgres: Postgres | None = None
@@ -119,7 +122,7 @@ class Stack:
         self.end()
 
     def end(self, *, keep: bool = False) -> None:
-        """Kills everything; deletes the folder, unless it is to be kept."""
+        """Kills everything; deletes the folder, unless it is to be kept until the next run."""
         parts = [self.api, *self.workers, *([self.redis] if self.redis else [])]
         for part in parts:
             part.kill()
@@ -179,6 +182,28 @@ class Stack:
         trains = {process.pid for process in self.training()}
         pids = {process.pid for process in alike}
         return [process for process in alike if process.pid not in trains and process.ppid() not in pids]
+
+
+def remove_leftovers(disk: Path) -> None:
+    """Removes what runs that were killed, or that kept a folder, have left in memory."""
+    for folder in disk.glob(f"{PREFIX}[0-9]*-*"):
+        owner = int(folder.name.removeprefix(PREFIX).partition("-")[0])
+        if psutil.pid_exists(owner):
+            continue
+        send(signal.SIGKILL, _processes_of(folder))
+        # Not mounted if the run was not root's, or ended well.
+        subprocess.run(["umount", "--lazy", str(folder / "postgres")], capture_output=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _processes_of(folder: Path) -> list[psutil.Process]:
+    """The processes whose command lines or environments name a folder."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if any(str(folder) in text for text in (*process.cmdline(), *process.environ().values())):
+                found.append(process)
+    return found
 
 
 def _fast_disk() -> Path | None:
