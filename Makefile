@@ -37,7 +37,7 @@ up: $(READY)  ## start the service, with nothing submitted
 
 test: $(READY)  ## run every test
 	@$(BIN)/python -m tests.machine
-	@$(BIN)/python -m pytest -n $(JOBS)
+	@$(BIN)/python -m pytest -n $(JOBS) --maxfail 20
 
 test-fast: $(READY)  ## run the tests that start no process (under 90 s)
 	@$(BIN)/python -m pytest -n $(JOBS) -m "not processes and not slow and not soak and not gpu"
