@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import signal
 import subprocess
@@ -18,7 +17,7 @@ from app.cli.client import Api
 from app.settings import Settings
 from app.supervisor.up import commands
 from tests.docker import page
-from tests.docker.files import PARTS, ROOT
+from tests.docker.files import PARTS, ROOT, clean_environment
 from tests.e2e.running import fusion
 from tests.parts import free_port, need, wait_until
 from tests.training_processes import training_processes
@@ -77,7 +76,7 @@ class Units:
         assert [line.partition("=")[0] for line in given.splitlines()] == list(replaced)
         self.settings = Settings(data_dir=folder / "data", port=port)
         self._port = str(port)
-        self._environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "MCN_RECONCILE_S": "1", **replaced}
+        self._environment = clean_environment(folder) | {"MCN_RECONCILE_S": "1", **replaced}
         self._folder = folder
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
 

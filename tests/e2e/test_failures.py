@@ -44,8 +44,8 @@ def test_each_failure_has_its_reason_and_one_sentence(up: Running, failure: str)
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Running]:
-    """A service whose run directories are on a file system of eight megabytes."""
-    service = Running(tmp_path / "data")
+    """A service whose run directories are on a file system of eight megabytes, of which two percent must be free."""
+    service = Running(tmp_path / "data", MCN_MIN_FREE_GB="0.00016")
     runs = service.settings.runs_dir
     runs.mkdir(parents=True)
     mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(runs)]

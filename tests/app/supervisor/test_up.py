@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 
 import pytest
 
@@ -28,6 +29,15 @@ def test_a_part_that_keeps_ending_is_started_later_and_later_but_always() -> Non
     assert restarts.plan(at + 20) == 0
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """As in a terminal: the process of the tests ignores Ctrl-C if it was started in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_during_a_start_is_delivered_after_it() -> None:
     done = []
 
