@@ -197,12 +197,12 @@ def remove_leftovers(disk: Path) -> None:
 
 
 def _processes_of(folder: Path) -> list[psutil.Process]:
-    """The processes whose command lines or environments name a folder."""
+    """The processes whose command lines or environments name a folder, and their children, such as image readers."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             if any(str(folder) in text for text in (*process.cmdline(), *process.environ().values())):
-                found.append(process)
+                found += [process, *process.children(recursive=True)]
     return found
 
 
