@@ -101,7 +101,8 @@ def _apply(session: Session, job: Job | None, attempt: Attempt, events: list[dic
                 continue
             data = new
         elif kind == "component":
-            _keep_component(session, job, data)
+            if not _keep_component(session, job, data):
+                continue
         elif kind == "identity":
             _keep_identity(session, job, attempt, data)
         if kind == "component":
@@ -190,7 +191,8 @@ def _keep_identity(session: Session, job: Job, attempt: Attempt, data: dict[str,
     job.software_key, job.device_key = environments.pop() if is_uniform else (None, None)
 
 
-def _keep_component(session: Session, job: Job, manifest: dict[str, Any]) -> None:
+def _keep_component(session: Session, job: Job, manifest: dict[str, Any]) -> bool:
+    """Whether this is news: an attempt that goes on reports the saved components again."""
     query = select(Component).where(Component.job_id == job.id, Component.name == manifest["name"])
     row = session.exec(query).first()
     names = ("role", "epoch", "metrics", "selected_by", "config", "files")
@@ -204,8 +206,11 @@ def _keep_component(session: Session, job: Job, manifest: dict[str, Any]) -> Non
         session.add(Component(id=f"cmp_{ULID()}", job_id=job.id, name=manifest["name"], **values))
         # A better version of the same component may follow in this block.
         session.flush()
+    elif (row.epoch, row.files) == (manifest["epoch"], manifest["files"]):
+        return False
     else:
         row.sqlmodel_update(values)
+    return True
 
 
 def prune(session: Session, job_id: str) -> None:

@@ -51,8 +51,12 @@ class BestComponents:
                 writes += [self._write(name, state, metrics, key, epoch, step) for name in names]
         return writes
 
-    def relink(self) -> None:
-        """Restores the well-known names of files after a crash that interrupted saving."""
+    def restore(self) -> None:
+        """Makes up for what a crash kept from being done after a component was written.
+
+        Restores the well-known names of its files, and reports it again: nobody may have heard of it, and it is saved
+        again only if it is surpassed.
+        """
         for name in self._configs:
             try:
                 manifest = read_component_manifest(self._folder, name)
@@ -60,6 +64,7 @@ class BestComponents:
                 continue
             if manifest:
                 link_component(self._folder, manifest)
+                self._on_save(manifest)
 
     def _selection_keys(self) -> list[tuple[tuple[str, ...], str]]:
         """Components that are saved together, and the metric that selects their epoch."""

@@ -142,11 +142,12 @@ def fit(
                 watch.load_state_dict(saved.state["validation_alerts"])
             # Runs of earlier versions did not have it.
             epoch_meter.load_state_dict(saved.state.get("epoch_meter", {"sums": {}, "counts": {}}))
-            if runtime.is_main:
-                best.relink()
             reporter.emit("log", {"level": "info", "message": f"resuming from step {step} ({saved.path.name})"})
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": step})
+        if runtime.is_main:
+            # Also without a checkpoint: an attempt that was killed before its first one may have saved components.
+            best.restore()
 
         def snapshot() -> Any:
             state = {

@@ -202,6 +202,19 @@ def test_a_component_is_stored_with_its_score_architecture_and_data_set(service:
     assert rows == {"expert_0": (0.75, "resnet18", "digits"), "head": (None, None, "digits")}
 
 
+def test_a_component_that_is_reported_again_is_no_news(service: Service) -> None:
+    attempt = start_attempt(service)
+    path = service.context.attempt((attempt.job_id, 1)).events
+    file = EventFile(path)
+    manifest = {"name": "expert_0", "role": "expert", "selected_by": "val/accuracy", "config": {}, "metrics": {}}
+    manifest |= {"created_at": datetime.now(UTC).isoformat()}
+    for epoch in (1, 1, 2, 2, 2):
+        file.add("component", manifest | {"epoch": epoch, "files": {"pth": {"sha256": f"{epoch}"}}})
+    ingest(service.app.state.engine, attempt, path)
+    events = service.get(f"/jobs/{attempt.job_id}/events?type=component").json()["items"]
+    assert [event["data"]["epoch"] for event in events] == [1, 2]
+
+
 def test_a_crash_before_the_commit_loses_nothing(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt = start_attempt(service)
     path = service.context.attempt((attempt.job_id, 1)).events
