@@ -103,10 +103,9 @@ def _apply(session: Session, job: Job | None, attempt: Attempt, events: list[dic
         elif kind == "component":
             if not _keep_component(session, job, data):
                 continue
+            data = {name: data[name] for name in ("name", "role", "epoch", "metrics", "selected_by")}
         elif kind == "identity":
             _keep_identity(session, job, attempt, data)
-        if kind == "component":
-            data = {name: data[name] for name in ("name", "role", "epoch", "metrics", "selected_by")}
         if kind in (*FREQUENT_EVENTS, ALERT, "log", "component"):
             rows.append({"job_id": job.id, "time": at, "type": kind, "data": data})
     store.append(session, job.id, points.drain())

@@ -117,10 +117,15 @@ def jobs_as_json(session: Session, jobs: Sequence[Job], fields: Sequence[str]) -
 
     What is stored as JSON is passed on as it is: reading and writing it again would take most of the time of a list.
     """
-    related = _related(session, [job.id for job in jobs], fields)
-    stored = _stored_json(session, [job.id for job in jobs], [name for name in SPEC_COLUMNS if name in fields])
+    ids = [job.id for job in jobs]
+    related = _related(session, ids, fields)
+    columns = [name for name in SPEC_COLUMNS if name in fields]
+    stored = _stored_json(session, ids, columns)
     shown = []
     for job in jobs:
+        if columns and job.id not in stored:
+            # It was deleted after the jobs were read.
+            continue
         summary = summary_view(job, *related.of(job)).model_dump_json(include=set(fields))
         members = [summary[1:-1], *(f'"{name}":{text}' for name, text in stored.get(job.id, {}).items())]
         shown.append("{" + ",".join(filter(None, members)) + "}")

@@ -92,13 +92,9 @@ def _submit_long_enough(stack: Stack, client: Client, needed_s: float) -> str:
     first = _epoch(events)
     time.sleep(MEASURED_S)
     speed = (_epoch(events) - first) / MEASURED_S
-
-    def has_ended() -> bool:
-        # Again: a busy service may have refused it.
-        client.send("POST", f"/jobs/{probe}/cancel")
-        return not process.is_running()
-
-    wait_until(has_ended, "the end of the job whose speed was measured", START_LIMIT_S)
+    # A busy service may refuse it with 503. Once it is accepted, it has to work.
+    wait_until(lambda: client.send("POST", f"/jobs/{probe}/cancel").status == 202, "a cancellation", START_LIMIT_S)
+    wait_until(lambda: not process.is_running(), "the end of the job whose speed was measured", START_LIMIT_S)
     return _submit(client, epochs=math.ceil(MARGIN * needed_s * speed) + 1)
 
 
