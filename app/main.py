@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from functools import cache
 
-from fastapi import Depends, FastAPI, Response
-from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi import Depends, FastAPI
 
 from app.auth.middleware import Authentication
 from app.auth.queries import list_valid_hashes
@@ -129,23 +127,6 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         operations,
     ):
         app.include_router(router)
-    _add_documentation(app)
+    docs.install(app)
     site.install(app)
     return app
-
-
-def _add_documentation(app: FastAPI) -> None:
-    docs.mount_files(app)
-
-    @cache
-    def rendered() -> bytes:
-        # It takes many milliseconds, in which nobody else is answered.
-        return bytes(JSONResponse(app.openapi()).body)
-
-    @app.get("/docs", include_in_schema=False)
-    async def docs_page() -> HTMLResponse:
-        return docs.docs_page()
-
-    @app.get("/openapi.json", include_in_schema=False)
-    async def openapi() -> Response:
-        return Response(rendered(), media_type="application/json")

@@ -1,4 +1,4 @@
-"""The page /docs: Swagger UI from files of this service, since clusters often have no internet access."""
+"""/openapi.json, and the page /docs: Swagger UI from files of this service, since clusters often have no internet."""
 
 from __future__ import annotations
 
@@ -6,20 +6,29 @@ import base64
 import hashlib
 import re
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse
+from fastapi.responses import HTMLResponse, Response
 from fastapi.staticfiles import StaticFiles
 
 STATIC_PATH = "/static/docs"
+_router = APIRouter(include_in_schema=False)
 
 
-def mount_files(app: FastAPI) -> None:
-    """Serve Swagger UI's script and style sheet below `STATIC_PATH`."""
+def install(app: FastAPI) -> None:
+    """Serve the description and the page, with Swagger UI's script and style sheet below `STATIC_PATH`."""
     app.mount(STATIC_PATH, StaticFiles(packages=[("fastapi_offline", "static")]))
+    app.include_router(_router)
 
 
-def docs_page() -> HTMLResponse:
+@_router.get("/openapi.json")
+async def openapi_json(request: Request) -> Response:
+    """The description; from the request's application, since FastAPI caches routes for longer than that lives."""
+    return Response(request.app.openapi_json(), media_type="application/json")
+
+
+@_router.get("/docs")
+async def docs_page() -> HTMLResponse:
     """The page, with a content security policy that permits its own inline script by its hash."""
     page = get_swagger_ui_html(
         openapi_url="/openapi.json",

@@ -5,17 +5,26 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.responses import JSONResponse
 from pydantic import TypeAdapter
 
 
 class DescribedAPI(FastAPI):
     """FastAPI with a description that permits no more than validation does."""
 
+    _openapi_json: bytes | None = None
+
     def openapi(self) -> dict[str, Any]:
         """The description, computed once."""
         if self.openapi_schema is None:
             self.openapi_schema = _tighten(super().openapi())
         return self.openapi_schema
+
+    def openapi_json(self) -> bytes:
+        """The description as JSON, encoded once: that takes many milliseconds, in which nobody else is answered."""
+        if self._openapi_json is None:
+            self._openapi_json = bytes(JSONResponse(self.openapi()).body)
+        return self._openapi_json
 
 
 def _tighten(description: dict[str, Any]) -> dict[str, Any]:
