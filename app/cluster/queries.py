@@ -46,7 +46,7 @@ def attempts_since(session: Session, since: datetime) -> Iterator[AttemptRow]:
     query = select(*columns, Attempt.started_at, Attempt.running_at, Attempt.ended_at)  # type: ignore[call-overload]
     query = query.join(Attempt, col(Attempt.job_id) == col(Job.id))
     query = query.where(col(Attempt.ended_at).is_(None) | (col(Attempt.ended_at) > since))
-    return (AttemptRow(*row) for row in session.exec(query.execution_options(yield_per=1000)))
+    return (AttemptRow(*row) for row in session.connection().execute(query))
 
 
 def list_workers(session: Session) -> list[Worker]:

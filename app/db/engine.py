@@ -41,5 +41,12 @@ def make_engine(url: str) -> Engine:
 
 @lru_cache(maxsize=8)
 def read_engine(engine: Engine) -> Engine:
-    """The same connection pool with transactions that take no write lock on SQLite."""
+    """The same connection pool, for statements that only read.
+
+    On SQLite they are in transactions that take no write lock. On PostgreSQL each is a transaction of its own: there
+    every statement sees what has been committed before it anyway, and beginning and ending one takes two more answers.
+    Rows cannot be read in parts (`yield_per`), which needs a transaction.
+    """
+    if engine.dialect.name == "postgresql":
+        return engine.execution_options(isolation_level="AUTOCOMMIT")
     return engine.execution_options(mcn_writes=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import text
 
-from app.db import reading, transaction
+from app.db import transaction
 from app.jobs import queries
 from tests.app.api import Service
 from tests.app.operations.retention.ended import ended, existing, put, run
@@ -27,7 +27,7 @@ def test_a_job_that_is_being_changed_is_skipped(any_service: Service) -> None:
 def test_a_job_to_which_a_submission_refers_at_this_moment_is_skipped(any_service: Service) -> None:
     referred, other = ended(any_service), ended(any_service)
     put(any_service, {})
-    with reading(any_service.app.state.engine) as session:
+    with transaction(any_service.app.state.engine) as session:
         # As a foreign key to it does.
         session.execute(text("SELECT id FROM jobs WHERE id = :id FOR KEY SHARE"), {"id": referred})
         assert [item["job"] for item in run(any_service)["items"]] == [other]
