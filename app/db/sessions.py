@@ -1,14 +1,14 @@
-"""Sessions that read or write, callbacks around a commit, and locks by name."""
+"""Sessions that read or write, callbacks around a commit, locks by name, and a condition that both databases need."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
-from sqlalchemy import Engine, text
-from sqlmodel import Session
+from sqlalchemy import ARRAY, ColumnElement, Engine, Text, any_, literal, text
+from sqlmodel import Session, col
 
 from app.db.engine import read_engine
 
@@ -51,6 +51,16 @@ def before_commit(session: Session, hook: Callable[[], object]) -> None:
 def after_commit(session: Session, hook: Callable[[], object]) -> None:
     """Register a callback that runs once the session's transaction has been committed, and only then."""
     session.info.setdefault(_AFTER, []).append(hook)
+
+
+def among(session: Session, column: Any, values: Sequence[str]) -> ColumnElement[bool]:
+    """The condition that a column of text has one of these values.
+
+    On PostgreSQL they are one parameter, and not one each as with `in_`, which takes longer than the query.
+    """
+    if session.get_bind().dialect.name == "postgresql":
+        return col(column) == any_(literal(list(values), ARRAY(Text)))
+    return col(column).in_(values)
 
 
 def lock_name(session: Session, name: str) -> None:

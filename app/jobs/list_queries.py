@@ -124,7 +124,7 @@ def list_jobs_as_json(
 ) -> str:
     """The same with some fields of the jobs, as the text of a `JobPage` or `JobFieldsPage`."""
     ids, next_cursor = _page_of_ids(session, filters, states, sort, limit, cursor)
-    items = jobs_as_json(session, jobs_in_order(session, ids, SPEC_COLUMNS), fields)
+    items = jobs_as_json(session, ids, fields)
     return f'{{"items":[{",".join(items)}],"next_cursor":{json.dumps(next_cursor)}}}'
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from typing import Any, NamedTuple
 
-from sqlalchemy import Text, bindparam, cast, delete, func, insert, update
+from pydantic_core import to_json
+from sqlalchemy import Float, Text, bindparam, cast, delete, func, insert, literal, null, text, union_all, update
 from sqlalchemy.orm import defer
 from sqlalchemy.orm.interfaces import ORMOption
 from sqlmodel import Session, SQLModel, col, select
 
+from app.db import among
 from app.http.errors import NotFound
 from app.jobs.event_queries import MAX_ROWS, record_events
-from app.jobs.schemas import JobSummary, JobView, job_view, summary_view
+from app.jobs.schemas import JobSummary, JobView, Related, columns_of, job_view, summary_fields, summary_view
 from app.models import (
     TERMINAL_STATES,
     Attempt,
@@ -71,7 +73,7 @@ def get_jobs(session: Session, job_ids: Sequence[str]) -> list[Job]:
 
 def jobs_in_order(session: Session, job_ids: Sequence[str], left_out: Sequence[str] = ()) -> list[Job]:
     """Those of these jobs that exist, in this order, without some of their columns."""
-    query = select(Job).where(col(Job.id).in_(job_ids)).options(*without(left_out))
+    query = select(Job).where(among(session, Job.id, job_ids)).options(*without(left_out))
     jobs = {job.id: job for job in session.exec(query)}
     return [jobs[job_id] for job_id in job_ids if job_id in jobs]
 
@@ -89,77 +91,60 @@ def _not_found(job_id: str) -> NotFound:
     return NotFound(f"there is no job {job_id[:80]!r}: `mcn jobs` or `GET /jobs` lists the existing ones")
 
 
-class _Related(NamedTuple):
-    """What other tables hold about jobs, by job id."""
-
-    tags: dict[str, list[str]]
-    waits_for: dict[str, list[str]]
-    metrics: dict[str, dict[str, float | None]]
-
-    def of(self, job: Job) -> tuple[list[str], list[str], dict[str, float | None]]:
-        return self.tags.get(job.id, []), self.waits_for.get(job.id, []), self.metrics.get(job.id, {})
-
-
 def views(session: Session, jobs: Sequence[Job]) -> list[JobView]:
     """Jobs as the API shows them, with three queries for any number of them."""
     related = _related(session, [job.id for job in jobs])
-    return [job_view(job, *related.of(job)) for job in jobs]
+    return [job_view(job, related[job.id]) for job in jobs]
 
 
 def summaries(session: Session, jobs: Sequence[Job]) -> list[JobSummary]:
     """The same without `spec`, `defaulted` and `plan`."""
     related = _related(session, [job.id for job in jobs])
-    return [summary_view(job, *related.of(job)) for job in jobs]
+    return [summary_view(job, related[job.id]) for job in jobs]
 
 
-def jobs_as_json(session: Session, jobs: Sequence[Job], fields: Sequence[str]) -> list[str]:
-    """Some fields of jobs as the API shows them, each job a JSON object; the jobs may lack `SPEC_COLUMNS`.
+def jobs_as_json(session: Session, job_ids: Sequence[str], fields: Sequence[str]) -> list[str]:
+    """Some fields of those of these jobs that exist as the API shows them, in this order, each a JSON object.
 
     What is stored as JSON is passed on as it is: reading and writing it again would take most of the time of a list.
     """
-    ids = [job.id for job in jobs]
-    related = _related(session, ids, fields)
-    columns = [name for name in SPEC_COLUMNS if name in fields]
-    stored = _stored_json(session, ids, columns)
+    computed, stored = ([name for name in fields if (name in SPEC_COLUMNS) == is_stored] for is_stored in (False, True))
+    columns = [getattr(Job, name) for name in columns_of(computed)]
+    texts = [func.coalesce(cast(getattr(Job, name), Text), "null").label(name) for name in stored]
+    found = session.connection().execute(select(*columns, *texts).where(among(session, Job.id, job_ids)))
+    rows = {row.id: row for row in found}
+    related = _related(session, job_ids, fields)
     shown = []
-    for job in jobs:
-        if columns and job.id not in stored:
-            # It was deleted after the jobs were read.
+    for job_id in job_ids:
+        if job_id not in rows:
+            # It was deleted after the list was read.
             continue
-        summary = summary_view(job, *related.of(job)).model_dump_json(include=set(fields))
-        members = [summary[1:-1], *(f'"{name}":{text}' for name, text in stored.get(job.id, {}).items())]
+        row = rows[job_id]
+        values = to_json(summary_fields(row, related[job_id], computed), inf_nan_mode="null").decode()
+        members = [values[1:-1], *(f'"{name}":{getattr(row, name)}' for name in stored)]
         shown.append("{" + ",".join(filter(None, members)) + "}")
     return shown
 
 
-def _stored_json(session: Session, ids: Sequence[str], columns: Sequence[str]) -> dict[str, dict[str, str]]:
-    """The texts of columns that hold JSON, by job id and column."""
-    if not columns:
-        return {}
-    texts = [func.coalesce(cast(getattr(Job, column), Text), "null") for column in columns]
-    found = session.connection().execute(select(Job.id, *texts).where(col(Job.id).in_(ids)))
-    return {row[0]: dict(zip(columns, row[1:], strict=True)) for row in found}
-
-
-def _related(session: Session, ids: Sequence[str], fields: Container[str] = _Related._fields) -> _Related:
-    related = _Related({}, {}, {})
-    if "tags" in fields:
-        for job_id, tag in session.exec(select(Tag.job_id, Tag.tag).where(col(Tag.job_id).in_(ids)).order_by(Tag.tag)):
-            related.tags.setdefault(job_id, []).append(tag)
-    if "waits_for" in fields:
-        _add_unfinished(session, ids, related.waits_for)
-    if "metrics" in fields:
-        latest = select(Series.job_id, Series.key, Series.last).where(col(Series.job_id).in_(ids))
-        for job_id, key, last in session.exec(latest.order_by(Series.key)):
-            related.metrics.setdefault(job_id, {})[key] = last
+def _related(session: Session, ids: Sequence[str], fields: Container[str] = Related._fields) -> dict[str, Related]:
+    """What other tables hold about jobs, in one query: three would take longer than all else that a list does."""
+    no_number = cast(null(), Float)
+    tags = select(literal("tags"), Tag.job_id, Tag.tag, no_number).where(among(session, Tag.job_id, ids))
+    unfinished = select(literal("waits_for"), Dependency.job_id, Dependency.depends_on, no_number)
+    unfinished = unfinished.join(Job, col(Job.id) == col(Dependency.depends_on))
+    unfinished = unfinished.where(among(session, Dependency.job_id, ids), Job.state != State.succeeded)
+    metrics = select(literal("metrics"), Series.job_id, Series.key, Series.last)
+    metrics = metrics.where(among(session, Series.job_id, ids))
+    parts = {"tags": tags, "waits_for": unfinished, "metrics": metrics}
+    related = {job_id: Related([], [], {}) for job_id in ids}
+    chosen = [part for name, part in parts.items() if name in fields]
+    found = session.connection().execute(union_all(*chosen).order_by(text("3"))) if chosen else ()
+    for field, job_id, name, number in found:
+        if field == "metrics":
+            related[job_id].metrics[name] = number
+        else:
+            getattr(related[job_id], field).append(name)
     return related
-
-
-def _add_unfinished(session: Session, ids: Sequence[str], waits_for: dict[str, list[str]]) -> None:
-    unfinished = select(Dependency.job_id, Dependency.depends_on).join(Job, col(Job.id) == col(Dependency.depends_on))
-    unfinished = unfinished.where(col(Dependency.job_id).in_(ids), Job.state != State.succeeded)
-    for job_id, depends_on in session.exec(unfinished.order_by(Dependency.depends_on)):
-        waits_for.setdefault(job_id, []).append(depends_on)
 
 
 def list_events(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import Annotated, Any, Literal, cast
+from operator import attrgetter
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from typing_extensions import TypedDict
@@ -65,6 +67,14 @@ class JobView(JobSummary):
     spec: dict[str, Any]
     defaulted: list[str]
     plan: dict[str, Any] | None
+
+
+class Related(NamedTuple):
+    """The fields of a job that other tables hold."""
+
+    tags: list[str]
+    waits_for: list[str]
+    metrics: dict[str, float | None]
 
 
 class JobPage(BaseModel):
@@ -179,40 +189,41 @@ class Freed(BaseModel):
     bytes_freed: int
 
 
-def job_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[str, float | None]) -> JobView:
+def job_view(job: Job, related: Related) -> JobView:
     """A job's row, with what other tables hold about it."""
-    summary = summary_view(job, tags, waits_for, metrics)
-    return JobView(**dict(summary), spec=job.spec, defaulted=job.defaulted, plan=job.plan)
+    return JobView(**summary_fields(job, related), spec=job.spec, defaulted=job.defaulted, plan=job.plan)
 
 
-def summary_view(job: Job, tags: list[str], waits_for: list[str], metrics: dict[str, float | None]) -> JobSummary:
+def summary_view(job: Job, related: Related) -> JobSummary:
     """The same without `spec`, `defaulted` and `plan`, which are not read."""
-    base = f"/jobs/{job.id}"
-    pages = ("progress", "metrics", "events", "logs", "attempts", "components", "explain", "ledger", "result")
-    return JobSummary(
-        id=job.id,
-        kind=cast(Kind, job.kind),
-        name=job.name,
-        tags=tags,
-        state=State(job.state),
-        reason=job.reason,
-        message=job.message,
-        attempt=job.attempt,
-        priority=job.priority,
-        owner=job.owner,
-        created_at=iso(job.created_at) or "",
-        started_at=iso(job.started_at),
-        finished_at=iso(job.finished_at),
-        progress=progress_of(job),
-        score=job.score,
-        metrics=metrics,
-        waits_for=waits_for,
-        sweep=job.sweep,
-        links={"self": base} | {page: f"{base}/{page}" for page in pages},
-    )
+    return JobSummary(**summary_fields(job, related))
 
 
-def progress_of(job: Job) -> Progress:
+def summary_fields(row: Any, related: Related, names: Iterable[str] = JobSummary.model_fields) -> dict[str, Any]:
+    """Some fields of a summary, from a row that has the columns of `columns_of` and perhaps more."""
+    values: dict[str, Any] = {}
+    for name in names:
+        if name in Related._fields:
+            values[name] = getattr(related, name)
+        elif name in _COMPUTED:
+            values[name] = _COMPUTED[name].compute(row)
+        else:
+            values[name] = getattr(row, name)
+    return values
+
+
+def columns_of(names: Iterable[str]) -> list[str]:
+    """The columns of jobs that some fields of a summary are made from, and the id."""
+    columns = {"id": None}
+    for name in names:
+        if name in _COMPUTED:
+            columns |= dict.fromkeys(_COMPUTED[name].columns)
+        elif name not in Related._fields:
+            columns[name] = None
+    return list(columns)
+
+
+def progress_of(job: Any) -> Progress:
     """The progress that a job last reported, with the remaining time counted down since then."""
     report = job.progress or {}
     step, steps = report.get("step"), report.get("steps")
@@ -230,6 +241,35 @@ def progress_of(job: Job) -> Progress:
         images_per_s=report.get("images_per_s"),
         eta_s=eta_s,
     )
+
+
+_PAGES = ("progress", "metrics", "events", "logs", "attempts", "components", "explain", "ledger", "result")
+
+
+def _links(job: Any) -> dict[str, str]:
+    base = f"/jobs/{job.id}"
+    return {"self": base} | {page: f"{base}/{page}" for page in _PAGES}
+
+
+class _Computed(NamedTuple):
+    """A field that is not a column, and the columns that it is computed from."""
+
+    columns: tuple[str, ...]
+    compute: Callable[[Any], Any]
+
+
+def _time(column: str) -> _Computed:
+    read = attrgetter(column)
+    return _Computed((column,), lambda job: iso(read(job)))
+
+
+_COMPUTED = {
+    "created_at": _time("created_at"),
+    "started_at": _time("started_at"),
+    "finished_at": _time("finished_at"),
+    "progress": _Computed(("state", "progress"), progress_of),
+    "links": _Computed(("id",), _links),
+}
 
 
 def event_view(event: Event) -> EventView:

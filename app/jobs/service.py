@@ -17,7 +17,7 @@ from app.jobs.drafts import insert_jobs, job_columns, new_job, resolved_columns
 from app.jobs.estimate import estimate
 from app.jobs.planned_configs import configs_of
 from app.jobs.quotas import require_space
-from app.jobs.schemas import DryRun, JobView, PlannedControl, job_view
+from app.jobs.schemas import DryRun, JobView, PlannedControl, Related, job_view
 from app.jobs.transitions import TRANSITIONS, transition
 from app.models import Job, Reason, State
 from app.settings import Settings
@@ -69,7 +69,7 @@ def submit(
         controls.create(session, settings, [ControlledJob(draft.job.id, columns, spec, refs)])
     if draft.job.state == State.queued:
         nudge(session, settings, "start")
-    return job_view(draft.job, draft.tags, sorted(refs.unfinished), {}), True
+    return job_view(draft.job, Related(draft.tags, sorted(refs.unfinished), {})), True
 
 
 def cancel(session: Session, settings: Settings, principal: Principal, job_id: str) -> Job:
