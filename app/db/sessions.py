@@ -38,8 +38,11 @@ def _write_lock(engine: Engine) -> AbstractContextManager[Any]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Session]:
-    """A session that only reads: on SQLite it neither blocks a writer nor is blocked by one."""
-    with Session(read_engine(engine)) as session:
+    """A session that only reads: on SQLite it neither blocks a writer nor is blocked by one.
+
+    Changes of its objects are not written, also not before its next query.
+    """
+    with Session(read_engine(engine), autoflush=False) as session:
         yield session
 
 

@@ -33,6 +33,15 @@ def test_a_statement_that_reads_leaves_no_transaction_open(database: Engine) -> 
         assert same.info.transaction_status == TransactionStatus.INTRANS
 
 
+def test_changes_of_what_was_only_read_are_not_written(database: Engine) -> None:
+    add_jobs(database, "one")
+    with reading(database) as session:
+        session.get_one(Job, "one").name = "other"
+        assert session.exec(select(Job.name)).one() == "one"
+    with reading(database) as session:
+        assert session.exec(select(Job.name)).one() == "one"
+
+
 def test_a_value_is_among_others_whatever_is_in_them(database: Engine) -> None:
     strange = ['{a,"b"}', "NULL", "\\", "", "ü'"]
     add_jobs(database, "other", *strange)
