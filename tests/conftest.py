@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -42,6 +43,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     selection.mark(items)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def _frozen_leftovers() -> None:
+    """Keeps collections of garbage short: they do not look again at what earlier modules have left in caches.
+
+    Libraries keep something of every application. At the end of thousands of tests, a full collection of it took longer
+    than a transaction may stand still.
+    """
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_child_processes(request: pytest.FixtureRequest, _one_thread: None) -> Iterator[None]:
     """Keeps the marker `processes` true: a test without it cannot start a process.
@@ -81,5 +93,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """In continuous integration, a missing part is a failure."""
+    # Libraries complain about what is left when the process ends.
+    gc.unfreeze()
     if os.environ.get("CI") == "true" and missing():
         session.exitstatus = 1
