@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.cli.client import Api
+from app.cli.client import Api, ApiError
 from app.settings import Settings
 from app.supervisor.up import commands
 from tests.docker import page
@@ -108,6 +108,14 @@ class Units:
                 left.kill()
 
 
+def _is_reachable(api: Api) -> bool:
+    try:
+        api.get("/me")
+    except ApiError:
+        return False
+    return True
+
+
 @pytest.fixture
 def units(tmp_path: Path, postgres_url: str, redis_url: str) -> Iterator[Units]:
     made = Units(tmp_path, postgres_url, redis_url)
@@ -120,9 +128,11 @@ def test_a_restarted_worker_finds_what_trains(units: Units) -> None:
     for part in PARTS:
         units.start(part)
     token = units.settings.data_dir / "admin-token"
-    wait_until(token.exists, "the start of the API", LIMIT_S)
+    wait_until(token.exists, "the token of the API", LIMIT_S)
     api = Api(units.settings)
     try:
+        # The token is created before the port is opened.
+        wait_until(lambda: _is_reachable(api), "the start of the API", LIMIT_S)
         job_id = api.post("/jobs", fusion(epochs=5000))["id"]
 
         def step() -> int:
