@@ -6,6 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,9 +58,13 @@ class TrainingDisturbedError(AssertionError):
 
 def outages(stack: Stack, length_s: float, say: Callable[[str], object]) -> list[Outage]:
     """Trains one job through an outage of each part; raises TrainingDisturbedError if it notices."""
+    with closing(Client(stack, Record(), f"outages-{time.monotonic()}")) as client:
+        return _outages(stack, client, length_s, say)
+
+
+def _outages(stack: Stack, client: Client, length_s: float, say: Callable[[str], object]) -> list[Outage]:
     assert stack.postgres is not None
     assert stack.redis is not None
-    client = Client(stack, Record(), f"outages-{time.monotonic()}")
     job_id = _submit_long_enough(stack, client, 3 * (length_s + REST_S) + 3 * REST_S)
     process = _process(stack, job_id)
     begun = (process.pid, process.create_time())
@@ -79,7 +84,6 @@ def outages(stack: Stack, length_s: float, say: Callable[[str], object]) -> list
         _check((now.pid, now.create_time()) == begun, f"another process trains after the outage of {part.name}")
     limit_s = END_LIMIT * (3 * length_s + 60)
     wait_until(lambda: state_of(stack.engine, job_id) in TERMINAL_STATES, "the end of the job", limit_s)
-    client.close()
     _check_end(stack, job_id, say)
     return found
 
