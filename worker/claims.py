@@ -17,7 +17,7 @@ from worker import queries
 from worker.attempts import end_attempt, handle_columns, start_failure
 from worker.context import WorkerContext
 from worker.executors.base import Batch, BusyError, Executor, Handle, Observation, ProcessState, RefusedError
-from worker.start_gate import is_disk_full
+from worker.start_gate import disk_trouble
 from worker.task_builder import TaskBuilder
 
 log = logging.getLogger(__name__)
@@ -57,9 +57,10 @@ def start_next(context: WorkerContext, name: str) -> bool:
             task.write(attempt_dir)
         handles = executor.submit(batch.submission, claimed.dirs)
     except OSError as error:
-        if is_disk_full(error):
+        trouble = disk_trouble(error, context.host)
+        if trouble is not None:
             context.start_gate.close()
-            _undo(context, claimed, f"no space left on the disk of {context.host}: will start once there is room")
+            _undo(context, claimed, trouble)
             return False
         _end_all(context, executor, claimed, start_failure(error))
     except RefusedError as error:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.cli import doctor_slurm
 from app.db import is_current, make_engine
-from app.jobs.disk_space import disk_space, in_gb, more_than_the_disk
+from app.jobs.disk_space import disk_space, in_gb, is_writable, more_than_the_disk
 from app.operations.broker import broker_address, broker_trouble
 from app.settings import Settings
 from app.supervisor.up import PROBE_LIMIT_S
@@ -81,8 +80,10 @@ def _check_data_dir(settings: Settings) -> Check:
         space = disk_space(settings)
     except OSError as error:
         return Check(name, False, f"{folder} is not usable ({error.strerror}): set MCN_DATA_DIR")
-    if not os.access(folder, os.W_OK):
-        return Check(name, False, f"{folder} is not writable: set MCN_DATA_DIR")
+    for needed in (folder, settings.runs_dir):
+        if not is_writable(needed):
+            advice = "mount its disk for writing, correct its owner and permissions, or set MCN_DATA_DIR"
+            return Check(name, False, f"{needed} is not writable: {advice}")
     if not space.is_low:
         return Check(name, True, f"{folder}, {in_gb(space.free)} free; no job starts below {in_gb(space.min_free)}")
     if space.resume_at > space.total:

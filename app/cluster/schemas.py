@@ -15,7 +15,8 @@ class DeviceView(BaseModel):
 class DiskView(BaseModel):
     """The space of a machine's data folder in gigabytes (10^9 bytes).
 
-    With less than `min_free_gb`, `starts_paused` is true and no job starts there until `resume_at_gb` are free.
+    With less than `min_free_gb`, `starts_paused` is true and no job starts there until `resume_at_gb` are free; it is
+    also true if run directories are not `writable`.
     """
 
     free_gb: float
@@ -23,6 +24,7 @@ class DiskView(BaseModel):
     min_free_gb: float
     resume_at_gb: float
     starts_paused: bool
+    writable: bool
 
 
 class WorkerView(BaseModel):

@@ -44,7 +44,11 @@ def _disk(worker: Worker) -> DiskView | None:
     if worker.disk is None:
         return None
     sizes = {name: round(worker.disk[f"{name}_bytes"] / GB, 1) for name in ("free", "total", "min_free", "resume_at")}
-    return DiskView(**{f"{name}_gb": size for name, size in sizes.items()}, starts_paused=worker.disk["starts_paused"])
+    return DiskView(
+        **{f"{name}_gb": size for name, size in sizes.items()},
+        starts_paused=worker.disk["starts_paused"],
+        writable=worker.disk.get("writable", True),
+    )
 
 
 def _slurm(session: Session) -> SlurmView | None:

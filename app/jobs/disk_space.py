@@ -56,6 +56,11 @@ def disk_space(settings: Settings) -> DiskSpace:
     return min(spaces, key=lambda space: space.free - space.min_free)
 
 
+def is_writable(folder: Path) -> bool:
+    """Whether files can be created in a folder: not by others than its owner, nor on a disk that is read-only."""
+    return os.access(folder, os.W_OK | os.X_OK)
+
+
 def more_than_the_disk(min_free: float, total: float) -> str:
     """What to say where so much has to be free that no job can ever start; sizes in bytes."""
     return (

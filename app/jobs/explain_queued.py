@@ -54,7 +54,7 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
     paused = [worker for worker in live if _has_paused_starts(worker)]
     evidence += [_disk_sentence(worker) for worker in paused]
     if job.executor != "local" and len(paused) == len(live):
-        return Explanation(sentence=_no_space(paused), evidence=evidence, actions=[cancel])
+        return Explanation(sentence=_no_disk(paused), evidence=evidence, actions=[cancel])
     if job.executor != "local":
         sentence = f"It is {place} in line to be submitted to Slurm."
         return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])
@@ -69,7 +69,7 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
         return Explanation(sentence=sentence, evidence=evidence, actions=[change, cancel])
     fitting = [worker for worker, capacity in zip(live, capacities, strict=True) if capacity.fits(resources)]
     if all(worker in paused for worker in fitting):
-        return Explanation(sentence=_no_space(fitting), evidence=evidence, actions=[cancel])
+        return Explanation(sentence=_no_disk(fitting), evidence=evidence, actions=[cancel])
     fitting = [worker for worker in fitting if worker not in paused]
     obstacle, about_devices = _devices(queue, job, fitting)
     sentence = f"It is {place} in line{obstacle}."
@@ -91,18 +91,29 @@ def _has_paused_starts(worker: Worker) -> bool:
     return worker.disk is not None and bool(worker.disk["starts_paused"])
 
 
-def _no_space(workers: Sequence[Worker]) -> str:
+def _is_writable(worker: Worker) -> bool:
+    """Workers of earlier versions do not report it."""
+    return bool((worker.disk or {}).get("writable", True))
+
+
+def _no_disk(workers: Sequence[Worker]) -> str:
     first, others = workers[0].host, count(len(workers) - 1, "other machine")
-    return f"It waits for disk space on {first}{f' and {others}' if len(workers) > 1 else ''}, where no job starts."
+    missing = "disk space" if any(map(_is_writable, workers)) else "a disk that can be written"
+    return f"It waits for {missing} on {first}{f' and {others}' if len(workers) > 1 else ''}, where no job starts."
 
 
 def _disk_sentence(worker: Worker) -> str:
     """How much is missing on a machine that has paused starts, and what to do."""
     disk = worker.disk or {}
+    if not _is_writable(worker):
+        return (
+            f"The run directories of {worker.host} cannot be written: their disk may be read-only, or the permissions "
+            "have changed. Starts resume by themselves once they can."
+        )
     free, resume_at = in_gb(disk["free_bytes"]), in_gb(disk["resume_at_bytes"])
     where = f"The data folder of {worker.host} has {free} free"
     if disk["free_bytes"] >= disk["resume_at_bytes"]:
-        return f"{where}, but a start found no space: a quota may be exhausted. It tries again within about a minute."
+        return f"{where}, but a start could not write: a quota may be exhausted. It tries again within about a minute."
     if disk["resume_at_bytes"] > disk["total_bytes"]:
         return f"{where}. {more_than_the_disk(disk['min_free_bytes'], disk['total_bytes'])}."
     limit = in_gb(disk["min_free_bytes"])

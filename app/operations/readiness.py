@@ -6,7 +6,6 @@ The route needs no token, so that nothing here names hosts, paths or versions.
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -15,7 +14,7 @@ from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from app.db import is_current, reading
-from app.jobs.disk_space import disk_space
+from app.jobs.disk_space import disk_space, is_writable
 from app.operations.broker import broker_trouble
 from app.operations.queries import has_live_worker
 from app.settings import Settings
@@ -86,8 +85,10 @@ def check_disk(settings: Settings) -> list[Part]:
         is_low = disk_space(settings).is_low
     except OSError:
         return [Part("disk", False, "the data folder is not there")]
-    if not os.access(settings.data_dir, os.W_OK | os.X_OK):
+    if not is_writable(settings.data_dir):
         return [Part("disk", False, "the data folder cannot be written")]
+    if not is_writable(settings.runs_dir):
+        return [Part("disk", False, "the run directories cannot be written: no job starts", required=False)]
     # A full disk is no reason to refuse requests: one of them may delete what fills it.
     detail = "is nearly full: no job starts until old ones have been deleted" if is_low else ""
     return [Part("disk", not is_low, detail, required=False)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -144,6 +145,45 @@ def test_a_start_without_space_fails_no_job_and_pauses_the_others(
     assert state_of(service, jobs[0]) == "starting"
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.ESTALE])
+def test_a_start_on_a_disk_that_has_become_read_only_fails_no_job(
+    service: Service, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch, set_free: SetFree, number: int
+) -> None:
+    set_free(50)
+    broken = FullDisk(service.context.capacity)
+    broken.number = number
+    monkeypatch.setitem(service.context.executors, "local", broken)
+    jobs = [service.submit() for _ in range(2)]
+    reconcile_local(service.context)
+    assert broken.starts == 1
+    assert [state_of(service, job_id) for job_id in jobs] == ["queued", "queued"]
+    message = job_of(service, jobs[0])["message"]
+    assert message.startswith("the run directories of here cannot be written (")
+    assert message.endswith("): will start once they can")
+
+
+def test_nothing_starts_while_run_directories_cannot_be_written(
+    service: Service, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch, set_free: SetFree
+) -> None:
+    set_free(50)
+    access, refused = os.access, service.settings.runs_dir
+    job_id = service.submit()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: path != refused and access(path, mode))
+        heartbeat(service.context)
+        reconcile_local(service.context)
+        assert job_of(service, job_id)["attempt"] == 0
+        [worker] = service.get("/cluster").json()["workers"]
+        assert (worker["disk"]["starts_paused"], worker["disk"]["writable"]) == (True, False)
+        shown = explain(service, job_id)
+        assert shown["sentence"] == "It waits for a disk that can be written on here, where no job starts."
+        assert "The run directories of here cannot be written" in shown["evidence"][-1]
+        page = text_of(read(service, "/ui/cluster"))
+        assert "No job starts here: the run directories cannot be written." in page
+    reconcile_local(service.context)
+    assert state_of(service, job_id) == "starting"
+
+
 def test_other_errors_of_a_start_still_fail_the_job(
     service: Service, executor: FakeExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,7 +203,7 @@ def test_the_cluster_its_page_and_queued_jobs_say_why_nothing_starts(
     heartbeat(service.context)
     [worker] = service.get("/cluster").json()["workers"]
     expected: dict[str, Any] = {"free_gb": 1.2, "total_gb": 100.0, "min_free_gb": 2.0, "resume_at_gb": 2.5}
-    assert worker["disk"] == expected | {"starts_paused": True}
+    assert worker["disk"] == expected | {"starts_paused": True, "writable": True}
     shown = explain(service, job_id)
     assert shown["sentence"] == "It waits for disk space on here, where no job starts."
     assert shown["evidence"] == [

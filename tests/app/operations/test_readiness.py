@@ -90,6 +90,12 @@ def test_a_data_folder_that_is_gone_or_cannot_be_written_does_not(
     assert missing(service)["disk"] == "the data folder is not there"
 
 
+def test_run_directories_that_cannot_be_written_are_named(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    access, refused = os.access, service.settings.runs_dir
+    monkeypatch.setattr(os, "access", lambda path, mode: path != refused and access(path, mode))
+    assert parts(service)["disk"] == "the run directories cannot be written: no job starts"
+
+
 def test_a_check_that_hangs_is_named_and_takes_one_thread_however_many_ask(
     service: Service, monkeypatch: pytest.MonkeyPatch
 ) -> None:
