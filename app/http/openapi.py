@@ -27,9 +27,16 @@ class DescribedAPI(FastAPI):
         return self._openapi_json
 
 
+# They answer without a token.
+_OPEN_PATHS = ("/healthz", "/readyz")
+
+
 def _tighten(description: dict[str, Any]) -> dict[str, Any]:
-    for operations in description["paths"].values():
+    scheme = {"type": "http", "scheme": "bearer", "description": "a token, which begins with `mcn_`"}
+    description.setdefault("components", {})["securitySchemes"] = {"token": scheme}
+    for path, operations in description["paths"].items():
         for operation in operations.values():
+            operation["security"] = [] if path in _OPEN_PATHS else [{"token": []}]
             for parameter in operation.get("parameters", ()):
                 parameter["schema"] = _without_null(parameter["schema"])
     closed: dict[str, Any] = _close_patterns(description)

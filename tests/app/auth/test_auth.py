@@ -50,6 +50,15 @@ def test_the_walk_sees_the_routes(service: Service) -> None:
     assert len(routes(service)) > 25
 
 
+def test_the_description_says_which_routes_need_a_token(service: Service) -> None:
+    description = service.get("/openapi.json").json()
+    [(name, scheme)] = description["components"]["securitySchemes"].items()
+    assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
+    for path, operations in description["paths"].items():
+        needed = [] if path in OPEN else [{name: []}]
+        assert all(operation["security"] == needed for operation in operations.values()), path
+
+
 def fill(path: str) -> str:
     """A path for the template of a route."""
     values = {"job_id": "job_x", "sweep_id": "swp_x", "token_id": "tok_x", "component_id": "cmp_x", "owner": "x"}
