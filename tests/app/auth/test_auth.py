@@ -55,7 +55,7 @@ def test_the_description_says_which_routes_need_a_token(service: Service) -> Non
     [(name, scheme)] = description["components"]["securitySchemes"].items()
     assert (scheme["type"], scheme["scheme"]) == ("http", "bearer")
     for path, operations in description["paths"].items():
-        needed = [] if path in OPEN else [{name: []}]
+        needed: list[Any] = [] if path in OPEN else [{name: []}]
         assert all(operation["security"] == needed for operation in operations.values()), path
 
 
