@@ -117,7 +117,13 @@ def failed_evidence(job: Job, facts: Facts) -> list[str]:
     if facts.refusal and not facts.unsuccessful:
         # The message of a job whose dependency failed is about retrying that one, which may be gone.
         return [*(evidence if job.reason != Reason.dependency_failed else ()), _refused(facts.refusal)]
+    if job.reason == Reason.dependency_failed and not facts.unsuccessful:
+        # Its message says to retry a job that has been retried.
+        return ["The jobs that it depends on have been retried or have succeeded since: retry this one too."]
     evidence += [_name(other) + f" is {State(other.state).value}." for other in facts.unsuccessful]
+    if job.reason == Reason.dependency_failed and job.message:
+        # The message says what to do.
+        return evidence
     if is_shortfall(job.message or "") or not job.reason:
         return evidence
     if _has_other_data(job):

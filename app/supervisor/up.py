@@ -125,7 +125,10 @@ class Parts:
             if self._processes["api"].poll() is not None or time.monotonic() > deadline:
                 log = self._logs["api"]
                 log.wait(LOG_LIMIT_S)
-                raise CannotStart(f"the API did not start; {log.path} ends with: " + " | ".join(log.last_lines(3)))
+                last_lines = " | ".join(log.last_lines(3))
+                raise CannotStart(
+                    f"the API did not start: `mcn doctor` may find out why; {log.path} ends with: {last_lines}"
+                )
             time.sleep(0.05)
 
     def watch(self) -> None:

@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from app.db import transaction
 from app.jobs.explain_ended import ADVICE, FAILURES, REQUEUED
-from app.models import Attempt, Reason
+from app.models import Attempt, Reason, State
 from tests.app.api import EXPERT, Service
 from tests.app.jobs.explaining import add, explain, set_job, waiting, worker
 from worker.claims import start_next
+from worker.dependencies import resolve_waiting_jobs
 
 
 def test_a_job_that_no_machine_fits_says_so_instead_of_blaming_a_process(service: Service) -> None:
@@ -32,7 +34,7 @@ def test_a_job_that_no_machine_fits_says_so_instead_of_blaming_a_process(service
     assert explain(service, job_id)["sentence"].startswith("It is first in line and a device is free")
 
 
-@pytest.mark.parametrize("reason", Reason)
+@pytest.mark.parametrize("reason", [reason for reason in Reason if reason != Reason.dependency_failed])
 def test_every_reason_is_explained_with_what_to_do(service: Service, reason: Reason) -> None:
     job_id = service.submit()
     set_job(service, job_id, state="failed", reason=reason.value, message="first line\nsecond", attempt=1)
@@ -167,6 +169,22 @@ def test_a_job_whose_dependency_failed_says_which_to_retry_first(service: Servic
     shown = explain(service, second)
     assert f"one ({first}) is failed." in shown["evidence"]
     assert [action["path"] for action in shown["actions"]] == [f"/jobs/{first}/retry"]
+
+
+def test_a_job_whose_dependency_was_retried_says_to_retry_it_too(service: Service) -> None:
+    first, second = waiting(service)
+    service.transition(first, State.cancelled)
+    with transaction(service.app.state.engine) as session:
+        resolve_waiting_jobs(session)
+    shown = explain(service, second)
+    told = " ".join(shown["evidence"])
+    assert told.count("retry that job") == 1, told
+    assert service.post(f"/jobs/{first}/retry").is_success
+    shown = explain(service, second)
+    assert shown["evidence"] == [
+        "The jobs that it depends on have been retried or have succeeded since: retry this one too."
+    ]
+    assert [action["path"] for action in shown["actions"]] == [f"/jobs/{second}/retry"]
 
 
 def test_retrying_what_cannot_succeed_is_not_offered(service: Service) -> None:
