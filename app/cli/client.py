@@ -62,7 +62,7 @@ class Api:
         self._is_away = False
         self._lock = threading.Lock()
         token = settings.token or _admin_token(settings)
-        if token is not None and not token.isascii():
+        if token is not None and not (token.isascii() and token.startswith("mcn_")):
             raise ApiError("MCN_TOKEN is not a valid token: a token is mcn_ and letters, digits, - or _", status=401)
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(base_url=self.url, headers=headers, timeout=30.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import httpx
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from app.cli.client import TERMINAL_STATES, Api, ApiError
 from app.cli.event_stream import parse_events
 from app.models import TERMINAL_STATES as MODEL_TERMINAL_STATES
+from app.settings import Settings
 from tests.app.cli.conftest import Handler
 from tests.app.cli.streams import StreamService, progress_event, state_event
 
@@ -46,6 +48,12 @@ def test_the_exit_code_tells_wrong_usage_from_failure(fake_api: FakeApi, status:
     with pytest.raises(ApiError, match="no") as caught:
         api.get("/jobs")
     assert caught.value.exit_code == exit_code
+
+
+@pytest.mark.parametrize("token", ["bad", "Bearer mcn_x", "mcn_ü"])
+def test_what_is_no_token_is_named_before_anything_is_sent(tmp_path: Path, token: str) -> None:
+    with pytest.raises(ApiError, match="MCN_TOKEN is not a valid token: a token is mcn_ and letters"):
+        Api(Settings(data_dir=tmp_path, token=token, url="http://127.0.0.1:1"))
 
 
 @pytest.mark.parametrize("body", ["<html>", "{}", "[]"])
