@@ -138,6 +138,8 @@ def _related(session: Session, ids: Sequence[str], fields: Container[str] = Rela
     parts = {"tags": tags, "waits_for": unfinished, "metrics": metrics}
     related = {job_id: Related([], [], {}) for job_id in ids}
     chosen = [part for name, part in parts.items() if name in fields]
+    if session.autoflush:
+        session.flush()
     found = session.connection().execute(union_all(*chosen).order_by(text("3"))) if chosen else ()
     for field, job_id, name, number in found:
         if field == "metrics":

@@ -107,6 +107,13 @@ def test_jobs_in_a_list_are_the_same_as_alone(database: Engine, jobs: list[Job])
         assert json.loads(text) == json.loads(JobPage(items=alone, next_cursor=None).model_dump_json())
 
 
+def test_a_view_has_what_its_own_transaction_has_changed(database: Engine, jobs: list[Job]) -> None:
+    with transaction(database) as session:
+        job = session.get_one(Job, jobs[0].id)
+        session.add(Tag(job_id=job.id, tag="new"))
+        assert views(session, [job])[0].tags == ["new"]
+
+
 def test_a_job_that_is_deleted_while_a_list_is_read_is_left_out(database: Engine, jobs: list[Job]) -> None:
     with reading(database) as session:
         [shown] = jobs_as_json(session, ["job_gone", jobs[0].id], ["id", "spec"])
