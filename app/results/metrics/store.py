@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
-from sqlalchemy import delete
+from sqlalchemy import delete, insert
 from sqlmodel import Session, col, select
 
 from app.models import Chunk, ChunkData, Series
@@ -53,40 +54,54 @@ def _append_to_series(session: Session, series: Series, block: Block) -> None:
     assert series.id is not None
     if not len(block.steps):
         return
-    last = session.exec(
-        select(Chunk).where(Chunk.series_id == series.id).order_by(col(Chunk.number).desc()).limit(1)
-    ).first()
+    # Its columns and not the object, which would stay in the session after its row has been replaced.
+    latest_chunk = select(Chunk.number, Chunk.count).where(Chunk.series_id == series.id)
+    last = session.exec(latest_chunk.order_by(col(Chunk.number).desc()).limit(1)).first()
     number = 0
     rest = block
     if last is not None:
-        number = last.number + 1
-        if last.count < CHUNK:
-            number = last.number
+        number, count = last
+        if count < CHUNK:
             rest = read_chunks(session, series.id, [number]).joined(block)
-    for start in range(0, len(rest.steps), CHUNK):
-        _write_chunk(session, series.id, number + start // CHUNK, rest.rows(slice(start, start + CHUNK)))
+            _delete_chunks(session, series.id, [number])
+        else:
+            number += 1
+    _insert_chunks(session, series.id, number, rest)
     _update_summary(series, block)
 
 
-def _write_chunk(session: Session, series_id: int, number: int, block: Block) -> None:
-    low, high = extremes_of(block.values)
-    session.merge(
-        Chunk(
-            series_id=series_id,
-            number=number,
-            count=len(block.steps),
-            first_step=int(block.steps[0]),
-            last_step=int(block.steps[-1]),
-            min=low,
-            max=high,
-            last=finite_or_none(block.values[-1]),
-            mean=mean_of(block.values),
-            last_time=float(block.times[-1]),
-        )
-    )
-    packed = (block.steps.astype("<i8"), block.values.astype("<f8"), block.times.astype("<f8"))
-    steps, values, times = (array.tobytes() for array in packed)
-    session.merge(ChunkData(series_id=series_id, number=number, steps=steps, values=values, times=times))
+def _insert_chunks(session: Session, series_id: int, number: int, block: Block) -> None:
+    """Stores points as new chunks, of which the first has this number; in two statements for any number of them."""
+    chunks: list[dict[str, Any]] = []
+    packed: list[dict[str, Any]] = []
+    for start in range(0, len(block.steps), CHUNK):
+        part = block.rows(slice(start, start + CHUNK))
+        low, high = extremes_of(part.values)
+        key = {"series_id": series_id, "number": number + start // CHUNK}
+        summary = {
+            "count": len(part.steps),
+            "first_step": int(part.steps[0]),
+            "last_step": int(part.steps[-1]),
+            "min": low,
+            "max": high,
+            "last": finite_or_none(part.values[-1]),
+            "mean": mean_of(part.values),
+            "last_time": float(part.times[-1]),
+        }
+        arrays = {
+            "steps": part.steps.astype("<i8"),
+            "values": part.values.astype("<f8"),
+            "times": part.times.astype("<f8"),
+        }
+        chunks.append(key | summary)
+        packed.append(key | {name: array.tobytes() for name, array in arrays.items()})
+    session.execute(insert(Chunk), chunks)
+    session.execute(insert(ChunkData), packed)
+
+
+def _delete_chunks(session: Session, series_id: int, numbers: Sequence[int]) -> None:
+    for table in (ChunkData, Chunk):
+        session.execute(delete(table).where(col(table.series_id) == series_id, col(table.number).in_(numbers)))
 
 
 def _truncate_series(session: Session, series: Series, step: int) -> None:
@@ -95,8 +110,7 @@ def _truncate_series(session: Session, series: Series, step: int) -> None:
     assert series.id is not None
     removed = [chunk.number for chunk in chunks if chunk.last_step > step]
     boundary = read_chunks(session, series.id, removed[:1])
-    for table in (Chunk, ChunkData):
-        session.execute(delete(table).where(col(table.series_id) == series.id, col(table.number).in_(removed)))
+    _delete_chunks(session, series.id, removed)
     session.expire_all()
     kept = [chunk for chunk in chunks if chunk.number not in removed]
     series.count, series.last_step, series.last = 0, -1, None
@@ -105,7 +119,7 @@ def _truncate_series(session: Session, series: Series, step: int) -> None:
         _update_summary(series, read_chunks(session, series.id, [chunk.number]))
     rest = boundary.rows(boundary.steps <= step)
     if len(rest.steps):
-        _write_chunk(session, series.id, removed[0], rest)
+        _insert_chunks(session, series.id, removed[0], rest)
         _update_summary(series, rest)
     session.flush()
 
