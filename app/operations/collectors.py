@@ -105,7 +105,7 @@ def _workers(session: Session) -> Iterator[Metric]:
     rounds = _gauge("mcn_worker_round_seconds", "Duration of a worker's latest round.", "worker", "round")
     lag = _gauge("mcn_ingest_lag_seconds", "Age of the oldest event that a worker read lately.", "worker")
     free = _gauge("mcn_worker_disk_free_bytes", "Free space where a worker's jobs write.", "worker")
-    paused = _gauge("mcn_worker_starts_paused", "Whether a worker starts no job, for lack of disk space.", "worker")
+    paused = _gauge("mcn_worker_starts_paused", "Whether a full or read-only disk keeps jobs waiting.", "worker")
     leases = queries.count_leases(session)
     # By the clock that heartbeats are recorded by.
     at = database_time(session)
