@@ -156,8 +156,9 @@ if (form.dataset.fresh === "yes" && before && before.trim() !== text.value.trim(
   text.value = before;
   setEdited("text");
   note.hidden = false;
-  // Not before htmx listens.
-  addEventListener("load", () => form.dispatchEvent(new Event("plan")));
+  // htmx begins to listen in a timer of its own, which can be later than the page's "load".
+  window.htmx.process(form);
+  form.dispatchEvent(new Event("plan"));
 } else if (form.querySelector('[aria-invalid="true"]') || document.querySelector("#plan .errors")) {
   save();
 }
