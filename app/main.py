@@ -21,6 +21,7 @@ from app.db import make_engine, transaction, upgrade
 from app.http import docs, error_handlers
 from app.http.concurrent_requests import ConcurrentRequests
 from app.http.duplicate_headers import DuplicateHeaders
+from app.http.in_turn import InTurn
 from app.http.openapi import DescribedAPI, problem_response
 from app.http.query_parameters import refuse_unknown_parameters
 from app.http.request_bodies import RequestBodies
@@ -99,7 +100,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
         },
     )
     app.state.settings, app.state.engine, app.state.hub = settings, engine, hub
-    app.state.throttle = throttle
+    app.state.throttle, app.state.lists = throttle, InTurn()
     app.state.metrics = counted = Metrics(engine, hub)
     app.state.readiness = Readiness(engine, settings)
     # The middleware that is added last sees a request first.

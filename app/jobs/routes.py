@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Path, Query, Request, Response
+from sqlalchemy import Engine
 from starlette.concurrency import run_in_threadpool
 
 from app.auth.principals import Member, Principal, Viewer
@@ -85,9 +87,9 @@ def _post(
 
 
 @router.get("", response_model=schemas.JobPage | JobFieldsPage)
-def get_jobs(
+async def get_jobs(
+    request: Request,
     _principal: Viewer,
-    session: Reading,
     filters: Filters,
     state: Annotated[list[State] | None, Query()] = None,
     sort: SortName = "-created_at",
@@ -105,7 +107,13 @@ def get_jobs(
     """List jobs, by default newest first. With `sort=-score` jobs without a validation accuracy are left out."""
     page: dict[str, Any] = {"states": state or [], "sort": sort, "limit": limit, "cursor": cursor}
     names = list(schemas.JobView.model_fields) if fields is None else parse_fields(fields)
-    return Response(list_jobs_as_json(session, filters, names, **page), media_type="application/json")
+    content = await request.app.state.lists.run(_list, request.app.state.engine, filters, names, page)
+    return Response(content, media_type="application/json")
+
+
+def _list(engine: Engine, filters: JobFilter, names: Sequence[str], page: dict[str, Any]) -> bytes:
+    with reading(engine) as session:
+        return list_jobs_as_json(session, filters, names, **page).encode()
 
 
 # Before the route of one job, which would take `counts` for an id.
