@@ -11,7 +11,7 @@ from app.db import now, try_lock_name
 from app.http.errors import QuotaExceeded
 from app.jobs import usage_queries
 from app.jobs.device_time import DeviceSeconds, bounds, month_of
-from app.jobs.quota_queries import list_quotas
+from app.jobs.quota_queries import list_quotas, max_bytes
 from app.jobs.wording import count, format_bytes
 from app.models import Quota
 
@@ -151,13 +151,13 @@ def device_time_in_month(session: Session, month: str, at: datetime) -> dict[str
 
 def require_space(session: Session, owner: str) -> None:
     """Raises QuotaExceeded if an owner stores as much as the quota allows."""
-    quota = quota_of({quota.owner: quota for quota in list_quotas(session)}, owner)
-    if quota is None or quota.max_bytes is None:
+    limit = max_bytes(session, owner)
+    if limit is None:
         return
     used = usage_queries.stored_bytes(session, owner).get(owner, 0)
-    if used >= quota.max_bytes:
+    if used >= limit:
         raise QuotaExceeded(
-            f"the jobs of {owner} store {format_bytes(used)}, and the quota is {format_bytes(quota.max_bytes)}: "
-            + ("delete jobs that have ended (`mcn delete ID`, `DELETE /jobs/ID`), or " if quota.max_bytes else "")
+            f"the jobs of {owner} store {format_bytes(used)}, and the quota is {format_bytes(limit)}: "
+            + ("delete jobs that have ended (`mcn delete ID`, `DELETE /jobs/ID`), or " if limit else "")
             + "ask an admin to raise the quota"
         )

@@ -100,6 +100,10 @@ def test_with_too_many_bytes_nothing_new_is_accepted_until_jobs_are_deleted(serv
     # A submission that was accepted before is not refused afterwards.
     assert service.post("/jobs", EXPERT, "bob", headers=body).status_code == 200
     assert service.post("/jobs", EXPERT, "bob").status_code == 403
+    # A quota of bob's own holds instead of that of everyone, also one without a limit.
+    for own, status in (({"max_bytes": 4 * GB}, 201), ({"max_bytes": GB}, 403), ({}, 201)):
+        put(service, "bob", **own)
+        assert service.post("/jobs", EXPERT, "bob").status_code == status, own
     assert service.call("DELETE", f"/jobs/{failed}", "alice").status_code == 200
     assert service.post("/jobs", EXPERT, "alice").status_code == 201
 
