@@ -144,12 +144,14 @@ def _page_of_ids(
     if column == "score":
         statement = statement.where(col(Job.score).is_not(None))
     if cursor:
-        position = paging.decode(cursor, [str] if column == "id" else [column_type, str])
+        of_sort, *position = paging.decode(cursor, [str, str] if column == "id" else [str, column_type, str])
+        if of_sort != sort:
+            raise paging.invalid_cursor()
         key, bound = tuple_(*keys), tuple_(*position)
         statement = statement.where(key < bound if descending else key > bound)
     statement = statement.order_by(*[part.desc() if descending else part.asc() for part in keys])
     found = session.connection().execute(statement.limit(limit + 1)).all()
-    page = paging.page(list(found), limit, lambda row: paging.encode(*row))
+    page = paging.page(list(found), limit, lambda row: paging.encode(sort, *row))
     return [row[-1] for row in page["items"]], page["next_cursor"]
 
 

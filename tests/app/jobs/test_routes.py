@@ -94,6 +94,15 @@ def test_pages_by_name_work_for_every_name_that_a_job_may_have(service: Service)
     assert (listed, page["next_cursor"]) == (names, None)
 
 
+def test_a_cursor_of_another_sort_order_is_refused(service: Service) -> None:
+    for _ in range(2):
+        service.submit()
+    cursor = service.get("/jobs?limit=1").json()["next_cursor"]
+    assert len(service.get(f"/jobs?sort=-created_at&cursor={cursor}").json()["items"]) == 1
+    answer = service.get(f"/jobs?sort=created_at&cursor={cursor}")
+    assert (answer.status_code, "with the same sort" in answer.json()["detail"]) == (422, True)
+
+
 @pytest.mark.parametrize(
     ("users", "words"), [(1, "still needs its components: delete it after it has ended"), (2, "still need its")]
 )
