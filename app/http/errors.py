@@ -110,6 +110,12 @@ class TooLarge(Problem):
     status, type, title = 413, "too-large", "Request body too large"
 
 
+class RangeOutsideFile(Problem):
+    """The `Range` of a download begins after the end of the file; `Content-Range` has the file's size."""
+
+    status, type, title = 416, "range-outside-file", "Range outside the file"
+
+
 class TooManyRequests(Problem):
     """Too many unknown or expired tokens came from this address; `Retry-After` says when to try again."""
 
@@ -136,7 +142,8 @@ class Unavailable(Problem):
 
 PROBLEMS: tuple[type[Problem], ...] = (
     Problem, Invalid, InvalidSpec, Unauthenticated, Forbidden, QuotaExceeded, NotFound, NotReady, MethodNotAllowed,
-    RequestTimeout, Conflict, IdempotencyMismatch, TooLarge, TooManyRequests, HeadersTooLarge, Internal, Unavailable,
+    RequestTimeout, Conflict, IdempotencyMismatch, TooLarge, RangeOutsideFile, TooManyRequests, HeadersTooLarge,
+    Internal, Unavailable,
 )  # fmt: skip
 
 

@@ -6,7 +6,9 @@ import base64
 import os
 from pathlib import Path
 
-from starlette.responses import FileResponse, MalformedRangeHeader, Response
+from starlette.responses import FileResponse, MalformedRangeHeader, RangeNotSatisfiable, Response
+
+from app.http.errors import RangeOutsideFile
 
 
 class _FileResponse(FileResponse):
@@ -20,6 +22,9 @@ class _FileResponse(FileResponse):
             return super()._parse_range_header(http_range, file_size)
         except MalformedRangeHeader:
             return []
+        except RangeNotSatisfiable:
+            detail = f"Range: {http_range[:100]} begins after the end of the file, which has {file_size:,} bytes"
+            raise RangeOutsideFile(detail, headers={"Content-Range": f"bytes */{file_size}"}) from None
 
 
 def file_headers(sha256: str, name: str) -> dict[str, str]:

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from app.auth.principals import Viewer
 from app.http.errors import NotFound, NotReady
+from app.http.openapi import problem_response
 from app.http.query_parameters import Cursor, Limit
 from app.http.session import Configured, Reading
 from app.jobs import queries
@@ -49,7 +50,7 @@ def get_components(job_id: JobId, _principal: Viewer, session: Reading) -> Compo
             "content": {"application/octet-stream": _BINARY, "multipart/byteranges": _BINARY},
         },
         304: {"description": "Not modified"},
-        416: {"description": "The range is outside the file"},
+        416: problem_response("The range is outside the file"),
     },
 )
 def get_component(

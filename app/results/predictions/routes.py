@@ -9,6 +9,7 @@ from sqlmodel import Session
 from starlette.responses import Response
 
 from app.auth.principals import Viewer
+from app.http.openapi import problem_response
 from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.routes import JobId
@@ -43,7 +44,7 @@ Reference = Annotated[
             "content": _BINARY | {"multipart/byteranges": {"schema": {"type": "string", "format": "binary"}}},
         },
         304: {"description": "Not modified"},
-        416: {"description": "The range is outside the file"},
+        416: problem_response("The range is outside the file"),
     },
 )
 def get_predictions(
