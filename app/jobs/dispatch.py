@@ -40,7 +40,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
     if settings.broker_url is None:
         folder = settings.data_dir / "broker"
-        config["broker_url"] = "filesystem://"
+        # It has no host, but without one kombu warns.
+        config["broker_url"] = "filesystem://localhost"
         config["broker_transport"] = f"{Transport.__module__}:{Transport.__qualname__}"
         config["broker_transport_options"] = {
             "data_folder_in": str(folder),
