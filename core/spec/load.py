@@ -94,7 +94,7 @@ def read_mapping(text: str | bytes) -> dict[str, Any]:
     except Exception as error:  # YAML's constructors raise many types of errors
         raise SpecError([FieldError((), f"is neither JSON nor YAML: {_one_line(error)}", "")]) from None
     if not isinstance(data, dict):
-        raise SpecError([FieldError((), "must be an object such as {kind: fusion, ..}", _short(data))])
+        raise SpecError([FieldError((), "must be an object such as {name: value, ..}", _short(data))])
     return data
 
 
@@ -121,16 +121,23 @@ class _PlainLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 reads 2024-01-01 as a date; specifications contain no dates.
+# YAML 1.1 reads 2024-01-01 as a date, 010 as eight and 1:30 as ninety; nobody means that in a specification.
+_REPLACED = ("tag:yaml.org,2002:timestamp", "tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _PlainLoader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
+    first: [(tag, pattern) for tag, pattern in resolvers if tag not in _REPLACED]
     for first, resolvers in _PlainLoader.yaml_implicit_resolvers.items()
 }
-# YAML 1.1 reads 1e-4 as a string; users mean the number.
+_PlainLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"^[-+]?(0|[1-9][0-9_]*|0x[0-9a-fA-F]+)$"), list("-+0123456789")
+)
+# YAML 1.1 also reads 1e-4 as a string; users mean the number.
 _PlainLoader.add_implicit_resolver(
     "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
+    re.compile(
+        r"^([-+]?([0-9]+\.[0-9_]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+|\.(inf|Inf|INF))"
+        r"|\.(nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
 )
 
 

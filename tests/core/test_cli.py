@@ -118,7 +118,7 @@ def test_evaluate_measures_components_of_any_run(trained: Path, tmp_path: Path) 
 BAD: list[tuple[Any, str]] = [
     ("", "must be an object such as"),
     ("{", "JSON"),
-    ("[1, 2]", "must be an object such as {kind: fusion, ..} (given: [1, 2])"),
+    ("[1, 2]", "must be an object such as {name: value, ..} (given: [1, 2])"),
     ("name: no kind", "choose one of expert, fusion, head, evaluate (given: nothing)"),
     ("kind: [", "YAML"),
     ({"kind": "fuse"}, "choose one of expert, fusion, head, evaluate"),

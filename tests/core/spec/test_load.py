@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from core.spec import SpecError, parse_spec, parse_text
+from core.spec import SpecError, parse_spec, parse_text, read_mapping
 
 FUSION = {"kind": "fusion", "experts": [{"arch": "convnet_small"}], "num_experts": 4}
 JOB = "job_01J00000000000000000000000"
@@ -117,6 +117,21 @@ def test_json_and_yaml_give_the_same_specification() -> None:
     yaml = "kind: fusion\nexperts: [{arch: convnet_small}]\nnum_experts: 4\ntraining: {components: {head: {lr: 1e-4}}}"
     data = FUSION | {"training": {"components": {"head": {"lr": 1e-4}}}}
     assert parse_text(yaml) == parse_text(json.dumps(data)) == parse_spec(data)
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("10", 10), ("-7", -7), ("+5", 5), ("0", 0), ("1_000", 1000), ("0x1F", 31), ("1e-4", 1e-4), ("1E5", 1e5),
+        ("0.5", 0.5), (".5", 0.5), ("-2.", -2.0), ("1.5e3", 1500.0), (".inf", float("inf")),
+        # Numbers of YAML 1.1, which nobody means.
+        ("010", "010"), ("08", "08"), ("1:30", "1:30"), ("1:30.5", "1:30.5"), ("0b11", "0b11"),
+        ("2026-01-31", "2026-01-31"),
+    ],
+)  # fmt: skip
+def test_numbers_are_read_as_they_look(text: str, value: float | str) -> None:
+    found = read_mapping(f"a: {text}")["a"]
+    assert (found, type(found)) == (value, type(value))
 
 
 def test_overrides_reach_into_objects_and_lists() -> None:
