@@ -13,6 +13,7 @@ from rich.text import Text
 from app.cli.arguments import AsJson
 from app.cli.client import Api, ApiError
 from app.cli.terminal import connected, err, fail, out, print_json, settings
+from app.operations.broker import broker_address, broker_trouble
 from app.settings import Settings
 
 # States in which a job has a process.
@@ -31,6 +32,8 @@ def up(stop_jobs: Annotated[bool, typer.Option(help="Pause running jobs on exit.
             out.print(f"MCN Fusion is running at {configured.api_url} (API docs: {configured.api_url}/docs).")
             out.print(f"The admin token is in {configured.data_dir / 'admin-token'}; `mcn` reads it from there.")
             _print_login_link(configured)
+            if trouble := broker_trouble(configured):
+                err.print(f"The broker {broker_address(configured)} is not reachable ({trouble}): jobs start later.")
             out.print("Press Ctrl-C to stop the service.")
             wait_for_signal(parts)
             with connected() as api:

@@ -17,6 +17,7 @@ from rich.segment import Segment
 from app.cli.client import Api, ApiError
 from app.cli.sanitize import sanitize
 from app.settings import Settings
+from core.spec.fields import in_words
 
 
 class SafeConsole(Console):
@@ -59,7 +60,7 @@ def settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        problems = (f"MCN_{str(entry['loc'][0]).upper()}: {entry['msg']}" for entry in error.errors())
+        problems = (f"MCN_{str(entry['loc'][0]).upper()}: {in_words(entry)}" for entry in error.errors())
         fail("; ".join(problems), 2)
 
 

@@ -31,7 +31,7 @@ def test_a_job_runs_on_postgresql_and_redis(
         up.stop()
 
 
-def test_without_a_broker_the_reconciler_starts_the_job(tmp_path: Path) -> None:
+def test_without_a_broker_the_reconciler_starts_the_job_and_the_service_says_so(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         up = Running(tmp_path / "data", MCN_BROKER_URL=f"redis://127.0.0.1:{nobody.getsockname()[1]}/0")
@@ -41,7 +41,8 @@ def test_without_a_broker_the_reconciler_starts_the_job(tmp_path: Path) -> None:
             once(lambda: up.job(job_id)["state"] != "queued", "start by the reconciler", 120)
             assert up.wait(job_id)["state"] == "succeeded"
         finally:
-            up.stop()
+            said = up.stop()
+    assert "is not reachable ([Errno 111] Connection refused): jobs start later." in " ".join(said.split())
 
 
 def test_without_a_broker_a_notification_starts_the_job_on_postgresql(postgres_url: str, tmp_path: Path) -> None:
