@@ -17,7 +17,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Mount
 from starlette.types import Scope
 
-from app.http import errors
+from app.http import errors, patterns
 from app.http.errors import Problem, encodable
 from app.http.request_bodies import MAX_BODY_BYTES
 from app.http.responses import answer_problem
@@ -142,4 +142,4 @@ def _field_error(entry: dict[str, Any]) -> dict[str, Any]:
     if entry["type"] == "json_invalid":
         msg = f"is not valid JSON: {encodable(entry['ctx']['error'])}, at character {entry['loc'][-1]}"
         return {"loc": ["body"], "msg": msg}
-    return {"loc": [encodable(part) for part in entry["loc"]], "msg": encodable(in_words(entry))}
+    return {"loc": [encodable(part) for part in entry["loc"]], "msg": encodable(in_words(entry, patterns.MESSAGES))}

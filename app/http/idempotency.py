@@ -10,6 +10,7 @@ from sqlmodel import Session, col, select
 
 from app.db import lock_name
 from app.http.errors import IdempotencyMismatch
+from app.http.patterns import IDEMPOTENCY_KEY
 from app.models import Job, Sweep
 
 Created = TypeVar("Created", Job, Sweep)
@@ -17,7 +18,9 @@ Created = TypeVar("Created", Job, Sweep)
 
 IdempotencyKey = Annotated[
     str | None,
-    Header(max_length=200, pattern="^[ -~]*$", description="printable ASCII; a repeated request finds the first one"),
+    Header(
+        max_length=200, pattern=IDEMPOTENCY_KEY, description="printable ASCII; a repeated request finds the first one"
+    ),
 ]
 
 

@@ -8,6 +8,7 @@ from fastapi import Query, Request
 from fastapi.dependencies.models import Dependant
 from fastapi.routing import APIRoute
 
+from app.http import patterns
 from app.http.errors import Invalid, encodable
 
 # A route names the beginnings of further parameters, such as `at.`, under this key of its `openapi_extra`.
@@ -18,7 +19,7 @@ Limit = Annotated[int, Query(ge=1, le=200, description="maximum number of items"
 MAX_CURSOR = 1500
 Cursor = Annotated[
     str | None,
-    Query(max_length=MAX_CURSOR, pattern="^[A-Za-z0-9_-]+$", description="`next_cursor` of the previous page"),
+    Query(max_length=MAX_CURSOR, pattern=patterns.CURSOR, description="`next_cursor` of the previous page"),
 ]
 
 

@@ -10,6 +10,7 @@ from app.auth.principals import Viewer
 from app.http import paging
 from app.http.errors import Invalid
 from app.http.openapi import EVENT_STREAM
+from app.http.patterns import EVENT_ID
 from app.http.query_parameters import Cursor, Limit
 from app.http.session import Configured, Reading
 from app.jobs import queries, schemas
@@ -27,7 +28,7 @@ from core.spec.fields import ONE_LINE
 router = APIRouter(prefix="/jobs", tags=["jobs"])
 events_router = APIRouter(tags=["jobs"])
 # Ids are below 2^63, and so is every number of 18 digits.
-EventId = Annotated[str | None, Header(pattern="^[0-9]{1,18}$", description="id of the last event that you have")]
+EventId = Annotated[str | None, Header(pattern=EVENT_ID, description="id of the last event that you have")]
 AttemptNumber = Annotated[int | None, Query(ge=1, le=1_000_000, description="default: the latest")]
 Offset = Annotated[int, Query(ge=0, le=2**62, description="byte offset")]
 _OFFSET_HEADERS: dict[str, Any] = {
@@ -49,7 +50,7 @@ def get_events_of_jobs(
     type: Annotated[list[schemas.EventType] | None, Query(description="default: all", examples=[["state"]])] = None,
     after: Annotated[
         str | None,
-        Query(alias="last_event_id", pattern="^[0-9]{1,18}$", description="for clients that cannot send the header"),
+        Query(alias="last_event_id", pattern=EVENT_ID, description="for clients that cannot send the header"),
     ] = None,
     last_event_id: EventId = None,
 ) -> Response:

@@ -194,7 +194,13 @@ def test_a_request_that_cannot_be_is_refused_in_a_sentence(
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("Last-Event-ID", "x"), ("Last-Event-ID", "-1"), ("Last-Event-ID", "9" * 40), ("Idempotency-Key", "k" * 300)],
+    [
+        ("Last-Event-ID", "x"),
+        ("Last-Event-ID", "-1"),
+        ("Last-Event-ID", "9" * 40),
+        ("Idempotency-Key", "k" * 300),
+        ("Idempotency-Key", ""),
+    ],
 )
 def test_headers_that_cannot_be_are_refused(shared_service: Service, name: str, value: str) -> None:
     job_id = shared_service.submit()

@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from app.auth.principals import Viewer
 from app.http.openapi import problem_response
+from app.http.patterns import MODEL
 from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.routes import JobId
@@ -26,7 +27,7 @@ Reference = Annotated[
     str,
     Query(
         max_length=100,
-        pattern=r"^[A-Za-z0-9_]{1,64}(:[a-z0-9_]{1,32})?$",
+        pattern=MODEL,
         description="`JOB` or `JOB:PATH`. A path is `fused`, `expert_0`, `expert_0_before`, `ensemble_logits`, ..; "
         "by default `fused`, or `expert_0` of a job of kind `expert`",
     ),
