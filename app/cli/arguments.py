@@ -41,6 +41,15 @@ def check_sweep_id(value: str) -> str:
     return value
 
 
+def key_header(key: str | None) -> dict[str, str]:
+    """The header of an idempotency key; exits with 2 if it cannot be one."""
+    if key is None:
+        return {}
+    if not (key.isascii() and key.isprintable() and 0 < len(key) <= 200):
+        fail(f"--key {key[:40]!r}: must be 1 to 200 letters, digits, spaces and marks of ASCII", 2)
+    return {"Idempotency-Key": key}
+
+
 def _check_ids(values: list[str]) -> list[str]:
     return [check_id(value) for value in values]
 

@@ -21,6 +21,7 @@ RETRY_LIMIT_S = 60.0
 RETRY_DELAY_S = 0.5
 AWAY = "The service is not reachable: trying again for a minute."
 GOES_ON = "Its jobs go on without it; watch them again once it is back."
+NOT_TEXT = "an argument has bytes that are not UTF-8 text: check the encoding of your terminal or script"
 # Statuses of a request that is wrong in itself: what it names does not exist, or its values are not allowed.
 USAGE_ERRORS = (400, 404, 405, 413, 414, 415, 422)
 # The type of a 404 about something that an existing job does not have in its present state.
@@ -99,6 +100,8 @@ class Api:
             response = self._http.request(method, path, **options)
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
+        except UnicodeEncodeError:
+            raise ApiError(NOT_TEXT, status=400) from None
         if response.is_error:
             raise _api_error(response)
         return response.json() if response.content else None
@@ -116,6 +119,8 @@ class Api:
                 yield response
         except httpx.HTTPError as error:
             raise self._unreachable(error) from None
+        except UnicodeEncodeError:
+            raise ApiError(NOT_TEXT, status=400) from None
 
     def events(self, job_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """A job's events later than `after` until the job is in a terminal state, each `{"id", "type", "data"}`.

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from app.cli import sweep_tables, tables
-from app.cli.arguments import AnyId, AnyIds, AsJson, JobId, Limit, is_sweep, path_of
+from app.cli.arguments import AnyId, AnyIds, AsJson, JobId, Limit, check_sweep_id, is_sweep, path_of
 from app.cli.sweep_watch import watch_sweep
 from app.cli.terminal import connected, out, print_json
 from app.cli.watch import watch_to_the_end
@@ -36,6 +36,9 @@ def jobs(
         page = api.get(
             "/jobs", state=state, tag=tag, sweep=sweep, owner=owner, q=q, sort=sort, limit=limit, fields=fields
         )
+        if not page["items"] and sweep not in (None, "none"):
+            # A sweep that does not exist must not look like one without such jobs.
+            api.get(path_of(check_sweep_id(sweep)))
     print_json(page) if as_json else out.print(tables.jobs_table(page["items"]))
 
 

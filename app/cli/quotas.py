@@ -29,7 +29,18 @@ def _check_number(value: float | None) -> float | None:
     return value
 
 
-User = Annotated[str, typer.Argument(metavar="USER", help="A user, or '*' for everyone without a quota of their own.")]
+def _check_user(user: str) -> str:
+    if not (user.isprintable() and 0 < len(user) <= 100):
+        fail(f"USER {user[:40]!r} cannot be the name of a user: it must be one line of 1 to 100 characters", 2)
+    return user
+
+
+User = Annotated[
+    str,
+    typer.Argument(
+        metavar="USER", help="A user, or '*' for everyone without a quota of their own.", callback=_check_user
+    ),
+]
 
 
 def usage(

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from app.cli.arguments import AsJson
+from app.cli.arguments import AsJson, key_header
 from app.cli.client import Api, ApiError
 from app.cli.spec_files import Overrides, SpecFile, encode_spec, read_spec_file, with_overrides
 from app.cli.terminal import connected, err, fail, out, print_json, settings
@@ -88,8 +88,7 @@ def _spec_of(data: dict[str, Any]) -> dict[str, Any]:
 
 def _submit(spec: dict[str, Any], *, follow: bool, key: str | None, as_json: bool, quiet: bool = False) -> None:
     with connected() as api:
-        headers = {"Idempotency-Key": key} if key else {}
-        job = api.post("/jobs", encode_spec(spec), headers=headers)
+        job = api.post("/jobs", encode_spec(spec), headers=key_header(key))
         if not as_json:
             out.print(job["id"] if quiet else f"{job['id']}  {job['state']}")
         if not quiet:

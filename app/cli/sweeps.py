@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from app.cli import sweep_tables
-from app.cli.arguments import AsJson, Limit, SweepId
+from app.cli.arguments import AsJson, Limit, SweepId, key_header
 from app.cli.spec_files import SpecFile, encode_spec, read_spec_file
 from app.cli.sweep_watch import follow_sweep, num_without_result, watch_sweep
 from app.cli.terminal import connected, err, fail, out, print_json, print_response
@@ -43,7 +43,7 @@ def sweep(
     with connected() as api:
         if dry_run:
             return _print_preview(api.post("/sweeps?dry_run=true", body), as_json=as_json)
-        created = api.post("/sweeps", body, headers={"Idempotency-Key": key} if key else {})
+        created = api.post("/sweeps", body, headers=key_header(key))
         if not as_json:
             out.print(f"{created['id']}  {created['count']} points: {sweep_tables.summary(created)}")
         if not follow:

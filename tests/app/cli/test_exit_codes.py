@@ -33,6 +33,22 @@ OF_A_JOB = {
 }
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("submit", "examples/digits/expert.yaml", "--key", "é"), "letters, digits, spaces and marks of ASCII"),
+        (("submit", "examples/digits/expert.yaml", "--key", ""), "letters, digits, spaces and marks of ASCII"),
+        (("jobs", "-q", "\udcff"), "bytes that are not UTF-8 text"),
+        (("jobs", "--sweep", "swp_none"), "there is no sweep 'swp_none'"),
+        (("jobs", "--sweep", "nope"), "nope is not a sweep"),
+        (("quota", "set", "a\nb"), "cannot be the name of a user"),
+    ],
+)
+def test_arguments_that_cannot_be_are_wrong_usage(cli: Cli, arguments: tuple[str, ...], said: str) -> None:
+    result = cli(*arguments)
+    assert (result.exit_code, said in " ".join(result.stderr.split())) == (2, True), result.output
+
+
 @pytest.mark.parametrize("command", OF_A_JOB)
 def test_what_does_not_exist_is_wrong_usage(cli: Cli, command: str) -> None:
     result = cli(command, "job_none", *OF_A_JOB[command])
