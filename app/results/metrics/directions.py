@@ -6,7 +6,9 @@ from typing import Literal
 
 Mode = Literal["max", "min"]
 # Words of a metric's name after its last slash, as in `val/loss_global`, `test/nll` and `throughput/images_per_s`.
-LOWER_IS_BETTER = frozenset({"loss", "nll", "ece", "disagreement"})
+LOWER_IS_BETTER = frozenset({"loss", "nll", "ece"})
+# Lists begin with the lowest value, but experts that differ often are neither better nor worse.
+LOWEST_FIRST = frozenset({"disagreement"})
 HIGHER_IS_BETTER = frozenset({"accuracy", "images"})
 
 
@@ -19,5 +21,6 @@ def known_direction(metric: str) -> Mode | None:
 
 
 def direction(metric: str) -> Mode:
-    """`min` for metrics whose lower values are better, `max` for all others."""
-    return known_direction(metric) or "max"
+    """`min` for metrics whose lower values are better or come first in lists, `max` for all others."""
+    is_lowest_first = not LOWEST_FIRST.isdisjoint(metric.rpartition("/")[2].split("_"))
+    return known_direction(metric) or ("min" if is_lowest_first else "max")

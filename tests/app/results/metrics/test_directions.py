@@ -35,6 +35,8 @@ def test_the_best_step_and_the_leaderboard_agree_on_the_direction(service: Servi
     assert ranking.choose("fusion", metric) == (metric, expected)
 
 
-@pytest.mark.parametrize("metric", ["lr/experts", "grad_norm/head", "system/gpu_util", "clipped/fusion"])
+@pytest.mark.parametrize(
+    "metric", ["lr/experts", "grad_norm/head", "system/gpu_util", "clipped/fusion", "test/disagreement"]
+)
 def test_no_value_of_a_metric_is_called_better_where_neither_is(metric: str) -> None:
     assert known_direction(metric) is None
