@@ -15,7 +15,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 # The host of an IPv6 address is in brackets.
-_URL = r"https?://([^/\s@]+@)?(\[[0-9A-Fa-f:.]+\]|[^/\s@:\[\]]+)(:\d{1,5})?(/\S*)?"
+_URL = r"https?://([^/\s@?#]+@)?(\[[0-9A-Fa-f:.]+\]|[^/\s@:\[\]?#]+)(:\d{1,5})?(/[^\s?#]*)?"
 
 
 # Those of `app.models.State`, which this module may not import.
@@ -198,7 +198,7 @@ class Settings(BaseSettings):
     @classmethod
     def _check_url(cls, value: str | None) -> str | None:
         if value is not None and not re.fullmatch(_URL, value):
-            raise ValueError("use an address such as http://127.0.0.1:8000")
+            raise ValueError("use an address such as http://127.0.0.1:8000, without ? or #")
         return value
 
     @field_validator("devices")

@@ -11,6 +11,7 @@ from sqlmodel import Session
 
 from app.jobs import estimate_queries as queries
 from app.jobs.schemas import Estimate
+from app.jobs.wording import count
 
 # The number of most recently created succeeded jobs that an estimate considers.
 NUM_RECENT_JOBS = 200
@@ -41,7 +42,7 @@ def estimate(
     total = sum(means[_cost_key(spec)] * _epochs(spec) for spec in specs)
     based_on = sum(map(len, hours.values()))
     why = (
-        f"from the time per epoch of {based_on} jobs of the same kind, experts and data set, "
+        f"from the time per epoch of {count(based_on, 'job')} of the same kind, experts and data set, "
         f"on devices {', '.join(devices)}"
     )
     return Estimate(gpu_hours=round(total, 4), based_on=based_on, why=why)

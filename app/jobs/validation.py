@@ -52,4 +52,6 @@ def parse_body(body: bytes) -> object:
         raise InvalidSpec("the body is not UTF-8: send JSON encoded as UTF-8") from None
     except (ValueError, RecursionError) as error:
         message = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+        if "integer string conversion" in message:
+            message = "it has an integer of more than 4,300 digits"
         raise InvalidSpec(f"the body is not JSON: {message[:200]}") from None

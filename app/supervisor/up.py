@@ -125,7 +125,9 @@ class Parts:
             if self._processes["api"].poll() is not None or time.monotonic() > deadline:
                 log = self._logs["api"]
                 log.wait(LOG_LIMIT_S)
-                last_lines = " | ".join(log.last_lines(3))
+                # Not SQLAlchemy's address of a page about errors in general.
+                lines = [line for line in log.last_lines(4) if "Background on this error" not in line]
+                last_lines = " | ".join(lines[-3:])
                 raise CannotStart(
                     f"the API did not start: `mcn doctor` may find out why; {log.path} ends with: {last_lines}"
                 )

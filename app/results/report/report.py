@@ -26,9 +26,10 @@ from core.spec.loss_description import describe_individual_loss
 
 _TRAINING = ("preset", "epochs", "batch_size", "seed", "precision", "deterministic")
 NO_CONTROLS = (
-    "No control was trained, so this report cannot say whether fusion beats a single network on the same data."
+    "No control was trained with this job, so this report cannot say whether fusion beats a single network on the "
+    "same data."
 )
-HOW_TO_GET_THEM = " Submit the job with controls to know."
+HOW_TO_GET_THEM = " Submit it with `controls: true` to know."
 
 
 def report(session: Session, settings: Settings, job: Job) -> Report:

@@ -130,6 +130,12 @@ def test_a_file_of_another_program_is_an_error_and_no_traceback(tmp_path: Path) 
         content("npz:a.npz", tmp_path)
 
 
+def test_a_file_that_inflates_too_far_is_refused_with_its_size_and_the_limit(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "a.npz", images=np.zeros((70, 1024, 1024), np.uint8), labels=np.zeros(70))
+    with pytest.raises(ValueError, match=r"take 73,4\d\d,\d\d\d bytes in memory; at most 67,108,864 are allowed"):
+        content("npz:a.npz", tmp_path)
+
+
 def test_the_suffixes_are_those_of_the_loader() -> None:
     assert data_files.IMAGE_SUFFIXES == IMG_EXTENSIONS
 
