@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+from sqlalchemy.exc import OperationalError
+
 from app.db import database_time, reading, transaction
 from app.jobs.webhook_queries import clean_up_deliveries
 from app.models import State, Worker
@@ -100,6 +102,8 @@ def _monitor(context: WorkerContext, name: str) -> int:
         with bound_contextvars(job_id=one.attempt.job_id, attempt=one.attempt.number):
             try:
                 ended += attempts.monitor(context, executor, one, observed[one.key])
+            except OperationalError as error:  # the database may be unreachable for a while
+                log.warning("job %s, attempt %s could not be monitored; will try again: %s", *one.key, error)
             except Exception:  # an error with one job must not keep the others from being monitored
                 log.exception("job %s, attempt %s could not be monitored; will try again", *one.key)
     _cancel_strays(context, executor, tracked)

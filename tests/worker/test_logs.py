@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 import pytest
+from sqlalchemy.exc import OperationalError
 
 from app.db import reading
 from app.models import Attempt, State
@@ -44,6 +45,21 @@ def test_the_start_and_the_end_of_an_attempt_are_logged_at_the_level_info(servic
         ("an attempt has ended", started, 1),
     ]
     assert (found[0]["executor"], found[1]["outcome"], found[1]["state"]) == ("local", "failed", "failed")
+
+
+def test_a_database_that_does_not_answer_is_one_line_for_each_attempt(
+    service: Service, started: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert claims.start_next(service.context, "local")
+
+    def fail(*_: Any) -> None:
+        raise OperationalError("SELECT 1", {}, Exception("the server closed the connection"))
+
+    monkeypatch.setattr(attempts, "monitor", fail)
+    with json_records(service) as records:
+        reconcile.monitor_local(service.context)
+    (found,) = [record for record in records.all() if "could not be monitored" in record["message"]]
+    assert (found["level"], found["job_id"], "exception" in found) == ("warning", started, False)
 
 
 def test_whatever_goes_wrong_while_an_attempt_is_monitored_names_it(
