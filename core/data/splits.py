@@ -10,6 +10,7 @@ import numpy as np
 from core.data.split_indices import SplitIndices, Splits
 from core.spec import Split
 from core.spec.dataset import default_holdout
+from core.spec.split_sizes import shard_error, split_error
 
 Rng = np.random.Generator
 
@@ -20,21 +21,16 @@ def make_splits(labels: np.ndarray, num_classes: int, split: Split) -> Splits:
     Raises ValueError for impossible splits: more shards than classes, or a shard or hold-out without training images.
     """
     total = len(labels)
+    if wrong_split := split_error(split, total, num_classes):
+        raise ValueError(wrong_split.message)
     holdout = default_holdout(split.regime) if split.holdout is None else split.holdout
-    held_out = round(total * holdout)
-    if held_out == 0 and split.regime != "full":
-        raise ValueError(
-            f"holdout {holdout:g} of {total:,} images leaves none for the fusion phase; regime {split.regime} "
-            "needs at least one (only regime full allows both phases to use the same images)"
-        )
-    expert_part, fusion_part = _hold_out(total, held_out, split)
+    expert_part, fusion_part = _hold_out(total, round(total * holdout), split)
     dealt = REGIMES[split.regime](expert_part, labels, num_classes, split, _shard_rng(split))
-    shards = tuple(
-        _divide(indices, labels, split, _rng(split, 2, shard), f"shard {shard} (regime {split.regime})")
-        for shard, indices in enumerate(dealt)
-    )
-    fusion = _divide(fusion_part, labels, split, _rng(split, 3), f"the fusion phase (holdout {holdout:g})")
-    return Splits(shards, fusion)
+    for shard, indices in enumerate(dealt):
+        if wrong_shard := shard_error(split, shard, len(indices)):
+            raise ValueError(wrong_shard)
+    shards = tuple(_divide(indices, labels, split, _rng(split, 2, shard)) for shard, indices in enumerate(dealt))
+    return Splits(shards, _divide(fusion_part, labels, split, _rng(split, 3)))
 
 
 def _hold_out(total: int, held_out: int, split: Split) -> tuple[np.ndarray, np.ndarray]:
@@ -77,11 +73,6 @@ def _iid(indices: np.ndarray, labels: np.ndarray, num_classes: int, split: Split
 def _class_shards(
     indices: np.ndarray, labels: np.ndarray, num_classes: int, split: Split, rng: Rng
 ) -> list[np.ndarray]:
-    if split.num_shards > num_classes:
-        raise ValueError(
-            f"class_shards gives every shard whole classes: {split.num_shards} shards of {num_classes} classes is "
-            f"impossible; use at most {num_classes} shards"
-        )
     bounds = [shard * num_classes // split.num_shards for shard in range(split.num_shards + 1)]
     own = labels[indices]
     return [indices[(own >= low) & (own < high)] for low, high in pairwise(bounds)]
@@ -102,10 +93,8 @@ Regime = Callable[[np.ndarray, np.ndarray, int, Split, Rng], list[np.ndarray]]
 REGIMES: dict[str, Regime] = {"full": _full, "iid": _iid, "class_shards": _class_shards, "dirichlet": _dirichlet}
 
 
-def _divide(indices: np.ndarray, labels: np.ndarray, split: Split, rng: Rng, name: str) -> SplitIndices:
+def _divide(indices: np.ndarray, labels: np.ndarray, split: Split, rng: Rng) -> SplitIndices:
     """Training and validation indices, each sorted, and the classes of both."""
-    if len(indices) < 2:
-        raise ValueError(f"{name} has {len(indices)} images; at least 2 are needed, one of them for validation")
     num_val = min(max(1, round(len(indices) * split.val)), len(indices) - 1)
     order = rng.permutation(indices)
     train, val = np.sort(order[num_val:]), np.sort(order[:num_val])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
 
@@ -15,6 +15,13 @@ class SpecModel(BaseModel):
     model_config = ConfigDict(
         strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, populate_by_name=True
     )
+
+
+class InvalidField(NamedTuple):
+    """The field of a part of a specification that cannot be as it is, and one sentence that says why."""
+
+    field: str
+    message: str
 
 
 # Values that reach a scheduler's command line or a file name: no space, quote, slash or newline, 64 characters at most.

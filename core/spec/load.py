@@ -13,6 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from core.spec.fields import in_words
+from core.spec.impossible_fields import impossible_fields
 from core.spec.jobs import KINDS, JobSpec
 from core.spec.training_only_fields import fields_without_effect
 
@@ -48,18 +49,19 @@ class SpecError(ValueError):
 def parse_spec(data: object) -> JobSpec:
     """Parses a job specification from plain data (dicts, lists, strings, numbers); raises SpecError.
 
-    Fields that would have no effect in this kind of job are errors.
+    Fields that would have no effect in this kind of job are errors, and so are those with which it cannot start.
     """
     spec = parse_any_version(data)
-    unused = fields_without_effect(spec)
-    if unused:
-        msg = "an evaluate job does not train, so this would have no effect: remove it"
-        raise SpecError([FieldError(path, msg, "") for path in unused])
+    unused = "an evaluate job does not train, so this would have no effect: remove it"
+    errors = [FieldError(path, unused, "") for path in fields_without_effect(spec)]
+    errors += [FieldError(path, message, "") for path, message in impossible_fields(spec)]
+    if errors:
+        raise SpecError(errors)
     return spec
 
 
 def parse_any_version(data: object) -> JobSpec:
-    """Parses a specification as `parse_spec` does, with fields without effect, which earlier versions accepted."""
+    """Parses a specification as `parse_spec` does, but accepts what only later versions of the program refuse."""
     if not isinstance(data, Mapping):
         raise SpecError([FieldError((), f"must be an object with a kind ({', '.join(KINDS)})", _short(data))])
     kind = data.get("kind")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from core.spec.jobs import EvaluateJob, ExpertJob, FusionJob, JobSpec
+from core.spec.split_sizes import shard_size
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ def part_size(spec: JobSpec, num_train: int, num_classes: int) -> PartSize:
     held_out = round(num_train * (split.holdout or 0.0))
     size, exact = held_out or num_train, True
     if isinstance(spec, ExpertJob):
-        size, exact = _shard_size(spec, num_train - held_out)
+        size, exact = shard_size(split, spec.expert.shard, num_train - held_out)
         if split.regime == "class_shards":
             first, last = (spec.expert.shard + i for i in (0, 1))
             num_classes = last * num_classes // split.num_shards - first * num_classes // split.num_shards
@@ -45,14 +46,3 @@ def hold_out_warning(spec: JobSpec) -> str | None:
         f"untrained experts learn on the hold-out alone, {held_out:.0%} of the training images, since the rest is for "
         "experts of other jobs: remove dataset.split.holdout, or start from such experts"
     )
-
-
-def _shard_size(spec: ExpertJob, total: int) -> tuple[int, bool]:
-    split = spec.dataset.split
-    if split.regime == "full":
-        return total, True
-    if split.regime == "iid":
-        shared = round(total * split.shared)
-        rest, left_over = divmod(total - shared, split.num_shards)
-        return shared + rest + (spec.expert.shard < left_over), True
-    return round(total / split.num_shards), False

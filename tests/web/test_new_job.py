@@ -16,6 +16,7 @@ from app.web.views.spec_leaves import leaves
 from app.web.views.spec_text import given_fields, read_text, to_text, to_yaml
 from core.spec import FUSION_TYPES, KINDS, SpecError, parse_spec
 from tests.app.api import FUSION, Service
+from tests.core.impossible_specs import IMPOSSIBLE
 from tests.web.test_security import log_in
 
 HOSTILE = [
@@ -95,6 +96,15 @@ def test_the_form_keeps_stages_and_shows_their_errors_and_plan(service: Service)
     error = re.search(r'id="e-training.stages" data-error="[^"]*">([^<]*)<', wrong.text)
     assert error
     assert "greater than or equal to 1" in error[1]
+
+
+def test_a_job_that_cannot_start_is_refused_beside_its_field(service: Service) -> None:
+    for spec, field, message in IMPOSSIBLE:
+        answer = post(service, to_values(spec["kind"], spec) | {"kind": spec["kind"], "action": "submit"})
+        assert answer.status_code == 422, field
+        error = re.search(rf'id="e-{re.escape(field)}" data-error="[^"]*">([^<]*)<', answer.text)
+        assert error, field
+        assert html.unescape(error[1]).strip().casefold().startswith(message.casefold())
 
 
 @pytest.mark.parametrize("text", ["a: &x 1\nb: *x", "[1]", "a: !!binary aGk=", 'a: "\\ud800"', "a: .nan", "x" * 2**21])

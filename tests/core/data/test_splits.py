@@ -118,8 +118,9 @@ def test_another_seed_gives_another_split() -> None:
         ({"regime": "iid", "holdout": 0.0}, "leaves none for the fusion phase"),
         ({"regime": "iid", "holdout": 0.0001}, "leaves none for the fusion phase"),
         ({"regime": "iid", "holdout": 0.999}, r"shard 0 \(regime iid\) has"),
-        ({"regime": "full", "holdout": 0.001}, r"the fusion phase \(holdout 0.001\) has 1 images"),
-        ({"regime": "dirichlet", "num_shards": 500, "beta": 0.01}, "has 0 images; at least 2"),
+        ({"regime": "full", "holdout": 0.001}, r"the fusion phase \(holdout 0.001\) has 1 image;"),
+        ({"regime": "dirichlet", "num_shards": 500, "beta": 0.01}, r"800 images for 500 shards \(regime dirichlet\)"),
+        ({"regime": "dirichlet", "num_shards": 100, "beta": 0.01}, r"\(regime dirichlet\) has \d images?; at least 2"),
     ],
 )
 def test_an_impossible_split_is_refused(fields: dict[str, Any], says: str) -> None:

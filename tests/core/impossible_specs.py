@@ -1,0 +1,49 @@
+"""Specifications that no job can be started from: their fields, and what both plan and service say about them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+ALL_DATA: dict[str, Any] = {"kind": "expert", "expert": {"arch": "convnet_small"}}
+
+
+def split(**fields: Any) -> dict[str, Any]:
+    return ALL_DATA | {"dataset": {"name": "digits", "split": fields}}
+
+
+# Specification, location of the field, and the whole sentence.
+IMPOSSIBLE_SPLITS: list[tuple[dict[str, Any], str, str]] = [
+    (
+        split(holdout=0.9999),
+        "dataset.split.holdout",
+        "shard 0 (regime full) has 0 images; at least 2 are needed, one of them for validation",
+    ),
+    (
+        split(holdout=0.001),
+        "dataset.split.holdout",
+        "the fusion phase (holdout 0.001) has 1 image; at least 2 are needed, one of them for validation",
+    ),
+    (
+        split(regime="class_shards", num_shards=11),
+        "dataset.split.num_shards",
+        "class_shards gives every shard whole classes: 11 shards of 10 classes is impossible; use at most 10 shards",
+    ),
+    (
+        split(regime="iid", num_shards=1000, shared=0.0),
+        "dataset.split.num_shards",
+        "shard 150 (regime iid) has 1 image; at least 2 are needed, one of them for validation",
+    ),
+    (
+        split(regime="iid", num_shards=4, holdout=0.0),
+        "dataset.split.holdout",
+        "holdout 0 of 1,437 images leaves none for the fusion phase; regime iid needs at least one (only regime full "
+        "allows both phases to use the same images)",
+    ),
+    (
+        split(regime="dirichlet", num_shards=1000),
+        "dataset.split.num_shards",
+        "the hold-out leaves 1,150 images for 1,000 shards (regime dirichlet); each needs at least 2, one of them for "
+        "validation",
+    ),
+]
+IMPOSSIBLE = IMPOSSIBLE_SPLITS
