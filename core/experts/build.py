@@ -10,6 +10,7 @@ import torch
 from core.experts.base import Expert
 from core.experts.meta import skip_random_init_on_meta
 from core.spec.catalogue import ARCHITECTURES, ArchitectureInfo
+from core.spec.expert_options import expert_option_error
 from core.spec.models import unknown_name
 
 MIN_IMAGE_SIZE = 8
@@ -37,33 +38,26 @@ def build_expert(
     if dropout is not None and not 0.0 <= dropout < 1.0:
         raise ValueError(f"dropout is {dropout}; it must be at least 0 and less than 1")
     with skip_random_init_on_meta():
+        if arch not in ARCHITECTURES and not arch.startswith("timm:"):
+            raise ValueError(f"unknown architecture {arch!r}: {unknown_name(arch, (*ARCHITECTURES, 'timm:<name>'))}")
+        if wrong := expert_option_error(arch, dropout=dropout, feature_dim=feature_dim, pretrained=pretrained):
+            raise ValueError(wrong.message)
         if arch.startswith("timm:"):
-            if dropout or feature_dim is not None:
-                raise ValueError(f"{arch} has neither a dropout nor a feature_dim option: remove them")
             from core.experts.timm_backbone import TimmExpert
 
             return TimmExpert(arch.removeprefix("timm:"), num_classes, in_channels, image_size, pretrained=pretrained)
-        if arch not in ARCHITECTURES:
-            raise ValueError(f"unknown architecture {arch!r}: {unknown_name(arch, (*ARCHITECTURES, 'timm:<name>'))}")
-        if pretrained:
-            raise ValueError(f"there are no pretrained weights for {arch}: use timm:<name>, or start from a component")
         if image_size < MIN_IMAGE_SIZE:
             raise ValueError(f"{arch} needs images of at least {MIN_IMAGE_SIZE} px; these have {image_size} px")
-        return _from_catalogue(arch, ARCHITECTURES[arch], num_classes, in_channels, dropout, feature_dim)
+        return _from_catalogue(ARCHITECTURES[arch], num_classes, in_channels, dropout, feature_dim)
 
 
 def _from_catalogue(
-    arch: str,
     info: ArchitectureInfo,
     num_classes: int,
     in_channels: int,
     dropout: float | None,
     feature_dim: int | None,
 ) -> Expert:
-    if dropout and "dropout" not in info.options:
-        raise ValueError(f"{arch} has no dropout option: remove it (given: {dropout:g})")
-    if feature_dim is not None and "feature_dim" not in info.options:
-        raise ValueError(f"the feature dimension of {arch} is fixed: remove feature_dim (given: {feature_dim})")
     options = {"dropout": dropout or 0.0, "feature_dim": feature_dim or info.feature_dim}
     chosen = {name: options[name] for name in info.options}
     expert = pkgutil.resolve_name(info.implementation)(num_classes, in_channels, **info.arguments, **chosen)

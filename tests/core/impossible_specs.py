@@ -46,4 +46,26 @@ IMPOSSIBLE_SPLITS: list[tuple[dict[str, Any], str, str]] = [
         "validation",
     ),
 ]
-IMPOSSIBLE = IMPOSSIBLE_SPLITS
+IMPOSSIBLE_EXPERTS: list[tuple[dict[str, Any], str, str]] = [
+    (
+        {"kind": "expert", "expert": {"arch": "convnet_small", "dropout": 0.5}},
+        "expert.dropout",
+        "convnet_small has no dropout option: remove it (given: 0.5)",
+    ),
+    (
+        {"kind": "fusion", "experts": [{"arch": "densenet121", "dropout": 0.5}, {"arch": "resnet18", "dropout": 0.5}]},
+        "experts.1.dropout",
+        "resnet18 has no dropout option: remove it (given: 0.5)",
+    ),
+    (
+        {"kind": "fusion", "experts": [{"arch": "resnet18", "feature_dim": 7}], "num_experts": 3},
+        "experts.0.feature_dim",
+        "the feature dimension of resnet18 is fixed: remove feature_dim (given: 7)",
+    ),
+    (
+        {"kind": "expert", "expert": {"arch": "timm:resnet10t", "feature_dim": 7}},
+        "expert.feature_dim",
+        "timm:resnet10t has neither a dropout nor a feature_dim option: remove them",
+    ),
+]
+IMPOSSIBLE = IMPOSSIBLE_SPLITS + IMPOSSIBLE_EXPERTS

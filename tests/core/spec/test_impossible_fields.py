@@ -61,6 +61,36 @@ def test_every_mistake_is_reported_at_once() -> None:
     ]
 
 
+REF = {"job": "job_01J00000000000000000000000", "component": "expert_0"}
+
+
+@pytest.mark.parametrize(
+    "expert",
+    [
+        {"arch": "convnet_small", "dropout": 0.0},
+        {"arch": "densenet121", "dropout": 0.5},
+        {"arch": "convnet_small_gn", "feature_dim": 8},
+        {"arch": "timm:resnet10t", "pretrained": True},
+        # A component decides its feature dimension, and its architecture where that is not given.
+        {"arch": "resnet18", "from": REF, "feature_dim": 512},
+        {"from": REF, "dropout": 0.5},
+    ],
+)
+def test_options_that_an_architecture_has_are_accepted(expert: dict[str, Any]) -> None:
+    parse_spec({"kind": "expert", "expert": expert})
+
+
+def test_an_expert_from_a_component_has_the_dropout_option_of_its_architecture() -> None:
+    with pytest.raises(SpecError, match=r"expert\.dropout: resnet18 has no dropout option"):
+        parse_spec({"kind": "expert", "expert": {"arch": "resnet18", "from": REF, "dropout": 0.5}})
+
+
+def test_pretrained_weights_exist_for_timm_alone() -> None:
+    """Plans build no weights, so only training would notice."""
+    with pytest.raises(SpecError, match=r"expert\.pretrained: there are no pretrained weights for resnet18"):
+        parse_spec({"kind": "expert", "expert": {"arch": "resnet18", "pretrained": True}})
+
+
 @pytest.mark.parametrize("name", ["imagefolder:photos", "npz:digits.npz"])
 def test_data_of_unknown_size_are_not_refused(name: str) -> None:
     parse_spec(ALL_DATA | {"dataset": {"name": name, "split": {"regime": "class_shards", "num_shards": 1000}}})
