@@ -207,6 +207,7 @@ def _notes(
     unknown = {expert.arch for expert, dim in zip(experts, dims, strict=True) if dim is None}
     for arch in sorted(name for name in unknown if name):
         notes.append(f"The feature dimension and the parameters of {arch} are detected at start.")
+        notes.append(f"Whether timm has a model {arch.removeprefix('timm:')} is checked at start.")
     if None in unknown:
         notes.append("The architecture of an expert is that of its component, which is not known yet.")
     return notes

@@ -150,6 +150,7 @@ def test_a_timm_backbone_is_detected_at_start() -> None:
     assert (outlined.input_dim, outlined.adapters, outlined.parameters["total"]) == (None, None, None)
     assert outlined.parameters["expert_1"] is not None
     assert "timm:vit_tiny_patch16_224 are detected at start" in outlined.notes[0]
+    assert "Whether timm has a model vit_tiny_patch16_224 is checked at start." in outlined.notes
     assert set(outlined.learning_rates.values()) == {None}
     assert outlined.steps == 3 * outlined.steps_per_epoch  # type: ignore[operator]
     given = outline(parse_spec(fusion("timm:vit_tiny_patch16_224", input_dim=32)))
