@@ -50,6 +50,7 @@ from app.streams.routes import events_router as events
 from app.streams.routes import router as streams
 from app.sweeps.routes import router as sweeps
 from app.web import site
+from app.web.problem_pages import ProblemPages
 from app.web.session import login_response
 
 
@@ -110,6 +111,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
     app.add_middleware(Authentication, engine=engine, throttle=throttle, cookie=cookie, login_response=login_response)
     app.add_middleware(DuplicateHeaders)
     app.add_middleware(UnreadBodies)
+    app.add_middleware(ProblemPages)
     app.add_middleware(SecurityHeaders)
     app.add_middleware(RequestMetrics, metrics=counted)
     app.add_middleware(RequestLog)

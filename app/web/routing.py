@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -63,11 +63,16 @@ class PageRoute(APIRoute):
 
 def error_page(request: Request, problem: Problem, status: int | None = None) -> Response:
     """A page that says what is wrong; for a fragment, an alert that leaves the page as it is."""
-    status = status or problem.status
+    return render_error(request, problem.title, problem.detail, status or problem.status, problem.headers)
+
+
+def render_error(request: Request, title: str, detail: str, status: int, headers: Mapping[str, str]) -> Response:
+    """What `error_page` shows, for a problem of which only the response is known."""
     is_fragment = "hx-request" in request.headers
     template = "_partials/alert.html" if is_fragment else "error.html"
-    response = page(request, template, status=status, title=problem.title, detail=problem.detail, code=status)
-    response.headers.update(problem.headers)
+    can_reload = status == 503 and request.method in ("GET", "HEAD")
+    response = page(request, template, status=status, title=title, detail=detail, code=status, can_reload=can_reload)
+    response.headers.update(headers)
     if is_fragment:
         response.headers.update({"HX-Retarget": "#alerts", "HX-Reswap": "innerHTML"})
     return response
