@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
-from playwright.sync_api import Browser, expect
+import re
 
-from tests.e2e.running import Running
+import pytest
+from playwright.sync_api import Browser, Route, expect
+
+from tests.e2e.running import Running, expert
 from tests.web.fixtures import LIMIT_MS, Visit, new_context
 
 
@@ -87,6 +89,49 @@ def test_a_job_is_submitted_and_its_component_goes_into_the_basket(visit: Visit,
     page.get_by_role("link", name="New fusion").click()
     page.wait_for_url("**/ui/new?kind=fusion&experts=cmp_*")
     expect(page.locator("#plan")).to_contain_text("Learning rates")
+
+
+def test_a_draft_is_kept_until_its_job_is_created(visit: Visit, dashboard: Running) -> None:
+    page = visit.open("/ui/new?kind=expert")
+    name, text = page.get_by_label("Name", exact=True), page.get_by_label("JSON or YAML")
+    name.fill("kept while away")
+    expect(text).to_have_value(re.compile("name: kept while away"))
+    away = "<!doctype html><title>Service unavailable</title><h1>Service unavailable</h1>"
+
+    def answer(route: Route) -> None:
+        if route.request.method == "POST":
+            route.fulfill(status=503, content_type="text/html", body=away)
+        else:
+            route.continue_()
+
+    page.route("**/ui/new*", answer)
+    page.get_by_role("button", name="Submit").click()
+    expect(page.get_by_role("heading", name="Service unavailable")).to_be_visible()
+    # A job's page that is opened then is not that of a success.
+    other = dashboard.api.post("/jobs", expert() | {"name": "another one"})["id"]
+    dashboard.api.post(f"/jobs/{other}/cancel")
+    visit.open(f"/ui/jobs/{other}")
+    page = visit.open("/ui/new?kind=expert")
+    expect(page.get_by_text("Your draft was restored.")).to_be_visible()
+    expect(name).to_have_value("kept while away")
+    page.unroute_all()
+    # A refusal keeps it too.
+    text.fill(text.input_value() + "\nunknown_field: 1\n")
+    page.get_by_role("button", name="Submit").click()
+    expect(page.locator("#errors-title")).to_be_visible()
+    page = visit.open("/ui/new?kind=expert")
+    expect(text).to_have_value(re.compile("unknown_field: 1"))
+    text.fill(text.input_value().replace("\nunknown_field: 1\n", ""))
+    page.get_by_role("button", name="Submit").click()
+    page.wait_for_url("**/ui/jobs/job_*")
+    dashboard.api.post(f"/jobs/{page.url.rpartition('/')[2]}/cancel")
+    page.wait_for_function("localStorage.getItem('mcn.draft.expert') === null")
+    page = visit.open("/ui/new?kind=expert")
+    page.wait_for_load_state("networkidle")
+    expect(page.get_by_text("Your draft was restored.")).to_be_hidden()
+    expect(name).to_have_value("")
+    assert all(re.search("503|422", line) for line in visit.console), visit.console
+    visit.console.clear()
 
 
 def test_without_javascript_a_job_is_checked_and_submitted(browser: Browser, dashboard: Running) -> None:

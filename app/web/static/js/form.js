@@ -1,4 +1,6 @@
 // The form of a new job: keeps form and text in line, puts errors beside their fields, keeps a draft.
+import { markSubmitted } from "./draft.js";
+
 const form = document.getElementById("new-job");
 const text = document.getElementById("text");
 const stored = `mcn.draft.${form.dataset.kind}`;
@@ -121,10 +123,8 @@ document.addEventListener("htmx:after:swap", () => {
   save();
 });
 
-// The draft of each kind is kept until it is submitted or discarded.
-let submitted = false;
+// The draft of each kind is kept until it has become a job or is discarded.
 function save() {
-  if (submitted) return;
   try {
     localStorage.setItem(stored, text.value);
   } catch {
@@ -142,8 +142,8 @@ function draft() {
 
 form.addEventListener("submit", (event) => {
   if (event.submitter?.value !== "submit") return;
-  submitted = true;
-  localStorage.removeItem(stored);
+  save();
+  markSubmitted(stored);
 });
 
 document.getElementById("discard").addEventListener("click", () => {

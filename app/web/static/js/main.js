@@ -1,4 +1,5 @@
 // Behaviour that every page has: menus, confirmations, copying, dismissing, CSRF for fragments.
+import "./draft.js";
 import "./keys.js";
 
 const csrf = document.querySelector('meta[name="csrf"]')?.content ?? "";
