@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
+from app.http.errors import Unavailable
 from tests.e2e.running import Running, fusion
 from tests.parts import wait_until
 from tests.web.browser.test_charts import drag, plot
@@ -65,6 +68,42 @@ def test_a_page_comes_back_after_the_api_was_killed(visit: Visit, dashboard: Run
     wait_until(lambda: content(page) == content(fresh), "the content of a new page", 60.0)
     assert all(re.search("ERR_|htmx", line) for line in visit.console)
     visit.console.clear()
+
+
+def test_a_page_whose_stream_is_open_says_that_the_database_is_away(visit: Visit) -> None:
+    page = visit.open("/ui/sweeps")
+    badge = page.locator("#live")
+    expect(badge).to_have_text(re.compile(r"^live \d+ s ago$"))
+    part = "database"
+
+    def answer(route: Route) -> None:
+        trouble = Unavailable("", errors=[{"loc": [part], "msg": "is not reachable"}])
+        route.fulfill(status=503, json=trouble.body(), content_type="application/problem+json")
+
+    page.route("**/readyz", answer)
+    expect(badge).to_contain_text(re.compile("service not available, showing .*, trying again"), timeout=15_000)
+    page.evaluate("document.body.append(document.createElement('form')); document.forms[0].requestSubmit()")
+    expect(page.get_by_text("Nothing was sent: the service is not available")).to_be_visible()
+    # Without its disk, the service still has events.
+    part = "disk"
+    with page.expect_response("**/ui/-/sweeps*"):
+        expect(badge).to_have_text(re.compile(r"^live \d+ s ago$"))
+    assert all("503" in line for line in visit.console)
+    visit.console.clear()
+
+
+def test_a_page_says_that_the_service_stands_still(visit: Visit, dashboard: Running) -> None:
+    page = visit.open("/ui/sweeps")
+    badge = page.locator("#live")
+    expect(badge).to_have_text(re.compile(r"^live \d+ s ago$"))
+    pid = dashboard.pid("api")
+    assert pid
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        expect(badge).to_contain_text("service not available", timeout=20_000)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    expect(badge).to_have_text(re.compile(r"^live \d+ s ago$"))
 
 
 def test_a_hundred_updates_leave_what_a_person_has_set(visit: Visit, dashboard: Running, running_job: str) -> None:

@@ -8,6 +8,9 @@ import { markFresh } from "./stale.js";
 const TYPES = ["state", "progress", "metrics", "component", "log", "alert", "rung"];
 const REFRESH_MS = 1000;
 const MAX_DELAY_MS = 30_000;
+// After so long without an event the service is probed, which has as long to answer.
+const PROBE_MS = 8_000;
+const ANSWER_MS = 5_000;
 const TERMINAL = new Set(["succeeded", "failed", "cancelled"]);
 const main = document.getElementById("main");
 const badge = document.getElementById("live");
@@ -19,6 +22,9 @@ let source = null;
 // The last event before the page was read: none that came since then is missed.
 let lastId = main?.dataset.since ?? "";
 let lostAt = 0;
+// The stream is open, but the service has no new events to send as it cannot read them.
+let isUnavailable = false;
+let probeAt = Infinity;
 let shownAt = new Date();
 let delay = 1000;
 const dirty = new Set();
@@ -40,6 +46,8 @@ function close() {
 
 function connected() {
   delay = 1000;
+  isUnavailable = false;
+  probeAt = Date.now() + PROBE_MS;
   if (lostAt) {
     lostAt = 0;
     refreshAll();
@@ -50,6 +58,7 @@ function connected() {
 
 function lost() {
   lostAt ||= Date.now();
+  isUnavailable = false;
   showBadge();
   // The browser reconnects by itself, except after an answer that is no stream.
   if (source?.readyState === EventSource.CLOSED) {
@@ -59,7 +68,33 @@ function lost() {
   }
 }
 
+// A stream stays open while the database is away or the service stands still, and no events may just mean no news.
+async function probe() {
+  if (!source || Date.now() < probeAt || (lostAt && !isUnavailable)) return;
+  probeAt = Infinity;
+  const isAvailable = await canReadEvents();
+  probeAt = Date.now() + PROBE_MS;
+  if (!source || (lostAt && !isUnavailable)) return;
+  if (isAvailable && isUnavailable) connected();
+  if (isAvailable || isUnavailable) return;
+  isUnavailable = true;
+  lostAt = Date.now();
+  showBadge();
+}
+
+async function canReadEvents() {
+  try {
+    const answer = await fetch("/readyz", { signal: AbortSignal.timeout(ANSWER_MS) });
+    // Other parts that are missing do not keep events from being read.
+    return answer.ok || !(await answer.json()).errors.some((error) => error.loc[0] === "database");
+  } catch {
+    return false;
+  }
+}
+
 function receive(type, event) {
+  probeAt = Date.now() + PROBE_MS;
+  if (isUnavailable) connected();
   if (event.lastEventId) lastId = event.lastEventId;
   markShown();
   const data = JSON.parse(event.data);
@@ -167,11 +202,11 @@ function markShown() {
 
 function showBadge() {
   badge.hidden = false;
-  badge.dataset.live = lostAt ? "lost" : "on";
+  const state = isUnavailable ? "unavailable" : lostAt ? "lost" : "on";
+  badge.dataset.live = state;
   const seconds = Math.round((Date.now() - lostAt) / 1000);
-  const text = lostAt
-    ? `connection lost ${seconds} s ago, showing ${shownAt.toLocaleTimeString()}, trying again`
-    : "live";
+  const trouble = { lost: `connection lost ${seconds} s ago`, unavailable: "service not available" }[state];
+  const text = trouble ? `${trouble}, showing ${shownAt.toLocaleTimeString()}, trying again` : "live";
   if (status.textContent !== text) status.textContent = text;
   age.hidden = lostAt !== 0;
   age.dateTime = shownAt.toISOString();
@@ -205,6 +240,7 @@ if (main?.dataset.stream) {
   });
   document.addEventListener("htmx:after:swap", markShown);
   setInterval(() => lostAt && showBadge(), 1000);
+  setInterval(probe, 1000);
   setInterval(showHiddenTitle, 60_000);
   open();
   refreshDirty();

@@ -10,11 +10,15 @@ document.addEventListener("htmx:config:request", (event) => {
 });
 
 document.addEventListener("submit", (event) => {
-  if (document.getElementById("live")?.dataset.live === "lost") {
+  const trouble = {
+    lost: "there is no connection",
+    unavailable: "the service is not available",
+  }[document.getElementById("live")?.dataset.live];
+  if (trouble) {
     // The browser's page about the error would replace this one, which comes back by itself.
     event.preventDefault();
     event.stopPropagation();
-    toast("Nothing was sent: there is no connection. Try again when the page is live.");
+    toast(`Nothing was sent: ${trouble}. Try again when the page is live.`);
     return;
   }
   const question = event.target.dataset?.confirm;
