@@ -155,16 +155,17 @@ def steps_per_epoch(job: Job) -> int | None:
 
 
 def _marks(session: Session, job: Job, latest: dict[str, Latest]) -> list[tuple[int, str]]:
-    marks = [
-        (row.resumed_from_step, f"attempt {row.number} from {row.resumed_from_step}")
-        for row in queries.list_attempts(session, job.id)
-        if row.number > 1 and row.resumed_from_step
-    ]
+    """Steps and their texts. Where there is no room for all texts, the first are shown."""
+    marks: list[tuple[int, str]] = []
     best = latest.get(accuracy_key(job.kind))
     steps = steps_per_epoch(job)
     if best is not None and best.best_step is not None and steps:
         marks.append((best.best_step, f"best accuracy: epoch {round(best.best_step / steps)}"))
-    return marks
+    return marks + [
+        (row.resumed_from_step, f"attempt {row.number} from {row.resumed_from_step}")
+        for row in queries.list_attempts(session, job.id)
+        if row.number > 1 and row.resumed_from_step
+    ]
 
 
 def _config(panel: Panel, rows: list[curves.ValueRow]) -> str:

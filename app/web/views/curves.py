@@ -18,6 +18,11 @@ BUCKETS_PER_EDGE = 2
 HEIGHT = 184
 LABEL_HEIGHT = 14
 MAX_LABELS = HEIGHT // LABEL_HEIGHT
+# Rows of the texts of marks. Their room is estimated in pixels: the plot of a narrow page, and a character.
+MARK_ROWS = 3
+NARROW = 180
+CHARACTER = 6.5
+MARK_GAP = 4
 Scale = Callable[[float], float]
 
 
@@ -31,11 +36,15 @@ class Tick:
 
 @dataclass(frozen=True)
 class Mark:
-    """A vertical line with a text, which stands on its left if it is in the right half."""
+    """A vertical line with a text at `y` pixels, which stands on its left if it is in the right half.
+
+    `y` is null if there is no room for the text.
+    """
 
     at: str
     text: str
     is_right: bool
+    y: int | None
 
 
 @dataclass(frozen=True)
@@ -103,11 +112,10 @@ def draw(
             if x_low <= tick <= x_high
         ],
         [Tick(f"{to_y(tick) / 10:.1f}%", short_number(tick)) for tick in y_ticks],
-        [
-            Mark(f"{to_x(step) / 10:.1f}%", text, to_x(step) > SIZE / 2)
-            for step, text in marks
-            if x_low <= step <= x_high
-        ],
+        _marks(
+            [(to_x(step), text) for step, text in marks if x_low <= step <= x_high],
+            [to_y(value) for value in finite],
+        ),
     )
 
 
@@ -165,6 +173,27 @@ def spread_labels(ends: Sequence[float | None]) -> list[int | None]:
     for (_, index), position in zip(wanted, positions, strict=False):
         placed[index] = round(position)
     return placed
+
+
+def _marks(marks: Sequence[tuple[float, str]], values: Sequence[float]) -> list[Mark]:
+    """Vertical marks whose texts do not overlap, at the top or the bottom, where they cover less of the lines."""
+    band = MARK_ROWS * LABEL_HEIGHT * SIZE / HEIGHT
+    is_at_top = sum(y < band for y in values) <= sum(y > SIZE - band for y in values)
+    rows: list[list[tuple[float, float]]] = [[] for _ in range(MARK_ROWS)]
+    drawn: list[Mark] = []
+    for x, text in marks:
+        is_right = x > SIZE / 2
+        width = len(text) * CHARACTER + 2 * MARK_GAP
+        at = x * NARROW / SIZE
+        left, right = (at - width, at) if is_right else (at, at + width)
+        row = next((k for k, texts in enumerate(rows) if all(right <= a or b <= left for a, b in texts)), None)
+        y = None
+        if row is not None:
+            rows[row].append((left, right))
+            offset = LABEL_HEIGHT * row + LABEL_HEIGHT // 2 + 1
+            y = offset if is_at_top else HEIGHT - offset
+        drawn.append(Mark(f"{x / 10:.1f}%", text, is_right, y))
+    return drawn
 
 
 # Parts of a smaller range would be rounded to zero.

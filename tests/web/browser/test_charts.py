@@ -2,11 +2,28 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page
+from sqlalchemy import delete, update
 
+from app.db import make_engine, now, transaction
+from app.models import Attempt, Job
+from app.results.metrics import store
 from tests.e2e.running import Running, fusion
 from tests.web.fixtures import LIMIT_MS, Visit, new_context
+
+# Keeps every text that is drawn into a canvas, in pixels of the canvas.
+RECORD_TEXTS = """
+const fillText = CanvasRenderingContext2D.prototype.fillText;
+CanvasRenderingContext2D.prototype.fillText = function (text, x, y) {
+  (window.drawnTexts ??= []).push({ text, x, y, width: this.measureText(text).width });
+  return fillText.apply(this, arguments);
+};
+"""
 
 
 @pytest.fixture(scope="module")
@@ -16,6 +33,36 @@ def job(dashboard: Running) -> str:
     spec["dataset"] = {"name": "digits", "split": {"regime": "iid", "num_shards": 4, "holdout": 0.5, "seed": 1}}
     job_id = str(dashboard.api.post("/jobs", spec)["id"])
     dashboard.wait(job_id, "succeeded")
+    return job_id
+
+
+@pytest.fixture(scope="module")
+def resumed_job(dashboard: Running) -> str:
+    """A stored job that ended in its sixth attempt; some resumed from steps close to one another."""
+    job_id = str(dashboard.api.post("/jobs", fusion(epochs=30) | {"name": "six attempts"})["id"])
+    dashboard.api.post(f"/jobs/{job_id}/cancel")
+    dashboard.wait(job_id, "cancelled")
+    steps = np.arange(10, 2_000, 10)
+    began = now() - timedelta(hours=6)
+    times = began.timestamp() + steps * 10.0
+    values = {f"val/accuracy_{name}": 1 - np.exp(-steps / scale) for name, scale in (("fused", 300), ("expert_0", 500))}
+    values |= {"train/loss_total": 30 / (steps + 10), "train/loss_global": 20 / (steps + 10)}
+    engine = make_engine(dashboard.settings.sqlalchemy_url)
+    with transaction(engine) as session:
+        session.execute(delete(Attempt).where(Attempt.job_id == job_id))  # type: ignore[arg-type]
+        progress = {"step": 1_990, "steps": 2_000, "epoch": 30, "epochs": 30}
+        session.execute(update(Job).where(Job.id == job_id).values(attempt=6, progress=progress))  # type: ignore[arg-type]
+        for number, step in enumerate((None, 200, 1_372, 1_380, 1_500, 1_990), 1):
+            start = began + timedelta(hours=number - 1)
+            session.add(
+                Attempt(
+                    job_id=job_id, number=number, executor="local", host="here", devices=["cpu:0"], started_at=start,
+                    ended_at=start + timedelta(minutes=50), resumed_from_step=step, last_step=step or 200,
+                    outcome="lost", reason="preempted",
+                )
+            )  # fmt: skip
+        store.append(session, job_id, {key: store.Block(steps, series, times) for key, series in values.items()})
+    engine.dispose()
     return job_id
 
 
@@ -103,6 +150,24 @@ def test_the_keyboard_moves_along_a_chart(visit: Visit, job: str) -> None:
     page.wait_for_url(f"**/{job}/curves")
     page.keyboard.press("s")
     page.wait_for_url("**?smooth=50")
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_texts_of_marks_do_not_overlap(visit: Visit, resumed_job: str, width: int) -> None:
+    page = visit.page
+    page.set_viewport_size({"width": width, "height": 900})
+    page.add_init_script(RECORD_TEXTS)
+    visit.open(f"/ui/jobs/{resumed_job}/curves?charts=accuracy")
+    plot(page, "accuracy").wait_for()
+    page.wait_for_load_state("networkidle")
+    drawn: list[dict[str, Any]] = page.evaluate("drawnTexts")
+    texts = {text["text"]: text for text in drawn if text["text"].startswith(("attempt ", "best accuracy"))}
+    assert len(texts) >= 3
+    assert any(text.startswith("best accuracy") for text in texts)
+    for text in texts.values():
+        for other in texts.values():
+            is_beside = text["x"] + text["width"] < other["x"] or other["x"] + other["width"] < text["x"]
+            assert text is other or is_beside or abs(text["y"] - other["y"]) >= 12, (text, other)
 
 
 def test_new_values_never_move_a_zoomed_view(visit: Visit, job: str) -> None:

@@ -59,6 +59,16 @@ const places = data.spread([10, 11, 12, null], 100, 14).filter((place) => place 
 assert.ok(places[1] - places[0] >= 14 && places[2] - places[1] >= 14 && places[2] <= 100);
 assert.equal(data.spread(Array(30).fill(5), 184, 14).filter((place) => place !== null).length, 13);
 
+// Texts of marks in a plot of 100: beside their marks, in rows in which none overlap, and none where no row has room.
+const room = { rows: 3, gap: 4 };
+assert.deepEqual(data.placeTexts([{ x: 10, width: 30 }, { x: 60, width: 30 }], 100, room), [
+  { left: 14, row: 0 }, { left: 64, row: 0 },
+]);
+assert.deepEqual(data.placeTexts([{ x: 90, width: 30 }], 100, room), [{ left: 56, row: 0 }]);
+const close = [10, 12, 14, 16, 50].map((x) => ({ x, width: 30 }));
+assert.deepEqual(data.placeTexts(close, 100, room).map((place) => place?.row ?? null), [0, 1, 2, null, 0]);
+assert.deepEqual(data.placeTexts([{ x: -1, width: 9 }, { x: 101, width: 9 }, { x: 50, width: 101 }], 100, room), [null, null, null]);
+
 // The address has what differs from the usual view, and reading it gives the same view.
 const view = { ...state, x: "epoch", y: "log", focus: true, smooth: 50, from: 1.5, to: 3, charts: "loss" };
 const address = addressOf(view, "http://host/ui/compare?job=job_1~0");

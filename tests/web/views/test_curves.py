@@ -103,6 +103,21 @@ def test_a_missing_value_interrupts_the_line() -> None:
     assert len(drawing.lines[0].dots) == 3
 
 
+def test_texts_of_marks_are_in_three_rows_where_they_cover_least() -> None:
+    marks = [(20 + k, f"attempt {k} from {20 + k}") for k in range(5)]
+    key = ("a", "val/accuracy_fused")
+    high, low = {key: series([0.1, 0.9, 0.9, 0.9])}, {key: series([0.9, 0.1, 0.1, 0.1])}
+    rising, falling = curves.draw(panel(), high, marks), curves.draw(panel(), low, marks)
+    assert rising
+    assert falling
+    assert [mark.y for mark in falling.marks] == [8, 22, 36, None, None]
+    assert [mark.y for mark in rising.marks] == [176, 162, 148, None, None]
+    # One far enough away begins again with the first row.
+    apart = curves.draw(panel(), low, [(10, "ab"), (11, "c"), (39, "d")])
+    assert apart
+    assert [mark.y for mark in apart.marks] == [8, 22, 8]
+
+
 def test_the_band_reaches_from_the_minimum_to_the_maximum() -> None:
     data = series([0.5] * 3, counts=[5] * 3, min=[0.1, 0.0, 0.2], max=[0.9, 1.0, 0.8])
     drawing = curves.draw(panel(), {("a", "val/accuracy_fused"): data})

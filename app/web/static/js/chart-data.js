@@ -150,6 +150,23 @@ export function spread(wanted, height, space) {
   return placed;
 }
 
+// Where the texts of vertical marks stand in a plot of a width: `marks` have their `x` and the `width` of their text.
+// A text is right of its mark, or left of it where there is no room. One that would overlap an earlier one moves to the
+// next row. null where no row has room, and for a mark outside the plot.
+export function placeTexts(marks, width, { rows, gap }) {
+  const taken = Array.from({ length: rows }, () => []);
+  return marks.map((mark) => {
+    if (mark.x < 0 || mark.x > width || mark.width > width) return null;
+    const isRight = mark.x + mark.width + gap <= width;
+    const left = isRight ? mark.x + gap : Math.max(0, mark.x - mark.width - gap);
+    const right = left + mark.width;
+    const row = taken.findIndex((texts) => texts.every((text) => right + gap <= text.left || text.right + gap <= left));
+    if (row < 0) return null;
+    taken[row].push({ left, right });
+    return { left, row };
+  });
+}
+
 export function numberText(value) {
   if (value === null || value === undefined) return "–";
   const size = Math.abs(value);

@@ -1,8 +1,12 @@
 // What is drawn around the lines of a chart: bands, raw curves, gaps, marks and labels at the ends of lines.
-import { spread } from "./chart-data.js";
+import { placeTexts, spread, valuesInside } from "./chart-data.js";
 
 const FONT = 12;
 const LABEL_SPACE = 14;
+// The texts of marks: rows, their height, and what is left free beside a text.
+const MARK_ROWS = 3;
+const MARK_ROW = 15;
+const MARK_GAP = 4;
 
 // Calls back for each run of consecutive points for which `isDrawn` holds, with its first and its last index.
 function runs(length, isDrawn, callback) {
@@ -94,7 +98,7 @@ export function drawAbove(u, lines, looks, marks, colours) {
   ctx.font = `${FONT * ratio}px ${colours.font}`;
   ctx.textBaseline = "middle";
   ctx.textAlign = "left";
-  drawMarkTexts(ctx, bbox, at, marks, colours, ratio);
+  drawMarkTexts(u, lines, marks, colours);
   const ends = lines.map((one) => {
     const { min, max } = u.scales.x;
     for (let index = one.x.length - 1; index >= 0; index -= 1) {
@@ -124,18 +128,33 @@ export function drawAbove(u, lines, looks, marks, colours) {
   ctx.restore();
 }
 
-function drawMarkTexts(ctx, bbox, at, marks, colours, ratio) {
-  ctx.fillStyle = colours.dim;
-  let row = 0;
-  for (const mark of marks) {
-    const x = at.x(mark.x);
-    if (x < bbox.left || x > bbox.left + bbox.width) continue;
-    const width = ctx.measureText(mark.text).width;
-    const fits = x + width + 8 * ratio <= bbox.left + bbox.width;
-    const left = fits ? x + 4 * ratio : Math.max(bbox.left, x - width - 4 * ratio);
-    ctx.fillText(mark.text, left, bbox.top + (8 + 14 * row) * ratio);
-    row = (row + 1) % 3;
-  }
+function drawMarkTexts(u, lines, marks, colours) {
+  const { ctx, bbox } = u;
+  const ratio = devicePixelRatio;
+  const at = position(u);
+  const texts = marks.map((mark) => ({ x: at.x(mark.x) - bbox.left, width: ctx.measureText(mark.text).width }));
+  const places = placeTexts(texts, bbox.width, { rows: MARK_ROWS, gap: MARK_GAP * ratio });
+  const isAtTop = isTopEmptier(u, lines);
+  places.forEach((place, number) => {
+    if (!place) return;
+    const left = bbox.left + place.left;
+    const offset = MARK_ROW * place.row * ratio;
+    const top = bbox.top + (isAtTop ? offset : bbox.height - offset - MARK_ROW * ratio);
+    // Readable above lines and bands.
+    ctx.fillStyle = colours.background;
+    ctx.fillRect(left - 2 * ratio, top, texts[number].width + 4 * ratio, MARK_ROW * ratio);
+    ctx.fillStyle = colours.dim;
+    ctx.fillText(marks[number].text, left, top + (MARK_ROW / 2) * ratio);
+  });
+}
+
+// Whether texts at the top of the plot cover less of the lines than at its bottom.
+function isTopEmptier(u, lines) {
+  const values = valuesInside(lines, u.scales.x.min, u.scales.x.max);
+  const height = u.bbox.height / devicePixelRatio;
+  const upper = u.posToVal(MARK_ROWS * MARK_ROW, "y");
+  const lower = u.posToVal(height - MARK_ROWS * MARK_ROW, "y");
+  return values.filter((value) => value > upper).length <= values.filter((value) => value < lower).length;
 }
 
 // A text that fits a width, with an ellipsis if it had to be cut.

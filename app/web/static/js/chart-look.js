@@ -23,7 +23,9 @@ export function pageColours(element) {
     probe.style.setProperty("color", `var(${name})`);
     return getComputedStyle(probe).color;
   };
-  const colours = { text: colour("--text"), dim: colour("--dim"), line: colour("--line"), font: style.fontFamily };
+  const names = { text: "--text", dim: "--dim", line: "--line", background: "--bg" };
+  const colours = Object.fromEntries(Object.entries(names).map(([key, name]) => [key, colour(name)]));
+  colours.font = style.fontFamily;
   probe.remove();
   return colours;
 }
