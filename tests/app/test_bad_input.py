@@ -211,6 +211,11 @@ def test_headers_that_cannot_be_are_refused(shared_service: Service, name: str, 
     assert answer.status_code == 422
 
 
+def test_an_integer_that_is_too_long_is_named_without_a_hint_for_programmers(shared_service: Service) -> None:
+    detail = shared_service.post("/jobs", b'{"priority": ' + b"9" * 5000 + b"}").json()["detail"]
+    assert detail == "the body is not JSON: it has an integer of more than 4,300 digits"
+
+
 def test_a_body_without_a_length_is_counted_as_it_comes(service: Service) -> None:
     blocks = (b"x" * 65_536 for _ in range(64))
     headers = {"Authorization": f"Bearer {service.tokens['admin']}"}

@@ -155,3 +155,9 @@ def test_the_name_of_a_worker_is_one_word(name: str, valid: bool) -> None:
 
 def test_a_worker_is_named_after_its_machine_unless_it_has_a_name() -> None:
     assert Settings().worker_host == socket.gethostname()
+
+
+@pytest.mark.parametrize("address", ["https://a/b?c", "https://a/b#c", "https://a?b", "a.example.org"])
+def test_an_address_to_which_paths_cannot_be_added_is_refused(address: str) -> None:
+    with pytest.raises(ValidationError, match=r"without \? or #"):
+        Settings(public_url=address)

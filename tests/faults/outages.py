@@ -20,7 +20,7 @@ from app.results.metrics import store
 from core.reporting.event_log import read_events
 from core.run.rundir import RunDir
 from tests.faults.client import Client, Record
-from tests.faults.processes import Part
+from tests.faults.processes import Part, has_ended
 from tests.faults.stack import Form, Stack
 from tests.faults.workload import SPECS, state_of
 from tests.parts import wait_until
@@ -99,16 +99,8 @@ def _submit_long_enough(stack: Stack, client: Client, needed_s: float) -> str:
     speed = (_epoch(events) - first) / MEASURED_S
     # A busy service may refuse it with 503. Once it is accepted, it has to work.
     wait_until(lambda: client.send("POST", f"/jobs/{probe}/cancel").status == 202, "a cancellation", START_LIMIT_S)
-    wait_until(lambda: _has_ended(process), "the end of the job whose speed was measured", START_LIMIT_S)
+    wait_until(lambda: has_ended(process), "the end of the job whose speed was measured", START_LIMIT_S)
     return _submit(client, epochs=math.ceil(MARGIN * needed_s * speed) + 1)
-
-
-def _has_ended(process: psutil.Process) -> bool:
-    try:
-        # A worker may wait for its child only when it starts the next one.
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 def _submit(client: Client, epochs: int) -> str:

@@ -98,6 +98,14 @@ def send(number: signal.Signals, processes: Iterable[psutil.Process]) -> None:
             process.send_signal(number)
 
 
+def has_ended(process: psutil.Process) -> bool:
+    """Whether a process has ended; its worker may wait for it only when it starts the next one."""
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 def with_words(*words: str) -> list[psutil.Process]:
     """The running processes whose command lines contain all of these words."""
     found = []

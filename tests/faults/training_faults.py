@@ -12,7 +12,7 @@ import psutil
 
 from core.run.rundir import AttemptDir, RunDir
 from tests.faults.fault import START_LIMIT_S, Fault, Scene, nothing
-from tests.faults.processes import send
+from tests.faults.processes import has_ended, send
 from tests.faults.stack import Form
 from tests.parts import wait_until
 
@@ -94,11 +94,7 @@ def cancel_deaf(scene: Scene) -> None:
     deadline = time.monotonic() + CANCEL_LIMIT_S
     while scene.client.send("POST", f"/jobs/{job_id}/cancel").status in (0, 503) and time.monotonic() < deadline:
         pass
-
-    def is_gone() -> bool:
-        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
-
-    wait_until(is_gone, "the end of a cancelled process that does not react", CANCEL_LIMIT_S)
+    wait_until(lambda: has_ended(process), "the end of a cancelled process that does not react", CANCEL_LIMIT_S)
 
 
 def write_much(scene: Scene) -> None:

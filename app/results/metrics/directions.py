@@ -14,7 +14,7 @@ HIGHER_IS_BETTER = frozenset({"accuracy", "images"})
 
 def known_direction(metric: str) -> Mode | None:
     """`min` or `max`: which values are better; None for metrics of which neither can be said, such as a rate."""
-    words = metric.rpartition("/")[2].split("_")
+    words = _words(metric)
     if not LOWER_IS_BETTER.isdisjoint(words):
         return "min"
     return None if HIGHER_IS_BETTER.isdisjoint(words) else "max"
@@ -22,5 +22,8 @@ def known_direction(metric: str) -> Mode | None:
 
 def direction(metric: str) -> Mode:
     """`min` for metrics whose lower values are better or come first in lists, `max` for all others."""
-    is_lowest_first = not LOWEST_FIRST.isdisjoint(metric.rpartition("/")[2].split("_"))
-    return known_direction(metric) or ("min" if is_lowest_first else "max")
+    return known_direction(metric) or ("max" if LOWEST_FIRST.isdisjoint(_words(metric)) else "min")
+
+
+def _words(metric: str) -> list[str]:
+    return metric.rpartition("/")[2].split("_")

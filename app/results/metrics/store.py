@@ -59,8 +59,8 @@ def _append(session: Session, blocks: Sequence[tuple[Series, Block]]) -> None:
     """Appends points to series, whose last chunks are filled first; in as many statements for all as for one."""
     last = _last_chunks(session, [_id(series) for series, _ in blocks])
     unfilled = _unfilled_chunks(session, list(last.items()))
-    for table in (ChunkData, Chunk) if unfilled else ():
-        replaced = [(series_id, last[series_id]) for series_id in unfilled]
+    replaced = [(series_id, last[series_id]) for series_id in unfilled]
+    for table in (ChunkData, Chunk) if replaced else ():
         session.execute(delete(table).where(tuple_(table.series_id, table.number).in_(replaced)))
     rows: list[tuple[int, int, Block]] = []
     for series, block in blocks:

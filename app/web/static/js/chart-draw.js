@@ -129,6 +129,7 @@ export function drawAbove(u, lines, looks, marks, colours) {
 }
 
 function drawMarkTexts(u, lines, marks, colours) {
+  if (!marks.length) return;
   const { ctx, bbox } = u;
   const ratio = devicePixelRatio;
   const at = position(u);
