@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-import torch
 from torch import Tensor, nn
 
-from core.fusion.arithmetic import at_least_float32, autocast_type, product
+from core.fusion.arithmetic import at_least_float32, product
 from core.fusion.base import FusionSizes
 from core.fusion.simple_addition import SimpleAddition
-from core.fusion.subsets import fold_subsets, without_neutral
+from core.fusion.subsets import Workspace, project_products
 from core.spec import FusionOptions
 
 
@@ -38,17 +37,5 @@ class MultiplicativeAddition(SimpleAddition):
         present_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
         absent_KD = [self.absent.element(k, features_BD) for k, features_BD in enumerate(present_KBD)]
         # Of the sum, the layer needs only one product of matrices for each expert.
-        project_sums = self.project_sums(features_KBD, layer, self.absent_sum)
-        kept_KD = without_neutral(absent_KD, 1.0)
-        dtype = autocast_type(present_KBD[0])
-        weight_DH = layer.weight.to(dtype).T
-
-        @torch.no_grad()
-        def project(images: slice) -> Tensor:
-            factors_KBD = [factor_BD[images] for factor_BD in present_KBD]
-            product_BSD = fold_subsets(torch.mul, factors_KBD, kept_KD).to(dtype)
-            projected_BSH = project_sums(images).to(dtype)
-            projected_BSH.flatten(0, 1).addmm_(product_BSD.flatten(0, 1), weight_DH)
-            return projected_BSH
-
-        return project
+        sums = self.project_sums(features_KBD, layer, self.absent_sum, Workspace())
+        return project_products(present_KBD, absent_KD, layer, sums)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from core.fusion.absence import NeutralElements
 from core.fusion.arithmetic import at_least_float32, plain_sum, weighted_sum
 from core.fusion.base import Combine, FusionSizes
-from core.fusion.subsets import project_sums
+from core.fusion.subsets import Workspace, project_sums
 from core.spec import FusionOptions
 
 
@@ -32,7 +32,11 @@ class SimpleAddition(Combine):
         return self.project_sums(features_KBD, layer, self.absent)
 
     def project_sums(
-        self, features_KBD: list[Tensor], layer: nn.Linear, absent: NeutralElements
+        self,
+        features_KBD: list[Tensor],
+        layer: nn.Linear,
+        absent: NeutralElements,
+        workspace: Workspace | None = None,
     ) -> Callable[[slice], Tensor]:
         """The layer's output for the sum alone, with the elements of `absent` in place of absent experts."""
         present_KBD = [at_least_float32(features_BD) for features_BD in features_KBD]
@@ -41,4 +45,4 @@ class SimpleAddition(Combine):
             softmax_K = torch.softmax(at_least_float32(self.weights), dim=0)
             present_KBD = [term_BD * w for term_BD, w in zip(present_KBD, softmax_K, strict=True)]
             absent_KD = [term_D * w for term_D, w in zip(absent_KD, softmax_K, strict=True)]
-        return project_sums(present_KBD, absent_KD, [layer.weight] * len(present_KBD), layer.bias)
+        return project_sums(present_KBD, absent_KD, [layer.weight] * len(present_KBD), layer.bias, workspace)

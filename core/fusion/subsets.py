@@ -5,13 +5,14 @@ B batch, K experts, D fused feature dimension, S = 2^K sets. A set is a number w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from core.fusion.arithmetic import at_least_float32, without_autocast
+from core.fusion.arithmetic import at_least_float32, autocast_type, without_autocast
 
 
 def subset_masks(num_experts: int, device: torch.device) -> Tensor:
@@ -26,17 +27,40 @@ class Operation(Protocol):
     def __call__(self, left: Tensor, right: Tensor, /, *, out: Tensor) -> Tensor: ...
 
 
+class Workspace:
+    """Memory for an intermediate result that each batch computes anew.
+
+    With fresh memory, a batch of several megabytes takes about as long to map its pages as to fill them.
+    """
+
+    def __init__(self) -> None:
+        self._memory: Tensor | None = None
+
+    def empty(self, shape: Sequence[int], like: Tensor, dtype: torch.dtype) -> Tensor:
+        """A tensor of any values on the device of `like`. It overwrites the one before."""
+        count = math.prod(shape)
+        if self._memory is None or self._memory.dtype != dtype or self._memory.numel() < count:
+            self._memory = like.new_empty(count, dtype=dtype)
+        return self._memory[:count].view(*shape)
+
+
 @torch.no_grad()
-def fold_subsets(operation: Operation, present_KBD: Sequence[Tensor], absent_KD: Sequence[Tensor | None]) -> Tensor:
+def fold_subsets(
+    operation: Operation,
+    present_KBD: Sequence[Tensor],
+    absent_KD: Sequence[Tensor | None],
+    workspace: Workspace | None = None,
+) -> Tensor:
     """Folds one term for each expert, its present (B, D) or its absent one (D,), for every set: (B, S, D).
 
     Each expert doubles the sets, so that sets which agree on the first experts share their partial result: 2^(K + 1)
     operations instead of K 2^K. Every set is folded from the first expert to the last, and so rounded as if alone.
-    The absent term None stands for one that changes nothing; the first expert must have another.
+    The absent term None stands for one that changes nothing; the first expert must have another. With a `workspace`
+    the result is in its memory.
     """
     first_BD = present_KBD[0]
     batch, dim = first_BD.shape
-    folded_BSD = first_BD.new_empty(batch, 1 << len(present_KBD), dim)
+    folded_BSD = (workspace or Workspace()).empty((batch, 1 << len(present_KBD), dim), first_BD, first_BD.dtype)
     assert absent_KD[0] is not None
     folded_BSD[:, 0], folded_BSD[:, 1] = absent_KD[0], first_BD
     for k in range(1, len(present_KBD)):
@@ -55,11 +79,16 @@ def without_neutral(absent_KD: Sequence[Tensor], value: float) -> list[Tensor | 
 
 @torch.no_grad()
 def project_sums(
-    terms_KBD: Sequence[Tensor], absent_KD: Sequence[Tensor], weights_KHD: Sequence[Tensor], bias_H: Tensor | None
+    terms_KBD: Sequence[Tensor],
+    absent_KD: Sequence[Tensor],
+    weights_KHD: Sequence[Tensor],
+    bias_H: Tensor | None,
+    workspace: Workspace | None = None,
 ) -> Callable[[slice], Tensor]:
     """The sum of a matrix times a term for each expert, present (B, D) or absent (D,), and of a bias, for every set.
 
     Returns a function from a range of the images to (B, S, H). Every term is multiplied once, for all sets, in float32.
+    With a `workspace` the results are in its memory.
     """
     with without_autocast(terms_KBD[0].device):
         pairs = zip(terms_KBD, absent_KD, weights_KHD, strict=True)
@@ -70,21 +99,37 @@ def project_sums(
     if bias_H is not None:
         present_KBH[0], absent_KH[0] = present_KBH[0] + bias_H, absent_KH[0] + bias_H
     kept_KH = without_neutral(absent_KH, 0.0)
-    return lambda images: fold_subsets(torch.add, [term_BH[images] for term_BH in present_KBH], kept_KH)
+    return lambda images: fold_subsets(torch.add, [term_BH[images] for term_BH in present_KBH], kept_KH, workspace)
 
 
 @torch.no_grad()
 def project_products(
-    factors_KBD: Sequence[Tensor], absent_KD: Sequence[Tensor], layer: nn.Linear
+    factors_KBD: Sequence[Tensor],
+    absent_KD: Sequence[Tensor],
+    layer: nn.Linear,
+    offsets: Callable[[slice], Tensor] | None = None,
 ) -> Callable[[slice], Tensor]:
     """The layer's output for the product of a factor for each expert, present (B, D) or absent (D,), for every set.
 
-    Returns a function from a range of the images to (B, S, H).
+    Returns a function from a range of the images to (B, S, H). With `offsets`, which is such a function too, its result
+    takes the place of the layer's bias.
     """
     kept_KD = without_neutral(absent_KD, 1.0)
+    dtype = autocast_type(factors_KBD[0])
+    weight_DH = layer.weight.to(dtype).T
+    bias_H = (torch.zeros_like(layer.weight[:, 0]) if layer.bias is None else layer.bias).to(dtype)
+    folded, cast = Workspace(), Workspace()
 
+    @torch.no_grad()
     def project(images: slice) -> Tensor:
-        projected_BSH: Tensor = layer(fold_subsets(torch.mul, [factor[images] for factor in factors_KBD], kept_KD))
+        product_BSD = fold_subsets(torch.mul, [factor_BD[images] for factor_BD in factors_KBD], kept_KD, folded)
+        if product_BSD.dtype != dtype:
+            product_BSD = cast.empty(product_BSD.shape, product_BSD, dtype).copy_(product_BSD)
+        product_RD = product_BSD.flatten(0, 1)
+        if offsets is None:
+            return torch.addmm(bias_H, product_RD, weight_DH).view(*product_BSD.shape[:2], -1)
+        projected_BSH = offsets(images).to(dtype, copy=True)
+        projected_BSH.flatten(0, 1).addmm_(product_RD, weight_DH)
         return projected_BSH
 
     return project

@@ -21,7 +21,7 @@ from core.train.shapley import SubsetAccuracies, shapley_values
 # 2^10 sets take less than a tenth of the time of the backbones (`make bench`, subsets); each expert more doubles that.
 MAX_EXPERTS = 10
 # Numbers that one batch may keep of all sets together.
-_MAX_NUMBERS = {"cpu": 1 << 21, "cuda": 1 << 27}
+_MAX_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 27}
 # Images of which that is computed together which does not grow with the number of sets.
 _SHARED_BATCH = 256
 

@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from core.fusion import FusionModule
 from core.fusion.absence import draw_present
-from core.fusion.subsets import fold_subsets, merged, without_neutral
+from core.fusion.subsets import Workspace, fold_subsets, merged, without_neutral
 from core.spec import FUSION_TYPES, FusionOptions
 from core.spec.parameters import fusion_parameters
 
@@ -192,6 +192,14 @@ def test_an_absent_term_that_changes_nothing_is_left_out_of_a_fold() -> None:
     factors = [torch.randn(3, 2) for _ in range(4)]
     folded, expected = (fold_subsets(torch.mul, factors, terms) for terms in (kept, absent))
     assert torch.equal(folded.nan_to_num(7.0), expected.nan_to_num(7.0))
+
+
+def test_a_workspace_is_one_memory_for_every_batch() -> None:
+    workspace, like = Workspace(), torch.zeros(1)
+    addresses = {workspace.empty((count, 4), like, torch.float32).data_ptr() for count in (3, 3, 2)}
+    assert len(addresses) == 1
+    assert workspace.empty((5, 4), like, torch.float32).shape == (5, 4)
+    assert workspace.empty((3, 4), like, torch.bfloat16).dtype == torch.bfloat16
 
 
 def test_linear_layers_in_a_row_are_merged_where_that_is_less_work() -> None:
