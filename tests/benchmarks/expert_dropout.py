@@ -10,36 +10,23 @@ import statistics
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from core.reporting.protocol import NullReporter
-from core.spec import parse_spec, read_mapping
-from core.train.fit import fit
 from core.train.result import Result
+from tests.benchmarks.digits_experts import NUM_EXPERTS, SEEDS, example, train, trained_experts, with_seed
 
-EXAMPLES = Path(__file__).parents[2] / "examples" / "digits"
-NUM_EXPERTS, SEEDS, RATES = 4, range(1, 6), (0.0, 0.3)
-
-
-def train(spec: dict[str, Any], run_dir: Path) -> Result:
-    return fit(parse_spec(spec), run_dir, reporter=NullReporter(), data_roots=[], device="cpu")
+RATES = (0.0, 0.3)
 
 
 def measure(seed: int, folder: Path, *, full: bool) -> dict[float, Result]:
     """Trains the example's experts with seeds of their own, and their fusion with each rate."""
-    expert, fusion = (read_mapping((EXAMPLES / f"{name}.yaml").read_text()) for name in ("expert", "fusion"))
+    expert, fusion = example("expert"), example("fusion")
     if full:
         dataset = {"name": "digits", "split": {"regime": "full", "holdout": 0.4, "seed": 42}}
         expert, fusion = expert | {"dataset": dataset}, fusion | {"dataset": dataset}
-    sources = []
-    for k in range(NUM_EXPERTS):
-        own = {"expert": expert["expert"] | {"shard": 0 if full else k}}
-        train(expert | own | {"training": expert["training"] | {"seed": 10 * seed + k}}, folder / f"expert_{k}")
-        sources.append({"from": {"path": str(folder / f"expert_{k}/components/experts/expert_0_best.pth")}})
-    spec = fusion | {"experts": sources, "training": fusion["training"] | {"seed": seed}}
+    spec = with_seed(fusion | {"experts": trained_experts(expert, seed, folder, shards=not full)}, seed)
     return {
         rate: train(spec | {"fusion": fusion["fusion"] | {"expert_dropout": rate}}, folder / f"fusion_{rate}")
         for rate in RATES
