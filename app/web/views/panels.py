@@ -80,7 +80,7 @@ _GROUPS = [
     _Group("throughput", "Throughput", re.compile(r"throughput/(.+)"), unit="images/s"),
     _Group("memory", "Memory", re.compile(r"system/(.+)_gb"), unit="GiB"),
     _Group("utilization", "GPU utilization", re.compile(r"system/(gpu_util)"), unit="%"),
-    _Group("lambda", "Share of the individual loss", re.compile("(lambda)"), is_share=True),
+    _Group("lambda", "Weight of the individual loss (lambda)", re.compile("(lambda)")),
 ]
 # Groups with values of training and of validation.
 _ON_BOTH = ("losses", "ambiguity", "ensemble")

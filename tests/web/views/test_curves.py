@@ -51,6 +51,12 @@ def points(path: str) -> list[tuple[int, int]]:
     return found
 
 
+def test_only_metrics_between_zero_and_one_are_drawn_as_shares() -> None:
+    panels = job_panels("a", ["val/accuracy_fused", "clipped/experts", "lambda", "temperature", "val/collusion"])
+    # A weight of 2.0, as in examples/digits/warm_up_pcgrad.yaml, is no share.
+    assert {panel.id for panel in panels if panel.is_share} == {"accuracy", "clipped"}
+
+
 def test_metrics_of_a_kind_share_a_chart_and_results_have_none() -> None:
     panels = {panel.id: panel for panel in job_panels("a", KEYS)}
     assert list(panels)[:2] == ["accuracy", "losses"]
