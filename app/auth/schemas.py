@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints
 
 from app.db import iso
 from app.models import Token
@@ -60,6 +61,13 @@ class TokenPage(BaseModel):
     next_cursor: str | None = None
 
 
+def _iso_time(value: object) -> object:
+    """Refuses numbers, which would otherwise be read as seconds or, if large, as milliseconds."""
+    if value is not None and not (isinstance(value, str) and re.match(r"\d{4}-\d{2}-\d{2}", value)):
+        raise ValueError("must be an ISO 8601 time with a time zone, such as 2030-01-31T00:00:00Z")
+    return value
+
+
 class NewToken(BaseModel):
     """A token to create. `owner` defaults to yours and decides whose jobs the token may change."""
 
@@ -67,7 +75,7 @@ class NewToken(BaseModel):
     name: Name
     role: RoleName = "member"
     owner: UserName | None = None
-    expires_at: Annotated[AwareDatetime, Field(strict=False)] | None = None
+    expires_at: Annotated[AwareDatetime, Field(strict=False), BeforeValidator(_iso_time)] | None = None
 
 
 class CreatedToken(TokenView):

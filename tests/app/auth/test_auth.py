@@ -143,6 +143,16 @@ def test_a_token_expires_no_later_than_the_one_that_created_it(service: Service)
     assert "when the token that you are using expires" in refused.json()["detail"]
 
 
+@pytest.mark.parametrize("expires_at", [1_893_456_000_000, "1893456000", True, "2030-01-31T00:00:00", "tomorrow"])
+def test_the_expiry_of_a_token_is_a_time_with_its_zone(service: Service, expires_at: object) -> None:
+    refused = service.post("/tokens", {"name": "x", "expires_at": expires_at}, "alice")
+    assert refused.status_code == 422
+    [error] = refused.json()["errors"]
+    assert error["loc"] == ["body", "expires_at"]
+    assert "time" in error["msg"]
+    assert "zone" in error["msg"]
+
+
 def test_a_token_is_revoked_with_all_that_were_created_with_it(service: Service) -> None:
     parent = ""
     for name, user in (("a", "alice"), ("b", "a"), ("c", "b")):
