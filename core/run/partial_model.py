@@ -102,6 +102,13 @@ def _accuracy_of_most(content: Mapping[str, Any], experts: Sequence[int]) -> flo
     return accuracy
 
 
+def describe_accuracy(config: Mapping[str, Any]) -> str:
+    """A line about the measured accuracy of a complete model with some of its experts only, from its config."""
+    accuracy = config["test_accuracy"]
+    measured = "not measured" if accuracy is None else f"{accuracy:.4f}"
+    return f"fused test accuracy with experts {subset_name(config['present_experts'])}: {measured}"
+
+
 @dataclass(frozen=True)
 class PartialFile:
     """A partial file before it is written: its header, stretches (offset, length) of the whole file, size, SHA-256."""
