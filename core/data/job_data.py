@@ -17,6 +17,10 @@ from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
 
 MIN_EVALUATION_BATCH = 256
+# Of the training images, at most one in so many is measured after each epoch, so that this costs little.
+SAMPLE_FRACTION = 4
+# Keeps the choice of these images apart from every other use of the seed.
+_SAMPLE_STREAM = 15
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,17 @@ def selection_batches(data: JobData, spec: JobSpec, runtime: Runtime) -> Batches
         known = np.flatnonzero(np.isin(test.labels, data.classes))
         return _open(data, test, known, spec, runtime)
     return _open(data, data.dataset.train, data.part.val, spec, runtime)
+
+
+def training_sample(data: JobData, spec: JobSpec, runtime: Runtime, *, num_images: int) -> Batches:
+    """Batches of a random sample of the training images: `num_images` of them, and at most a quarter.
+
+    The sample is a function of `training.seed`: the same in every epoch, process and attempt.
+    """
+    indices = data.part.train
+    size = max(1, min(num_images, len(indices) // SAMPLE_FRACTION))
+    rng = np.random.default_rng([spec.training.seed, _SAMPLE_STREAM])
+    return _open(data, data.dataset.train, np.sort(rng.choice(indices, size, replace=False)), spec, runtime)
 
 
 def test_batches(dataset: Dataset, spec: JobSpec, runtime: Runtime) -> Batches:

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from core.augment import BatchAugment, normalize
-from core.data.job_data import keep_splits, selection_batches, train_batches
+from core.data.batches import Batches
+from core.data.job_data import keep_splits, selection_batches, train_batches, training_sample
 from core.model.assemble import build_model, complete_spec, expert_classes, load_sources, load_weights
 from core.model.component_configs import component_configs
 from core.model.model import Outputs
@@ -31,8 +32,9 @@ from core.spec import EvaluateJob, ExpertJob, JobSpec
 from core.train.best_components import BestComponents
 from core.train.checkpoint import checkpoint_sha256, damage_alert, load_newest, save_checkpoint
 from core.train.component_precision import record_precision
-from core.train.epoch_metrics import ambiguity_metrics, epoch_metrics, without_untrained_heads
+from core.train.epoch_metrics import epoch_metrics, without_untrained_heads
 from core.train.evaluate import evaluate
+from core.train.evaluation_metrics import Evaluation
 from core.train.expert_dropout import present_experts
 from core.train.finish import finish
 from core.train.identity import begin_identity, check_result, load_with_content, record_identity
@@ -149,6 +151,19 @@ def fit(
             # Also without a checkpoint: an attempt that was killed before its first one may have saved components.
             best.restore()
 
+        alone = len(model.experts) == 1
+        sample = None if alone else training_sample(data, spec, runtime, num_images=selection.num_images)
+
+        def measure(phase: str, batches: Batches) -> Evaluation:
+            return evaluate(
+                model,
+                activity.watch(phase, batches.epoch(0)),
+                lambda images: normalize(images, mean, std),
+                runtime,
+                num_classes=shape.num_classes,
+                classes=None if isinstance(spec, ExpertJob) else classes,
+            )
+
         def snapshot() -> Any:
             state = {
                 "model": model.state_dict(),
@@ -204,8 +219,6 @@ def fit(
                 reports = optimizers.step(last=stages.ends_with(epoch) and (step + 1) % steps_per_epoch == 0)
                 detector.add(step, values_to_check(loss, reports))
                 meter.add(step_metrics(loss, reports, outputs, targets, experts_trained=stages.experts_trained))
-                if not stages.untrained_heads:
-                    epoch_meter.add(ambiguity_metrics(outputs, targets))
                 step += 1
                 if step % log_every == 0 or step % steps_per_epoch == 0:
                     detector.check()
@@ -230,20 +243,15 @@ def fit(
             # The end of an epoch: validation, best components, checkpoint.
             detector.check()
             runtime.broadcast_buffers(model)
-            measured = evaluate(
-                model,
-                activity.watch("validation", selection.epoch(0)),
-                lambda images: normalize(images, mean, std),
-                runtime,
-                num_classes=shape.num_classes,
-                classes=None if isinstance(spec, ExpertJob) else classes,
-            )
+            measured = measure("validation", selection)
             if measured.non_finite:
                 path = next(iter(measured.non_finite))
                 raise NonFiniteLossError(step, path, f"the validation output of {path}")
             measured = without_untrained_heads(measured, stages.untrained_heads)
+            # Ambiguity is compared between images that differ in nothing but whether the experts have learnt them.
+            sampled = measure("training sample", sample) if sample and "ambiguity" in measured.metrics else None
             means = {key: runtime.mean(value) for key, value in epoch_meter.read().items()}
-            values = epoch_metrics(means, measured, stage=stages.settings.number if training.stages else None)
+            values = epoch_metrics(means, measured, sampled, stage=stages.settings.number if training.stages else None)
             reporter.emit("metrics", {"step": step, "values": validation_metrics(measured) | values})
             # Untrained heads, or experts that a stage leaves alone, win and lose for no reason of their own.
             is_contest = stages.experts_trained and not stages.untrained_heads
