@@ -205,7 +205,7 @@ def fit(
                 rng = np.random.default_rng([training.seed, step])
                 torch.manual_seed(int(np.random.SeedSequence([training.seed, step, runtime.rank]).generate_state(1)[0]))
                 inputs, targets = augment(images, labels, rng, rank=runtime.rank, world_size=runtime.world_size)
-                progress = step / max(1, total_steps - 1)
+                progress = stages.progress(step, steps_per_epoch)
                 present = present_experts(spec, runtime, step=step, batch=len(images))
                 if step % steps_per_epoch == 0:
                     epoch_meter.add(stages.measure(inputs, targets, present, step=step, progress=progress))

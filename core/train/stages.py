@@ -86,6 +86,20 @@ class Stages:
         """Whether this epoch is the last one of its stage."""
         return epoch + 1 == self.settings.stop
 
+    def progress(self, step: int, steps_per_epoch: int) -> float:
+        """The part of the steps that train the experts that is done, from 0 at the first to 1 at the last of them.
+
+        A function of the step alone, so that a resumed run has no state to restore. Without frozen experts it is the
+        part of the training.
+        """
+        total = done = 0
+        for stage in self._plan.stages:
+            if "experts" not in stage.frozen:
+                length = (stage.stop - stage.start) * steps_per_epoch
+                total += length
+                done += min(max(0, step - stage.start * steps_per_epoch), length)
+        return min(1.0, done / max(1, total - 1))
+
     def backward(self, loss: LossParts) -> dict[str, Tensor]:
         """Adds the gradient of a batch; returns what is measured along with it, by metric key."""
         if self.projects_gradients:
@@ -98,7 +112,7 @@ class Stages:
     ) -> dict[str, Tensor]:
         """Measured by itself on the first batch of an epoch, by metric key; B images with targets of the loss.
 
-        `present_BK` says which experts each image has, and `progress` is the part of the training that is done.
+        `present_BK` says which experts each image has; see `progress`.
         """
         both_paths = self._model.head is not None and self.experts_trained
         if not both_paths or self.projects_gradients:

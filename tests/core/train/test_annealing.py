@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from core.reporting.event_log import read_events
 from tests.core.jobs import fusion, run_logged
 from tests.core.train.test_epoch_metrics import epoch_values
-from tests.core.train.test_stages import STEPS, step_values
+from tests.core.train.test_fit import same, weights
+from tests.core.train.test_stages import FROZEN, STAGED, STEPS, step_values
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +48,25 @@ def test_the_logged_temperature_is_that_of_the_step(tmp_path: Path) -> None:
     _, events = run_logged(fusion(**STILL_RUN, loss=loss_of(2.0, 0.02)), tmp_path)
     expected = [2.0 * 0.01 ** (step / LAST) for step in range(LAST + 1)]
     assert [values["temperature"] for values in step_values(events)] == pytest.approx(expected)
+
+
+def test_the_temperature_falls_over_the_steps_that_train_the_experts(tmp_path: Path) -> None:
+    """Through stages that freeze them before, between and after, and through a stop at every step."""
+    lengths = [(1, True), (1, False), (2, True), (1, False), (1, True)]
+    stages = [{"epochs": epochs, "components": FROZEN if frozen else {}} for epochs, frozen in lengths]
+    spec = fusion(**STAGED | {"stages": stages, "loss": loss_of(1.0, 0.01)})
+    _, events = run_logged(spec, tmp_path / "straight")
+    while run_logged(spec, tmp_path / "stopped", should_stop=lambda: True)[0].state == "stopped":
+        pass
+    resumed = read_events(tmp_path / "stopped/events.jsonl")
+    frozen = [is_frozen for epochs, is_frozen in lengths for _ in range(epochs * STEPS)]
+    logged = [values.get("temperature") for values in step_values(events)]
+    assert [temperature is None for temperature in logged] == frozen
+    expected = [0.01 ** (step / (2 * STEPS - 1)) for step in range(2 * STEPS)]
+    assert [temperature for temperature in logged if temperature is not None] == pytest.approx(expected)
+    assert step_values(resumed) != []
+    assert [values.get("temperature") for values in step_values(resumed)] == logged
+    assert same(weights(tmp_path / "straight"), weights(tmp_path / "stopped"))
 
 
 def test_the_cosine_is_measured_at_the_temperature_of_its_step(tmp_path: Path) -> None:
