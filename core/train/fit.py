@@ -207,14 +207,15 @@ def fit(
                 inputs, targets = augment(images, labels, rng, rank=runtime.rank, world_size=runtime.world_size)
                 progress = stages.progress(step, steps_per_epoch)
                 present = present_experts(spec, runtime, step=step, batch=len(images))
-                if step % steps_per_epoch == 0:
+                is_first = step % steps_per_epoch == 0
+                if is_first:
                     epoch_meter.add(stages.measure(inputs, targets, present, step=step, progress=progress))
                 with runtime.autocast():
                     outputs: Outputs = stages.forward(runtime.format(inputs), present)
                 # Frozen experts learn neither from the labels nor from each other.
                 experts = outputs.experts if stages.experts_trained else []
                 loss = stages.criterion(outputs.fused, experts, targets, progress=progress)
-                epoch_meter.add(stages.backward(loss))
+                epoch_meter.add(stages.backward(loss, first=is_first))
                 # The last batch of a stage steps every component on what it has: the next one starts afresh.
                 reports = optimizers.step(last=stages.ends_with(epoch) and (step + 1) % steps_per_epoch == 0)
                 detector.add(step, values_to_check(loss, reports))

@@ -11,7 +11,7 @@ from core.policies import ComponentOptimizers
 from core.runtime import Runtime
 from core.spec.stage_settings import StageSettings
 from core.train.gradient_cosine import measure_cosine
-from core.train.two_losses import backward_with_projection, has_individual_loss
+from core.train.two_losses import COSINE, backward_with_projection, has_individual_loss
 
 
 class Stages:
@@ -100,10 +100,14 @@ class Stages:
                 done += min(max(0, step - stage.start * steps_per_epoch), length)
         return min(1.0, done / max(1, total - 1))
 
-    def backward(self, loss: LossParts) -> dict[str, Tensor]:
-        """Adds the gradient of a batch; returns what is measured along with it, by metric key."""
+    def backward(self, loss: LossParts, *, first: bool) -> dict[str, Tensor]:
+        """Adds the gradient of a batch; returns what is measured along with it, by metric key.
+
+        The cosine is that of the first batch of an epoch only, as without projection.
+        """
         if self.projects_gradients:
-            return backward_with_projection(self._model, self.criterion, loss, self._runtime)
+            values = backward_with_projection(self._model, self.criterion, loss, self._runtime)
+            return values if first else {key: value for key, value in values.items() if key != COSINE}
         loss.total.backward()
         return {}
 

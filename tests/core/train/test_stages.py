@@ -175,6 +175,20 @@ def test_pcgrad_trains_the_experts_otherwise_and_logs_conflicts(tmp_path: Path) 
     assert not same(weights(tmp_path / "sum"), weights(tmp_path / "pcgrad"))
 
 
+def test_the_cosine_is_that_of_the_first_batch_with_and_without_pcgrad(tmp_path: Path) -> None:
+    """Without dropout, whose masks differ. Nothing is learnt, so that both runs are the same model in every epoch."""
+    still = {name: {"lr": 1e-30} for name in ("experts", "fusion", "head")}
+    spec = {"components": still, "fusion": {"dropout": 0.0}, "precision": "float32", "batch_size": 40}
+    logged = [
+        epoch_values(run_logged(fusion(**spec, gradients=gradients), tmp_path / gradients)[1])
+        for gradients in ("sum", "pcgrad")
+    ]
+    cosines, projected = ([values["train/gradient_cosine"] for values in of_run] for of_run in logged)
+    assert len(cosines) == 2
+    assert abs(cosines[0] - cosines[1]) > 1e-3
+    assert projected == pytest.approx(cosines, abs=1e-5)
+
+
 def test_pcgrad_in_bfloat16_and_with_one_expert_trains(tmp_path: Path) -> None:
     _, events = run_logged(fusion(count=1, epochs=1, gradients="pcgrad", precision="bfloat16"), tmp_path)
     [values] = epoch_values(events)
