@@ -149,8 +149,8 @@ def _rates(spec: JobSpec, input_dim: int | None, *, new_expert_heads: bool) -> d
             return {"experts": None}
         resolved = resolve_rates(spec, input_dim or 0, new_expert_heads=new_expert_heads)
         return {str(name): rate for name, rate in resolved.items()}
-    given = "given, or the preset's"
-    return {name: None if policy.lr is None else Rate(policy.lr, given) for name, policy in policies.items()}
+    why = "given, or the preset's"
+    return {name: None if policy.lr is None else Rate(policy.lr, why) for name, policy in policies.items()}
 
 
 def _stages(
