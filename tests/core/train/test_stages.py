@@ -178,7 +178,7 @@ def test_pcgrad_trains_the_experts_otherwise_and_logs_conflicts(tmp_path: Path) 
 def test_the_cosine_is_that_of_the_first_batch_with_and_without_pcgrad(tmp_path: Path) -> None:
     """Without dropout, whose masks differ. Nothing is learnt, so that both runs are the same model in every epoch."""
     still = {name: {"lr": 1e-30} for name in ("experts", "fusion", "head")}
-    spec = {"components": still, "fusion": {"dropout": 0.0}, "precision": "float32", "batch_size": 40}
+    spec: dict[str, Any] = {"components": still, "fusion": {"dropout": 0.0}, "precision": "float32", "batch_size": 40}
     logged = [
         epoch_values(run_logged(fusion(**spec, gradients=gradients), tmp_path / gradients)[1])
         for gradients in ("sum", "pcgrad")
