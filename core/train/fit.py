@@ -6,7 +6,7 @@ K experts, B batch size, C classes, H height, W width.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from core.augment import BatchAugment, normalize
-from core.data.batches import Batches
+from core.data.batches import Batch
 from core.data.job_data import keep_splits, selection_batches, train_batches, training_sample
 from core.model.assemble import build_model, complete_spec, expert_classes, load_sources, load_weights
 from core.model.component_configs import component_configs
@@ -151,13 +151,12 @@ def fit(
             # Also without a checkpoint: an attempt that was killed before its first one may have saved components.
             best.restore()
 
-        alone = len(model.experts) == 1
-        sample = None if alone else training_sample(data, spec, runtime, num_images=selection.num_images)
+        sample = training_sample(data, spec, runtime, num_images=selection.num_images)
 
-        def measure(phase: str, batches: Batches) -> Evaluation:
+        def measure(phase: str, batches: Iterable[Batch]) -> Evaluation:
             return evaluate(
                 model,
-                activity.watch(phase, batches.epoch(0)),
+                activity.watch(phase, batches),
                 lambda images: normalize(images, mean, std),
                 runtime,
                 num_classes=shape.num_classes,
@@ -244,13 +243,14 @@ def fit(
             # The end of an epoch: validation, best components, checkpoint.
             detector.check()
             runtime.broadcast_buffers(model)
-            measured = measure("validation", selection)
+            measured = measure("validation", selection.epoch(0))
             if measured.non_finite:
                 path = next(iter(measured.non_finite))
                 raise NonFiniteLossError(step, path, f"the validation output of {path}")
             measured = without_untrained_heads(measured, stages.untrained_heads)
             # Ambiguity is compared between images that differ in nothing but whether the experts have learnt them.
-            sampled = measure("training sample", sample) if sample and "ambiguity" in measured.metrics else None
+            has_ambiguity = "ambiguity" in measured.metrics
+            sampled = measure("training sample", train.read(sample.epoch(0))) if has_ambiguity else None
             means = {key: runtime.mean(value) for key, value in epoch_meter.read().items()}
             values = epoch_metrics(means, measured, sampled, stage=stages.settings.number if training.stages else None)
             reporter.emit("metrics", {"step": step, "values": validation_metrics(measured) | values})

@@ -16,6 +16,8 @@ from core.losses.ambiguity import Decomposition, decompose
 from core.model.assemble import build_model, complete_spec
 from core.runtime import Runtime
 from core.spec import FusionJob, parse_spec
+from core.train.evaluate import evaluate
+from core.train.evaluation_metrics import Evaluation
 from tests.core.jobs import component, expert, fusion, run, run_logged
 from tests.core.train.test_fit import components, same, weights
 
@@ -52,7 +54,7 @@ def test_the_ambiguity_on_training_images_is_measured_as_that_on_validation_imag
     assert isinstance(spec, FusionJob)
     _, events = run_logged(AUGMENTED, tmp_path)
     data, runtime = load_job_data(spec, []), Runtime(torch.device("cpu"), torch.float32)
-    rows = training_sample(data, spec, runtime, num_images=len(data.part.val)).indices(0)
+    rows = training_sample(data, spec, runtime, num_images=len(data.part.val)).indices
     model = build_model(spec, data.shape)
     model.load_state_dict(weights(tmp_path))
     last = epoch_values(events)[-1]
@@ -73,7 +75,8 @@ def test_the_sample_of_training_images_is_fixed_and_small(tmp_path: Path) -> Non
 
     def rows(num_images: int, rank: int = 0, world_size: int = 1) -> list[int]:
         part = replace(runtime, rank=rank, world_size=world_size)
-        return sorted(training_sample(data, spec, part, num_images=num_images).indices(0).tolist())
+        batches = training_sample(data, spec, part, num_images=num_images).epoch(0)
+        return [int(row) for batch in batches for row in batch]
 
     assert rows(10) == rows(10)
     assert len(rows(10)) == 10
@@ -88,12 +91,20 @@ def test_measuring_on_training_images_changes_no_bit_of_the_training(
 ) -> None:
     _, events = run_logged(AUGMENTED, tmp_path / "with")
     draws = torch.random.get_rng_state()
-    monkeypatch.setattr("core.train.fit.training_sample", lambda *_, **__: None)
+
+    def evaluate_without_ambiguity(*arguments: Any, **options: Any) -> Evaluation:
+        """Without it on validation images, there is no pass over training images."""
+        passes.append(measured := evaluate(*arguments, **options))
+        return replace(measured, metrics={key: measured.metrics[key] for key in measured.metrics if key != "ambiguity"})
+
+    passes: list[Evaluation] = []
+    monkeypatch.setattr("core.train.fit.evaluate", evaluate_without_ambiguity)
     _, without = run_logged(AUGMENTED, tmp_path / "without")
     assert torch.equal(torch.random.get_rng_state(), draws)
     assert same(weights(tmp_path / "with"), weights(tmp_path / "without"))
     assert components(tmp_path / "with") == components(tmp_path / "without")
-    measured = {f"train/{key}" for key in Decomposition._fields} | {"val/collusion"}
+    assert len(passes) == len(epoch_values(events)) == 2
+    measured = {f"train/{key}" for key in Decomposition._fields} | {"val/collusion", "val/ambiguity"}
     for ours, theirs in zip(epoch_values(events), epoch_values(without), strict=True):
         assert {key: value for key, value in ours.items() if key not in measured} == theirs
 
