@@ -103,7 +103,7 @@ def export(
     """Export a verified copy of a component from a run."""
     with _one_line_errors():
         from core.components import FORMATS, load_component, read_component_manifest, write_component
-        from core.run.partial_model import parse_experts, partial_file_name
+        from core.run.partial_model import describe_accuracy, parse_experts, partial_file_name
 
         ending = output.suffix.removeprefix(".") if output and output.suffix.removeprefix(".") in FORMATS else None
         format = format or ending or "pth"
@@ -128,6 +128,9 @@ def export(
         target = output or Path(usual_name)
         write_component(component, target)
     print(target)
+    if experts is not None:
+        # Standard output has the name of the file alone, for scripts.
+        err.print(describe_accuracy(component.config))
 
 
 def _read(spec: str, overrides: list[str]) -> JobSpec:

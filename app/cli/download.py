@@ -27,6 +27,7 @@ from app.cli.client import Api, ApiError
 from app.cli.output import Output, writable
 from app.cli.terminal import connected, out, print_json
 from app.jobs.wording import format_bytes
+from core.run.partial_model import describe_accuracy, read_config
 
 # Called with the bytes that are on disk and the bytes of the whole file.
 OnBytes = Callable[[int, int], object]
@@ -80,12 +81,24 @@ def predictions_command(
 
 
 def _save(path: str, what: str, output: str, query: Mapping[str, str | None], as_json: bool) -> None:
-    """Downloads into a file or folder, with a progress bar on a terminal, and prints the name of the file."""
+    """Downloads into a file or folder, with a progress bar on a terminal, and prints the name of the file.
+
+    Of a model with some of its experts only, it also prints the measured accuracy.
+    """
     bar = progress_bar(what, enabled=out.is_terminal and not as_json)
     with connected() as api, writable(output) as target, bar as on_bytes:
         file = download(api, path, target, **query, on_bytes=on_bytes)
-    size = file.stat().st_size
-    print_json({"file": str(file), "bytes": size}) if as_json else out.print(f"{file}  {format_bytes(size)}, verified")
+    size, config = file.stat().st_size, None
+    if query.get("experts") is not None:
+        with file.open("rb") as source:
+            config = read_config(source)
+    if as_json:
+        accuracy = {} if config is None else {"test_accuracy": config["test_accuracy"]}
+        print_json({"file": str(file), "bytes": size, **accuracy})
+        return
+    out.print(f"{file}  {format_bytes(size)}, verified")
+    if config is not None:
+        out.print(describe_accuracy(config))
 
 
 def download(

@@ -5,7 +5,7 @@ B global batch size, C channels, H height, W width, N images.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -102,6 +102,10 @@ class Batches:
 
     def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from `start_step` on; earlier ones are not read."""
+        return self.read(self._order.epoch(epoch, start_step))
+
+    def read(self, batches: Iterable[np.ndarray]) -> Iterator[Batch]:
+        """Batches of these images, by their indices, all among those that this object has; empty ones are left out."""
         raise NotImplementedError
 
 
@@ -117,8 +121,8 @@ class ResidentBatches(Batches):
         self._images_NCHW = torch.from_numpy(np.ascontiguousarray(images.array[used])).to(device)
         self._labels_N = torch.from_numpy(self._labels[used]).to(device)
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        batches = [rows for rows in self._order.epoch(epoch, start_step) if len(rows)]
+    def read(self, batches: Iterable[np.ndarray]) -> Iterator[Batch]:
+        batches = [rows for rows in batches if len(rows)]
         if not batches:
             return
         # The order of the whole epoch is copied at once, so that a step neither copies nor synchronises.
@@ -130,7 +134,7 @@ class ResidentBatches(Batches):
 class StreamedBatches(Batches):
     """Reads images on demand, files in worker processes that live as long as this object.
 
-    Only one epoch can be read at a time: starting another one ends the previous.
+    Only one epoch, or other list of batches, can be read at a time: starting another one ends the previous.
     """
 
     def __init__(
@@ -139,7 +143,7 @@ class StreamedBatches(Batches):
         super().__init__(images, order, device, label_map)
         # Every worker would need a copy of an array in memory, and gathering its rows needs no workers.
         workers = 0 if images.array is not None else min(num_workers, order.steps)
-        self._sampler = _BatchSampler(order)
+        self._sampler = _BatchSampler()
         self._loader: DataLoader[Any] = DataLoader(
             _LabelledImages(images, self._labels),
             batch_sampler=self._sampler,
@@ -153,19 +157,19 @@ class StreamedBatches(Batches):
             generator=torch.Generator(),
         )
 
-    def epoch(self, epoch: int, start_step: int = 0) -> Iterator[Batch]:
-        self._sampler.start = (epoch, start_step)
+    def read(self, batches: Iterable[np.ndarray]) -> Iterator[Batch]:
+        self._sampler.batches = batches
         for images, labels in self._loader:
             yield images.to(self._device, non_blocking=True), labels.to(self._device, non_blocking=True)
 
 
 class _BatchSampler:
-    def __init__(self, order: BatchOrder) -> None:
-        self._order = order
-        self.start = (0, 0)
+    """Gives the loader the batches that are to be read next."""
+
+    batches: Iterable[np.ndarray] = ()
 
     def __iter__(self) -> Iterator[list[int]]:
-        return (rows.tolist() for rows in self._order.epoch(*self.start) if len(rows))
+        return (rows.tolist() for rows in self.batches if len(rows))
 
 
 class _LabelledImages(torch.utils.data.Dataset[tuple[np.ndarray, int]]):

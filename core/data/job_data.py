@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from core.data.batches import Batches, open_batches
+from core.data.batches import Batches, BatchOrder, open_batches
 from core.data.catalogue import load_dataset
 from core.data.dataset import Dataset, DataShape, Images
 from core.data.split_indices import SplitIndices, Splits, load_splits, save_splits
@@ -17,6 +17,10 @@ from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
 
 MIN_EVALUATION_BATCH = 256
+# Of the training images, at most one in so many is measured after each epoch, so that this costs little.
+SAMPLE_FRACTION = 4
+# Keeps the choice of these images apart from every other use of the seed.
+_SAMPLE_STREAM = 15
 
 
 @dataclass(frozen=True)
@@ -86,6 +90,25 @@ def selection_batches(data: JobData, spec: JobSpec, runtime: Runtime) -> Batches
     return _open(data, data.dataset.train, data.part.val, spec, runtime)
 
 
+def training_sample(data: JobData, spec: JobSpec, runtime: Runtime, *, num_images: int) -> BatchOrder:
+    """A random sample of the training images, in batches: `num_images` of them, and at most a quarter.
+
+    The sample is a function of `training.seed`: the same in every epoch and attempt. `train_batches` have its images.
+    """
+    indices = data.part.train
+    size = max(1, min(num_images, len(indices) // SAMPLE_FRACTION))
+    chosen = np.random.default_rng([spec.training.seed, _SAMPLE_STREAM]).choice(indices, size, replace=False)
+    return BatchOrder(
+        np.sort(chosen),
+        _evaluation_size(spec, runtime),
+        spec.training.seed,
+        shuffle=False,
+        drop_last=False,
+        rank=runtime.rank,
+        world_size=runtime.world_size,
+    )
+
+
 def test_batches(dataset: Dataset, spec: JobSpec, runtime: Runtime) -> Batches:
     """Batches of the whole test set, labelled with the dataset's class ids."""
     return _open(None, dataset.test, np.arange(len(dataset.test)), spec, runtime)
@@ -106,12 +129,10 @@ def _open(
     batch_size: int | None = None,
     shuffle: bool = False,
 ) -> Batches:
-    evaluation_size = max(spec.training.batch_size or 0, MIN_EVALUATION_BATCH)
-    evaluation_size -= evaluation_size % runtime.world_size
     return open_batches(
         images,
         indices,
-        batch_size=batch_size or evaluation_size,
+        batch_size=batch_size or _evaluation_size(spec, runtime),
         device=runtime.device,
         seed=spec.training.seed,
         shuffle=shuffle,
@@ -121,3 +142,9 @@ def _open(
         num_workers=max(0, spec.resources.cpus - 1),
         label_map=data.label_map if data else None,
     )
+
+
+def _evaluation_size(spec: JobSpec, runtime: Runtime) -> int:
+    """The batch size of evaluations over all processes."""
+    size = max(spec.training.batch_size or 0, MIN_EVALUATION_BATCH)
+    return size - size % runtime.world_size

@@ -79,8 +79,8 @@ class DualPathLoss:
 
         `fused_BC` are the fused logits, `experts` the K experts' logits (B, C), `targets` class ids (B,) or class
         probabilities (B, C). With `fused_BC` None the total is the individual loss of an expert that is trained alone;
-        with no experts (they are frozen) it is the loss of the fused logits. `progress` is the part of the training
-        that is done, from 0 at the first step to 1 at the last one; an annealed loss depends on it.
+        with no experts (they are frozen) it is the loss of the fused logits. `progress` is the part of the steps that
+        train the experts that is done, from 0 at the first to 1 at the last of them; an annealed loss depends on it.
         """
         if not experts:
             assert fused_BC is not None

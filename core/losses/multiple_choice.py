@@ -99,7 +99,7 @@ def multiple_choice_loss(
 
 
 def temperature_at(individual: IndividualLoss, progress: float) -> float:
-    """The temperature of `annealed` at a progress from 0 (first step) to 1 (last step); 0 for every other type.
+    """The temperature of `annealed` at a progress from 0 (its first one) to 1 (its last); 0 for every other type.
 
     A function of the progress alone, so that a resumed run has no state to restore. Deviation from arXiv:2407.15580:
     there a rate of decay for each epoch is chosen, here the last temperature, and the temperature falls at every step.

@@ -119,8 +119,8 @@ def gpu_driver() -> str | None:
         text = (_NVIDIA / "version").read_text()
     except OSError:
         return None
-    found = re.search(r"\b(\d+\.\d+(\.\d+)?)\b", text)
-    return found[1] if found else None
+    match = re.search(r"\b(\d+\.\d+(\.\d+)?)\b", text)
+    return match[1] if match else None
 
 
 @lru_cache(maxsize=1)
@@ -138,8 +138,8 @@ def _cpu() -> tuple[str, str]:
 
 
 def _field(text: str, name: str) -> str:
-    found = re.search(rf"^{re.escape(name)}\s*:\s*(.*)$", text, re.MULTILINE)
-    return found[1].strip() if found else ""
+    match = re.search(rf"^{re.escape(name)}\s*:\s*(.*)$", text, re.MULTILINE)
+    return match[1].strip() if match else ""
 
 
 def _version(name: str) -> str:

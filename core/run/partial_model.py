@@ -84,9 +84,29 @@ def measured_accuracy(result: Path, experts: Sequence[int], sha256: str) -> floa
         if content["components"]["complete"]["content_sha256"] != sha256:
             return None
         accuracy = content["subsets"].get(subset_name(experts))
+        if accuracy is None:
+            accuracy = _accuracy_of_most(content, experts)
     except (OSError, DamagedFileError, KeyError, TypeError, AttributeError):
         return None
     return float(accuracy) if isinstance(accuracy, int | float) else None
+
+
+def _accuracy_of_most(content: Mapping[str, Any], experts: Sequence[int]) -> float | None:
+    """The fused test accuracy of all experts, or of all but one: measured where there are too many for all subsets."""
+    count = sum(name.startswith("expert_") for name in content["components"])
+    absent = sorted(set(range(count)) - set(experts))
+    if not count or len(absent) > 1:
+        return None
+    key = f"test/accuracy_without_expert_{absent[0]}" if absent else "test/accuracy_fused"
+    accuracy: float | None = content["metrics"].get(key)
+    return accuracy
+
+
+def describe_accuracy(config: Mapping[str, Any]) -> str:
+    """A line about the measured accuracy of a complete model with some of its experts only, from its config."""
+    accuracy = config["test_accuracy"]
+    measured = "not measured" if accuracy is None else f"{accuracy:.4f}"
+    return f"fused test accuracy with experts {subset_name(config['present_experts'])}: {measured}"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Sizes that do not suit a fusion type: products that carry little information, heads that do not divide D."""
+"""Sizes that do not suit a fusion module: products with little information, heads that do not divide D, one expert."""
 
 from __future__ import annotations
 
@@ -32,6 +32,16 @@ def degeneracy_warning(fusion_type: str, input_dim: int, num_experts: int, *, no
     return (
         f"the product of {fusion_type} is degenerate: {' and '.join(causes)}, so {_CONSEQUENCES[fusion_type]}; "
         "use simpleAddition or concatenation, or change the sizes"
+    )
+
+
+def expert_dropout_warning(expert_dropout: float, num_experts: int) -> str | None:
+    """One sentence if expert dropout has no expert to leave out, because it never leaves out all of them."""
+    if not expert_dropout or num_experts > 1:
+        return None
+    return (
+        f"fusion.expert_dropout is {expert_dropout:g}, but it never leaves out the only expert, so it has no effect: "
+        "use two experts or more, or remove it"
     )
 
 

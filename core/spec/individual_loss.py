@@ -30,10 +30,10 @@ class IndividualLoss(SpecModel):
     `sum` and `mean` train every expert on every image. The others are multiple-choice losses, which let experts
     specialise: `wta` trains only the expert with the smallest loss (arXiv:1606.07839); `relaxed` gives the winner the
     weight 1 - `epsilon` and shares `epsilon` among the others (arXiv:1612.00197); `annealed` weights the experts by a
-    softmin whose temperature falls from `temperature` to `final_temperature` (arXiv:2407.15580); `confident` also pulls
-    the predictions of all but the winner to the uniform distribution, with weight `confidence_weight`
-    (arXiv:1706.03475). `type` null means the value of `individual_reduction`. Null options have the defaults that their
-    description names; an option of another type is refused.
+    softmin whose temperature falls from `temperature` to `final_temperature` over the steps that train the experts
+    (arXiv:2407.15580); `confident` also pulls the predictions of all but the winner to the uniform distribution, with
+    weight `confidence_weight` (arXiv:1706.03475). `type` null means the value of `individual_reduction`. Null options
+    have the defaults that their description names; an option of another type is refused.
     """
 
     type: IndividualType | None = None

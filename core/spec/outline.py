@@ -8,7 +8,7 @@ from pydantic import BaseModel, Field
 
 from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS
 from core.spec.component_choices import Configs, new_heads, with_component_choices
-from core.spec.fusion_sizes import degeneracy_warning, head_count_error
+from core.spec.fusion_sizes import degeneracy_warning, expert_dropout_warning, head_count_error
 from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
 from core.spec.loss_description import describe_individual_loss, distillation_warning
 from core.spec.models import ExpertSpec
@@ -149,8 +149,8 @@ def _rates(spec: JobSpec, input_dim: int | None, *, new_expert_heads: bool) -> d
             return {"experts": None}
         resolved = resolve_rates(spec, input_dim or 0, new_expert_heads=new_expert_heads)
         return {str(name): rate for name, rate in resolved.items()}
-    given = "given, or the preset's"
-    return {name: None if policy.lr is None else Rate(policy.lr, given) for name, policy in policies.items()}
+    why = "given, or the preset's"
+    return {name: None if policy.lr is None else Rate(policy.lr, why) for name, policy in policies.items()}
 
 
 def _stages(
@@ -186,6 +186,8 @@ def _fused_parameters(
 def size_warnings(spec: JobSpec, input_dim: int | None) -> list[str]:
     """Sentences about sizes, data and losses that do not suit a job."""
     warnings = [hold_out_warning(spec), distillation_warning(spec)]
+    if not isinstance(spec, ExpertJob | EvaluateJob):
+        warnings.append(expert_dropout_warning(spec.fusion.expert_dropout, len(spec.experts)))
     if not isinstance(spec, ExpertJob) and spec.fusion.type is not None and input_dim is not None:
         norm = spec.fusion.norm is not False
         warnings.append(degeneracy_warning(spec.fusion.type, input_dim, len(spec.experts), norm=norm))

@@ -19,10 +19,10 @@ def fields_without_effect(spec: JobSpec) -> list[tuple[str, ...]]:
         return []
     defaults = {name: Training.model_fields[name].default for name in _FIELDS}
     bare = spec.model_copy(update={"training": spec.training.model_copy(update=defaults)})
-    given, usual = resolve(spec).training, resolve(bare).training
+    resolved, default = resolve(spec).training, resolve(bare).training
     # Stages decide the epochs too, which then nobody gave.
     named = [name for name in _FIELDS if name in spec.training.model_fields_set]
     paths: list[tuple[str, ...]] = [
-        ("training", name) for name in named if getattr(given, name) != getattr(usual, name)
+        ("training", name) for name in named if getattr(resolved, name) != getattr(default, name)
     ]
     return paths + ([("checkpoint",)] if spec.checkpoint != Checkpointing() else [])

@@ -1,7 +1,4 @@
-"""Metrics that are logged once an epoch: means over the steps of the epoch, and what validation adds to them.
-
-B batch, C classes.
-"""
+"""Metrics that are logged once an epoch: means over the steps of the epoch, and what evaluations add to them."""
 
 from __future__ import annotations
 
@@ -9,38 +6,26 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from torch import Tensor
-
-from core.losses.ambiguity import Decomposition, decompose
-from core.model.model import Outputs
+from core.losses.ambiguity import Decomposition
 from core.train.evaluation_metrics import Evaluation
 
 # What the logits of every expert decide.
 _OF_ALL_EXPERTS = ("accuracy_oracle", "disagreement", *Decomposition._fields)
 
 
-def ambiguity_metrics(outputs: Outputs, targets: Tensor) -> dict[str, Tensor]:
-    """The decomposition of the loss of the ensemble in a training step, as means over the batch.
-
-    `targets` are class ids (B,) or class probabilities (B, C): under MixUp and CutMix both logits and targets are of
-    the mixed images. Label smoothing is left out, as in validation. Nothing for one expert, and for experts that do not
-    know all classes.
-    """
-    if outputs.fused is None or len(outputs.experts) < 2:
-        return {}
-    if any(logits_BC.shape != outputs.fused.shape for logits_BC in outputs.experts):
-        return {}
-    return {f"train/{key}": value.mean() for key, value in decompose(outputs.experts, targets)._asdict().items()}
-
-
-def epoch_metrics(means: Mapping[str, float], evaluation: Evaluation, *, stage: int | None) -> dict[str, float]:
+def epoch_metrics(
+    means: Mapping[str, float], evaluation: Evaluation, sample: Evaluation | None, *, stage: int | None
+) -> dict[str, float]:
     """The values of an epoch that are logged besides those of validation.
 
-    `means` are over the steps of the epoch. `val/collusion` is the ambiguity on training images minus that on
+    `means` are over the steps of the epoch. `sample` is an evaluation on training images, made like that on validation
+    images: same weights, evaluation mode, no augmentation. `val/collusion` is the ambiguity on these minus that on
     validation images: learner collusion (arXiv:2301.11323) is diversity that only the training images have, so it is
     positive then. `stage` counts from 1; None for a training without stages.
     """
     values = {key: value for key, value in means.items() if math.isfinite(value)}
+    if sample is not None:
+        values |= {f"train/{key}": sample.metrics[key] for key in Decomposition._fields if key in sample.metrics}
     if "train/ambiguity" in values and "ambiguity" in evaluation.metrics:
         values["val/collusion"] = values["train/ambiguity"] - evaluation.metrics["ambiguity"]
     if stage is not None:

@@ -6,7 +6,7 @@ K experts, B batch size, C classes, H height, W width.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ import numpy as np
 import torch
 
 from core.augment import BatchAugment, normalize
-from core.data.job_data import keep_splits, selection_batches, train_batches
+from core.data.batches import Batch
+from core.data.job_data import keep_splits, selection_batches, train_batches, training_sample
 from core.model.assemble import build_model, complete_spec, expert_classes, load_sources, load_weights
 from core.model.component_configs import component_configs
 from core.model.model import Outputs
@@ -31,8 +32,9 @@ from core.spec import EvaluateJob, ExpertJob, JobSpec
 from core.train.best_components import BestComponents
 from core.train.checkpoint import checkpoint_sha256, damage_alert, load_newest, save_checkpoint
 from core.train.component_precision import record_precision
-from core.train.epoch_metrics import ambiguity_metrics, epoch_metrics, without_untrained_heads
+from core.train.epoch_metrics import epoch_metrics, without_untrained_heads
 from core.train.evaluate import evaluate
+from core.train.evaluation_metrics import Evaluation
 from core.train.expert_dropout import present_experts
 from core.train.finish import finish
 from core.train.identity import begin_identity, check_result, load_with_content, record_identity
@@ -149,6 +151,18 @@ def fit(
             # Also without a checkpoint: an attempt that was killed before its first one may have saved components.
             best.restore()
 
+        sample = training_sample(data, spec, runtime, num_images=selection.num_images)
+
+        def measure(phase: str, batches: Iterable[Batch]) -> Evaluation:
+            return evaluate(
+                model,
+                activity.watch(phase, batches),
+                lambda images: normalize(images, mean, std),
+                runtime,
+                num_classes=shape.num_classes,
+                classes=None if isinstance(spec, ExpertJob) else classes,
+            )
+
         def snapshot() -> Any:
             state = {
                 "model": model.state_dict(),
@@ -190,22 +204,21 @@ def fit(
                 rng = np.random.default_rng([training.seed, step])
                 torch.manual_seed(int(np.random.SeedSequence([training.seed, step, runtime.rank]).generate_state(1)[0]))
                 inputs, targets = augment(images, labels, rng, rank=runtime.rank, world_size=runtime.world_size)
-                progress = step / max(1, total_steps - 1)
+                progress = stages.progress(step, steps_per_epoch)
                 present = present_experts(spec, runtime, step=step, batch=len(images))
-                if step % steps_per_epoch == 0:
+                is_first = step % steps_per_epoch == 0
+                if is_first:
                     epoch_meter.add(stages.measure(inputs, targets, present, step=step, progress=progress))
                 with runtime.autocast():
                     outputs: Outputs = stages.forward(runtime.format(inputs), present)
                 # Frozen experts learn neither from the labels nor from each other.
                 experts = outputs.experts if stages.experts_trained else []
                 loss = stages.criterion(outputs.fused, experts, targets, progress=progress)
-                epoch_meter.add(stages.backward(loss))
+                epoch_meter.add(stages.backward(loss, first=is_first))
                 # The last batch of a stage steps every component on what it has: the next one starts afresh.
                 reports = optimizers.step(last=stages.ends_with(epoch) and (step + 1) % steps_per_epoch == 0)
                 detector.add(step, values_to_check(loss, reports))
                 meter.add(step_metrics(loss, reports, outputs, targets, experts_trained=stages.experts_trained))
-                if not stages.untrained_heads:
-                    epoch_meter.add(ambiguity_metrics(outputs, targets))
                 step += 1
                 if step % log_every == 0 or step % steps_per_epoch == 0:
                     detector.check()
@@ -230,20 +243,16 @@ def fit(
             # The end of an epoch: validation, best components, checkpoint.
             detector.check()
             runtime.broadcast_buffers(model)
-            measured = evaluate(
-                model,
-                activity.watch("validation", selection.epoch(0)),
-                lambda images: normalize(images, mean, std),
-                runtime,
-                num_classes=shape.num_classes,
-                classes=None if isinstance(spec, ExpertJob) else classes,
-            )
+            measured = measure("validation", selection.epoch(0))
             if measured.non_finite:
                 path = next(iter(measured.non_finite))
                 raise NonFiniteLossError(step, path, f"the validation output of {path}")
             measured = without_untrained_heads(measured, stages.untrained_heads)
+            # Ambiguity is compared between images that differ in nothing but whether the experts have learnt them.
+            has_ambiguity = "ambiguity" in measured.metrics
+            sampled = measure("training sample", train.read(sample.epoch(0))) if has_ambiguity else None
             means = {key: runtime.mean(value) for key, value in epoch_meter.read().items()}
-            values = epoch_metrics(means, measured, stage=stages.settings.number if training.stages else None)
+            values = epoch_metrics(means, measured, sampled, stage=stages.settings.number if training.stages else None)
             reporter.emit("metrics", {"step": step, "values": validation_metrics(measured) | values})
             # Untrained heads, or experts that a stage leaves alone, win and lose for no reason of their own.
             is_contest = stages.experts_trained and not stages.untrained_heads

@@ -36,7 +36,7 @@ def measure_cosine(
 
     Neither weights nor gradients, normalisation statistics or random states change. Gradients are averaged over all
     processes first. `model` is the module itself, neither compiled nor wrapped: it keeps no graph for two
-    passes. `progress` is the part of the training that is done.
+    passes. `progress` is that of an annealed loss.
     """
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     devices = [runtime.device] if runtime.device.type == "cuda" else []

@@ -27,7 +27,8 @@ class Result:
     `identity` is the digest of all that decided the result: that of `identity.json`, empty in results of earlier
     versions.
     `winning_share_by_class` (K, C) is, for jointly trained experts, the fraction of each class's validation images on
-    which each expert had the smallest loss after the last epoch. `warnings` are sentences about the run.
+    which each expert had the smallest cross-entropy after the last epoch that trained them. `warnings` are sentences
+    about the run.
 
     `subsets` has the fused accuracy of every subset of the experts, such as `0,2` or `none`, `leave_one_out` what it
     loses without each expert, and `shapley` the share of each; empty where they were not measured.

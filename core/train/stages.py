@@ -11,7 +11,7 @@ from core.policies import ComponentOptimizers
 from core.runtime import Runtime
 from core.spec.stage_settings import StageSettings
 from core.train.gradient_cosine import measure_cosine
-from core.train.two_losses import backward_with_projection, has_individual_loss
+from core.train.two_losses import COSINE, backward_with_projection, has_individual_loss
 
 
 class Stages:
@@ -86,10 +86,28 @@ class Stages:
         """Whether this epoch is the last one of its stage."""
         return epoch + 1 == self.settings.stop
 
-    def backward(self, loss: LossParts) -> dict[str, Tensor]:
-        """Adds the gradient of a batch; returns what is measured along with it, by metric key."""
+    def progress(self, step: int, steps_per_epoch: int) -> float:
+        """The part of the steps that train the experts that is done, from 0 at the first to 1 at the last of them.
+
+        A function of the step alone, so that a resumed run has no state to restore. Without frozen experts it is the
+        part of the training.
+        """
+        total = done = 0
+        for stage in self._plan.stages:
+            if "experts" not in stage.frozen:
+                length = (stage.stop - stage.start) * steps_per_epoch
+                total += length
+                done += min(max(0, step - stage.start * steps_per_epoch), length)
+        return min(1.0, done / max(1, total - 1))
+
+    def backward(self, loss: LossParts, *, first: bool) -> dict[str, Tensor]:
+        """Adds the gradient of a batch; returns what is measured along with it, by metric key.
+
+        The cosine is that of the first batch of an epoch only, as without projection.
+        """
         if self.projects_gradients:
-            return backward_with_projection(self._model, self.criterion, loss, self._runtime)
+            values = backward_with_projection(self._model, self.criterion, loss, self._runtime)
+            return values if first else {key: value for key, value in values.items() if key != COSINE}
         loss.total.backward()
         return {}
 
@@ -98,7 +116,7 @@ class Stages:
     ) -> dict[str, Tensor]:
         """Measured by itself on the first batch of an epoch, by metric key; B images with targets of the loss.
 
-        `present_BK` says which experts each image has, and `progress` is the part of the training that is done.
+        `present_BK` says which experts each image has; see `progress`.
         """
         both_paths = self._model.head is not None and self.experts_trained
         if not both_paths or self.projects_gradients:

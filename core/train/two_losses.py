@@ -42,10 +42,10 @@ def other_parameters(model: MultiExpertModel) -> list[nn.Parameter]:
 
 def gradients(loss: Tensor, parameters: Sequence[nn.Parameter], *, retain_graph: bool) -> list[Tensor]:
     """The gradient by each parameter, zero for those that the loss does not depend on."""
-    found = torch.autograd.grad(loss, parameters, retain_graph=retain_graph, allow_unused=True)
+    grads = torch.autograd.grad(loss, parameters, retain_graph=retain_graph, allow_unused=True)
     return [
         torch.zeros_like(parameter) if gradient is None else gradient
-        for parameter, gradient in zip(parameters, found, strict=True)
+        for parameter, gradient in zip(parameters, grads, strict=True)
     ]
 
 
@@ -54,7 +54,7 @@ def backward_with_projection(
 ) -> dict[str, Tensor]:
     """Adds the gradient of a batch to `grad`, with conflicts between both paths removed at the experts (PCGrad).
 
-    Takes the place of `loss.total.backward()`. Goes through the experts twice, once for each path. Gradients are
+    Replaces `loss.total.backward()`. Goes through the experts twice, once for each path. Gradients are
     averaged over all processes before they are projected. Returns the cosine of the two gradients and the fraction of
     tensors in conflict, by metric key.
     """

@@ -66,10 +66,11 @@ def test_export_writes_a_complete_model_with_some_experts_only(tmp_path: Path) -
     file = write(tmp_path, fusion(count=3, epochs=1))
     assert call("train", file, "--run-dir", tmp_path / "run", "--device", "cpu")[0] == 0
     target = tmp_path / "small.safetensors"
-    code, out, _ = call("export", tmp_path / "run", "complete", "--experts", "0,2", "-o", target)
+    code, out, printed = call("export", tmp_path / "run", "complete", "--experts", "0,2", "-o", target)
     assert (code, out.strip()) == (0, str(target))
-    result = json.loads((tmp_path / "run/result.json").read_text())
-    assert load_component(target).config["test_accuracy"] == result["subsets"]["0,2"]
+    accuracy = json.loads((tmp_path / "run/result.json").read_text())["subsets"]["0,2"]
+    assert load_component(target).config["test_accuracy"] == accuracy
+    assert printed.strip() == f"fused test accuracy with experts 0,2: {accuracy:.4f}"
     for experts, message in (("0,5", "choose from 0, 1, 2"), ("x", "numbers from 0")):
         code, _, said = call("export", tmp_path / "run", "complete", "--experts", experts, "-o", target)
         assert code == 2

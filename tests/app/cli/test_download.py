@@ -2,25 +2,30 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 from collections.abc import Callable
+from contextlib import nullcontext
 from io import StringIO
 from pathlib import Path
 
 import httpx
 import pytest
+import torch
+from safetensors.torch import save
 
 from app.cli import download as module
 from app.cli.client import Api, ApiError
 from app.cli.download import download, progress_bar
 from app.cli.terminal import SafeConsole
-from tests.app.cli.conftest import Handler
+from tests.app.cli.conftest import Handler, run_mcn
 
 CONTENT = bytes(range(256)) * 40
 FakeApi = Callable[[Handler], Api]
 
 
-def serve(name: str = "expert_0_best.pth", content: bytes = CONTENT) -> Handler:
-    digest = base64.b64encode(hashlib.sha256(CONTENT).digest()).decode()
+def serve(name: str = "expert_0_best.pth", content: bytes = CONTENT, of: bytes = CONTENT) -> Handler:
+    """Answers with `content`, under the digest of the content `of`."""
+    digest = base64.b64encode(hashlib.sha256(of).digest()).decode()
     headers = {
         "etag": '"abc"',
         "content-disposition": f'attachment; filename="{name}"',
@@ -56,6 +61,24 @@ def test_experts_of_a_complete_model_are_requested_and_the_file_is_named_after_t
     file = download(fake_api(handler), "/c", tmp_path, format="safetensors", experts="0,2")
     assert (file.name, file.read_bytes()) == ("complete_fusion_best-experts-0-2.safetensors", CONTENT)
     assert set(queries) == {"format=safetensors&experts=0%2C2"}
+
+
+@pytest.mark.parametrize(("accuracy", "measured"), [(0.875, "0.8750"), (None, "not measured")])
+def test_the_accuracy_of_a_model_with_some_experts_is_printed(
+    fake_api: FakeApi, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accuracy: float | None, measured: str
+) -> None:
+    config = {"role": "complete", "present_experts": [0, 2], "test_accuracy": accuracy}
+    content = save({"weight": torch.ones(2)}, {"config": json.dumps(config)})
+    handler = serve("small.safetensors", content, content)
+    monkeypatch.setattr(module, "connected", lambda: nullcontext(fake_api(handler)))
+    command = ("download", "job_1", "complete", "--experts", "0,2", "-o", str(tmp_path))
+    lines = run_mcn(*command).stdout.splitlines()
+    assert lines[0].startswith(str(tmp_path / "small.safetensors"))
+    assert lines[1:] == [f"fused test accuracy with experts 0,2: {measured}"]
+    shown = json.loads(run_mcn(*command, "--json").stdout)
+    assert shown == {
+        "file": str(tmp_path / "small.safetensors"), "bytes": len(content), "test_accuracy": accuracy,
+    }  # fmt: skip
 
 
 def test_damaged_content_is_refused_and_removed(fake_api: FakeApi, tmp_path: Path) -> None:

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import pytest
 import torch
 
 from core.data import Batches, Images, open_batches
+from core.data.batches import Batch
 
 ARRAY = np.random.default_rng(0).integers(0, 256, size=(53, 1, 4, 4), dtype=np.uint8)
 LABELS = np.arange(53) % 10
@@ -21,10 +24,15 @@ def batches(*, streamed: bool = False, images: Images | None = None, **options: 
 
 
 def ids(source: Batches, epoch: int = 0, start_step: int = 0) -> list[list[int]]:
+    """The indices of the images of every batch of an epoch."""
+    return identify(source.epoch(epoch, start_step))
+
+
+def identify(read: Iterator[Batch]) -> list[list[int]]:
     """The indices of the images of every batch, identified by their pixels."""
     known = {ARRAY[i].tobytes(): i for i in range(len(ARRAY))}
     result = []
-    for images, labels in source.epoch(epoch, start_step):
+    for images, labels in read:
         rows = [known[image.numpy().tobytes()] for image in images]
         assert labels.tolist() == LABELS[rows].tolist()
         result.append(rows)
@@ -50,6 +58,19 @@ def test_a_resumed_epoch_continues_at_its_position(streamed: bool, start: int) -
 def test_worker_processes_give_the_same_batches() -> None:
     lazy = Images(LABELS, ARRAY)
     assert ids(batches(streamed=True, images=lazy, num_workers=2)) == ids(batches())
+
+
+@pytest.mark.parametrize("num_workers", [None, 0, pytest.param(2, marks=pytest.mark.processes)])
+def test_some_of_the_images_can_be_read_between_two_epochs(num_workers: int | None) -> None:
+    """Without memory or processes of their own; the epochs stay as they are. None: images on the device."""
+    options = {} if num_workers is None else {"images": Images(LABELS, None, ARRAY.__getitem__)}
+    source = batches(streamed=num_workers is not None, num_workers=num_workers or 0, **options)
+    own = [np.array([7, 3, 30]), np.array([], dtype=np.int64), np.array([49])]
+    assert [ids(source, 0), identify(source.read(own)), ids(source, 1)] == [
+        ids(batches(), 0),
+        [[7, 3, 30], [49]],
+        ids(batches(), 1),
+    ]
 
 
 def test_a_skipped_batch_is_not_read() -> None:

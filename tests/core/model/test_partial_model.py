@@ -172,3 +172,20 @@ def test_a_result_of_another_model_says_nothing_about_this_one(trained: Trained,
     result["components"]["complete"]["content_sha256"] = "other"
     (tmp_path / "result.json").write_text(json.dumps(result))
     assert load_component(folder / "complete.pth").with_experts([0]).config["test_accuracy"] is None
+
+
+def test_of_more_than_ten_experts_all_and_all_but_one_were_measured(tmp_path: Path) -> None:
+    result = run(fusion(count=11, epochs=1, fusion={"type": "simpleAddition"}), tmp_path)
+    assert result.subsets == {}
+    complete = load_component(component(tmp_path, "complete"))
+    accuracies = {
+        "without 4": complete.with_experts([k for k in range(11) if k != 4]).config["test_accuracy"],
+        "all": complete.with_experts(range(11)).config["test_accuracy"],
+        "nine": complete.with_experts(range(9)).config["test_accuracy"],
+    }
+    assert accuracies == {
+        "without 4": result.metrics["test/accuracy_without_expert_4"],
+        "all": result.metrics["test/accuracy_fused"],
+        "nine": None,
+    }
+    assert result.leave_one_out[4] == accuracies["all"] - accuracies["without 4"]

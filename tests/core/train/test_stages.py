@@ -44,6 +44,12 @@ def part(state: dict[str, Any], name: str) -> dict[str, Tensor]:
     return {key: value for key, value in state["model"].items() if key.startswith(f"{name}.")}
 
 
+def step_values(events: list[dict[str, Any]]) -> list[dict[str, float]]:
+    """What is logged for each step, if every step is logged."""
+    values = [event["data"]["values"] for event in events if event["kind"] == "metrics"]
+    return [of_step for of_step in values if "train/loss_total" in of_step]
+
+
 @pytest.fixture(scope="module")
 def staged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[dict[str, Any]]]:
     run_dir = tmp_path_factory.mktemp("staged")
@@ -93,6 +99,28 @@ def test_every_stage_is_announced_and_logged_with_its_values(staged: tuple[Path,
     assert individual == [False] * STEPS + [True] * 2 * STEPS
     config = next(event["data"] for event in events if event["kind"] == "config")
     assert [(stage["first_epoch"], stage["last_epoch"]) for stage in config["stages"]] == [(1, 1), (2, 2), (3, 3)]
+
+
+def test_the_total_loss_has_the_lambda_of_its_stage(staged: tuple[Path, list[dict[str, Any]]]) -> None:
+    steps = step_values(staged[1])
+    assert len(steps) == 3 * STEPS
+    for values in steps[:STEPS]:
+        assert values["train/loss_total"] == values["train/loss_global"]
+    for lambda_individual, of_stage in ((0.5, steps[STEPS : 2 * STEPS]), (1.0, steps[2 * STEPS :])):
+        for values in of_stage:
+            individual, distillation = values["train/loss_individual"], values["train/loss_distillation"]
+            assert individual > 1.0
+            assert distillation > 0.0
+            expected = values["train/loss_global"] + lambda_individual * individual + 0.1 * distillation
+            assert values["train/loss_total"] == pytest.approx(expected, rel=1e-6)
+
+
+def test_every_step_that_trains_the_experts_counts_in_their_statistics(staged: tuple[Path, Any]) -> None:
+    counts = [
+        {int(value) for key, value in state["model"].items() if key.endswith("num_batches_tracked")}
+        for state in states(staged[0])
+    ]
+    assert counts == [{max(0, step - STEPS)} for step in range(1, 3 * STEPS + 1)]
 
 
 def test_schedules_run_over_the_whole_training(tmp_path: Path) -> None:
@@ -145,6 +173,20 @@ def test_pcgrad_trains_the_experts_otherwise_and_logs_conflicts(tmp_path: Path) 
     assert -1.0 < values["train/gradient_cosine"] < 1.0
     assert "train/gradient_conflicts" not in values_of_sum
     assert not same(weights(tmp_path / "sum"), weights(tmp_path / "pcgrad"))
+
+
+def test_the_cosine_is_that_of_the_first_batch_with_and_without_pcgrad(tmp_path: Path) -> None:
+    """Without dropout, whose masks differ. Nothing is learnt, so that both runs are the same model in every epoch."""
+    still = {name: {"lr": 1e-30} for name in ("experts", "fusion", "head")}
+    spec: dict[str, Any] = {"components": still, "fusion": {"dropout": 0.0}, "precision": "float32", "batch_size": 40}
+    logged = [
+        epoch_values(run_logged(fusion(**spec, gradients=gradients), tmp_path / gradients)[1])
+        for gradients in ("sum", "pcgrad")
+    ]
+    cosines, projected = ([values["train/gradient_cosine"] for values in of_run] for of_run in logged)
+    assert len(cosines) == 2
+    assert abs(cosines[0] - cosines[1]) > 1e-3
+    assert projected == pytest.approx(cosines, abs=1e-5)
 
 
 def test_pcgrad_in_bfloat16_and_with_one_expert_trains(tmp_path: Path) -> None:

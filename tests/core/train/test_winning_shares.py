@@ -96,16 +96,20 @@ def test_validation_outputs_that_cannot_be_compared_change_nothing() -> None:
     assert len(shares.update(DEAD, 9)) == 1
 
 
-def test_a_dead_expert_is_in_the_event_log_and_in_the_result(tmp_path: Path) -> None:
+def one_sided(folder: Path, **training: Any) -> dict[str, Any]:
     """An expert that was trained before wins nearly every image over an untrained one that learns slowly."""
-    run(expert(dataset=TINY, epochs=15), tmp_path / "before")
+    run(expert(dataset=TINY, epochs=15), folder)
     experts = [
-        {"from": {"path": str(component(tmp_path / "before", "expert_0"))}},
+        {"from": {"path": str(component(folder, "expert_0"))}},
         {"arch": "convnet_small", "feature_dim": 16},
     ]
-    policies = {"experts": {"lr": 1e-7}}
-    spec = fusion(epochs=3, components=policies, loss={"individual": {"type": "wta"}, "distillation_weight": 0})
-    result, events = run_logged(spec | {"experts": experts}, tmp_path / "run")
+    loss = {"individual": {"type": "wta"}, "distillation_weight": 0}
+    return fusion(components={"experts": {"lr": 1e-7}}, loss=loss, **training) | {"experts": experts}
+
+
+def test_a_dead_expert_is_in_the_event_log_and_in_the_result(tmp_path: Path) -> None:
+    spec = one_sided(tmp_path / "before", epochs=3)
+    result, events = run_logged(spec, tmp_path / "run")
     [alert] = [event["data"] for event in events if event["kind"] == "alert" and event["data"]["code"] == "dead_expert"]
     assert (alert["level"], alert["subject"], alert["title"]) == ("warning", "expert_1", "expert_1 is dead")
     assert alert["key"] == f"dead_expert:expert_1:{alert['step']}"
@@ -121,9 +125,16 @@ def test_a_dead_expert_is_in_the_event_log_and_in_the_result(tmp_path: Path) -> 
 
     # A run that stops after the first epoch counts on from there.
     steps = itertools.count(1)
-    stopped = spec | {"experts": experts}
-    assert run(stopped, tmp_path / "stopped", should_stop=lambda: next(steps) >= 5).step == 5
-    assert run(stopped, tmp_path / "stopped").warnings == [sentence]
+    assert run(spec, tmp_path / "stopped", should_stop=lambda: next(steps) >= 5).step == 5
+    assert run(spec, tmp_path / "stopped").warnings == [sentence]
+
+
+def test_epochs_that_do_not_train_the_experts_make_none_dead(tmp_path: Path) -> None:
+    stages = [{"epochs": 1}, {"epochs": 3, "components": {"experts": {"frozen": True}}}]
+    result = run(one_sided(tmp_path / "before", epochs=4, stages=stages), tmp_path / "run")
+    _, loser = result.winning_share_by_class
+    assert sum(share for share in loser if share is not None) < 0.025
+    assert result.warnings == []
 
 
 def frozen(folder: Path, **training: Any) -> dict[str, Any]:
