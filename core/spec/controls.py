@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS
-from core.spec.dataset import DatasetSpec, default_holdout
 from core.spec.jobs import ExpertJob, FusionJob, JobSpec
 from core.spec.load import SpecError, parse_spec
+from core.spec.models import ExpertSpec
 from core.spec.parameters import expert_parameters
 from core.spec.resolve import resolve
+from core.spec.seen_images import SeenBefore, seen_before, why_not_everything
 from core.spec.stage_trainings import always_frozen
 
 FROZEN = "frozen"
@@ -23,6 +24,8 @@ MATCHED = "matched"
 THIS_JOB = "the experts of this job are frozen themselves"
 # What makes the network of an expert.
 _NETWORK = ("arch", "dropout", "feature_dim", "pretrained")
+# What a job says of its training that holds for a single network as well.
+_OWN_SETTINGS = ("batch_size", "precision", "deterministic", "compile", "select_on", "augmentation")
 # Fields of a job that say nothing about what is trained; its controls have the same.
 _SHARED = ("tags", "resources", "max_attempts", "checkpoint", "evaluation", "tracking")
 
@@ -31,14 +34,13 @@ _SHARED = ("tags", "resources", "max_attempts", "checkpoint", "evaluation", "tra
 class ExpertRecipe:
     """How an expert of a fusion job came to be: its network and how it was trained.
 
-    `expert` and `training` are as a user would write them; `training` is empty where the recipe of the architecture
-    applies. `dataset` and `shard` are what it was trained on, null where that is not known.
+    `expert` and `training` are as a user would write them; `training` is null for an expert that was never trained
+    alone, and so has no recipe of its own. `seen` is what the expert saw before the job.
     """
 
     expert: dict[str, Any]
-    training: dict[str, Any]
-    dataset: DatasetSpec | None = None
-    shard: int | None = None
+    training: dict[str, Any] | None
+    seen: SeenBefore = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
     """
     unknown = [k for k, recipe in enumerate(recipes) if "arch" not in recipe.expert]
     data = _all_data(spec, recipes)
-    if unknown:
-        data = f"the architecture of expert {unknown[0]} is known only when it starts"
+    if unknown and not isinstance(data, str):
+        data = f"the architecture of expert {unknown[0]} was not known when the job was submitted"
     if isinstance(data, str):
         alone = [Control(f"single_{k}", None, data) for k in range(len(recipes))] + [Control(MATCHED, None, data)]
     else:
@@ -77,38 +79,28 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
 
 def _all_data(spec: FusionJob, recipes: Sequence[ExpertRecipe]) -> dict[str, Any] | str:
     """The dataset that has all images that experts and fusion saw together, or why no single network can have it."""
-    split = spec.dataset.split
-    if (why := _unlike(spec, recipes)) is not None:
-        return f"{why}, so no job of one network can be given exactly the images that experts and fusion saw"
-    holdout = default_holdout(split.regime) if split.holdout is None else split.holdout
-    if holdout and not any(expert.source for expert in spec.experts):
-        return (
-            f"the experts started untrained on the hold-out alone ({holdout:.0%} of the training images), which "
-            "no job of one network can be given: use dataset.split.holdout 0"
-        )
+    why = why_not_everything(spec, [recipe.seen for recipe in recipes])
+    if why is not None:
+        return f"{why}, and no job of one network can be given exactly the images that experts and fusion saw"
     dataset = spec.dataset.model_dump(mode="json", exclude_unset=True)
     kept = {name: value for name, value in dataset.get("split", {}).items() if name in ("val", "seed", "version")}
     return dataset | {"split": kept | {"regime": "full", "num_shards": 1, "holdout": 0.0}}
 
 
-def _unlike(spec: FusionJob, recipes: Sequence[ExpertRecipe]) -> str | None:
-    """What the experts saw besides, or less than, the parts of this job's dataset; null if they saw all of them."""
-    own = resolve(spec).dataset
-    for k, recipe in enumerate(recipes):
-        if recipe.dataset is not None and recipe.dataset != own:
-            return f"expert {k} was trained on another dataset, or another split of it"
-    shards = {recipe.shard for recipe in recipes}
-    if own.split.regime == "full" or None in shards or len(shards) == own.split.num_shards:
-        return None
-    names = ", ".join(str(shard) for shard in sorted(shard for shard in shards if shard is not None))
-    return f"the experts saw the shards {names} of {own.split.num_shards}"
-
-
 def _single(spec: FusionJob, role: str, data: dict[str, Any], recipe: ExpertRecipe, k: int, what: str) -> Control:
-    training = recipe.training | {"seed": spec.training.seed + k}
+    own = _own_settings(spec) if recipe.training is None else recipe.training
+    training = own | {"seed": spec.training.seed + k}
     return _control(
         spec, role, what, {"kind": "expert", "expert": recipe.expert, "dataset": data, "training": training}
     )
+
+
+def _own_settings(spec: FusionJob) -> dict[str, Any]:
+    """What the job itself says about how to train, for an expert without a recipe of its own.
+
+    The rest is the recipe of its architecture: a joint training has other learning rates, and another length.
+    """
+    return {name: value for name, value in _as_written(spec).get("training", {}).items() if name in _OWN_SETTINGS}
 
 
 def _matched(spec: FusionJob, data: dict[str, Any], recipe: ExpertRecipe, parameters: int | None) -> Control:
@@ -171,15 +163,29 @@ def _control(spec: FusionJob, role: str, what: str, data: Mapping[str, Any]) -> 
         return Control(role, None, f"it would not be a valid job: {error}")
 
 
-def recipe_of(expert: Mapping[str, Any], source: JobSpec | None) -> ExpertRecipe:
-    """The recipe of an expert with this config or specification, from the job that trained it, if that is known."""
+def recipe_of(expert: Mapping[str, Any], source: JobSpec | None, index: int = 0) -> ExpertRecipe:
+    """The recipe of a trained expert with this config, which is number `index` of the job that saved it, if known."""
     options = {name: expert.get(name) for name in _NETWORK}
-    if isinstance(source, ExpertJob):
+    if source is not None and (trained := _expert_of(source, index)) is not None:
         # Its own specification says more than the component that was made of it.
-        options |= {name: value for name, value in source.expert.model_dump(include=set(_NETWORK)).items() if value}
-    written = {name: value for name, value in options.items() if value is not None and value is not False}
-    if not isinstance(source, ExpertJob):
-        return ExpertRecipe(written, {})
-    training = _as_written(source).get("training", {})
-    kept = {name: value for name, value in training.items() if name != "seed"}
-    return ExpertRecipe(written, kept, resolve(source).dataset, source.expert.shard)
+        options |= {name: value for name, value in trained.model_dump(include=set(_NETWORK)).items() if value}
+    training = None
+    if isinstance(source, ExpertJob):
+        training = {name: value for name, value in _as_written(source).get("training", {}).items() if name != "seed"}
+    return ExpertRecipe(_written(options), training, seen_before(source, index))
+
+
+def untrained_recipe(expert: Mapping[str, Any]) -> ExpertRecipe:
+    """The recipe of an expert with this specification that starts untrained."""
+    return ExpertRecipe(_written({name: expert.get(name) for name in _NETWORK}), None)
+
+
+def _expert_of(source: JobSpec, index: int) -> ExpertSpec | None:
+    if isinstance(source, ExpertJob):
+        return source.expert
+    experts = resolve(source).experts
+    return experts[index] if index < len(experts) else None
+
+
+def _written(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None and value is not False}
