@@ -19,6 +19,8 @@ FREE_CONTROLS = {
     "ensemble_probabilities": "mean of the experts' probabilities",
     "ensemble_product": "normalised product of the experts' probabilities",
 }
+# Settings of a training in which controls may differ from the job.
+SETTINGS = ("batch_size", "precision", "augmentation")
 _LABELS = {
     "frozen": "the same fusion, experts frozen",
     "matched": "one network of as many parameters",
@@ -75,7 +77,9 @@ def _of_job(row: ControlRow, label: str, jobs: Mapping[str, Job], images: TestIm
     if why is not None or row.job_id is None:
         return _absent(row.role, label, [row.job_id] if row.job_id else [], why or "")
     figure = _figure(row.role, label, [row.job_id], fused, lambda: images.other(jobs[row.job_id or ""]))
-    return figure.model_copy(update={"epochs": jobs[row.job_id].spec["training"].get("epochs")})
+    training = jobs[row.job_id].spec["training"]
+    settings = {name: training.get(name) for name in SETTINGS}
+    return figure.model_copy(update={"epochs": training.get("epochs"), "training": settings})
 
 
 def _ensemble(

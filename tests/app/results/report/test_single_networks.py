@@ -8,7 +8,7 @@ import pytest
 
 from app.db import transaction
 from app.models import Job
-from tests.app.api import Service
+from tests.app.api import FUSION, Service
 from tests.app.results.predictions.trained import with_predictions
 from tests.app.results.report.test_report import add_control, arrays, fusion_job, report
 
@@ -99,3 +99,28 @@ def test_the_first_network_that_can_be_measured_stands_for_those_of_other_seeds(
     rows = controls_of(service, job_id)
     assert rows["one network on all the data"]["jobs"] == [ready]
     assert rows["deep ensemble of 2 such networks"]["absent"] == f"{waiting} is queued"
+
+
+def test_settings_in_which_a_control_differs_are_noted(service: Service) -> None:
+    job_id = fusion_job(service)
+    single(service, job_id, 0, 20, training={"precision": "float32"})
+    notes = report(service, job_id)["notes"]
+    label = "one network on all the data"
+    assert f"The batch size of this job is 128, that of controls another: {label} 64." in notes
+    assert f"The precision of this job is auto, that of controls another: {label} float32." in notes
+
+
+def test_the_recipe_of_single_networks_of_experts_that_never_trained_alone_is_noted(service: Service) -> None:
+    job_id = fusion_job(service)
+    single(service, job_id, 0, 20)
+    told = "single network is trained by the recipe of the architecture"
+    [note] = [note for note in report(service, job_id)["notes"] if told in note]
+    assert note.startswith("The experts were never trained alone")
+    ids = [service.submit(), service.submit(FUSION)]
+    experts = [{"from": {"job": other, "component": "expert_0"}} for other in ids]
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        job.spec = job.spec | {"experts": [expert | {"arch": None} for expert in experts]}
+    [note] = [note for note in report(service, job_id)["notes"] if told in note]
+    assert note.startswith("Expert 1 was never trained alone")
