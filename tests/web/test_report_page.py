@@ -71,7 +71,7 @@ def test_the_page_has_what_the_markdown_has(service: Service) -> None:
     markdown = service.get(f"/jobs/{job_id}/report?format=markdown").text
     assert all(heading in markdown for heading in ("NLL scaled", "ECE scaled", "Started from", "## Not measured"))
     assert ">Not measured</h2>" in html
-    assert "<dt><code>expert_0</code></dt>" in html
+    assert "<li><code>expert_0</code>: " in html
     assert "outputs that are not finite for 1 of 200 images" in html
     assert f'<td><a href="/ui/jobs/{source}">' in html
     assert "<bdi>untrained</bdi>" in html

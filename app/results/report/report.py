@@ -18,6 +18,7 @@ from app.results.report.control_figures import control_figures
 from app.results.report.measured import Measured, TestImages
 from app.results.report.notes import notes_of
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
+from app.results.report.verdicts import keep_verdict
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
 from core.run.rundir import RunDir
@@ -41,7 +42,7 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     else:
         content = _measure(session, job, images)
     certificate = provenance(session, settings, job)
-    return Report(
+    complete = Report(
         job=job.id,
         name=job.name,
         verdict=content.verdict,
@@ -57,6 +58,8 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
         provenance=certificate.sentence,
         identity=certificate.identity,
     )
+    keep_verdict(session, job, complete)
+    return complete
 
 
 def _measure(session: Session, job: Job, images: TestImages) -> Content:
