@@ -6,14 +6,14 @@ Fusion pays only if it beats what the same data and the same networks reach with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS
 from core.spec.jobs import ExpertJob, FusionJob, JobSpec
 from core.spec.load import SpecError, parse_spec
 from core.spec.models import ExpertSpec
-from core.spec.parameters import expert_parameters
+from core.spec.parameters import closest_width
 from core.spec.resolve import resolve
 from core.spec.seen_images import SeenBefore, seen_before, why_not_everything
 from core.spec.stage_trainings import always_frozen
@@ -73,7 +73,7 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
             _single(spec, f"single_{k}", data, recipe, k, f"one network, seed {spec.training.seed + k}")
             for k, recipe in enumerate(recipes)
         ]
-        alone.append(_matched(spec, data, recipes[0], parameters))
+        alone.append(_matched(spec, data, recipes, parameters))
     return [*alone, _frozen(spec)]
 
 
@@ -103,25 +103,28 @@ def _own_settings(spec: FusionJob) -> dict[str, Any]:
     return {name: value for name, value in _as_written(spec).get("training", {}).items() if name in _OWN_SETTINGS}
 
 
-def _matched(spec: FusionJob, data: dict[str, Any], recipe: ExpertRecipe, parameters: int | None) -> Control:
-    arch = recipe.expert["arch"]
-    info = ARCHITECTURES.get(arch)
-    if info is None or "feature_dim" not in info.options:
-        return Control(MATCHED, None, f"{arch} has one width only")
+def _matched(spec: FusionJob, data: dict[str, Any], recipes: Sequence[ExpertRecipe], parameters: int | None) -> Control:
+    """Of the family of the first expert whose network has a width."""
+    wide = [recipe for recipe in recipes if _has_width(recipe.expert["arch"])]
+    if not wide:
+        names = " or ".join(dict.fromkeys(str(recipe.expert["arch"]) for recipe in recipes))
+        return Control(MATCHED, None, f"{names} cannot be made wider: no such network has a width to choose")
     facts = DATASET_FACTS.get(spec.dataset.name)
-    if parameters is None or facts is None:
-        return Control(MATCHED, None, "the number of parameters of the fused model is known only when it starts")
-    width = _width(arch, facts.channels, facts.classes, parameters)
-    wider = ExpertRecipe(recipe.expert | {"feature_dim": width}, recipe.training)
-    return _single(spec, MATCHED, data, wider, 0, "one network of as many parameters")
+    if facts is None:
+        why = f"how many parameters the fused model has depends on {spec.dataset.name}, which is not read at submission"
+        return Control(MATCHED, None, why)
+    if parameters is None:
+        return Control(MATCHED, None, "how many parameters the fused model has was not known at submission")
+    arch = wide[0].expert["arch"]
+    width = closest_width(arch, facts.channels, facts.classes, parameters)
+    wider = replace(wide[0], expert=wide[0].expert | {"feature_dim": width})
+    what = "one network" if len({recipe.expert["arch"] for recipe in recipes}) == 1 else f"one {arch}"
+    return _single(spec, MATCHED, data, wider, 0, f"{what} of as many parameters")
 
 
-def _width(arch: str, channels: int, classes: int, parameters: int) -> int:
-    """The feature dimension with which a network has closest to this many parameters; they grow linearly with it."""
-    counts = [expert_parameters(arch, channels, classes, dim) for dim in (1, 2)]
-    assert counts[0] is not None
-    assert counts[1] is not None
-    return max(1, round(1 + (parameters - counts[0]) / (counts[1] - counts[0])))
+def _has_width(arch: str) -> bool:
+    info = ARCHITECTURES.get(arch)
+    return info is not None and "feature_dim" in info.options
 
 
 def _frozen(spec: FusionJob) -> Control:
