@@ -35,7 +35,9 @@ def estimate(
             "no job of the same kind with the same experts and data set has succeeded on the service's own machines yet"
         )
         if points is None and controls:
-            why += f" for {unknown} of {len(specs)}, this job and its {count(controls, 'control')}: train one there first"
+            why += (
+                f" for {unknown} of {len(specs)}, this job and its {count(controls, 'control')}: train one there first"
+            )
         elif points is not None:
             jobs = f"{points + controls} new points and controls" if controls else f"{points} new points"
             why += f" for {unknown} of {jobs}: train one of them there first"

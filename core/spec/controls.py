@@ -186,7 +186,9 @@ def untrained_recipe(expert: Mapping[str, Any]) -> ExpertRecipe:
 def _expert_of(source: JobSpec, index: int) -> ExpertSpec | None:
     if isinstance(source, ExpertJob):
         return source.expert
-    experts = resolve(source).experts
+    resolved = resolve(source)
+    assert not isinstance(resolved, ExpertJob)
+    experts = resolved.experts
     return experts[index] if index < len(experts) else None
 
 

@@ -11,7 +11,7 @@ _LABELS = {"frozen": "The same fusion, experts frozen", "matched": "One network 
 
 
 class ControlLine(NamedTuple):
-    """A control with its job; without one, `absent` says why. `label` has several roles where the reason is the same."""
+    """A control with its job; without one, `absent` says why. `label` has all roles with the same reason."""
 
     label: str
     job: str | None
