@@ -63,14 +63,13 @@ def _differences(job: Job, trained: Sequence[ControlFigure]) -> list[str]:
 def _recipes(session: Session, job: Job) -> list[str]:
     """Which experts have no recipe of their own for their single network."""
     known: dict[str, bool] = {}
-    joint = [
-        k for k, expert in enumerate(job.spec.get("experts", [])) if not _trained_alone(session, expert["from"], known)
-    ]
+    experts = job.spec.get("experts", [])
+    joint = [k for k, expert in enumerate(experts) if not _trained_alone(session, expert.get("from"), known)]
     if not joint:
         return []
     if len(joint) == 1:
         return [BY_ARCHITECTURE.format(who=f"Expert {joint[0]} was", whose="its")]
-    who = "The experts were" if len(joint) == len(job.spec["experts"]) else f"Experts {', '.join(map(str, joint))} were"
+    who = "The experts were" if len(joint) == len(experts) else f"Experts {', '.join(map(str, joint))} were"
     return [BY_ARCHITECTURE.format(who=who, whose="their")]
 
 

@@ -118,9 +118,12 @@ def test_the_recipe_of_single_networks_of_experts_that_never_trained_alone_is_no
     assert note.startswith("The experts were never trained alone")
     ids = [service.submit(), service.submit(FUSION)]
     experts = [{"from": {"job": other, "component": "expert_0"}} for other in ids]
+    on_experts = service.submit({"kind": "fusion", "experts": experts, "dataset": {"name": "digits"}})
     with transaction(service.app.state.engine) as session:
         job = session.get(Job, job_id)
         assert job is not None
-        job.spec = job.spec | {"experts": [expert | {"arch": None} for expert in experts]}
+        stored = session.get(Job, on_experts)
+        assert stored is not None
+        job.spec = job.spec | {"experts": stored.spec["experts"]}
     [note] = [note for note in report(service, job_id)["notes"] if told in note]
     assert note.startswith("Expert 1 was never trained alone")
