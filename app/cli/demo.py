@@ -71,7 +71,7 @@ def run(api: Api, settings: Settings) -> bool:
             err.print(describe_end(job))
         return False
     _download_components(api, jobs[-1], settings)
-    _print_report(*jobs[-4:])
+    _print_report(api, *jobs[-4:])
     return True
 
 
@@ -84,7 +84,8 @@ def _download_components(api: Api, joint: Job, settings: Settings) -> None:
         out.print(f"  {file.name}  {format_bytes(file.stat().st_size)}")
 
 
-def _print_report(single: Job, frozen: Job, control: Job, joint: Job) -> None:
+def _print_report(api: Api, single: Job, frozen: Job, control: Job, joint: Job) -> None:
+    jobs = {"single": single, "frozen": frozen, "control": control, "joint": joint}
     report = Report(
         single=single["metrics"],
         frozen=frozen["metrics"],
@@ -92,7 +93,8 @@ def _print_report(single: Job, frozen: Job, control: Job, joint: Job) -> None:
         joint=joint["metrics"],
         num_experts=NUM_EXPERTS,
         control_expert=expert_numbers(read_mapping((EXAMPLES / CONTROL).read_text()))[0],
-        num_images=joint["plan"]["dataset"]["test"],
+        ids={name: str(job["id"]) for name, job in jobs.items()},
+        compare=lambda a, b: api.get("/compare", a=a, b=b)["difference"],
     )
     out.print(report.table())
     out.print(report.summary(), soft_wrap=not out.is_terminal)

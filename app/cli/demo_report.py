@@ -1,14 +1,18 @@
-"""What the demo measured: a table, and a sentence about what fusion brought that is computed from the numbers."""
+"""What the demo measured: a table, and sentences about what fusion brought that follow from the numbers."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich.table import Table
 
+from app.results.predictions.wording import LEVEL, p_text, signed_points
+
 Metrics = Mapping[str, float | None]
+# The difference of two paths of jobs, such as `job_1:fused`, on the same images, as `GET /compare` has it.
+Compare = Callable[[str, str], Mapping[str, Any]]
 
 FUSED = "test/accuracy_fused"
 SINGLE = "one network on all the data"
@@ -17,13 +21,11 @@ ENSEMBLES = {
     "ensemble (mean probabilities)": "test/accuracy_ensemble_probabilities",
     "ensemble (mean logits)": "test/accuracy_ensemble_logits",
 }
-# Two-sided 95 % quantile of the normal distribution.
-Z_95 = 1.96
 
 
 @dataclass(frozen=True)
 class Report:
-    """Test metrics of the three jobs that fuse experts, all measured on the same `num_images` images.
+    """Test metrics of the four jobs that the table has, all measured on the same images, and their ids by field.
 
     `single` is one network of the experts' kind on all the data, `frozen` is fusion of frozen experts, `control` one
     frozen expert (number `control_expert`) with an MLP of its own, `joint` the joint training of experts, fusion and
@@ -36,7 +38,8 @@ class Report:
     joint: Metrics
     num_experts: int
     control_expert: int
-    num_images: int
+    ids: Mapping[str, str]
+    compare: Compare
 
     def table(self) -> Table:
         """Accuracies before fusion, with frozen experts and after joint training."""
@@ -61,45 +64,59 @@ class Report:
 
         One network on all the data comes last: it needs the data in one place, which the experts do not.
         """
-        frozen = self._controls(self.frozen) | {self._control_name: _value(self.control, FUSED)}
-        return (
-            f"With frozen experts, {self._compare(_value(self.frozen, FUSED), frozen)}. "
-            f"After joint training, {self._compare(_value(self.joint, FUSED), self._controls(self.joint))}. "
-            f"{self._compare_with_single()}."
-        )
-
-    def _compare_with_single(self) -> str:
+        own_mlp = _Control(self._control_name, _value(self.control, FUSED), f"{self.ids['control']}:fused")
         single = _value(self.single, "test/accuracy_expert_0")
-        frozen, joint = (
-            verdict(_value(metrics, FUSED), single, "it", self.num_images) for metrics in (self.frozen, self.joint)
-        )
-        return f"O{SINGLE[1:]} reached {single:.3f}: with frozen experts {frozen}; after joint training {joint}"
-
-    def _controls(self, metrics: Metrics) -> dict[str, float]:
-        experts = [_value(metrics, f"test/accuracy_expert_{k}") for k in range(self.num_experts)]
-        controls = {"the best expert alone": max(experts)}
-        ensembles = [value for key in ENSEMBLES.values() if (value := metrics.get(key)) is not None]
-        return controls | ({"the ensemble": max(ensembles)} if ensembles else {})
-
-    def _compare(self, fused: float, controls: Mapping[str, float]) -> str:
-        reached = [f"{name} {accuracy:.3f}" for name, accuracy in controls.items()]
-        best = max(controls, key=lambda name: controls[name])
+        against = {name: self._verdict(name, f"{self.ids['single']}:expert_0", "it") for name in ("frozen", "joint")}
         return (
-            f"the fused model reached {fused:.3f}; {_join(reached)}: "
-            f"{verdict(fused, controls[best], best, self.num_images)}"
+            f"With frozen experts, {self._against_best('frozen', [own_mlp])}.\n"
+            f"After joint training, {self._against_best('joint', [])}.\n"
+            f"O{SINGLE[1:]} reached {single:.3f}: with frozen experts {against['frozen']}; "
+            f"after joint training {against['joint']}."
         )
 
+    def _against_best(self, phase: str, others: list[_Control]) -> str:
+        metrics: Metrics = getattr(self, phase)
+        controls = [*self._controls(phase, metrics), *others]
+        best = max(controls, key=lambda control: control.accuracy)
+        reached = [f"{control.name} {control.accuracy:.3f}" for control in controls]
+        fused = _value(metrics, FUSED)
+        return f"the fused model reached {fused:.3f}; {_join(reached)}: {self._verdict(phase, best.path, best.name)}"
 
-def verdict(fused: float, control: float, control_name: str, num_images: int) -> str:
-    """Whether two accuracies, measured on `num_images` images each, differ by more than binomial noise (95 %)."""
-    difference = fused - control
-    noise = Z_95 * math.sqrt((fused * (1 - fused) + control * (1 - control)) / num_images)
-    if abs(difference) <= noise:
-        scale = f"difference {difference:+.3f} to {control_name}, within ±{noise:.3f} of noise, n = {num_images} images"
-        return f"fusion brought nothing measurable ({scale})"
-    if difference > 0:
-        return f"fusion brought {difference:+.3f} over {control_name}"
-    return f"fusion lost {-difference:.3f} against {control_name}"
+    def _controls(self, phase: str, metrics: Metrics) -> list[_Control]:
+        """The best expert and the better ensemble of a job."""
+        experts = {f"expert_{k}": _value(metrics, f"test/accuracy_expert_{k}") for k in range(self.num_experts)}
+        ensembles = {
+            key.removeprefix("test/accuracy_"): value
+            for key in ENSEMBLES.values()
+            if (value := metrics.get(key)) is not None
+        }
+        found = []
+        for name, paths in (("the best expert alone", experts), ("the ensemble", ensembles)):
+            if paths:
+                path = max(paths, key=lambda path: paths[path])
+                found.append(_Control(name, paths[path], f"{self.ids[phase]}:{path}"))
+        return found
+
+    def _verdict(self, phase: str, control: str, control_name: str) -> str:
+        return verdict(self.compare(f"{self.ids[phase]}:fused", control), control_name)
+
+
+@dataclass(frozen=True)
+class _Control:
+    name: str
+    accuracy: float
+    path: str
+
+
+def verdict(difference: Mapping[str, Any], control_name: str) -> str:
+    """Whether fusion pays, from the paired difference of the fused accuracy from that of a control."""
+    value, low, high = (signed_points(difference[name]) for name in ("value", "low", "high"))
+    evidence = f"95 % interval {low} to {high}, {p_text(difference['p'])}"
+    if not difference["excludes_zero"] or difference["p"] >= LEVEL:
+        return f"fusion brought nothing measurable ({value} points against {control_name}, {evidence})"
+    if difference["value"] > 0:
+        return f"fusion brought {value} points over {control_name} ({evidence})"
+    return f"fusion lost {value.removeprefix('-')} points against {control_name} ({evidence})"
 
 
 def _join(parts: list[str]) -> str:

@@ -16,7 +16,7 @@ from app.jobs.reuse import find_reusable, identity
 from app.settings import Settings
 from core.spec import ExpertSpec, FusionJob, JobSpec, SpecError, parse_stored, resolve
 from core.spec.component_choices import Configs, part_config
-from core.spec.controls import Control, ExpertRecipe, controls, recipe_of
+from core.spec.controls import Control, ExpertRecipe, controls, recipe_of, untrained_recipe
 from core.spec.outline import outline
 
 TAG = "control"
@@ -123,20 +123,24 @@ def _recipes(spec: FusionJob, refs: References, configs: Configs) -> list[Expert
     experts = resolve(spec).model_dump()["experts"]
     named = spec.experts * len(experts) if len(spec.experts) == 1 else spec.experts
     return [
-        _recipe(expert, refs, part_config(configs.get(f"experts.{k}", {}), f"experts.{k}"), options)
+        _recipe(k, expert, refs, part_config(configs.get(f"experts.{k}", {}), f"experts.{k}"), options)
         for k, (expert, options) in enumerate(zip(named, experts, strict=True))
     ]
 
 
 def _recipe(
-    expert: ExpertSpec, refs: References, config: Mapping[str, Any], options: Mapping[str, Any]
+    k: int, expert: ExpertSpec, refs: References, config: Mapping[str, Any], options: Mapping[str, Any]
 ) -> ExpertRecipe:
-    """Of an expert with these options, or with the config of the component that it starts from."""
+    """Of expert k with these options, or with the config of the component that it starts from."""
     if expert.source is None:
-        return recipe_of(options, None)
+        return untrained_recipe(options)
+    row = refs.rows[expert.source]
     try:
-        source = parse_stored(refs.rows[expert.source].spec)
+        source = parse_stored(row.spec)
     except SpecError:
         source = None
+    name = row.name or expert.source.component or ""
+    # Of a complete model it is the expert of the same number.
+    index = int(name.removeprefix("expert_")) if name.startswith("expert_") else k
     saved = {"arch": config.get("arch") or expert.arch, "feature_dim": config.get("options_feature_dim")}
-    return recipe_of({"dropout": expert.dropout} | saved, source)
+    return recipe_of({"dropout": expert.dropout} | saved, source, index)

@@ -23,8 +23,8 @@ def estimate(
     """Device hours of jobs with these resolved specifications, from the time per epoch of similar jobs.
 
     Similar jobs have the same kind, experts and data set, and ran on the service's own machines. Without a similar job
-    for each specification the estimate is null. `points` is how many of them are points of a sweep, `controls` how many
-    are controls of these.
+    for each specification the estimate is null. `points` is how many of them are points of a sweep, null for a single
+    job; `controls` how many are controls of these.
     """
     if not specs:
         return Estimate(gpu_hours=0.0, based_on=0, why="no new jobs: every point has a job already")
@@ -34,7 +34,11 @@ def estimate(
         why = (
             "no job of the same kind with the same experts and data set has succeeded on the service's own machines yet"
         )
-        if points is not None:
+        if points is None and controls:
+            why += (
+                f" for {unknown} of {len(specs)}, this job and its {count(controls, 'control')}: train one there first"
+            )
+        elif points is not None:
             jobs = f"{points + controls} new points and controls" if controls else f"{points} new points"
             why += f" for {unknown} of {jobs}: train one of them there first"
         return Estimate(gpu_hours=None, based_on=0, why=why)
@@ -45,6 +49,8 @@ def estimate(
         f"from the time per epoch of {count(based_on, 'job')} of the same kind, experts and data set, "
         f"on devices {', '.join(devices)}"
     )
+    if points is None and controls:
+        why += f"; this includes {count(controls, 'control')}, of which those cost nothing that exist already"
     return Estimate(gpu_hours=round(total, 4), based_on=based_on, why=why)
 
 

@@ -103,7 +103,7 @@ class PlannedControl(BaseModel):
 class DryRun(BaseModel):
     """A job as it would be stored: validated and resolved, with an outline of its plan and an estimate of its cost.
 
-    `controls` are the jobs beside it, which the estimate leaves out.
+    `controls` are the jobs beside it. The estimate includes all of them, even those that exist and cost nothing.
     """
 
     kind: Kind

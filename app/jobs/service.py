@@ -29,16 +29,18 @@ def preview(session: Session, spec: JobSpec) -> DryRun:
     """The job that a submission would create."""
     refs = references.check(session, spec)
     resolved = resolved_columns(spec)
+    planned = controls.plan_controls(spec, refs)
+    new = [resolved_columns(one.spec)["spec"] for one in planned if one.spec is not None]
     return DryRun(
         kind=spec.kind,
         name=spec.name,
         **resolved,
         waits_for=list(refs.unfinished),
         outline=outline(spec, configs_of(spec, refs)),
-        estimate=estimate(session, [resolved["spec"]]),
+        estimate=estimate(session, [resolved["spec"], *new], controls=len(new)),
         controls=[
             PlannedControl(role=one.role, name=one.spec.name if one.spec else None, absent=one.absent)
-            for one in controls.plan_controls(spec, refs)
+            for one in planned
         ],
     )
 

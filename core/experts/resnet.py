@@ -27,14 +27,14 @@ class BasicBlock(nn.Module):
 
 
 class ResNet18(Expert):
-    """Four stages of two blocks with 64, 128, 256 and 512 channels; D = 512."""
+    """Four stages of two blocks with D / 8, D / 4, D / 2 and D channels; D is 512 unless another width is chosen."""
 
-    def __init__(self, num_classes: int, in_channels: int) -> None:
+    def __init__(self, num_classes: int, in_channels: int, *, feature_dim: int) -> None:
         super().__init__()
-        self.stem = nn.Sequential(conv3x3(in_channels, 64), nn.BatchNorm2d(64), nn.ReLU(inplace=True))
+        width = feature_dim // 8
+        self.stem = nn.Sequential(conv3x3(in_channels, width), nn.BatchNorm2d(width), nn.ReLU(inplace=True))
         blocks: list[nn.Module] = []
-        width = 64
-        for out, stride in ((64, 1), (128, 2), (256, 2), (512, 2)):
+        for out, stride in ((width, 1), (2 * width, 2), (4 * width, 2), (8 * width, 2)):
             blocks += [BasicBlock(width, out, stride), BasicBlock(out, out, 1)]
             width = out
         self.blocks = nn.Sequential(*blocks)

@@ -1,4 +1,4 @@
-"""Wide ResNet 28-10 (arXiv:1605.07146): pre-activation blocks with ten times the channels."""
+"""Wide ResNet 28-10 (arXiv:1605.07146): pre-activation blocks with ten times the channels, or another multiple."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from core.experts.base import Expert, conv1x1, conv3x3, global_average_pool
 
 DEPTH = 28
 BLOCKS_PER_STAGE = (DEPTH - 4) // 6
-WIDEN_FACTOR = 10
 
 
 class WideBlock(nn.Module):
@@ -35,14 +34,13 @@ class WideBlock(nn.Module):
 
 
 class WideResNet28x10(Expert):
-    """Three stages of four blocks with 160, 320 and 640 channels; D = 640."""
+    """Three stages of four blocks with D / 4, D / 2 and D channels; D = 640 is the widening factor 10."""
 
-    def __init__(self, num_classes: int, in_channels: int, *, dropout: float) -> None:
+    def __init__(self, num_classes: int, in_channels: int, *, dropout: float, feature_dim: int) -> None:
         super().__init__()
         width = 16
         layers: list[nn.Module] = [conv3x3(in_channels, width)]
-        for stage, stride in enumerate((1, 2, 2)):
-            out = 16 * WIDEN_FACTOR * 2**stage
+        for out, stride in ((feature_dim // 4, 1), (feature_dim // 2, 2), (feature_dim, 2)):
             for index in range(BLOCKS_PER_STAGE):
                 layers.append(WideBlock(width, out, stride if index == 0 else 1, dropout))
                 width = out

@@ -20,7 +20,7 @@ class ArchitectureInfo:
 
     `implementation` is its class as `module:Class`, called with (num_classes, in_channels), the keyword arguments
     `arguments` and the options named in `options`. `feature_dim` and `parameters` are for 3-channel 32 px images and
-    100 classes.
+    100 classes. Where `feature_dim` is an option, it is a multiple of `feature_dim_step`.
     """
 
     implementation: str
@@ -30,6 +30,7 @@ class ArchitectureInfo:
     recipe: ExpertRecipe
     options: tuple[Literal["dropout", "feature_dim"], ...] = ()
     arguments: Mapping[str, object] = field(default_factory=dict)
+    feature_dim_step: int = 1
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,15 @@ _CONVNET = ExpertRecipe(
 )
 
 ARCHITECTURES: dict[str, ArchitectureInfo] = {
-    "resnet18": ArchitectureInfo("core.experts.resnet:ResNet18", 512, 11_220_132, "ResNet-18, 3x3 stem", _RESNET),
+    "resnet18": ArchitectureInfo(
+        "core.experts.resnet:ResNet18",
+        512,
+        11_220_132,
+        "ResNet-18, 3x3 stem; option feature_dim, a multiple of 8, which widens every stage",
+        _RESNET,
+        options=("feature_dim",),
+        feature_dim_step=8,
+    ),
     "densenet121": ArchitectureInfo(
         "core.experts.densenet:DenseNet121",
         1024,
@@ -86,9 +95,10 @@ ARCHITECTURES: dict[str, ArchitectureInfo] = {
         "core.experts.wideresnet:WideResNet28x10",
         640,
         36_536_884,
-        "WideResNet-28-10; option dropout",
+        "WideResNet-28-10; options dropout, and feature_dim, a multiple of 4: 64 times the widening factor",
         _WIDERESNET,
-        options=("dropout",),
+        options=("dropout", "feature_dim"),
+        feature_dim_step=4,
     ),
     "preact_resnext29_8x64d": ArchitectureInfo(
         "core.experts.resnext:ResNeXt29",

@@ -6,15 +6,16 @@ Fusion pays only if it beats what the same data and the same networks reach with
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS
-from core.spec.dataset import DatasetSpec, default_holdout
 from core.spec.jobs import ExpertJob, FusionJob, JobSpec
 from core.spec.load import SpecError, parse_spec
-from core.spec.parameters import expert_parameters
+from core.spec.models import ExpertSpec
+from core.spec.parameters import closest_width
 from core.spec.resolve import resolve
+from core.spec.seen_images import SeenBefore, seen_before, why_not_everything
 from core.spec.stage_trainings import always_frozen
 
 FROZEN = "frozen"
@@ -23,6 +24,8 @@ MATCHED = "matched"
 THIS_JOB = "the experts of this job are frozen themselves"
 # What makes the network of an expert.
 _NETWORK = ("arch", "dropout", "feature_dim", "pretrained")
+# What a job says of its training that holds for a single network as well.
+_OWN_SETTINGS = ("batch_size", "precision", "deterministic", "compile", "select_on", "augmentation")
 # Fields of a job that say nothing about what is trained; its controls have the same.
 _SHARED = ("tags", "resources", "max_attempts", "checkpoint", "evaluation", "tracking")
 
@@ -31,14 +34,13 @@ _SHARED = ("tags", "resources", "max_attempts", "checkpoint", "evaluation", "tra
 class ExpertRecipe:
     """How an expert of a fusion job came to be: its network and how it was trained.
 
-    `expert` and `training` are as a user would write them; `training` is empty where the recipe of the architecture
-    applies. `dataset` and `shard` are what it was trained on, null where that is not known.
+    `expert` and `training` are as a user would write them; `training` is null for an expert that was never trained
+    alone, and so has no recipe of its own. `seen` is what the expert saw before the job.
     """
 
     expert: dict[str, Any]
-    training: dict[str, Any]
-    dataset: DatasetSpec | None = None
-    shard: int | None = None
+    training: dict[str, Any] | None
+    seen: SeenBefore = None
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,8 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
     """
     unknown = [k for k, recipe in enumerate(recipes) if "arch" not in recipe.expert]
     data = _all_data(spec, recipes)
-    if unknown:
-        data = f"the architecture of expert {unknown[0]} is known only when it starts"
+    if unknown and not isinstance(data, str):
+        data = f"the architecture of expert {unknown[0]} was not known when the job was submitted"
     if isinstance(data, str):
         alone = [Control(f"single_{k}", None, data) for k in range(len(recipes))] + [Control(MATCHED, None, data)]
     else:
@@ -71,65 +73,58 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
             _single(spec, f"single_{k}", data, recipe, k, f"one network, seed {spec.training.seed + k}")
             for k, recipe in enumerate(recipes)
         ]
-        alone.append(_matched(spec, data, recipes[0], parameters))
+        alone.append(_matched(spec, data, recipes, parameters))
     return [*alone, _frozen(spec)]
 
 
 def _all_data(spec: FusionJob, recipes: Sequence[ExpertRecipe]) -> dict[str, Any] | str:
     """The dataset that has all images that experts and fusion saw together, or why no single network can have it."""
-    split = spec.dataset.split
-    if (why := _unlike(spec, recipes)) is not None:
-        return f"{why}, so no job of one network can be given exactly the images that experts and fusion saw"
-    holdout = default_holdout(split.regime) if split.holdout is None else split.holdout
-    if holdout and not any(expert.source for expert in spec.experts):
-        return (
-            f"the experts started untrained on the hold-out alone ({holdout:.0%} of the training images), which "
-            "no job of one network can be given: use dataset.split.holdout 0"
-        )
+    why = why_not_everything(spec, [recipe.seen for recipe in recipes])
+    if why is not None:
+        return f"{why}, and no job of one network can be given exactly the images that experts and fusion saw"
     dataset = spec.dataset.model_dump(mode="json", exclude_unset=True)
     kept = {name: value for name, value in dataset.get("split", {}).items() if name in ("val", "seed", "version")}
     return dataset | {"split": kept | {"regime": "full", "num_shards": 1, "holdout": 0.0}}
 
 
-def _unlike(spec: FusionJob, recipes: Sequence[ExpertRecipe]) -> str | None:
-    """What the experts saw besides, or less than, the parts of this job's dataset; null if they saw all of them."""
-    own = resolve(spec).dataset
-    for k, recipe in enumerate(recipes):
-        if recipe.dataset is not None and recipe.dataset != own:
-            return f"expert {k} was trained on another dataset, or another split of it"
-    shards = {recipe.shard for recipe in recipes}
-    if own.split.regime == "full" or None in shards or len(shards) == own.split.num_shards:
-        return None
-    names = ", ".join(str(shard) for shard in sorted(shard for shard in shards if shard is not None))
-    return f"the experts saw the shards {names} of {own.split.num_shards}"
-
-
 def _single(spec: FusionJob, role: str, data: dict[str, Any], recipe: ExpertRecipe, k: int, what: str) -> Control:
-    training = recipe.training | {"seed": spec.training.seed + k}
+    own = _own_settings(spec) if recipe.training is None else recipe.training
+    training = own | {"seed": spec.training.seed + k}
     return _control(
         spec, role, what, {"kind": "expert", "expert": recipe.expert, "dataset": data, "training": training}
     )
 
 
-def _matched(spec: FusionJob, data: dict[str, Any], recipe: ExpertRecipe, parameters: int | None) -> Control:
-    arch = recipe.expert["arch"]
-    info = ARCHITECTURES.get(arch)
-    if info is None or "feature_dim" not in info.options:
-        return Control(MATCHED, None, f"{arch} has one width only")
+def _own_settings(spec: FusionJob) -> dict[str, Any]:
+    """What the job itself says about how to train, for an expert without a recipe of its own.
+
+    The rest is the recipe of its architecture: a joint training has other learning rates, and another length.
+    """
+    return {name: value for name, value in _as_written(spec).get("training", {}).items() if name in _OWN_SETTINGS}
+
+
+def _matched(spec: FusionJob, data: dict[str, Any], recipes: Sequence[ExpertRecipe], parameters: int | None) -> Control:
+    """Of the family of the first expert whose network has a width."""
+    wide = [recipe for recipe in recipes if _has_width(recipe.expert["arch"])]
+    if not wide:
+        names = " or ".join(dict.fromkeys(str(recipe.expert["arch"]) for recipe in recipes))
+        return Control(MATCHED, None, f"{names} cannot be made wider: no such network has a width to choose")
     facts = DATASET_FACTS.get(spec.dataset.name)
-    if parameters is None or facts is None:
-        return Control(MATCHED, None, "the number of parameters of the fused model is known only when it starts")
-    width = _width(arch, facts.channels, facts.classes, parameters)
-    wider = ExpertRecipe(recipe.expert | {"feature_dim": width}, recipe.training)
-    return _single(spec, MATCHED, data, wider, 0, "one network of as many parameters")
+    if facts is None:
+        why = f"how many parameters the fused model has depends on {spec.dataset.name}, which is not read at submission"
+        return Control(MATCHED, None, why)
+    if parameters is None:
+        return Control(MATCHED, None, "how many parameters the fused model has was not known at submission")
+    arch = wide[0].expert["arch"]
+    width = closest_width(arch, facts.channels, facts.classes, parameters)
+    wider = replace(wide[0], expert=wide[0].expert | {"feature_dim": width})
+    what = "one network" if len({recipe.expert["arch"] for recipe in recipes}) == 1 else f"one {arch}"
+    return _single(spec, MATCHED, data, wider, 0, f"{what} of as many parameters")
 
 
-def _width(arch: str, channels: int, classes: int, parameters: int) -> int:
-    """The feature dimension with which a network has closest to this many parameters; they grow linearly with it."""
-    counts = [expert_parameters(arch, channels, classes, dim) for dim in (1, 2)]
-    assert counts[0] is not None
-    assert counts[1] is not None
-    return max(1, round(1 + (parameters - counts[0]) / (counts[1] - counts[0])))
+def _has_width(arch: str) -> bool:
+    info = ARCHITECTURES.get(arch)
+    return info is not None and "feature_dim" in info.options
 
 
 def _frozen(spec: FusionJob) -> Control:
@@ -171,15 +166,31 @@ def _control(spec: FusionJob, role: str, what: str, data: Mapping[str, Any]) -> 
         return Control(role, None, f"it would not be a valid job: {error}")
 
 
-def recipe_of(expert: Mapping[str, Any], source: JobSpec | None) -> ExpertRecipe:
-    """The recipe of an expert with this config or specification, from the job that trained it, if that is known."""
+def recipe_of(expert: Mapping[str, Any], source: JobSpec | None, index: int = 0) -> ExpertRecipe:
+    """The recipe of a trained expert with this config, which is number `index` of the job that saved it, if known."""
     options = {name: expert.get(name) for name in _NETWORK}
-    if isinstance(source, ExpertJob):
+    if source is not None and (trained := _expert_of(source, index)) is not None:
         # Its own specification says more than the component that was made of it.
-        options |= {name: value for name, value in source.expert.model_dump(include=set(_NETWORK)).items() if value}
-    written = {name: value for name, value in options.items() if value is not None and value is not False}
-    if not isinstance(source, ExpertJob):
-        return ExpertRecipe(written, {})
-    training = _as_written(source).get("training", {})
-    kept = {name: value for name, value in training.items() if name != "seed"}
-    return ExpertRecipe(written, kept, resolve(source).dataset, source.expert.shard)
+        options |= {name: value for name, value in trained.model_dump(include=set(_NETWORK)).items() if value}
+    training = None
+    if isinstance(source, ExpertJob):
+        training = {name: value for name, value in _as_written(source).get("training", {}).items() if name != "seed"}
+    return ExpertRecipe(_written(options), training, seen_before(source, index))
+
+
+def untrained_recipe(expert: Mapping[str, Any]) -> ExpertRecipe:
+    """The recipe of an expert with this specification that starts untrained."""
+    return ExpertRecipe(_written({name: expert.get(name) for name in _NETWORK}), None)
+
+
+def _expert_of(source: JobSpec, index: int) -> ExpertSpec | None:
+    if isinstance(source, ExpertJob):
+        return source.expert
+    resolved = resolve(source)
+    assert not isinstance(resolved, ExpertJob)
+    experts = resolved.experts
+    return experts[index] if index < len(experts) else None
+
+
+def _written(options: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None and value is not False}

@@ -24,4 +24,10 @@ def expert_option_error(
     if feature_dim is not None and "feature_dim" not in options:
         message = f"the feature dimension of {arch} is fixed: remove feature_dim (given: {feature_dim})"
         return InvalidField("feature_dim", message)
+    step = ARCHITECTURES[arch].feature_dim_step
+    if feature_dim is not None and feature_dim % step:
+        below, above = feature_dim // step * step, (feature_dim // step + 1) * step
+        nearest = f"{below} or {above}" if below else str(above)
+        message = f"the feature dimension of {arch} is a multiple of {step}: use {nearest} (given: {feature_dim})"
+        return InvalidField("feature_dim", message)
     return None

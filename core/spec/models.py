@@ -20,7 +20,8 @@ from core.spec.catalogue import ARCHITECTURES, FUSION_TYPES
 from core.spec.fields import ComponentRef, SpecModel
 from core.spec.recipes import HeadType, SumWeights
 
-FeatureDim = Annotated[int, Field(ge=1, le=65_536)]
+MAX_FEATURE_DIM = 65_536
+FeatureDim = Annotated[int, Field(ge=1, le=MAX_FEATURE_DIM)]
 Dropout = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
@@ -54,7 +55,8 @@ _ARCH_OR_SOURCE: list[JsonValue] = [
 class ExpertSpec(SpecModel):
     """One expert. `arch` may be omitted where `from` names a component, which then determines it.
 
-    `feature_dim` is an option of convnet_small, `dropout` of the architectures that have one, `pretrained` of timm.
+    `feature_dim` is the width of convnet_small, resnet18 and wideresnet28_10, `dropout` an option of the architectures
+    that have one, `pretrained` of timm.
     """
 
     model_config = ConfigDict(json_schema_extra={"anyOf": _ARCH_OR_SOURCE})

@@ -6,10 +6,11 @@ starts. K experts, C classes, D fused feature dimension, D_k feature dimension o
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from core.spec.catalogue import ARCHITECTURES
-from core.spec.models import FusionOptions, HeadOptions
+from core.spec.models import MAX_FEATURE_DIM, FusionOptions, HeadOptions
 
 
 def linear(inputs: int, outputs: int) -> int:
@@ -32,8 +33,40 @@ STEM_CHANNELS: dict[str, int] = {
     "convnet_small": 16,
     "convnet_small_gn": 16,
 }
-# Inputs of the last layer before the features, where `feature_dim` is an option.
+# Inputs of the last layer before the features, where `feature_dim` is the size of that layer alone.
 _PROJECTION_INPUTS = {"convnet_small": 192, "convnet_small_gn": 192}
+
+
+def _conv(size: int, inputs: int, outputs: int) -> int:
+    """A square convolution without bias."""
+    return size * size * inputs * outputs
+
+
+def _resnet18(channels: int, feature_dim: int) -> int:
+    """Without its head. Two blocks of two convolutions in each stage; from the second stage on with a shortcut."""
+    width = feature_dim // 8
+    total = _conv(3, channels, width) + 2 * width
+    inputs = width
+    for outputs in (width, 2 * width, 4 * width, 8 * width):
+        total += _conv(3, inputs, outputs) + 3 * _conv(3, outputs, outputs) + 4 * 2 * outputs
+        total += 0 if inputs == outputs else _conv(1, inputs, outputs) + 2 * outputs
+        inputs = outputs
+    return total
+
+
+def _wideresnet28(channels: int, feature_dim: int) -> int:
+    """Without its head. Four blocks of two convolutions in each stage, each after a normalisation."""
+    inputs = STEM_CHANNELS["wideresnet28_10"]
+    total = _conv(3, channels, inputs) + 2 * feature_dim
+    for outputs in (feature_dim // 4, feature_dim // 2, feature_dim):
+        total += _conv(3, inputs, outputs) + 7 * _conv(3, outputs, outputs) + 2 * inputs + 7 * 2 * outputs
+        total += 0 if inputs == outputs else _conv(1, inputs, outputs)
+        inputs = outputs
+    return total
+
+
+# Where `feature_dim` is the width of the whole network: parameters of (channels, D) without the head.
+_OF_WIDTH: dict[str, Callable[[int, int], int]] = {"resnet18": _resnet18, "wideresnet28_10": _wideresnet28}
 
 
 def expert_parameters(arch: str, channels: int, num_classes: int, feature_dim: int) -> int | None:
@@ -41,6 +74,8 @@ def expert_parameters(arch: str, channels: int, num_classes: int, feature_dim: i
 
     The catalogue has them for 3 channels, 100 classes and the usual feature dimension; the rest is the difference.
     """
+    if arch in _OF_WIDTH:
+        return _OF_WIDTH[arch](channels, feature_dim) + linear(feature_dim, num_classes)
     if arch not in STEM_CHANNELS:
         return None
     info = ARCHITECTURES[arch]
@@ -48,6 +83,24 @@ def expert_parameters(arch: str, channels: int, num_classes: int, feature_dim: i
     if arch in _PROJECTION_INPUTS:
         body += linear(_PROJECTION_INPUTS[arch], feature_dim) - linear(_PROJECTION_INPUTS[arch], info.feature_dim)
     return body + linear(feature_dim, num_classes)
+
+
+def closest_width(arch: str, channels: int, num_classes: int, parameters: int) -> int:
+    """The feature dimension with which a network of this architecture has closest to this many parameters.
+
+    The architecture has the option `feature_dim`, and its parameters grow with it.
+    """
+    step = ARCHITECTURES[arch].feature_dim_step
+
+    def count(steps: int) -> int:
+        number = expert_parameters(arch, channels, num_classes, steps * step)
+        assert number is not None, arch
+        return number
+
+    most = MAX_FEATURE_DIM // step
+    above = min(most, 1 + bisect_left(range(1, most + 1), parameters, key=count))
+    below = max(1, above - 1)
+    return step * min(below, above, key=lambda steps: abs(count(steps) - parameters))
 
 
 # Parameters of (K, D, H, options), without adapters and normalisation.

@@ -37,7 +37,8 @@ DESCRIPTIONS: dict[str, str] = {
     "expert.shard": "The shard that the expert sees, counted from 0.",
     "dropout": "Dropout probability. Null: by the architecture's recipe.",
     "fusion.dropout": "Dropout probability of the fusion module.",
-    "feature_dim": "Feature dimension, for `convnet_small` and `convnet_small_gn` only.",
+    "feature_dim": "Feature dimension, for `convnet_small`, `convnet_small_gn`, `resnet18` (a multiple of 8) and "
+    "`wideresnet28_10` (a multiple of 4) only.",
     "pretrained": "Start from published weights, for `timm:<name>` only.",
     "fusion.type": "See [Fusion types](#fusion-types). Null: that of the component in `from`, else `multiplicative`.",
     "fusion.hidden_dim": "Hidden dimension H of the multilayer perceptron. Null: D.",

@@ -58,9 +58,9 @@ IMPOSSIBLE_EXPERTS: list[tuple[dict[str, Any], str, str]] = [
         "resnet18 has no dropout option: remove it (given: 0.5)",
     ),
     (
-        {"kind": "fusion", "experts": [{"arch": "resnet18", "feature_dim": 7}], "num_experts": 3},
+        {"kind": "fusion", "experts": [{"arch": "densenet121", "feature_dim": 7}], "num_experts": 3},
         "experts.0.feature_dim",
-        "the feature dimension of resnet18 is fixed: remove feature_dim (given: 7)",
+        "the feature dimension of densenet121 is fixed: remove feature_dim (given: 7)",
     ),
     (
         {"kind": "expert", "expert": {"arch": "timm:resnet10t", "feature_dim": 7}},

@@ -238,3 +238,10 @@ def test_what_the_script_reads_keeps_its_quotes_in_the_attribute(service: Servic
     values = re.search(r'data-values="([^"]*)"', plan)
     assert values
     assert json.loads(html.unescape(values[1]))["name"] == '" data-x="1'
+
+
+def test_a_plan_counts_the_controls_with_their_cost_and_says_why_some_are_absent(service: Service) -> None:
+    text = "{kind: fusion, experts: [{arch: convnet_small}], num_experts: 2, dataset: {name: digits}, controls: true}"
+    plan = html.unescape(post(service, {"text": text, "edited": "text"}, "/ui/-/new/plan").text)
+    assert "<dd>3 more jobs, or equal ones that exist; no frozen: experts that start untrained would" in plan
+    assert "for 4 of 4, this job and its 3 controls" in plan

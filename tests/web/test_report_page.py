@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import re
 
+import numpy as np
+
+from app.db import transaction
+from app.models import Job
 from tests.app.api import FUSION, Service
-from tests.app.results.predictions.trained import with_predictions
+from tests.app.results.predictions.trained import logits_of, with_predictions
 from tests.app.results.report.test_report import arrays, fusion_job, trained_control
 from tests.app.results.report.test_without_predictions import without_predictions
 
@@ -47,3 +51,27 @@ def test_a_job_without_predictions_has_a_page_without_intervals(service: Service
     assert "There are no intervals and no comparison with controls" in html
     assert "Intervals are by the bootstrap" not in html
     assert "Report, without intervals" in service.get(f"/ui/jobs/{job_id}").text
+
+
+def test_the_page_has_what_the_markdown_has(service: Service) -> None:
+    val = {"labels": np.arange(600) % 3}
+    wrong = (val["labels"] + (np.arange(600) % 9 == 0)) % 3
+    val |= {f"logits_{path}": logits_of(wrong) for path in ("fused", "expert_1")}
+    test = arrays(fused=10, expert_0=30, expert_1=50)
+    test["logits_expert_0"][3] = np.nan
+    job_id = with_predictions(service, "pair", {"test": test, "val": val})
+    source = service.submit()
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        experts = [{"from": {"job": source, "component": "expert_0"}, "arch": "convnet_small"}, job.spec["experts"][1]]
+        job.spec = job.spec | {"experts": experts}
+    html = service.get(f"/ui/jobs/{job_id}/report").text
+    assert {"NLL scaled", "ECE scaled", "Started from"} <= set(headings_of(html))
+    markdown = service.get(f"/jobs/{job_id}/report?format=markdown").text
+    assert all(heading in markdown for heading in ("NLL scaled", "ECE scaled", "Started from", "## Not measured"))
+    assert ">Not measured</h2>" in html
+    assert "<li><code>expert_0</code>: " in html
+    assert "outputs that are not finite for 1 of 200 images" in html
+    assert f'<td><a href="/ui/jobs/{source}">' in html
+    assert "<bdi>untrained</bdi>" in html

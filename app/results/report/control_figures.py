@@ -12,13 +12,15 @@ from app.jobs.control_queries import ControlRow, list_controls
 from app.models import Job, State
 from app.results.report.measured import Measured, TestImages
 from app.results.report.schemas import ControlFigure
+from app.results.report.single_networks import Networks, group_networks
 
 # The accuracy of the experts together needs no other job: by path, what it is.
 FREE_CONTROLS = {
     "ensemble_probabilities": "mean of the experts' probabilities",
     "ensemble_product": "normalised product of the experts' probabilities",
 }
-SINGLE = "one network on all the data"
+# Settings of a training in which controls may differ from the job.
+SETTINGS = ("batch_size", "precision", "augmentation")
 _LABELS = {
     "frozen": "the same fusion, experts frozen",
     "matched": "one network of as many parameters",
@@ -44,23 +46,30 @@ def control_figures(
         if path in measured
     ]
     singles = [row for row in rows if row.role.startswith("single_")]
-    figures += [_of_job(row, label, jobs, images, fused) for row, label in _by_network(singles, jobs)]
-    if len(singles) > 1:
-        figures.append(_deep_ensemble(singles, jobs, images, fused))
+    groups = group_networks(singles, jobs)
+    figures += [_of_job(_representative(group, jobs), group.label, jobs, images, fused) for group in groups]
+    if len(groups) > 1:
+        label = f"ensemble of {len(singles)} networks, one for each expert"
+        figures.append(_ensemble("single_ensemble", label, singles, jobs, images, fused))
+    several = [group for group in groups if group.known and len(group.rows) > 1]
+    figures += [
+        _ensemble(
+            f"deep_ensemble_{number}" if number else "deep_ensemble",
+            group.ensemble_label,
+            group.rows,
+            jobs,
+            images,
+            fused,
+        )
+        for number, group in enumerate(several)
+    ]
     others = [row for row in rows if row.role in _LABELS]
     return figures + [_of_job(row, _LABELS[row.role], jobs, images, fused) for row in others]
 
 
-def _by_network(rows: Sequence[ControlRow], jobs: Mapping[str, Job]) -> list[tuple[ControlRow, str]]:
-    """The first control of each kind of network: further ones differ in their seeds alone."""
-    first: dict[str | None, ControlRow] = {}
-    for row in rows:
-        job = jobs.get(row.job_id or "")
-        first.setdefault(job.spec.get("expert", {}).get("arch") if job else None, row)
-    if len(first) > 1:
-        # Those that were deleted say nothing while another one of the same kind is there.
-        first.pop(None, None)
-    return [(row, f"one {arch} on all the data" if len(first) > 1 else SINGLE) for arch, row in first.items()]
+def _representative(group: Networks, jobs: Mapping[str, Job]) -> ControlRow:
+    """The first network of a group that can be measured: they differ in their seeds alone."""
+    return next((row for row in group.rows if _why_absent(row, jobs) is None), group.rows[0])
 
 
 def _of_job(row: ControlRow, label: str, jobs: Mapping[str, Job], images: TestImages, fused: Measured) -> ControlFigure:
@@ -68,18 +77,24 @@ def _of_job(row: ControlRow, label: str, jobs: Mapping[str, Job], images: TestIm
     if why is not None or row.job_id is None:
         return _absent(row.role, label, [row.job_id] if row.job_id else [], why or "")
     figure = _figure(row.role, label, [row.job_id], fused, lambda: images.other(jobs[row.job_id or ""]))
-    return figure.model_copy(update={"epochs": jobs[row.job_id].spec["training"].get("epochs")})
+    training = jobs[row.job_id].spec["training"]
+    settings = {name: training.get(name) for name in SETTINGS}
+    return figure.model_copy(update={"epochs": training.get("epochs"), "training": settings})
 
 
-def _deep_ensemble(
-    rows: Sequence[ControlRow], jobs: Mapping[str, Job], images: TestImages, fused: Measured
+def _ensemble(
+    role: str,
+    label: str,
+    rows: Sequence[ControlRow],
+    jobs: Mapping[str, Job],
+    images: TestImages,
+    fused: Measured,
 ) -> ControlFigure:
-    label = f"deep ensemble of {len(rows)} such networks"
     ids = [row.job_id for row in rows if row.job_id]
     why = next((why for row in rows if (why := _why_absent(row, jobs)) is not None), None)
     if why is not None:
-        return _absent("deep_ensemble", label, ids, why)
-    return _figure("deep_ensemble", label, ids, fused, lambda: images.ensemble([jobs[job] for job in ids], label))
+        return _absent(role, label, ids, why)
+    return _figure(role, label, ids, fused, lambda: images.ensemble([jobs[job] for job in ids], label))
 
 
 def _why_absent(row: ControlRow, jobs: Mapping[str, Job]) -> str | None:

@@ -79,8 +79,8 @@ def _controls(controls: Sequence[ControlFigure]) -> str:
     return _table([*_MODEL_HEADINGS, *_DIFFERENCE_HEADINGS], rows)
 
 
-_MODEL_HEADINGS = ("", "accuracy", "95 % interval", "NLL", "ECE", "NLL scaled", "ECE scaled")
-_DIFFERENCE_HEADINGS = ("fused minus this", "95 % interval", "p")
+_MODEL_HEADINGS = ("", "accuracy", "95 % interval, %", "NLL", "ECE", "NLL scaled", "ECE scaled")
+_DIFFERENCE_HEADINGS = ("fused minus this, points", "95 % interval, points", "p")
 
 
 def _model_cells(model: Model) -> list[str]:
@@ -109,7 +109,15 @@ def _experts(experts: Sequence[ExpertWorth]) -> str:
         ]
         for one in experts
     ]
-    headings = ("expert", "network", "before", "after", "contribution", "fused without it", "Shapley value")
+    headings = (
+        "expert",
+        "network",
+        "before",
+        "after",
+        "contribution, points",
+        "fused without it",
+        "Shapley value, points",
+    )
     return _table(headings, rows)
 
 

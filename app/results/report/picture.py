@@ -10,6 +10,8 @@ from app.results.predictions.schemas import Model
 from app.results.report.schemas import Report
 
 _ROW, _LABELS, _PLOT, _NUMBERS, _AXIS = 26, 300, 420, 70, 34
+# The mean width of a character of a label is less.
+_CHARACTER = 7
 
 
 class _Bar(NamedTuple):
@@ -23,10 +25,11 @@ def as_svg(report: Report) -> str:
     bars = [_Bar(one.label, one.model, _color(one.label)) for one in report.figures]
     bars += [_Bar(one.label, one.model, "#c2410c") for one in report.controls if one.jobs and one.model is not None]
     low, high = _range([bar.model for bar in bars])
-    width, height = _LABELS + _PLOT + _NUMBERS, _ROW * len(bars) + _AXIS
+    labels = max(_LABELS, _CHARACTER * max(len(bar.label) for bar in bars) + 10)
+    width, height = labels + _PLOT + _NUMBERS, _ROW * len(bars) + _AXIS
 
     def x(value: float) -> float:
-        return round(_LABELS + _PLOT * (value - low) / (high - low), 1)
+        return round(labels + _PLOT * (value - low) / (high - low), 1)
 
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}" '
@@ -43,10 +46,10 @@ def as_svg(report: Report) -> str:
         middle = index * _ROW + _ROW / 2
         model = bar.model
         parts += [
-            f'<text x="{_LABELS - 10}" y="{middle + 4}" text-anchor="end" fill="#18181b">{escape(bar.label)}</text>',
+            f'<text x="{labels - 10}" y="{middle + 4}" text-anchor="end" fill="#18181b">{escape(bar.label)}</text>',
             *_interval(bar, x, middle),
             f'<circle cx="{x(model.accuracy)}" cy="{middle}" r="5" fill="{bar.color}"/>',
-            f'<text x="{_LABELS + _PLOT + 10}" y="{middle + 4}" fill="#18181b">{100 * model.accuracy:.1f} %</text>',
+            f'<text x="{labels + _PLOT + 10}" y="{middle + 4}" fill="#18181b">{100 * model.accuracy:.1f} %</text>',
         ]
     return "\n".join([*parts, "</svg>"]) + "\n"
 

@@ -14,22 +14,18 @@ from app.models import Job
 from app.results.predictions.stored import NotStored
 from app.results.predictions.wording import interval_text, p_text, signed_points, verdict
 from app.results.report.content import Content, content_of_result, finite_metrics, path_label
-from app.results.report.control_figures import FREE_CONTROLS, control_figures
+from app.results.report.control_figures import control_figures
 from app.results.report.measured import Measured, TestImages
+from app.results.report.notes import notes_of
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
+from app.results.report.verdicts import keep_verdict
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
 from core.run.rundir import RunDir
 from core.spec import parse_stored
-from core.spec.controls import THIS_JOB
 from core.spec.loss_description import describe_individual_loss
 
 _TRAINING = ("preset", "epochs", "batch_size", "seed", "precision", "deterministic")
-NO_CONTROLS = (
-    "No control was trained with this job, so this report cannot say whether fusion beats a single network on the "
-    "same data."
-)
-HOW_TO_GET_THEM = " Submit it with `controls: true` to know."
 
 
 def report(session: Session, settings: Settings, job: Job) -> Report:
@@ -46,7 +42,7 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     else:
         content = _measure(session, job, images)
     certificate = provenance(session, settings, job)
-    return Report(
+    complete = Report(
         job=job.id,
         name=job.name,
         verdict=content.verdict,
@@ -62,6 +58,8 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
         provenance=certificate.sentence,
         identity=certificate.identity,
     )
+    keep_verdict(session, job, complete)
+    return complete
 
 
 def _measure(session: Session, job: Job, images: TestImages) -> Content:
@@ -83,7 +81,7 @@ def _measure(session: Session, job: Job, images: TestImages) -> Content:
             for path, one in measured.items()
         ],
         controls=controls,
-        notes=_notes(job, fused, controls),
+        notes=notes_of(session, job, controls) if fused else [],
         absent=broken,
     )
 
@@ -176,21 +174,3 @@ def _source(reference: Mapping[str, Any] | None) -> str | None:
     if not reference:
         return None
     return f"{reference['job']} {reference['component']}" if reference.get("job") else reference.get("component")
-
-
-def _notes(job: Job, fused: Measured | None, controls: list[ControlFigure]) -> list[str]:
-    notes = []
-    trained = [control for control in controls if control.role not in FREE_CONTROLS]
-    missing = [control for control in controls if control.model is None and control.absent != THIS_JOB]
-    if missing:
-        names = "; ".join(f"{control.label}: {control.absent}" for control in missing)
-        notes.append(f"Not every control could be measured, so the best one may be another: {names}.")
-    elif fused is not None and not trained:
-        notes.append(NO_CONTROLS + (HOW_TO_GET_THEM if job.kind == "fusion" else ""))
-    epochs = job.spec["training"].get("epochs")
-    unequal = [f"{one.label} {one.epochs:,}" for one in trained if one.epochs is not None and one.epochs != epochs]
-    if unequal and epochs is not None:
-        notes.append(f"This job trained for {epochs:,} epochs, its controls for others: {', '.join(unequal)}.")
-    if any(control.model is not None for control in trained):
-        notes.append("The best control is chosen on the same test images, which favours it.")
-    return notes

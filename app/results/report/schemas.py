@@ -21,13 +21,14 @@ class ControlFigure(BaseModel):
     """A control with its figures and the fused accuracy minus its own; without them, `absent` says why.
 
     `jobs` are the jobs that it was measured from; empty for those that follow from this job's own predictions. `epochs`
-    is how long the first of them trained.
+    is how long the first of them trained, and `training` the settings of it that this job may have otherwise.
     """
 
     role: str
     label: str
     jobs: list[str]
     epochs: int | None
+    training: dict[str, Any] = {}
     model: Model | None
     fused_minus: Difference | None
     absent: str | None

@@ -14,6 +14,7 @@ from app.db import now
 from app.http.errors import InvalidSpec, NotFound
 from app.http.session import Configured, Reading
 from app.jobs import explain, ledger, queries, references, schemas
+from app.jobs.control_queries import list_controls
 from app.jobs.planned_configs import configs_of
 from app.jobs.provenance import provenance
 from app.jobs.result import stored_result
@@ -21,6 +22,7 @@ from app.jobs.routes import JobId
 from app.models import Job, State
 from app.results.components.queries import list_components
 from app.results.components.schemas import ComponentView
+from app.results.report.verdicts import known_verdict
 from app.settings import Settings
 from app.streams.queries import latest_events
 from app.web.pages.curves import ChartParameters, curves_context
@@ -28,6 +30,7 @@ from app.web.pages.job_log import last_lines
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 from app.web.views import job_actions, picture
+from app.web.views.control_lines import control_lines
 from app.web.views.evaluation import evaluation
 from app.web.views.spec_lines import spec_lines
 from app.web.views.timeline import timeline
@@ -58,7 +61,7 @@ def job_page(
     """Everything about a job."""
     job = queries.get_job(session, job_id)
     context = _header(session, job, principal, settings) | _attempts(session, job) | _components(session, settings, job)
-    context |= _evaluation(settings, job, context["job"]) | _model(session, job, context["job"])
+    context |= _evaluation(session, settings, job, context["job"]) | _model(session, job, context["job"])
     return page(
         request,
         "job/job.html",
@@ -102,7 +105,7 @@ def evaluation_part(
     """The accuracies so far, or those on test."""
     job = queries.get_job(session, job_id)
     view = queries.views(session, [job])[0]
-    return page(request, "job/evaluation.html", job=view, **_evaluation(settings, job, view))
+    return page(request, "job/evaluation.html", job=view, **_evaluation(session, settings, job, view))
 
 
 @router.get("/ui/-/jobs/{job_id}/model")
@@ -178,11 +181,16 @@ def _components(session: Session, settings: Settings, job: Job) -> Context:
     }
 
 
-def _evaluation(settings: Settings, job: Job, view: schemas.JobView) -> Context:
+def _evaluation(session: Session, settings: Settings, job: Job, view: schemas.JobView) -> Context:
+    controls = list_controls(session, job.id)
     result: dict[str, Any] | None = None
     with contextlib.suppress(NotFound):
         result = stored_result(settings, job).fields
-    return {"evaluation": evaluation(view.metrics, result)}
+    return {
+        "evaluation": evaluation(view.metrics, result),
+        "controls": control_lines(controls),
+        "verdict": known_verdict(job, controls),
+    }
 
 
 def _model(session: Session, job: Job, view: schemas.JobView) -> Context:

@@ -37,7 +37,9 @@ def _expert(prefix: str) -> dict[str, FieldInfo]:
         f"{prefix}.arch": FieldInfo("Experts", "Architecture", "a name of the list, or timm:<name>"),
         f"{prefix}.from": FieldInfo("Experts", "Saved expert", "instead: cmp_.. or job_../expert_0"),
         f"{prefix}.dropout": FieldInfo("Experts", "Dropout", "of architectures that have one"),
-        f"{prefix}.feature_dim": FieldInfo("Experts", "Feature dimension", "of convnet_small alone"),
+        f"{prefix}.feature_dim": FieldInfo(
+            "Experts", "Feature dimension", "of convnet_small, resnet18 and wideresnet28_10"
+        ),
         f"{prefix}.pretrained": FieldInfo("Experts", "Pretrained weights", "of timm alone"),
     }
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from app.jobs.schemas import DryRun, Estimate
+from app.jobs.schemas import DryRun, Estimate, PlannedControl
 from app.jobs.wording import count, device_time
 from app.web.views.formulas import FORMULAS
 from app.web.views.words import NOTHING, number
@@ -93,8 +93,8 @@ def plan_view(run: DryRun) -> PlanView:
             facts.append(("Adapters", ", ".join(outline.adapters) or "none needed"))
     if outline.new_expert_heads:
         facts.append(("New heads", ", ".join(outline.new_expert_heads)))
-    if jobs := [control for control in run.controls if control.name]:
-        facts.append(("Controls", f"{count(len(jobs), 'more job')}, or equal ones that exist"))
+    if run.controls:
+        facts.append(("Controls", _controls(run.controls)))
     if run.kind != "evaluate":
         facts.append(("Individual loss", outline.individual_loss))
         per_epoch = "" if outline.steps_per_epoch is None else f" ({number(outline.steps_per_epoch)} per epoch)"
@@ -109,6 +109,17 @@ def plan_view(run: DryRun) -> PlanView:
     ]
     shown = rates if run.kind != "evaluate" else []
     return PlanView(facts, _parameters(outline.parameters), shown, outline.warnings, outline.notes, run.waits_for)
+
+
+def _controls(controls: Sequence[PlannedControl]) -> str:
+    """How many there are, and why others are not there: each reason once."""
+    jobs = sum(control.name is not None for control in controls)
+    absent: dict[str, list[str]] = {}
+    for control in controls:
+        if control.absent:
+            absent.setdefault(control.absent, []).append(control.role)
+    reasons = [f"no {', '.join(roles)}: {why}" for why, roles in absent.items()]
+    return "; ".join([f"{count(jobs, 'more job')}, or equal ones that exist" if jobs else "none", *reasons])
 
 
 def _dims(dims: Sequence[int | None]) -> str:

@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 
-from app.cli.demo import CONTROL, FROZEN, JOINT, expert_spec, fusion_spec, submit_jobs
+from app.cli.demo import CONTROL, FROZEN, JOINT, _print_report, expert_spec, fusion_spec, submit_jobs
 from app.cli.demo_report import Report, verdict
 from app.cli.terminal import SafeConsole
 from core.spec import parse_spec
 from tests.app.api import Service
+from tests.app.results.predictions.trained import with_predictions
+from tests.app.results.report.test_report import arrays
 
 EXPERT_IDS = [f"job_{k}" for k in range(4)]
 
@@ -23,7 +25,37 @@ def metrics(fused: float, *experts: float, ensemble: float | None = None) -> dic
     return values | ({} if ensemble is None else {"test/accuracy_ensemble_probabilities": ensemble})
 
 
-def report(frozen: float, control: float, joint: float, *, ensembles: tuple[float | None, float | None]) -> Report:
+def difference(value: float, *, margin: float = 0.02) -> dict[str, Any]:
+    """As `GET /compare` has it: a minus b, with an interval of this half width."""
+    clear = abs(value) > margin
+    p = 0.001 if clear else 0.4
+    return {"value": value, "low": value - margin, "high": value + margin, "excludes_zero": clear, "p": p}
+
+
+def report(
+    frozen: float,
+    control: float,
+    joint: float,
+    *,
+    ensembles: tuple[float | None, float | None],
+    asked: list[tuple[str, str]] | None = None,
+) -> Report:
+    accuracies = {
+        "single:expert_0": 0.986,
+        "frozen:fused": frozen,
+        "frozen:expert_1": 0.31,
+        "frozen:ensemble_probabilities": ensembles[0] or 0.0,
+        "control:fused": control,
+        "joint:fused": joint,
+        "joint:expert_1": 0.97,
+        "joint:ensemble_probabilities": ensembles[1] or 0.0,
+    }
+
+    def compare(a: str, b: str) -> dict[str, Any]:
+        if asked is not None:
+            asked.append((a, b))
+        return difference(accuracies[a] - accuracies[b])
+
     return Report(
         single={"test/accuracy_expert_0": 0.986},
         frozen=metrics(frozen, 0.21, 0.31, ensemble=ensembles[0]),
@@ -31,47 +63,79 @@ def report(frozen: float, control: float, joint: float, *, ensembles: tuple[floa
         joint=metrics(joint, 0.96, 0.97, ensemble=ensembles[1]),
         num_experts=2,
         control_expert=1,
-        num_images=360,
+        ids={name: name for name in ("single", "frozen", "control", "joint")},
+        compare=compare,
     )
 
 
-def test_a_gain_beyond_the_noise_is_what_fusion_brought() -> None:
-    assert verdict(0.949, 0.899, "the MLP", 360) == "fusion brought +0.050 over the MLP"
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.05, "fusion brought +5.0 points over the MLP (95 % interval +3.0 to +7.0, p = 0.001)"),
+        (-0.1, "fusion lost 10.0 points against the MLP (95 % interval -12.0 to -8.0, p = 0.001)"),
+        (0.01, "fusion brought nothing measurable (+1.0 points against the MLP, 95 % interval -1.0 to +3.0, p = 0.4)"),
+    ],
+)
+def test_the_verdict_is_that_of_the_paired_comparison(value: float, text: str) -> None:
+    assert verdict(difference(value), "the MLP") == text
 
 
-def test_a_loss_beyond_the_noise_is_reported_as_a_loss() -> None:
-    assert verdict(0.80, 0.90, "the ensemble", 360) == "fusion lost 0.100 against the ensemble"
+def test_an_interval_without_zero_is_not_enough_if_the_exact_test_does_not_agree() -> None:
+    assert "nothing measurable" in verdict(difference(0.03) | {"p": 0.06}, "it")
 
 
-@pytest.mark.parametrize("fused", [0.978, 0.99, 0.966])
-def test_a_difference_within_the_noise_is_not_measurable(fused: float) -> None:
-    said = verdict(fused, 0.978, "the ensemble", 360)
-    assert said.startswith(f"fusion brought nothing measurable (difference {fused - 0.978:+.3f} to the ensemble")
-    assert said.endswith("n = 360 images)")
-
-
-def test_more_images_make_a_smaller_difference_measurable() -> None:
-    assert "nothing measurable" in verdict(0.93, 0.90, "it", 360)
-    assert verdict(0.93, 0.90, "it", 3600) == "fusion brought +0.030 over it"
-
-
-def test_the_summary_compares_each_phase_with_its_best_control() -> None:
-    said = report(0.949, 0.899, 0.978, ensembles=(0.675, 0.978)).summary()
-    assert said == (
+def test_the_summary_compares_each_phase_with_its_best_control_on_the_same_images() -> None:
+    asked: list[tuple[str, str]] = []
+    said = report(0.949, 0.899, 0.978, ensembles=(0.675, 0.978), asked=asked).summary()
+    assert said.splitlines() == [
         "With frozen experts, the fused model reached 0.949; the best expert alone 0.310, the ensemble 0.675 and "
-        "expert 1 with its own MLP 0.899: fusion brought +0.050 over expert 1 with its own MLP. "
+        "expert 1 with its own MLP 0.899: fusion brought +5.0 points over expert 1 with its own MLP (95 % interval "
+        "+3.0 to +7.0, p = 0.001).",
         "After joint training, the fused model reached 0.978; the best expert alone 0.970 and the ensemble 0.978: "
-        "fusion brought nothing measurable (difference +0.000 to the ensemble, within ±0.021 of noise, n = 360 "
-        "images). "
-        "One network on all the data reached 0.986: with frozen experts fusion lost 0.037 against it; after joint "
-        "training fusion brought nothing measurable (difference -0.008 to it, within ±0.019 of noise, n = 360 images)."
-    )
+        "fusion brought nothing measurable (0.0 points against the ensemble, 95 % interval -2.0 to +2.0, p = 0.4).",
+        "One network on all the data reached 0.986: with frozen experts fusion lost 3.7 points against it (95 % "
+        "interval -5.7 to -1.7, p = 0.001); after joint training fusion brought nothing measurable (-0.8 points "
+        "against it, 95 % interval -2.8 to +1.2, p = 0.4).",
+    ]
+    assert sorted(asked) == [
+        ("frozen:fused", "control:fused"),
+        ("frozen:fused", "single:expert_0"),
+        ("joint:fused", "joint:ensemble_probabilities"),
+        ("joint:fused", "single:expert_0"),
+    ]
 
 
 def test_the_conclusion_follows_the_numbers() -> None:
-    said = report(0.60, 0.90, 0.99, ensembles=(0.95, 0.90)).summary()
-    assert "fusion lost 0.350 against the ensemble" in said
-    assert "fusion brought nothing measurable (difference +0.020 to the best expert alone" in said
+    said = report(0.60, 0.90, 0.985, ensembles=(0.95, 0.90)).summary()
+    assert "fusion lost 35.0 points against the ensemble" in said
+    assert "fusion brought nothing measurable (+1.5 points against the best expert alone" in said
+
+
+def test_the_service_makes_the_comparisons_that_the_demo_needs(
+    service: Service, capsys: pytest.CaptureFixture[str]
+) -> None:
+    experts = {f"expert_{k}": 60 + k for k in range(4)}
+    wrong = {"frozen": {"fused": 20} | experts, "control": {"fused": 40}, "joint": {"fused": 4} | experts}
+    figures = {path: 1 - count / 200 for path, count in experts.items()}
+    jobs = []
+    for name, paths in ({"single": {"expert_0": 2}} | wrong).items():
+        kind = "expert" if name == "single" else "fusion"
+        job_id = with_predictions(service, name, {"test": arrays(**paths)}, kind=kind)
+        accuracies = figures | {path: 1 - count / 200 for path, count in paths.items()}
+        values = {f"test/accuracy_{path}": value for path, value in accuracies.items()}
+        jobs.append({"id": job_id, "metrics": values})
+
+    class Connection:
+        def get(self, path: str, **params: Any) -> Any:
+            answer = service.get(path, params=params)
+            assert answer.status_code == 200, answer.text
+            return answer.json()
+
+    _print_report(Connection(), *jobs)  # type: ignore[arg-type]
+    said = " ".join(capsys.readouterr().out.split())
+    assert "fusion brought +10.0 points over expert 3 with its own MLP (95 % interval +" in said
+    assert "with frozen experts fusion lost 9.0 points against it (95 % interval -" in said
+    assert "after joint training fusion brought nothing measurable (-1.0 points against it" in said
 
 
 def test_an_ensemble_that_was_not_measured_is_not_compared() -> None:

@@ -27,6 +27,15 @@ def test_warnings_of_a_specification_follow_the_id(cli: Cli, service: Service) -
     assert len(service.get("/jobs").json()["items"]) == 2
 
 
+@pytest.mark.parametrize("options", [(), ("--controls",)])
+def test_train_asks_for_controls_only_if_told_to(cli: Cli, service: Service, options: tuple[str, ...]) -> None:
+    train = ("train", "--arch", "convnet_small", "--dataset", "digits", "--num-experts", "2", "--json")
+    job = json.loads(cli(*train, *options).stdout)
+    assert job["spec"]["controls"] is bool(options)
+    roles = [row["role"] for row in service.get(f"/jobs/{job['id']}/controls").json()["items"]]
+    assert roles == (["single_0", "single_1", "matched", "frozen"] if options else [])
+
+
 def test_a_shown_job_is_submitted_as_a_changed_copy(cli: Cli, service: Service) -> None:
     shown = cli("show", service.submit(), "--json").stdout
     copy = json.loads(cli("submit", "-", "--json", "--set", "training.batch_size=32", stdin=shown).stdout)

@@ -122,3 +122,36 @@ def test_only_fusion_jobs_have_controls(service: Service, kind: str) -> None:
     answer = service.post("/jobs", EXPERT | {"kind": kind, "controls": True})
     assert answer.status_code == 422
     assert any(error["loc"] == ["controls"] for error in answer.json()["errors"])
+
+
+def reason_of(service: Service, spec: dict[str, Any]) -> str:
+    """Why a fusion job has no single network."""
+    answer = service.post("/jobs?dry_run=true", spec)
+    assert answer.status_code == 200, answer.text
+    [single, *_] = answer.json()["controls"]
+    assert single["role"] == "single_0"
+    assert single["name"] is None
+    return str(single["absent"])
+
+
+def test_there_is_no_single_network_where_the_experts_saw_other_images_than_it_would(service: Service) -> None:
+    spec = on_experts(service)
+    some = spec | {"experts": [spec["experts"][0], {"arch": "convnet_small"}]}
+    assert reason_of(service, some).startswith("the experts saw shard 0 of 2, and no job of one network")
+    untrained = [{"arch": "convnet_small"}]
+    joint = service.submit(spec | {"experts": untrained, "num_experts": 2, "controls": False})
+    of_joint = spec | {"experts": [{"from": {"job": joint, "component": f"expert_{k}"}} for k in range(2)]}
+    assert reason_of(service, of_joint).startswith("experts and fusion trained on the hold-out alone (40%")
+    assert "was trained on another dataset" in reason_of(service, of_joint | {"dataset": {"name": "cifar10"}})
+    complete = {"from": {"job": joint, "component": "complete"}}
+    assert reason_of(service, of_joint | {"experts": [complete] * 2}).startswith("experts and fusion trained on")
+    continued = service.submit(EXPERT | {"dataset": spec["dataset"], "expert": spec["experts"][0]})
+    experts = [{"from": {"job": continued, "component": "expert_0"}}, spec["experts"][1]]
+    assert reason_of(service, spec | {"experts": experts}).startswith("expert 0 started from a component itself")
+
+
+def test_single_networks_of_untrained_experts_have_the_settings_of_the_job(service: Service) -> None:
+    training = {"epochs": 3, "batch_size": 48, "precision": "float32", "augmentation": "none"}
+    found = controls(service, service.submit(WHOLE | {"training": training}))
+    own = service.get(f"/jobs/{found['single_0']['job']}").json()["spec"]["training"]
+    assert {name: own[name] for name in training} == training | {"epochs": 30}

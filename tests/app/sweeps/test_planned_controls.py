@@ -96,6 +96,10 @@ def test_the_estimate_counts_the_controls(service: Service) -> None:
     epochs = service.post("/jobs?dry_run=true", EXPERT).json()["spec"]["training"]["epochs"]
     assert planned["new_controls"] == 3
     assert planned["estimate"]["gpu_hours"] == pytest.approx(6.0 + 3 * epochs, rel=1e-3)
+    # That of a single job as well.
+    of_job = service.post("/jobs?dry_run=true", WHOLE).json()["estimate"]
+    assert of_job["gpu_hours"] == pytest.approx(6.0 + 3 * epochs, rel=1e-3)
+    assert "this includes 3 controls" in of_job["why"]
 
 
 def test_an_unknown_cost_counts_the_controls_too(service: Service) -> None:
@@ -103,3 +107,5 @@ def test_an_unknown_cost_counts_the_controls_too(service: Service) -> None:
     planned = preview(service, SEEDS)
     number = planned["new"] + planned["new_controls"]
     assert f"for {number} of {number} new points and controls" in planned["estimate"]["why"]
+    of_job = service.post("/jobs?dry_run=true", WHOLE).json()["estimate"]
+    assert "for 4 of 4, this job and its 3 controls" in of_job["why"]

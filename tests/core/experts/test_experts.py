@@ -8,6 +8,7 @@ from torch import nn
 
 from core.experts import build_expert, detect_feature_dim
 from core.spec import ARCHITECTURES
+from core.spec.parameters import expert_parameters
 
 pytestmark = pytest.mark.slow
 
@@ -56,6 +57,18 @@ def test_the_small_network_is_small_and_its_feature_dimension_an_option(arch: st
     assert count(build_expert(arch, 100, image_size=32)) < 100_000
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize(
+    ("arch", "feature_dim"),
+    [("resnet18", 8), ("resnet18", 1_024), ("wideresnet28_10", 4), ("wideresnet28_10", 64), ("wideresnet28_10", 1_280)],
+)
+def test_a_wide_network_has_as_many_parameters_as_its_formula_says(arch: str, feature_dim: int, channels: int) -> None:
+    with torch.device("meta"):
+        expert = build_expert(arch, 7, in_channels=channels, feature_dim=feature_dim)
+    assert detect_feature_dim(expert, channels, 32) == expert.feature_dim == feature_dim
+    assert count(expert) == expert_parameters(arch, channels, 7, feature_dim)
+
+
 def test_with_group_norm_images_do_not_influence_one_another() -> None:
     torch.manual_seed(0)
     expert = build_expert("convnet_small_gn", 10, image_size=8)
@@ -101,7 +114,9 @@ def test_a_timm_backbone_is_an_expert(name: str) -> None:
     [
         ("resnet81", {}, "did you mean resnet18"),
         ("resnet18", {"dropout": 0.1}, "resnet18 has no dropout option"),
-        ("resnet18", {"feature_dim": 7}, "is fixed: remove feature_dim"),
+        ("densenet121", {"feature_dim": 7}, "is fixed: remove feature_dim"),
+        ("resnet18", {"feature_dim": 7}, "a multiple of 8: use 8 "),
+        ("wideresnet28_10", {"feature_dim": 642}, "a multiple of 4: use 640 or 644 "),
         ("resnet18", {"pretrained": True}, "no pretrained weights for resnet18"),
         ("convnet_small", {"image_size": 4}, "at least 8 px; these have 4 px"),
         ("timm:resnet1000", {}, "did you mean resnet"),

@@ -46,7 +46,7 @@ def plug_in(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("core.plug_in")
     module.__dict__.update({"LinearExpert": LinearExpert, "Maximum": Maximum})
     monkeypatch.setitem(sys.modules, "core.plug_in", module)
-    expert = replace(ARCHITECTURES["resnet18"], implementation="core.plug_in:LinearExpert", feature_dim=12)
+    expert = replace(ARCHITECTURES["resnet18"], implementation="core.plug_in:LinearExpert", feature_dim=12, options=())
     fusion = replace(FUSION_TYPES["multiplicative"], implementation="core.plug_in:Maximum")
     monkeypatch.setitem(ARCHITECTURES, "linear", expert)
     monkeypatch.setitem(FUSION_TYPES, "maximum", fusion)

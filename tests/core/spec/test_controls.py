@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from core.spec import ExpertJob, FusionJob, parse_spec, resolve
 from core.spec.catalogue import ARCHITECTURES
-from core.spec.controls import FROZEN, MATCHED, Control, ExpertRecipe, controls, recipe_of
+from core.spec.controls import FROZEN, MATCHED, Control, ExpertRecipe, controls, recipe_of, untrained_recipe
+from core.spec.outline import outline
 from core.spec.parameters import expert_parameters
+from core.spec.seen_images import SeenImages
 
 JOB = "job_01JQ3YD5W4N7T8X2M6R9B0C1VA"
 SHARDS = {"name": "digits", "split": {"regime": "class_shards", "num_shards": 4, "holdout": 0.4, "seed": 7}}
@@ -21,7 +25,11 @@ FROM_EXPERTS = {
     "resources": {"cpus": 1},
     "controls": True,
 }
-TRAINED = ExpertRecipe({"arch": "convnet_small"}, {"epochs": 12, "batch_size": 32})
+TRAINED = ExpertRecipe(
+    {"arch": "convnet_small"},
+    {"epochs": 12, "batch_size": 32},
+    SeenImages(resolve(parse_spec({**FROM_EXPERTS, "training": {}})).dataset, frozenset(range(4))),
+)
 
 
 def by_role(
@@ -67,17 +75,51 @@ def test_the_matched_network_has_as_many_parameters_as_the_fused_model() -> None
 
 
 def test_a_family_of_one_width_has_no_matched_network() -> None:
-    assert "feature_dim" not in ARCHITECTURES["resnet18"].options
-    found = by_role(FROM_EXPERTS, ExpertRecipe({"arch": "resnet18"}, {}))[MATCHED]
-    assert (found.spec, found.absent) == (None, "resnet18 has one width only")
+    assert "feature_dim" not in ARCHITECTURES["densenet121"].options
+    found = by_role(FROM_EXPERTS, ExpertRecipe({"arch": "densenet121"}, {}, TRAINED.seen))[MATCHED]
+    assert found.spec is None
+    assert found.absent == "densenet121 cannot be made wider: no such network has a width to choose"
+
+
+@pytest.mark.parametrize(("arch", "width"), [("resnet18", 1_048), ("wideresnet28_10", 1_316)])
+def test_four_networks_on_cifar_have_a_wider_one_of_as_many_parameters(arch: str, width: int) -> None:
+    spec = {"kind": "fusion", "experts": [{"arch": arch}], "num_experts": 4, "dataset": {"name": "cifar100"}}
+    total = outline(parse_spec(spec)).parameters["total"]
+    assert total is not None
+    job = by_role(spec, untrained_recipe({"arch": arch}), total)[MATCHED].spec
+    assert isinstance(job, ExpertJob)
+    assert job.expert.feature_dim is not None
+    assert abs(job.expert.feature_dim - width) < 40
+    count = expert_parameters(arch, 3, 100, job.expert.feature_dim)
+    assert count is not None
+    assert abs(count - total) / total < 0.01
+
+
+def test_the_matched_network_of_mixed_experts_is_of_the_first_family_that_has_a_width() -> None:
+    recipes = [untrained_recipe({"arch": arch}) for arch in ("densenet121", "resnet18")]
+    experts = [recipe.expert for recipe in recipes]
+    spec = parse_spec({"kind": "fusion", "experts": experts, "dataset": {"name": "cifar10"}})
+    assert isinstance(spec, FusionJob)
+    found = {control.role: control.spec for control in controls(spec, recipes, 30_000_000)}[MATCHED]
+    assert isinstance(found, ExpertJob)
+    assert (found.expert.arch, found.name) == ("resnet18", "fusion: one resnet18 of as many parameters")
+
+
+def test_data_that_are_not_read_at_submission_have_no_matched_network() -> None:
+    spec = {"kind": "fusion", "experts": [{"arch": "convnet_small"}], "dataset": {"name": "npz:cells.npz"}}
+    found = by_role(spec, untrained_recipe({"arch": "convnet_small"}), None)[MATCHED]
+    assert found.absent == (
+        "how many parameters the fused model has depends on npz:cells.npz, which is not read at submission"
+    )
 
 
 def test_untrained_experts_on_a_hold_out_have_no_single_network_and_say_why() -> None:
     spec = {**FROM_EXPERTS, "experts": [{"arch": "convnet_small"}], "num_experts": 2}
-    found = by_role(spec)
+    untrained = untrained_recipe({"arch": "convnet_small"})
+    found = by_role(spec, untrained)
     assert "on the hold-out alone (40% of the training images)" in str(found["single_0"].absent)
     assert "would stay so if they were frozen" in str(found[FROZEN].absent)
-    whole = by_role({**spec, "dataset": {"name": "digits"}})
+    whole = by_role({**spec, "dataset": {"name": "digits"}}, untrained)
     assert isinstance(whole["single_0"].spec, ExpertJob)
 
 
@@ -106,15 +148,30 @@ def test_a_stage_that_trains_the_experts_alone_has_no_frozen_control() -> None:
 
 def test_experts_of_other_data_or_of_some_shards_have_no_single_network() -> None:
     dataset = resolve(parse_spec({**FROM_EXPERTS, "training": {}})).dataset
-    some = ExpertRecipe(TRAINED.expert, {}, dataset, 1)
-    assert "the experts saw the shards 1 of 4, so no job" in str(by_role(FROM_EXPERTS, some)["single_0"].absent)
-    other = ExpertRecipe(TRAINED.expert, {}, dataset.model_copy(update={"name": "cifar10"}), 1)
-    assert "expert 0 was trained on another dataset" in str(by_role(FROM_EXPERTS, other)["single_0"].absent)
+    some = ExpertRecipe(TRAINED.expert, {}, SeenImages(dataset, frozenset({1})))
+    assert "the experts saw shard 1 of 4, and no job" in str(by_role(FROM_EXPERTS, some)["single_0"].absent)
+    other = ExpertRecipe(TRAINED.expert, {}, SeenImages(dataset.model_copy(update={"name": "cifar10"}), frozenset({1})))
+    absent = by_role(FROM_EXPERTS, other)["single_0"].absent
+    assert "expert 0 was trained on another dataset (cifar10)" in str(absent)
     assert by_role(FROM_EXPERTS, some)[FROZEN].spec is not None
 
 
 def test_the_recipe_is_that_of_the_job_that_trained_the_expert() -> None:
     source = parse_spec({"kind": "expert", "expert": {"arch": "resnet18"}, "training": {"epochs": 5, "seed": 9}})
     recipe = recipe_of({"arch": "resnet18", "dropout": None, "pretrained": False}, source)
-    assert (recipe.expert, recipe.training, recipe.shard) == ({"arch": "resnet18"}, {"epochs": 5}, 0)
-    assert recipe_of({"arch": "resnet18"}, None).training == {}
+    assert (recipe.expert, recipe.training) == ({"arch": "resnet18"}, {"epochs": 5})
+    assert isinstance(recipe.seen, SeenImages)
+    assert recipe.seen.is_everything
+    unknown = recipe_of({"arch": "resnet18"}, None)
+    assert (unknown.training, isinstance(unknown.seen, str)) == (None, True)
+
+
+def test_an_expert_without_a_recipe_of_its_own_is_trained_with_the_settings_of_the_job() -> None:
+    training = {"epochs": 3, "seed": 5, "batch_size": 48, "precision": "float32", "augmentation": "none"}
+    spec = {**FROM_EXPERTS, "experts": [{"arch": "convnet_small"}], "num_experts": 2, "dataset": {"name": "digits"}}
+    job = by_role({**spec, "training": training}, untrained_recipe({"arch": "convnet_small"}))["single_1"].spec
+    assert isinstance(job, ExpertJob)
+    own = job.training
+    assert (own.batch_size, own.precision, own.augmentation, own.seed) == (48, "float32", "none", 6)
+    # The length and the rates are those of the recipe of the architecture.
+    assert own.epochs is None

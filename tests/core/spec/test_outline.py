@@ -86,6 +86,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "as run": {"training": {"preset": "as_run_non_iid", "epochs": 2}},
     "rates": {"training": {"components": {"fusion": {"lr": 0.5}}}},
     "three": {"experts": [{"arch": "convnet_small_gn", "feature_dim": 16}], "num_experts": 3},
+    "wide": {"experts": [{"arch": "resnet18", "feature_dim": 64}, {"arch": "wideresnet28_10", "feature_dim": 96}]},
     "many": {"experts": [{"arch": "convnet_small", "feature_dim": 8}], "num_experts": 16},
 }
 

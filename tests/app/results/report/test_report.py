@@ -95,11 +95,9 @@ def test_the_verdict_compares_with_the_control_that_is_hardest_to_beat(service: 
     )
     assert f"p = {difference['p']:.2g}" in content["verdict"]
     assert rows["deep_ensemble"]["jobs"] == [rows["single_0"]["jobs"][0], rows["deep_ensemble"]["jobs"][1]]
-    assert (rows["frozen"]["model"], rows["frozen"]["absent"]) == (
-        None,
-        "the experts of this job are frozen themselves",
-    )
-    assert "frozen themselves" in " ".join(content["notes"]) or rows["frozen"]["jobs"] == []
+    assert (rows["frozen"]["model"], rows["frozen"]["absent"], rows["frozen"]["jobs"]) == (None, frozen, [])
+    # Nothing is missing: this job is that control itself.
+    assert not any("frozen themselves" in note or "Not every control" in note for note in content["notes"])
 
 
 def test_a_control_that_has_not_finished_is_a_reason_to_wait(service: Service) -> None:
@@ -204,12 +202,20 @@ def headings_of(text: str) -> list[list[str]]:
 def test_a_column_that_no_row_has_is_left_out(service: Service) -> None:
     alone = with_predictions(service, "alone", {"test": arrays(expert_0=20)}, kind="expert")
     text = service.get(f"/jobs/{alone}/report?format=markdown").text
-    assert headings_of(text) == [["", "accuracy", "95 % interval", "NLL", "ECE"]]
+    assert headings_of(text) == [["", "accuracy", "95 % interval, %", "NLL", "ECE"]]
     pair = fusion_job(service)
     figures, controls, experts = headings_of(service.get(f"/jobs/{pair}/report?format=markdown").text)
-    assert figures == ["", "accuracy", "95 % interval", "NLL", "ECE", "fused minus this", "95 % interval", "p"]
+    of_model = ["", "accuracy", "95 % interval, %", "NLL", "ECE"]
+    assert figures == [*of_model, "fused minus this, points", "95 % interval, points", "p"]
     assert controls == figures
     assert experts == ["expert", "network"]
+
+
+def test_columns_of_differences_have_the_unit_in_their_headings(service: Service) -> None:
+    metrics = {f"test/{name}_expert_{k}": 0.02 for name in ("contribution", "shapley") for k in range(2)}
+    job_id = with_predictions(service, "pair", {"test": arrays(fused=10, expert_0=30, expert_1=50)}, metrics=metrics)
+    text = service.get(f"/jobs/{job_id}/report?format=markdown").text
+    assert headings_of(text)[2] == ["expert", "network", "contribution, points", "Shapley value, points"]
 
 
 def test_the_picture_is_well_formed_and_names_every_model(service: Service) -> None:
