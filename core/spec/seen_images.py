@@ -21,7 +21,7 @@ _OF_REGIME: Mapping[str, tuple[str, ...]] = {
     "class_shards": ("num_shards",),
     "dirichlet": ("num_shards", "beta"),
 }
-_FOLLOWED = "started from a component itself, and what that one saw is not looked up"
+_CONTINUED = "started from a component itself, and what that one saw is not looked up"
 
 
 @dataclass(frozen=True)
@@ -47,11 +47,11 @@ def seen_before(source: JobSpec | None, index: int) -> SeenBefore:
     source = resolve(source)
     if isinstance(source, ExpertJob):
         if source.expert.source is not None:
-            return _FOLLOWED
+            return _CONTINUED
         shard = 0 if source.dataset.split.regime == "full" else source.expert.shard
         return SeenImages(source.dataset, frozenset({shard}))
     if not isinstance(source, FusionJob) or index >= len(source.experts) or source.experts[index].source is not None:
-        return _FOLLOWED
+        return _CONTINUED
     return _fusion_phase(source)
 
 

@@ -46,11 +46,11 @@ def group_networks(rows: Sequence[ControlRow], jobs: Mapping[str, Job]) -> list[
     for row in rows:
         job = jobs.get(row.job_id or "")
         # What a deleted job was is not known, so it may be a network that no other row stands for.
-        found = None if job is None else _settings(job)
-        key = f"absent: {row.absent}" if found is None else json.dumps(found, sort_keys=True)
+        own = None if job is None else _settings(job)
+        key = f"absent: {row.absent}" if own is None else json.dumps(own, sort_keys=True)
         members.setdefault(key, []).append(row)
-        if found is not None:
-            settings[key] = found
+        if own is not None:
+            settings[key] = own
     names = _names(settings)
     alone = len(members) == 1
     return [
