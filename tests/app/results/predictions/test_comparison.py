@@ -72,6 +72,7 @@ def test_swapping_the_models_changes_the_sign_alone(service: Service) -> None:
     b = with_predictions(service, "b", {"test": wrong_on(*range(30))})
     forth, back = compare(service, a, b)["difference"], compare(service, b, a)["difference"]
     assert (forth["value"], forth["p"]) == (-back["value"], back["p"])
+    assert (forth["low"], forth["high"]) == (-back["high"], -back["low"])
     assert forth["excludes_zero"]
     assert back["excludes_zero"]
     assert "b is 7.5 points worse than a" in compare(service, b, a)["sentence"]
