@@ -6,9 +6,12 @@ import re
 import time
 
 import numpy as np
+import pytest
 from sqlmodel import Session
 
+from app.db import transaction
 from app.jobs import queries
+from app.models import Job
 from app.web.views.against_baseline import against_baseline
 from app.web.views.selection import MAX_JOBS
 from tests.app.api import Service
@@ -27,8 +30,8 @@ def job_with_errors(service: Service, name: str, count: int, dataset: str = "dig
 
 def cells(service: Service, *jobs: str) -> list[tuple[str, str, bool]]:
     with Session(service.app.state.engine) as session:
-        found = against_baseline(service.settings, queries.get_jobs(session, jobs))
-    return [(cell.text, cell.why, cell.excludes_zero) for cell in found]
+        row = against_baseline(service.settings, queries.get_jobs(session, jobs))
+    return [(cell.text, cell.why, cell.excludes_zero) for cell in row]
 
 
 def test_each_job_has_its_difference_to_the_first(service: Service) -> None:
@@ -50,14 +53,27 @@ def test_what_cannot_be_compared_says_why(service: Service) -> None:
     same = job_with_errors(service, "c", 1)
     assert [why for _, why, _ in cells(service, baseline, other, last, same)] == [
         "",
-        "It was not measured on the same images as the baseline.",
+        f"{other} and {baseline} were not measured on the same images: one on cifar10, the other on digits",
         f"{last} is queued and has no predictions: they are stored when the job succeeds",
         "",
     ]
     assert cells(service, baseline) == cells(service, last, baseline) == cells(service, baseline, other) == []
 
 
-def test_the_page_shows_the_difference_with_its_interval(service: Service) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_refused_as_by_the_api(service: Service, value: float) -> None:
+    good, close = job_with_errors(service, "good", 10), job_with_errors(service, "close", 12)
+    logits = logits_of(LABELS)
+    logits[:7] = value
+    broken = with_predictions(service, "broken", {"test": {"labels": LABELS, "logits_fused": logits}})
+    answer = service.get("/compare", params={"a": broken, "b": good})
+    assert answer.status_code == 422
+    assert cells(service, good, close, broken)[2] == ("", answer.json()["detail"], False)
+    assert answer.json()["detail"] == "broken (fused) has outputs that are not finite for 7 of 1,000 images"
+    assert cells(service, broken, good) == []
+
+
+def test_the_page_shows_the_difference_with_its_interval_and_p_value(service: Service) -> None:
     jobs = [job_with_errors(service, str(count), count) for count in (10, 50)]
     text = read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
     # The table of results takes a metric, which a worker would have stored.
@@ -65,10 +81,23 @@ def test_the_page_shows_the_difference_with_its_interval(service: Service) -> No
     for job in jobs:
         measure(service, job, "test/accuracy_fused", 0.9)
     text = read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
-    assert re.search(r"<strong>\u22124\.0</strong> <span[^>]*>\u22125\.\d to \u22122\.\d</span>", text)
+    assert re.search(r"<strong>\u22124\.0</strong> <span[^>]*>\u22125\.\d to \u22122\.\d, p &lt; 0.0001</span>", text)
     file = run_dir_of(service, jobs[1]) / "predictions/test.npz"
     file.unlink()
     assert "minus baseline" not in read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
+
+
+def test_data_that_changed_between_two_jobs_are_refused(service: Service) -> None:
+    jobs = [job_with_errors(service, str(count), count) for count in (10, 12, 50)]
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, jobs[1])
+        assert job is not None
+        job.data_sha256 = "0" * 64
+    assert [why for _, why, _ in cells(service, *jobs)] == [
+        "",
+        f"{jobs[1]} and {jobs[0]} were not measured on the same test images: digits has changed between them",
+        "",
+    ]
 
 
 def test_as_many_jobs_as_a_page_has_take_a_part_of_its_time(service: Service) -> None:

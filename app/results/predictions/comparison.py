@@ -12,17 +12,17 @@ import numpy as np
 
 from app.http.errors import Invalid, NotFound
 from app.models import Job
+from app.results.predictions.same_images import check_same_data, common_labels
 from app.results.predictions.schemas import ClassAccuracy, Comparison, Difference, Model, Scaled
-from app.results.predictions.stored import ENSEMBLES, SPLIT_NAMES, Split, StoredSplit, stored_split
+from app.results.predictions.stored import ENSEMBLES, Split, StoredSplit, stored_split
 from app.results.predictions.wording import sentence
 from app.results.statistics.agreement import accuracy_by_class, disagreement_matrix, discordance, oracle_accuracy
 from app.results.statistics.calibration import expected_calibration_error
 from app.results.statistics.intervals import accuracy_interval, difference_interval
 from app.results.statistics.mcnemar import exact_p
-from app.results.statistics.scores import score
+from app.results.statistics.scores import num_not_finite, score
 from app.results.statistics.temperature import fit_temperature
 from app.settings import Settings
-from core.run.content import ContentCache, describe_difference, have_same_test_data
 
 
 @dataclass(frozen=True)
@@ -87,52 +87,6 @@ def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
     )
 
 
-def check_same_data(settings: Settings, a: Job, b: Job, split: Split) -> None:
-    """Raises Invalid if the images of a split have changed between two jobs, as far as their content was recorded."""
-    if a.data_sha256 is None or b.data_sha256 is None or a.data_sha256 == b.data_sha256:
-        return
-    if a.spec["dataset"]["name"] != b.spec["dataset"]["name"]:
-        # The stored predictions tell.
-        return
-    cache = ContentCache(settings.content_cache)
-    if split == "test" and have_same_test_data(a.data_sha256, b.data_sha256, cache):
-        return
-    older, newer = sorted((a, b), key=lambda job: job.id)
-    difference = describe_difference(older.data_sha256 or "", newer.data_sha256 or "", cache)
-    name = newer.spec["dataset"]["name"]
-    raise Invalid(
-        f"{a.id} and {b.id} were not measured on the same {SPLIT_NAMES[split]} images: {name} has changed between them"
-        + (f" ({difference})" if difference else "")
-    )
-
-
-def common_labels(a: StoredSplit, b: StoredSplit) -> np.ndarray:
-    """The labels (N,) of two splits of the same images; raises Invalid that says where the images differ."""
-    what = SPLIT_NAMES[a.split]
-    if a.entry["dataset"] != b.entry["dataset"]:
-        raise Invalid(
-            f"{a.job_id} and {b.job_id} were not measured on the same images: one on {a.entry['dataset']}, "
-            f"the other on {b.entry['dataset']}"
-        )
-    ids_a, labels_a = a.ids_and_labels()
-    if a.file == b.file:
-        return labels_a
-    ids_b, labels_b = b.ids_and_labels()
-    if not np.array_equal(ids_a, ids_b):
-        shared = len(np.intersect1d(ids_a, ids_b))
-        raise Invalid(
-            f"{a.job_id} and {b.job_id} were not measured on the same {what} images: {len(ids_a):,} and "
-            f"{len(ids_b):,}, of which {shared:,} are in both"
-        )
-    if not np.array_equal(labels_a, labels_b):
-        count = int((labels_a != labels_b).sum())
-        raise Invalid(
-            f"the data set has changed between {a.job_id} and {b.job_id}: {count:,} of {len(labels_a):,} {what} images "
-            "have another label"
-        )
-    return labels_a
-
-
 def difference_of(correct_a: np.ndarray, correct_b: np.ndarray) -> Difference:
     """The difference of two accuracies on the same images."""
     counts = discordance(correct_a, correct_b)
@@ -170,11 +124,15 @@ def kept(key: tuple[str, ...], compute: Callable[[], tuple[Model, Answers]]) -> 
         return _measured[key]
 
 
+def not_finite(side: Side, num_broken: int, num_images: int) -> Invalid:
+    """The error for a path with outputs that are NaN or infinite, from which nothing can be measured."""
+    return Invalid(f"{side.name} has outputs that are not finite for {num_broken:,} of {num_images:,} images")
+
+
 def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Answers]:
     logits, classes = stored.logits(side.path)
-    broken = int((np.isnan(logits) | np.isposinf(logits)).any(axis=1).sum())
-    if broken:
-        raise Invalid(f"{side.name} has outputs that are not finite for {broken:,} of {len(labels):,} images")
+    if broken := num_not_finite(logits):
+        raise not_finite(side, broken, len(labels))
     scores = score(logits, labels, classes)
     # Rounding to float16 can make two logits equal.
     predicted = scores.predicted if side.path in ENSEMBLES else stored.predicted(side.path).classes

@@ -13,13 +13,12 @@ from app.models import Job
 from app.results.predictions.comparison import (
     Answers,
     Side,
-    check_same_data,
-    common_labels,
     default_path,
     difference_of,
     kept,
     measure,
 )
+from app.results.predictions.same_images import check_same_data, common_labels
 from app.results.predictions.schemas import Difference, Model
 from app.results.predictions.stored import MAX_ENSEMBLE_LOGITS, StoredSplit, stored_split
 from app.results.statistics.calibration import expected_calibration_error

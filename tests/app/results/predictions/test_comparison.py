@@ -146,9 +146,10 @@ def test_models_that_were_measured_on_other_images_are_refused(service: Service)
     assert "400 of 400 test images have another label" in refusal(service, one, relabelled)
 
 
-def test_outputs_that_are_not_finite_are_refused(service: Service) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_refused(service: Service, value: float) -> None:
     arrays = wrong_on()
-    arrays["logits_fused"][:7] = np.nan
+    arrays["logits_fused"][:7, 1] = value
     broken = with_predictions(service, "broken", {"test": arrays})
     assert "not finite for 7 of 400 images" in refusal(service, broken, broken)
 
