@@ -29,6 +29,7 @@ class PairOutcome(NamedTuple):
     """The accuracy of one job minus that of another one on the same test images; without it, `why` there is none."""
 
     difference: Difference | None
+    num_images: int = 0
     why: str = ""
 
 
@@ -57,8 +58,8 @@ def paired_difference(settings: Settings, a: Job, b: Job) -> PairOutcome:
         correct_a, correct_b = _correct(a, stored_a), _correct(b, stored_b)
     except (Invalid, NotFound) as problem:
         # Not remembered: a job may still succeed, and what its data contain may still be recorded.
-        return PairOutcome(None, problem.detail)
-    outcome = PairOutcome(difference_of(correct_a, correct_b))
+        return PairOutcome(None, why=problem.detail)
+    outcome = PairOutcome(difference_of(correct_a, correct_b), len(correct_a))
     _remember(_remembered, key, outcome)
     return outcome
 

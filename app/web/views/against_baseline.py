@@ -33,7 +33,7 @@ def against_baseline(settings: Settings, jobs: Sequence[Job]) -> list[BaselineCe
 
 
 def _cell(settings: Settings, job: Job, baseline: Job) -> BaselineCell:
-    difference, why = paired_difference(settings, job, baseline)
+    difference, _, why = paired_difference(settings, job, baseline)
     if difference is None:
         return BaselineCell(why=why)
     return BaselineCell(
