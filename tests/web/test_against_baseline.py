@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 
@@ -12,6 +13,7 @@ from sqlmodel import Session
 from app.db import transaction
 from app.jobs import queries
 from app.models import Job
+from app.web.pages import compare_pair
 from app.web.views.against_baseline import against_baseline
 from app.web.views.selection import MAX_JOBS
 from tests.app.api import Service
@@ -85,6 +87,30 @@ def test_the_page_shows_the_difference_with_its_interval_and_p_value(service: Se
     file = run_dir_of(service, jobs[1]) / "predictions/test.npz"
     file.unlink()
     assert "minus baseline" not in read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
+
+
+def test_a_pair_has_the_sentence_and_a_page_with_the_figures_of_the_api(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worse, better = jobs = [job_with_errors(service, name, count) for name, count in (("x<b>", 50), ("better", 10))]
+    for job in jobs:
+        measure(service, job, "test/accuracy_fused", 0.9)
+    body = service.get("/compare", params={"a": better, "b": worse}).json()
+    text = html.unescape(read(service, f"/ui/compare?job={worse}~0&job={better}~1"))
+    assert f"<bdi>{body['sentence']}</bdi>" in text
+    [address] = re.findall(r'href="(/ui/compare/pair[^"]+)"', text)
+    page = read(service, address)
+    assert "x<b>" not in page
+    shown = html.unescape(re.sub(r"<[^>]*>", "", page))
+    for expected in (body["sentence"], body["a"]["not_scaled"], "exact McNemar test"):
+        assert expected in shown
+    for value in (body["a"]["nll"], body["b"]["ece"], body["oracle"], body["by_class"][2]["b"], body["a"]["low"]):
+        assert f"{value:.4f}" in shown
+    monkeypatch.setattr(compare_pair, "MAX_CLASSES", 2)
+    # The classes on which the two differ most.
+    assert re.findall(r'<th scope="row" class="num">(\d)</th>', read(service, address)) == ["1", "2"]
+    read(service, "/ui/compare/pair?a=job_none&b=job_none", 404)
+    assert "has no predictions" in read(service, f"/ui/compare/pair?a={service.submit()}&b={worse}", 404)
 
 
 def test_data_that_changed_between_two_jobs_are_refused(service: Service) -> None:

@@ -71,7 +71,7 @@ def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
         strict=True,
     )
     return Comparison(
-        sentence=sentence(*_names(a, b), difference, len(labels)),
+        sentence=sentence(*names_of(a, b), difference, len(labels)),
         split=split,
         dataset=str(stored_a.entry["dataset"]),
         num_images=len(labels),
@@ -178,7 +178,7 @@ def _scaled(
     )
 
 
-def _names(a: Side, b: Side) -> tuple[str, str]:
+def names_of(a: Side, b: Side) -> tuple[str, str]:
     """Names that tell the two apart: by their jobs, by their paths, or by both."""
     jobs = (a.job.name or a.job.id, b.job.name or b.job.id)
     if a.job.id == b.job.id:

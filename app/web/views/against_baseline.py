@@ -6,22 +6,27 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from app.models import Job
+from app.results.predictions.comparison import Side, default_path, names_of
 from app.results.predictions.pairs import paired_difference
-from app.results.predictions.schemas import Difference
-from app.results.predictions.wording import p_text
+from app.results.predictions.wording import p_text, sentence
 from app.settings import Settings
 from app.web.views import words
 from app.web.views.difference import signed
 
 
 class BaselineCell(NamedTuple):
-    """A difference in points with its interval and p value as text; without them, `why`. The baseline has neither."""
+    """A difference in points with its interval and p value as text; without them, `why`. The baseline has neither.
+
+    `sentence` says in plain words what the difference means, and `address` is the page with all figures of both.
+    """
 
     text: str = ""
     interval: str = ""
     p: str = ""
     excludes_zero: bool = False
     why: str = ""
+    sentence: str = ""
+    address: str = ""
 
 
 def against_baseline(settings: Settings, jobs: Sequence[Job]) -> list[BaselineCell]:
@@ -33,14 +38,15 @@ def against_baseline(settings: Settings, jobs: Sequence[Job]) -> list[BaselineCe
 
 
 def _cell(settings: Settings, job: Job, baseline: Job) -> BaselineCell:
-    difference, _, why = paired_difference(settings, job, baseline)
+    difference, num_images, why = paired_difference(settings, job, baseline)
     if difference is None:
         return BaselineCell(why=why)
+    names = names_of(*(Side(one, default_path(one.kind)) for one in (job, baseline)))
     return BaselineCell(
-        signed(100 * difference.value, 1), interval_text(difference), p_text(difference.p), difference.excludes_zero
+        text=signed(100 * difference.value, 1),
+        interval=f"{words.points(difference.low)} to {words.points(difference.high)}",
+        p=p_text(difference.p),
+        excludes_zero=difference.excludes_zero,
+        sentence=sentence(*names, difference, num_images),
+        address=f"/ui/compare/pair?a={job.id}&b={baseline.id}",
     )
-
-
-def interval_text(difference: Difference) -> str:
-    """The interval of a difference in points, such as `+0.3 to +2.1`."""
-    return f"{words.points(difference.low)} to {words.points(difference.high)}"
