@@ -140,7 +140,7 @@ def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.nda
     interval = accuracy_interval(int(answers.correct.sum()), len(labels))
     scaled, why = None, "the temperature would be fitted on the same images"
     if stored.split != "val":
-        scaled, why = _scaled(settings, side, logits, labels, classes)
+        scaled, why = _scaled(settings, side, logits, labels, classes, answers)
     model = Model(
         job=side.job.id,
         name=side.job.name,
@@ -157,7 +157,12 @@ def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.nda
 
 
 def _scaled(
-    settings: Settings, side: Side, logits: np.ndarray, labels: np.ndarray, classes: np.ndarray | None
+    settings: Settings,
+    side: Side,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    classes: np.ndarray | None,
+    answers: Answers,
 ) -> tuple[Scaled | None, str]:
     """Calibration at the temperature of the validation images; or why there is none."""
     try:
@@ -171,7 +176,7 @@ def _scaled(
     scores = score(logits, labels, classes, temperature=temperature)
     if not math.isfinite(scores.nll):
         return None, "some images have a class of probability 0"
-    ece = expected_calibration_error(scores.confidence, scores.correct)
+    ece = expected_calibration_error(scores.confidence, answers.correct)
     return (
         Scaled(temperature=temperature, num_validation_images=len(validation_labels), nll=scores.nll, ece=ece),
         "",

@@ -11,12 +11,15 @@ from scipy.stats import binomtest
 
 from app.db import transaction
 from app.models import Job
+from app.results.statistics.calibration import expected_calibration_error
 from app.results.statistics.intervals import difference_interval
+from app.results.statistics.scores import score
 from tests.app.api import Service
 from tests.app.results.predictions.trained import Arrays, logits_of, with_predictions
 
 N = 400
 LABELS = np.arange(N) % 3
+SPLITS = {"test": slice(600), "val": slice(600, None)}
 
 
 def wrong_on(*images: int, labels: np.ndarray = LABELS) -> Arrays:
@@ -134,6 +137,34 @@ def test_a_temperature_is_fitted_on_at_least_500_validation_images(service: Serv
     assert scaled["nll"] < body["b"]["nll"]
     assert scaled["ece"] < body["b"]["ece"]
     assert "on the same images" in compare(service, jobs[1], jobs[1], split="val")["a"]["not_scaled"]
+
+
+def test_what_was_predicted_before_rounding_counts(service: Service) -> None:
+    """Also for the calibration error after scaling, which has the same accuracy."""
+    print("seed 6")
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 3, size=1_200)
+    logits = rng.normal(size=(1_200, 3)).astype(np.float16)
+    logits[np.arange(1_200), labels] += np.float16(1)
+    exact = logits.argmax(axis=1)
+    # Rounding has made the logits of class 0 and of the last class equal, and argmax takes the first one.
+    tied = np.arange(1_200) % 4 == 0
+    logits[tied, 0] = logits[tied, 2] = logits[tied].max(axis=1)
+    exact[tied] = labels[tied] = 2
+    arrays = {"labels": labels, "logits_fused": logits, "predicted_fused": exact}
+    job = with_predictions(
+        service,
+        "rounded",
+        {split: {name: array[rows] for name, array in arrays.items()} for split, rows in SPLITS.items()},
+    )
+    model = compare(service, job, job)["a"]
+    test = {name: array[SPLITS["test"]] for name, array in arrays.items()}
+    correct = test["predicted_fused"] == test["labels"]
+    assert model["accuracy"] == pytest.approx(correct.mean())
+    assert correct.mean() > (test["logits_fused"].argmax(axis=1) == test["labels"]).mean() + 0.2
+    for temperature, ece in ((1.0, model["ece"]), (model["scaled"]["temperature"], model["scaled"]["ece"])):
+        confidence = score(test["logits_fused"], test["labels"], temperature=temperature).confidence
+        assert ece == pytest.approx(expected_calibration_error(confidence, correct), abs=1e-9)
 
 
 def test_models_that_were_measured_on_other_images_are_refused(service: Service) -> None:

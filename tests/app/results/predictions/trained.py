@@ -43,7 +43,7 @@ def with_predictions(
     kind: str = "fusion",
     metrics: dict[str, float] | None = None,
 ) -> str:
-    """A job that has succeeded with these arrays; `predicted_..` is added to the logits."""
+    """A job that has succeeded with these arrays; `predicted_..` is added to the logits unless it is given."""
     job = service.submit({**(FUSION if kind == "fusion" else EXPERT), "name": name})
     run = RunDir(run_dir_of(service, job))
     run.path.mkdir(parents=True)
@@ -59,7 +59,8 @@ def store_predictions(run: RunDir, split: str, arrays: Arrays, dataset: str) -> 
     paths = [name.removeprefix("logits_") for name in arrays if name.startswith("logits_")]
     for path in paths:
         best = arrays[f"logits_{path}"].argmax(axis=1)
-        arrays[f"predicted_{path}"] = arrays[f"classes_{path}"][best] if f"classes_{path}" in arrays else best
+        predicted = arrays[f"classes_{path}"][best] if f"classes_{path}" in arrays else best
+        arrays.setdefault(f"predicted_{path}", predicted)
     arrays.setdefault("ids", np.arange(len(arrays["labels"])))
     file = run.predictions(split)
     file.parent.mkdir(parents=True, exist_ok=True)
