@@ -108,9 +108,19 @@ def measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndar
 
     What was measured is kept by the content of the files: a report is read more than once.
     """
-    key = (stored.entry["sha256"], side.job.id, side.path)
+    key = (stored.entry["sha256"], side.job.id, side.path, *_validation_key(settings, side, stored))
     model, answers = kept(key, lambda: _measure(settings, side, stored, labels))
     return model.model_copy(update={"name": side.job.name}), answers
+
+
+def _validation_key(settings: Settings, side: Side, stored: StoredSplit) -> tuple[str, ...]:
+    """What tells the file on which the temperature is fitted from what it was before, or why there is none."""
+    if stored.split == "val":
+        return ()
+    try:
+        return stored_split(settings, side.job, "val").version
+    except NotFound as problem:
+        return (problem.detail,)
 
 
 def kept(key: tuple[str, ...], compute: Callable[[], tuple[Model, Answers]]) -> tuple[Model, Answers]:

@@ -136,6 +136,15 @@ class StoredSplit:
         """Classes of the data set."""
         return int(self.entry["num_classes"])
 
+    @property
+    def version(self) -> tuple[str, ...]:
+        """Another one if the file has been written to, deleted or put back."""
+        try:
+            status = self.file.stat()
+        except OSError:
+            return (self.entry["sha256"],)
+        return self.entry["sha256"], str(status.st_mtime_ns), str(status.st_ino)
+
     def check_path(self, path: str) -> None:
         """Raises NotFound for a path that these predictions do not have."""
         if path not in self.paths:

@@ -15,7 +15,7 @@ from app.results.statistics.calibration import expected_calibration_error
 from app.results.statistics.intervals import difference_interval
 from app.results.statistics.scores import score
 from tests.app.api import Service
-from tests.app.results.predictions.trained import Arrays, logits_of, with_predictions
+from tests.app.results.predictions.trained import Arrays, logits_of, run_dir_of, with_predictions
 
 N = 400
 LABELS = np.arange(N) % 3
@@ -137,6 +137,26 @@ def test_a_temperature_is_fitted_on_at_least_500_validation_images(service: Serv
     assert scaled["nll"] < body["b"]["nll"]
     assert scaled["ece"] < body["b"]["ece"]
     assert "on the same images" in compare(service, jobs[1], jobs[1], split="val")["a"]["not_scaled"]
+
+
+def test_a_temperature_is_never_that_of_an_earlier_validation_file(service: Service) -> None:
+    print("seed 5")
+    rng = np.random.default_rng(5)
+    logits = rng.normal(size=(500, 3)).astype(np.float32)
+    arrays = {"labels": rng.integers(0, 3, size=500), "logits_fused": logits}
+    job = with_predictions(service, "one", {"test": arrays, "val": arrays})
+    file = run_dir_of(service, job) / "predictions/val.npz"
+    content = file.read_bytes()
+    first = compare(service, job, job)["a"]
+    assert first["scaled"]
+    file.unlink()
+    gone = compare(service, job, job)["a"]
+    assert (gone["scaled"], "have been deleted" in gone["not_scaled"]) == (None, True)
+    file.write_bytes(content)
+    assert compare(service, job, job)["a"] == first
+    file.write_bytes(content[:-100] + bytes(100))
+    damaged = compare(service, job, job)["a"]
+    assert (damaged["scaled"], "are damaged" in damaged["not_scaled"]) == (None, True)
 
 
 def test_what_was_predicted_before_rounding_counts(service: Service) -> None:
