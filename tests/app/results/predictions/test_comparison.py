@@ -143,7 +143,8 @@ def test_a_temperature_is_never_that_of_an_earlier_validation_file(service: Serv
     print("seed 5")
     rng = np.random.default_rng(5)
     logits = rng.normal(size=(500, 3)).astype(np.float32)
-    arrays = {"labels": rng.integers(0, 3, size=500), "logits_fused": logits}
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    arrays = {"labels": labels, "logits_fused": logits}
     job = with_predictions(service, "one", {"test": arrays, "val": arrays})
     file = run_dir_of(service, job) / "predictions/val.npz"
     content = file.read_bytes()
@@ -157,6 +158,17 @@ def test_a_temperature_is_never_that_of_an_earlier_validation_file(service: Serv
     file.write_bytes(content[:-100] + bytes(100))
     damaged = compare(service, job, job)["a"]
     assert (damaged["scaled"], "are damaged" in damaged["not_scaled"]) == (None, True)
+
+
+def test_a_validation_without_errors_fits_no_temperature(service: Service) -> None:
+    labels = np.arange(500) % 3
+    perfect = {"labels": labels, "logits_fused": logits_of(labels)}
+    job = with_predictions(service, "perfect", {"test": wrong_on(0), "val": perfect})
+    model = compare(service, job, job)["a"]
+    assert model["scaled"] is None
+    assert model["not_scaled"] == (
+        "every validation image is classified correctly, so that no temperature can be fitted"
+    )
 
 
 def test_what_was_predicted_before_rounding_counts(service: Service) -> None:
