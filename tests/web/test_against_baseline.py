@@ -10,14 +10,12 @@ import numpy as np
 import pytest
 from sqlmodel import Session
 
-from app.db import transaction
 from app.jobs import queries
-from app.models import Job
 from app.web.pages import compare_pair
 from app.web.views.against_baseline import against_baseline
 from app.web.views.selection import MAX_JOBS
 from tests.app.api import Service
-from tests.app.results.predictions.trained import logits_of, run_dir_of, with_predictions
+from tests.app.results.predictions.trained import logits_of, run_dir_of, set_data, with_predictions
 from tests.app.sweeps.sweeping import measure
 from tests.web.test_compare import read
 
@@ -115,10 +113,7 @@ def test_a_pair_has_the_sentence_and_a_page_with_the_figures_of_the_api(
 
 def test_data_that_changed_between_two_jobs_are_refused(service: Service) -> None:
     jobs = [job_with_errors(service, str(count), count) for count in (10, 12, 50)]
-    with transaction(service.app.state.engine) as session:
-        job = session.get(Job, jobs[1])
-        assert job is not None
-        job.data_sha256 = "0" * 64
+    set_data(service, jobs[1], "0" * 64)
     assert [why for _, why, _ in cells(service, *jobs)] == [
         "",
         f"{jobs[1]} and {jobs[0]} were not measured on the same test images: digits has changed between them",

@@ -11,8 +11,9 @@ import pytest
 from app.db import transaction
 from app.models import Event, State
 from tests.app.api import Service
+from tests.app.results.predictions.trained import set_data
 from tests.app.sweeps.sweeping import SUCCEEDED, create, jobs, measure, sweep
-from tests.app.sweeps.test_differences import set_data, two_rows_over_seeds
+from tests.app.sweeps.test_differences import two_rows_over_seeds
 from tests.web.test_security import log_in
 
 KEY = "val/accuracy_fused"

@@ -60,8 +60,8 @@ def default_path(kind: str) -> str:
 def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
     """Compares two paths. Raises NotFound without predictions, and Invalid where the images are not the same."""
     stored_a, stored_b = (stored_split(settings, side.job, split) for side in (a, b))
-    check_same_data(settings, a.job, b.job, split)
-    labels = common_labels(stored_a, stored_b)
+    same_data = check_same_data(settings, a.job, b.job, split)
+    labels = common_labels(stored_a, stored_b, same_data=same_data)
     model_a, answers_a = measure(settings, a, stored_a, labels)
     model_b, answers_b = measure(settings, b, stored_b, labels)
     difference = difference_of(answers_a.correct, answers_b.correct)

@@ -52,9 +52,9 @@ def paired_difference(settings: Settings, a: Job, b: Job) -> PairOutcome:
     if key in _remembered:
         return _remembered[key]
     try:
-        check_same_data(settings, a, b, "test")
+        same_data = check_same_data(settings, a, b, "test")
         stored_a, stored_b = (stored_split(settings, job, "test") for job in (a, b))
-        common_labels(stored_a, stored_b)
+        common_labels(stored_a, stored_b, same_data=same_data)
         correct_a, correct_b = _correct(a, stored_a), _correct(b, stored_b)
     except (Invalid, NotFound) as problem:
         # Not remembered: a job may still succeed, and what its data contain may still be recorded.

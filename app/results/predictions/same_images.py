@@ -11,16 +11,21 @@ from app.settings import Settings
 from core.run.content import ContentCache, describe_difference, have_same_test_data
 
 
-def check_same_data(settings: Settings, a: Job, b: Job, split: Split) -> None:
-    """Raises Invalid if the images of a split have changed between two jobs, as far as their content was recorded."""
-    if a.data_sha256 is None or b.data_sha256 is None or a.data_sha256 == b.data_sha256:
-        return
+def check_same_data(settings: Settings, a: Job, b: Job, split: Split) -> bool:
+    """Whether the images of a split are known to be the same for two jobs, whatever their data sets are called.
+
+    Raises Invalid if they have changed between the two, as far as their content was recorded.
+    """
+    if a.data_sha256 is None or b.data_sha256 is None:
+        return False
+    cache = ContentCache(settings.content_cache)
+    if a.data_sha256 == b.data_sha256:
+        return True
+    if split == "test" and have_same_test_data(a.data_sha256, b.data_sha256, cache):
+        return True
     if a.spec["dataset"]["name"] != b.spec["dataset"]["name"]:
         # The stored predictions tell.
-        return
-    cache = ContentCache(settings.content_cache)
-    if split == "test" and have_same_test_data(a.data_sha256, b.data_sha256, cache):
-        return
+        return False
     older, newer = sorted((a, b), key=lambda job: job.id)
     difference = describe_difference(older.data_sha256 or "", newer.data_sha256 or "", cache)
     name = newer.spec["dataset"]["name"]
@@ -30,10 +35,13 @@ def check_same_data(settings: Settings, a: Job, b: Job, split: Split) -> None:
     )
 
 
-def common_labels(a: StoredSplit, b: StoredSplit) -> np.ndarray:
-    """The labels (N,) of two splits of the same images; raises Invalid that says where the images differ."""
+def common_labels(a: StoredSplit, b: StoredSplit, *, same_data: bool = False) -> np.ndarray:
+    """The labels (N,) of two splits of the same images; raises Invalid that says where the images differ.
+
+    With `same_data`, what `check_same_data` knows, the data sets may have other names.
+    """
     what = SPLIT_NAMES[a.split]
-    if a.entry["dataset"] != b.entry["dataset"]:
+    if not same_data and a.entry["dataset"] != b.entry["dataset"]:
         raise Invalid(
             f"{a.job_id} and {b.job_id} were not measured on the same images: one on {a.entry['dataset']}, "
             f"the other on {b.entry['dataset']}"

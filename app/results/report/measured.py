@@ -104,8 +104,8 @@ class TestImages:
 
     def _same_images(self, job: Job) -> StoredSplit:
         stored = stored_split(self._settings, job, "test")
-        check_same_data(self._settings, self._job, job, "test")
-        common_labels(self.stored, stored)
+        same_data = check_same_data(self._settings, self._job, job, "test")
+        common_labels(self.stored, stored, same_data=same_data)
         return stored
 
     def _measure(self, job: Job, stored: StoredSplit, path: str) -> tuple[Model, np.ndarray]:

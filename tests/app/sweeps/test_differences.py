@@ -12,12 +12,10 @@ import numpy as np
 import pytest
 from scipy.stats import ttest_rel
 
-from app.db import transaction
-from app.models import Job
 from app.sweeps import differences
 from core.run.rundir import RunDir
 from tests.app.api import Service
-from tests.app.results.predictions.trained import logits_of, run_dir_of, store_predictions, succeed
+from tests.app.results.predictions.trained import logits_of, run_dir_of, set_data, store_predictions, succeed
 from tests.app.sweeps.sweeping import TYPES, create, jobs, measure, sweep, view
 
 LABELS = np.arange(400) % 3
@@ -33,13 +31,6 @@ def finish(service: Service, job: str, num_errors: int, *, validation: float) ->
     succeed(service, job)
     measure(service, job, "test/accuracy_fused", 1 - num_errors / 400)
     measure(service, job, "val/accuracy_fused", validation)
-
-
-def set_data(service: Service, job_id: str, data_sha256: str) -> None:
-    with transaction(service.app.state.engine) as session:
-        job = session.get(Job, job_id)
-        assert job is not None
-        job.data_sha256 = data_sha256
 
 
 def two_rows_over_seeds(service: Service, first: list[float], second: list[float]) -> tuple[str, list[str]]:

@@ -9,13 +9,11 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from app.db import transaction
-from app.models import Job
 from app.results.statistics.calibration import expected_calibration_error
 from app.results.statistics.intervals import difference_interval
 from app.results.statistics.scores import score
 from tests.app.api import Service
-from tests.app.results.predictions.trained import Arrays, logits_of, run_dir_of, with_predictions
+from tests.app.results.predictions.trained import Arrays, logits_of, run_dir_of, set_data, with_predictions
 
 N = 400
 LABELS = np.arange(N) % 3
@@ -228,10 +226,7 @@ def test_jobs_without_predictions_say_why(service: Service) -> None:
 def test_images_that_have_changed_between_two_jobs_are_refused(service: Service) -> None:
     a = with_predictions(service, "a", {"test": wrong_on(0)})
     b = with_predictions(service, "b", {"test": wrong_on(1)})
-    with transaction(service.app.state.engine) as session:
-        job = session.get(Job, b)
-        assert job is not None
-        job.data_sha256 = "0" * 64
+    set_data(service, b, "0" * 64)
     assert refusal(service, a, b) == (
         f"{a} and {b} were not measured on the same test images: digits has changed between them"
     )

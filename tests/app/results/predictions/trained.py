@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from app.models import State
+from app.db import transaction
+from app.models import Job, State
 from core.run.rundir import RunDir
 from core.train.result import Result
 from tests.app.api import EXPERT, FUSION, Service
@@ -50,7 +51,18 @@ def with_predictions(
     entries = {split: store_predictions(run, split, dict(arrays), dataset) for split, arrays in splits.items()}
     run.result.write_text(json.dumps({"state": "succeeded", "metrics": metrics or {}, "predictions": entries}))
     succeed(service, job)
+    if dataset != "digits":
+        set_data(service, job, None, dataset)
     return job
+
+
+def set_data(service: Service, job_id: str, data_sha256: str | None, dataset: str = "digits") -> None:
+    """Records that a job was trained on other data, of which the digest may be unknown."""
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        job.data_sha256 = data_sha256
+        job.spec = job.spec | {"dataset": job.spec["dataset"] | {"name": dataset}}
 
 
 def store_predictions(run: RunDir, split: str, arrays: Arrays, dataset: str) -> dict[str, Any]:
