@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
+from app.results.predictions import stored
 from app.results.statistics.calibration import expected_calibration_error
 from app.results.statistics.intervals import difference_interval
 from app.results.statistics.scores import score
@@ -135,6 +137,49 @@ def test_a_temperature_is_fitted_on_at_least_500_validation_images(service: Serv
     assert scaled["nll"] < body["b"]["nll"]
     assert scaled["ece"] < body["b"]["ece"]
     assert "on the same images" in compare(service, jobs[1], jobs[1], split="val")["a"]["not_scaled"]
+
+
+def experts(count: int) -> Arrays:
+    return {"labels": LABELS, **{f"logits_expert_{k}": logits_of((LABELS + (k == 1)) % 3) for k in range(count)}}
+
+
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ("MAX_ENSEMBLE_LOGITS", "1,200 logits (images times classes) are too many"),
+        ("MAX_EXPERT_LOGITS", "3,600 logits (images times classes times experts) are too many"),
+    ],
+)
+def test_ensembles_of_too_many_logits_say_so(
+    service: Service, monkeypatch: pytest.MonkeyPatch, limit: str, why: str
+) -> None:
+    job = with_predictions(service, "three", {"test": experts(3)})
+    assert compare(service, f"{job}:expert_0", f"{job}:ensemble_logits")
+    monkeypatch.setattr(stored, limit, 1_199)
+    assert why in refusal(service, f"{job}:expert_0", f"{job}:ensemble_product", 404)
+    alone = with_predictions(service, "one", {"test": experts(1)})
+    assert "because it takes at least two experts" in refusal(
+        service, f"{alone}:expert_0", f"{alone}:ensemble_logits", 404
+    )
+
+
+def test_an_ensemble_holds_the_logits_of_one_expert_at_a_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = with_predictions(service, "eight", {"test": experts(8)})
+    experts_read: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def watched(values: np.ndarray, *_: object) -> np.ndarray:
+        nonlocal most
+        experts_read.append(weakref.ref(values))
+        most = max(most, sum(one() is not None for one in experts_read))
+        return values
+
+    monkeypatch.setattr(stored, "widen", watched)
+    for ensemble in stored.ENSEMBLES:
+        assert compare(service, f"{job}:expert_0", f"{job}:{ensemble}")
+    assert 0 < most <= 2
 
 
 def test_a_temperature_is_never_that_of_an_earlier_validation_file(service: Service) -> None:
