@@ -5,6 +5,7 @@ Pages and leaderboards show many of them again and again, so they are remembered
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -36,6 +37,7 @@ class PairOutcome(NamedTuple):
 _remembered: dict[tuple[object, ...], PairOutcome] = {}
 # Images with outputs that are not finite, by the content of a file and a path of it.
 _num_broken: dict[tuple[str, str], int] = {}
+_lock = threading.Lock()
 
 
 def remembered_difference(settings: Settings, a: str, b: str) -> PairOutcome | None:
@@ -49,8 +51,8 @@ def paired_difference(settings: Settings, a: Job, b: Job) -> PairOutcome:
     Reads labels and predicted classes, and of each file once the logits, of which none may be NaN or infinite.
     """
     key = _key(settings, a.id, b.id)
-    if key in _remembered:
-        return _remembered[key]
+    if (known := _remembered.get(key)) is not None:
+        return known
     try:
         same_data = check_same_data(settings, a, b, "test")
         stored_a, stored_b = (stored_split(settings, job, "test") for job in (a, b))
@@ -78,9 +80,10 @@ def _correct(job: Job, stored: StoredSplit) -> np.ndarray:
 
 
 def _remember(values: dict[K, V], key: K, value: V) -> None:
-    while len(values) >= MAX_REMEMBERED:
-        values.pop(next(iter(values)), None)
-    values[key] = value
+    with _lock:
+        while len(values) >= MAX_REMEMBERED:
+            del values[next(iter(values))]
+        values[key] = value
 
 
 def _key(settings: Settings, a: str, b: str) -> tuple[object, ...]:
