@@ -120,8 +120,8 @@ def take_link(session: Session, sha256: str) -> str | None:
 
     Of two requests at once only one gets the token.
     """
-    taken = delete(LoginLink).where(col(LoginLink.sha256) == sha256, col(LoginLink.expires_at) > now())
-    row = session.execute(taken.returning(col(LoginLink.token_id))).first()
+    statement = delete(LoginLink).where(col(LoginLink.sha256) == sha256, col(LoginLink.expires_at) > now())
+    row = session.execute(statement.returning(col(LoginLink.token_id))).first()
     return None if row is None else str(row[0])
 
 

@@ -18,7 +18,7 @@ from app.jobs.wording import count
 def _check_reference(value: str) -> str:
     """`JOB` or `JOB:PATH`; exits with 2 if it cannot be one."""
     if not re.fullmatch(r"[A-Za-z0-9_]{1,64}(:[a-z0-9_]{1,32})?", value):
-        fail(f"{value[:80]!r} names no model: write JOB or JOB:PATH, such as job_01J..:expert_0", 2)
+        fail(f"{value[:80]!r} is not a valid model reference: write JOB or JOB:PATH, such as job_01J..:expert_0", 2)
     return value
 
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from app.cli.formatting import shorten
 from app.cli.tables import STATE_STYLES, field_table, fitted_table, id_column, plain_table
-from app.jobs.wording import interval
+from app.jobs.wording import count, interval, p_text
 
 # Rows of a leaderboard that is printed as a part of something else.
 TOP_ROWS = 20
@@ -37,12 +37,15 @@ def sweeps_table(sweeps: Iterable[Mapping[str, Any]]) -> Table:
 
 
 def leaderboard_table(sweep: Mapping[str, Any], top: int | None = None) -> Table:
-    """The best points first, with mean, standard deviation and the interval of the mean over seeds."""
+    """The best points first: mean, standard deviation and interval over seeds, and the difference to the baseline."""
     rows: Sequence[Mapping[str, Any]] = sweep["leaderboard"][:top]
     paths = list(rows[0]["values"]) if rows else []
     shown = [name for name, title in _OPTIONAL.items() if any(row.get(name) is not None for row in rows)]
     columns = [_OPTIONAL[name] for name in shown]
     table = plain_table("", *_short_names(paths), "n", sweep["metric"], *columns, "", id_column("best job"))
+    if "difference" in shown:
+        table.caption = _DIFFERENCE
+        table.caption_justify = "left"
     for rank, row in enumerate(rows, start=1):
         values = [_format_value(row["values"][path]) for path in paths]
         mean = "" if row["mean"] is None else f"{row['mean']:.4f}"
@@ -54,13 +57,28 @@ def leaderboard_table(sweep: Mapping[str, Any], top: int | None = None) -> Table
 
 
 # Columns that are left out where no row has a value.
-_OPTIONAL = {"low": "95 % interval", "test_accuracy": "test accuracy"}
+_OPTIONAL = {"low": "95 % interval", "test_accuracy": "test accuracy", "difference": "minus baseline"}
+_DIFFERENCE = (
+    "Minus baseline: test accuracy in points with its 95 % interval and p; paired t test over seeds, or on images"
+)
 
 
 def _optional(row: Mapping[str, Any], name: str, metric: str) -> str:
+    if name == "difference" and row.get("is_baseline"):
+        return "baseline"
     if row.get(name) is None:
         return ""
+    if name == "difference":
+        return _difference(row["difference"])
     return interval(row["low"], row["high"], metric, places=4) if name == "low" else f"{row[name]:.4f}"
+
+
+def _difference(difference: Mapping[str, Any]) -> str:
+    """For example `-2.3 (-6.1 to 1.5), p = 0.12, 3 seeds`."""
+    points = f"{100 * difference['value']:+.1f}"
+    bounds = f"{100 * difference['low']:.1f} to {100 * difference['high']:.1f}"
+    unit = difference["method"].removesuffix("s")
+    return f"{points} ({bounds}), {p_text(difference['p'])}, {count(difference['n'], unit)}"
 
 
 def _short_names(paths: Sequence[str]) -> list[str]:

@@ -112,11 +112,16 @@ def leaderboard(
     sweep_id: SweepId,
     metric: Metric = None,
     mode: Annotated[str | None, typer.Option(help="max or min.", show_default="depends on the metric")] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(metavar="JOB", help="A job of the row that others are compared with.", show_default="best"),
+    ] = None,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Rank the points of a sweep, with mean, standard deviation and interval over seeds."""
-    options: dict[str, Any] = {name: value for name, value in (("metric", metric), ("mode", mode)) if value is not None}
+    """Rank the points of a sweep, with intervals over seeds and differences to the best or a chosen row."""
+    parameters = {"metric": metric, "mode": mode, "baseline": baseline}
+    options: dict[str, Any] = {name: value for name, value in parameters.items() if value is not None}
     with connected() as api:
         if as_csv:
             with api.stream(f"/sweeps/{sweep_id}/leaderboard.csv", **options) as response:

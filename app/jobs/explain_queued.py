@@ -48,7 +48,7 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
         sentence = f"Its sweep runs {count(places[1], 'job')} at once, and all of these places are taken."
         return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])
     ahead = queue.jobs_ahead(job)
-    place = ordinal(ahead + 1)
+    position = ordinal(ahead + 1)
     if ahead:
         evidence.append(f"{count(ahead, 'job')} of higher priority, or older, {'is' if ahead == 1 else 'are'} ahead.")
     paused = [worker for worker in live if _has_paused_starts(worker)]
@@ -56,7 +56,7 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
     if job.executor != "local" and len(paused) == len(live):
         return Explanation(sentence=_no_disk(paused), evidence=evidence, actions=[cancel])
     if job.executor != "local":
-        sentence = f"It is {place} in line to be submitted to Slurm."
+        sentence = f"It is {position} in line to be submitted to Slurm."
         return Explanation(sentence=sentence, evidence=evidence, actions=[cancel])
     capacities = [capacity_of(worker) for worker in live]
     resources = job.spec["resources"]
@@ -72,7 +72,7 @@ def explain_in(queue: Queue, job: Job) -> Explanation:
         return Explanation(sentence=_no_disk(fitting), evidence=evidence, actions=[cancel])
     fitting = [worker for worker in fitting if worker not in paused]
     obstacle, about_devices = _devices(queue, job, fitting)
-    sentence = f"It is {place} in line{obstacle}."
+    sentence = f"It is {position} in line{obstacle}."
     if not ahead and not obstacle:
         sentence = "It is first in line and a device is free: it starts within seconds."
     return Explanation(sentence=sentence, evidence=[*evidence, *about_devices], actions=[cancel])

@@ -150,8 +150,8 @@ def _page_of_ids(
         key, bound = tuple_(*keys), tuple_(*position)
         statement = statement.where(key < bound if descending else key > bound)
     statement = statement.order_by(*[part.desc() if descending else part.asc() for part in keys])
-    found = session.connection().execute(statement.limit(limit + 1)).all()
-    page = paging.page(list(found), limit, lambda row: paging.encode(sort, *row))
+    rows = session.connection().execute(statement.limit(limit + 1)).all()
+    page = paging.page(list(rows), limit, lambda row: paging.encode(sort, *row))
     return [row[-1] for row in page["items"]], page["next_cursor"]
 
 

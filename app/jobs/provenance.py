@@ -77,7 +77,7 @@ def sentence(job: Job, attempts: Sequence[Attempt], identity: RunIdentity | None
 
 
 def _so_far(attempts: Sequence[Attempt]) -> str:
-    """What is true of a job that goes on, and of which nothing speaks against equal bits yet."""
+    """The sentence for a job that has not ended and for which nothing rules out equal bits yet."""
     changed = ", and its interruptions have changed none of them" if _resumed(attempts) else ""
     return f"so far its data, software and device are recorded{changed}"
 

@@ -111,8 +111,8 @@ def jobs_as_json(session: Session, job_ids: Sequence[str], fields: Sequence[str]
     computed, stored = ([name for name in fields if (name in SPEC_COLUMNS) == is_stored] for is_stored in (False, True))
     columns = [getattr(Job, name) for name in columns_of(computed)]
     texts = [func.coalesce(cast(getattr(Job, name), Text), "null").label(name) for name in stored]
-    found = session.connection().execute(select(*columns, *texts).where(among(session, Job.id, job_ids)))
-    rows = {row.id: row for row in found}
+    result = session.connection().execute(select(*columns, *texts).where(among(session, Job.id, job_ids)))
+    rows = {row.id: row for row in result}
     related = _related(session, job_ids, fields)
     shown = []
     for job_id in job_ids:
@@ -140,8 +140,8 @@ def _related(session: Session, ids: Sequence[str], fields: Container[str] = Rela
     chosen = [part for name, part in parts.items() if name in fields]
     if session.autoflush:
         session.flush()
-    found = session.connection().execute(union_all(*chosen).order_by(text("3"))) if chosen else ()
-    for field, job_id, name, number in found:
+    values = session.connection().execute(union_all(*chosen).order_by(text("3"))) if chosen else ()
+    for field, job_id, name, number in values:
         if field == "metrics":
             related[job_id].metrics[name] = number
         else:

@@ -19,8 +19,8 @@ def list_quotas(session: Session) -> list[Quota]:
 def max_bytes(session: Session, owner: str) -> int | None:
     """How many bytes the jobs of an owner may store, by their own quota or else that of `*`; None without a limit."""
     holding = select(Quota.max_bytes).where(col(Quota.owner).in_((owner, "*")))
-    found: int | None = session.connection().execute(holding.order_by(col(Quota.owner) == "*").limit(1)).scalar()
-    return found
+    limit: int | None = session.connection().execute(holding.order_by(col(Quota.owner) == "*").limit(1)).scalar()
+    return limit
 
 
 def put_quota(session: Session, quota: Quota) -> None:

@@ -53,6 +53,11 @@ def interval(low: float, high: float, metric: str, places: int) -> str:
     return f"{low:.{places}f} to {high:.{places}f}"
 
 
+def p_text(p: float) -> str:
+    """A p value with two significant digits."""
+    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
+
+
 def percent(fraction: float) -> str:
     """A fraction in whole percent; 100 only when it is complete."""
     return f"{min(99, int(fraction * 100)) if fraction < 1 else 100} %"

@@ -103,6 +103,21 @@ def latest_values(session: Session, sweep_id: str, metric: str) -> dict[str, flo
     return {job_id: value for job_id, value in session.exec(query) if value is not None}
 
 
+class TestData(NamedTuple):
+    """The data set of a job, and the digest of its content if it was recorded."""
+
+    dataset: str
+    data_sha256: str | None
+
+
+def test_data(session: Session, sweep_id: str) -> dict[str, TestData]:
+    """On which data the jobs of a sweep were measured, by job id."""
+    dataset = col(Job.spec)["dataset"]["name"].as_string()
+    query = select(Job.id, dataset, Job.data_sha256).join(SweepPoint, col(SweepPoint.job_id) == col(Job.id))
+    query = query.where(SweepPoint.sweep_id == sweep_id)
+    return {job_id: TestData(name, sha256) for job_id, name, sha256 in session.exec(query)}
+
+
 def best_scores(session: Session, sweep_ids: Collection[str]) -> dict[str, float]:
     """The best validation accuracy among the jobs of each sweep; sweeps without any are left out."""
     query = select(SweepPoint.sweep_id, func.max(Job.score)).join(Job, col(Job.id) == col(SweepPoint.job_id))

@@ -43,12 +43,27 @@ def choose(
 
 def leaderboard(scores: Iterable[Score], mode: Mode) -> list[LeaderboardRow]:
     """Points grouped by all values except seeds: best mean first, groups without a value last in grid order."""
-    groups: dict[str, list[Score]] = {}
-    for score in scores:
-        groups.setdefault(json.dumps(_without_seeds(score.values)), []).append(score)
-    rows = [_row(group, mode) for group in groups.values()]
+    rows = [_row(group, mode) for group in grouped(scores).values()]
     sign = -1.0 if mode == "max" else 1.0
     return sorted(rows, key=lambda row: (row.mean is None, sign * (row.mean or 0.0)))
+
+
+def grouped(scores: Iterable[Score]) -> dict[str, list[Score]]:
+    """The points of each row, by the key of the row, in grid order."""
+    groups: dict[str, list[Score]] = {}
+    for score in scores:
+        groups.setdefault(row_key(_without_seeds(score.values)), []).append(score)
+    return groups
+
+
+def row_key(values: Mapping[str, Any]) -> str:
+    """What tells a row from others: its values, which have no seeds."""
+    return json.dumps(values)
+
+
+def seed_key(values: Mapping[str, Any]) -> str:
+    """What tells the points of one row from each other."""
+    return json.dumps([values.get(path) for path in SEEDS])
 
 
 def _without_seeds(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,11 +96,14 @@ def as_csv(rows: Sequence[LeaderboardRow], paths: Iterable[str], metric: str) ->
     columns = ("n", "mean", "std", "low", "high", "test_accuracy", "best", "stopped_early")
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["rank", *fields, "metric", *columns, "jobs"])
+    differences = ("value", "low", "high", "p", "method")
+    names = ["minus_baseline", *(f"minus_baseline_{name}" for name in differences[1:])]
+    writer.writerow(["rank", *fields, "metric", *columns, "jobs", *names])
     for rank, row in enumerate(rows, start=1):
         values = [_cell(row.values[path]) for path in fields]
         numbers = ["" if value is None else _cell(value) for value in (getattr(row, name) for name in columns)]
-        writer.writerow([rank, *values, safe_cell(metric), *numbers, " ".join(row.jobs)])
+        compared = ["" if row.difference is None else getattr(row.difference, name) for name in differences]
+        writer.writerow([rank, *values, safe_cell(metric), *numbers, " ".join(row.jobs), *compared])
     return out.getvalue()
 
 

@@ -21,12 +21,19 @@ from app.sweeps import grid, queries, ranking, schemas, service
 from app.sweeps.examples import SWEEP_BODY
 from app.sweeps.placement import plan
 from app.sweeps.validation import parse_sweep
-from app.sweeps.views import point_page, sweep_page, sweep_view
+from app.sweeps.views import compared_view, point_page, sweep_page, sweep_view
 from core.spec.fields import ONE_LINE
 
 router = APIRouter(prefix="/sweeps", tags=["sweeps"])
 SweepId = Annotated[str, Path(max_length=64, description="`swp_` and 26 characters")]
 Metric = Annotated[str | None, Query(min_length=1, max_length=200, pattern=ONE_LINE)]
+Baseline = Annotated[
+    str | None,
+    Query(
+        max_length=64,
+        description="A job of the row from which differences are taken; by default the first row",
+    ),
+]
 
 
 @router.post(
@@ -72,10 +79,16 @@ def get_sweeps(_principal: Viewer, session: Reading, limit: Limit = 50, cursor: 
 
 @router.get("/{sweep_id}")
 def get_sweep(
-    sweep_id: SweepId, _principal: Viewer, session: Reading, metric: Metric = None, mode: Mode | None = None
+    sweep_id: SweepId,
+    _principal: Viewer,
+    session: Reading,
+    settings: Configured,
+    metric: Metric = None,
+    mode: Mode | None = None,
+    baseline: Baseline = None,
 ) -> schemas.SweepView:
     """Show a sweep: how many of its points are in which state, and its leaderboard by a metric."""
-    return sweep_view(session, queries.get_sweep(session, sweep_id), metric, mode)
+    return compared_view(session, settings, queries.get_sweep(session, sweep_id), metric, mode, baseline=baseline)
 
 
 @router.get(
@@ -84,10 +97,16 @@ def get_sweep(
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
 def get_leaderboard(
-    sweep_id: SweepId, _principal: Viewer, session: Reading, metric: Metric = None, mode: Mode | None = None
+    sweep_id: SweepId,
+    _principal: Viewer,
+    session: Reading,
+    settings: Configured,
+    metric: Metric = None,
+    mode: Mode | None = None,
+    baseline: Baseline = None,
 ) -> Response:
     """Download the leaderboard of a sweep as CSV, with one column per swept field."""
-    view = sweep_view(session, queries.get_sweep(session, sweep_id), metric, mode)
+    view = compared_view(session, settings, queries.get_sweep(session, sweep_id), metric, mode, baseline=baseline)
     headers = {"Content-Disposition": f'attachment; filename="{view.id}.csv"'}
     return Response(ranking.as_csv(view.leaderboard, view.grid, view.metric), media_type="text/csv", headers=headers)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
@@ -71,11 +71,27 @@ class NewSweep(_RequestModel):
     early_stopping: EarlyStopping | None = None
 
 
+class RowDifference(BaseModel):
+    """The test accuracy of a row minus that of the baseline row, with its 95 % interval and two-sided p value.
+
+    `method` is `seeds`, the paired t test over the `n` seeds that both rows have, or `images` where they have one seed
+    in common: the paired bootstrap interval and the exact McNemar test on the `n` test images of these two jobs.
+    """
+
+    value: float
+    low: float
+    high: float
+    p: float
+    method: Literal["seeds", "images"]
+    n: int
+
+
 class LeaderboardRow(BaseModel):
     """The points that differ only in seeds, of which `n` have the metric.
 
     `std` is the sample standard deviation, `low` to `high` the 95 % interval of the mean over seeds (Student's t);
-    null for fewer than two. `test_accuracy` is the mean accuracy on test images.
+    null for fewer than two. `test_accuracy` is the mean accuracy on test images, `difference` what it is more than that
+    of the baseline row; where that is null, `no_difference` says why. Only `GET /sweeps/ID` compares rows.
     """
 
     values: dict[str, Any]
@@ -88,6 +104,9 @@ class LeaderboardRow(BaseModel):
     best: str | None
     jobs: list[str]
     stopped_early: bool
+    is_baseline: bool = False
+    difference: RowDifference | None = None
+    no_difference: str | None = None
 
 
 class SweepSummary(BaseModel):

@@ -12,7 +12,9 @@ from app.http import paging
 from app.models import State, Sweep
 from app.results.metrics.directions import Mode
 from app.results.metrics.scores import accuracy_key
+from app.settings import Settings
 from app.sweeps import queries, ranking
+from app.sweeps.differences import with_differences
 from app.sweeps.queries import PointRow, SweepCounts
 from app.sweeps.schemas import EarlyStopping, LeaderboardRow, PointPage, PointView, SweepPage, SweepSummary, SweepView
 
@@ -20,7 +22,32 @@ from app.sweeps.schemas import EarlyStopping, LeaderboardRow, PointPage, PointVi
 def sweep_view(session: Session, sweep: Sweep, metric: str | None = None, mode: Mode | None = None) -> SweepView:
     """A sweep with its leaderboard by a metric."""
     metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
-    leaderboard = _leaderboard(session, sweep, metric, mode)
+    leaderboard = ranking.leaderboard(_scores(session, sweep, metric, mode), mode)
+    return _view(session, sweep, metric, mode, leaderboard)
+
+
+def compared_view(
+    session: Session,
+    settings: Settings,
+    sweep: Sweep,
+    metric: str | None = None,
+    mode: Mode | None = None,
+    *,
+    baseline: str | None = None,
+) -> SweepView:
+    """The same, with the difference of every row to the first one, or to that of the job `baseline`.
+
+    May read files of predictions. Raises Invalid for a job that is not one of the sweep's.
+    """
+    metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
+    scores = _scores(session, sweep, metric, mode)
+    rows = ranking.leaderboard(scores, mode)
+    return _view(
+        session, sweep, metric, mode, with_differences(session, settings, sweep.id, rows, scores, baseline or None)
+    )
+
+
+def _view(session: Session, sweep: Sweep, metric: str, mode: Mode, leaderboard: list[LeaderboardRow]) -> SweepView:
     counts = queries.count_points(session, [sweep.id])[sweep.id]
     return SweepView(
         **_summary(sweep, counts), base=sweep.base, metric=metric, mode=mode, leaderboard=leaderboard
@@ -29,19 +56,19 @@ def sweep_view(session: Session, sweep: Sweep, metric: str | None = None, mode: 
 
 def best_jobs(session: Session, sweep: Sweep, number: int) -> set[str]:
     """The jobs of the best rows of a sweep's leaderboard, with all their seeds; rows without a value are not best."""
-    rows = _leaderboard(session, sweep, *ranking.choose(sweep.base.get("kind")))
+    metric, mode = ranking.choose(sweep.base.get("kind"))
+    rows = ranking.leaderboard(_scores(session, sweep, metric, mode), mode)
     return {job_id for row in rows[:number] if row.mean is not None for job_id in row.jobs}
 
 
-def _leaderboard(session: Session, sweep: Sweep, metric: str, mode: Mode) -> list[LeaderboardRow]:
+def _scores(session: Session, sweep: Sweep, metric: str, mode: Mode) -> list[ranking.Score]:
     tested = queries.latest_values(session, sweep.id, accuracy_key(sweep.base.get("kind"), "test"))
-    scores = [
+    return [
         ranking.Score(
             row.values, row.job_id, _value(row, metric, mode), _stopped_early(row), tested.get(row.job_id or "")
         )
         for row in queries.list_points(session, sweep.id, metric)
     ]
-    return ranking.leaderboard(scores, mode)
 
 
 def sweep_page(session: Session, *, limit: int, cursor: str | None) -> SweepPage:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import html
 import re
 import time
 
 import numpy as np
+import pytest
 from sqlmodel import Session
 
 from app.jobs import queries
+from app.web.pages import compare_pair
 from app.web.views.against_baseline import against_baseline
 from app.web.views.selection import MAX_JOBS
 from tests.app.api import Service
-from tests.app.results.predictions.trained import logits_of, run_dir_of, with_predictions
+from tests.app.results.predictions.trained import logits_of, run_dir_of, set_data, with_predictions
 from tests.app.sweeps.sweeping import measure
 from tests.web.test_compare import read
 
@@ -27,8 +30,8 @@ def job_with_errors(service: Service, name: str, count: int, dataset: str = "dig
 
 def cells(service: Service, *jobs: str) -> list[tuple[str, str, bool]]:
     with Session(service.app.state.engine) as session:
-        found = against_baseline(service.settings, queries.get_jobs(session, jobs))
-    return [(cell.text, cell.why, cell.excludes_zero) for cell in found]
+        row = against_baseline(service.settings, queries.get_jobs(session, jobs))
+    return [(cell.text, cell.why, cell.excludes_zero) for cell in row]
 
 
 def test_each_job_has_its_difference_to_the_first(service: Service) -> None:
@@ -50,14 +53,27 @@ def test_what_cannot_be_compared_says_why(service: Service) -> None:
     same = job_with_errors(service, "c", 1)
     assert [why for _, why, _ in cells(service, baseline, other, last, same)] == [
         "",
-        "It was not measured on the same images as the baseline.",
+        f"{other} and {baseline} were not measured on the same images: one on cifar10, the other on digits",
         f"{last} is queued and has no predictions: they are stored when the job succeeds",
         "",
     ]
     assert cells(service, baseline) == cells(service, last, baseline) == cells(service, baseline, other) == []
 
 
-def test_the_page_shows_the_difference_with_its_interval(service: Service) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_refused_as_by_the_api(service: Service, value: float) -> None:
+    good, close = job_with_errors(service, "good", 10), job_with_errors(service, "close", 12)
+    logits = logits_of(LABELS)
+    logits[:7] = value
+    broken = with_predictions(service, "broken", {"test": {"labels": LABELS, "logits_fused": logits}})
+    answer = service.get("/compare", params={"a": broken, "b": good})
+    assert answer.status_code == 422
+    assert cells(service, good, close, broken)[2] == ("", answer.json()["detail"], False)
+    assert answer.json()["detail"] == "broken (fused) has outputs that are not finite for 7 of 1,000 images"
+    assert cells(service, broken, good) == []
+
+
+def test_the_page_shows_the_difference_with_its_interval_and_p_value(service: Service) -> None:
     jobs = [job_with_errors(service, str(count), count) for count in (10, 50)]
     text = read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
     # The table of results takes a metric, which a worker would have stored.
@@ -65,10 +81,44 @@ def test_the_page_shows_the_difference_with_its_interval(service: Service) -> No
     for job in jobs:
         measure(service, job, "test/accuracy_fused", 0.9)
     text = read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
-    assert re.search(r"<strong>\u22124\.0</strong> <span[^>]*>\u22125\.\d to \u22122\.\d</span>", text)
+    assert re.search(r"<strong>\u22124\.0</strong> <span[^>]*>\u22125\.\d to \u22122\.\d, p &lt; 0.0001</span>", text)
     file = run_dir_of(service, jobs[1]) / "predictions/test.npz"
     file.unlink()
     assert "minus baseline" not in read(service, f"/ui/compare?job={jobs[0]}~0&job={jobs[1]}~1")
+
+
+def test_a_pair_has_the_sentence_and_a_page_with_the_figures_of_the_api(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    worse, better = jobs = [job_with_errors(service, name, count) for name, count in (("x<b>", 50), ("better", 10))]
+    for job in jobs:
+        measure(service, job, "test/accuracy_fused", 0.9)
+    body = service.get("/compare", params={"a": better, "b": worse}).json()
+    text = html.unescape(read(service, f"/ui/compare?job={worse}~0&job={better}~1"))
+    assert f"<bdi>{body['sentence']}</bdi>" in text
+    [address] = re.findall(r'href="(/ui/compare/pair[^"]+)"', text)
+    page = read(service, address)
+    assert "x<b>" not in page
+    shown = html.unescape(re.sub(r"<[^>]*>", "", page))
+    for expected in (body["sentence"], body["a"]["not_scaled"], "exact McNemar test"):
+        assert expected in shown
+    for value in (body["a"]["nll"], body["b"]["ece"], body["oracle"], body["by_class"][2]["b"], body["a"]["low"]):
+        assert f"{value:.4f}" in shown
+    monkeypatch.setattr(compare_pair, "MAX_CLASSES", 2)
+    # The classes on which the two differ most.
+    assert re.findall(r'<th scope="row" class="num">(\d)</th>', read(service, address)) == ["1", "2"]
+    read(service, "/ui/compare/pair?a=job_none&b=job_none", 404)
+    assert "has no predictions" in read(service, f"/ui/compare/pair?a={service.submit()}&b={worse}", 404)
+
+
+def test_data_that_changed_between_two_jobs_are_refused(service: Service) -> None:
+    jobs = [job_with_errors(service, str(count), count) for count in (10, 12, 50)]
+    set_data(service, jobs[1], "0" * 64)
+    assert [why for _, why, _ in cells(service, *jobs)] == [
+        "",
+        f"{jobs[1]} and {jobs[0]} were not measured on the same test images: digits has changed between them",
+        "",
+    ]
 
 
 def test_as_many_jobs_as_a_page_has_take_a_part_of_its_time(service: Service) -> None:

@@ -11,7 +11,9 @@ import pytest
 from app.db import transaction
 from app.models import Event, State
 from tests.app.api import Service
+from tests.app.results.predictions.trained import set_data
 from tests.app.sweeps.sweeping import SUCCEEDED, create, jobs, measure, sweep
+from tests.app.sweeps.test_differences import two_rows_over_seeds
 from tests.web.test_security import log_in
 
 KEY = "val/accuracy_fused"
@@ -111,6 +113,20 @@ def test_the_best_mean_and_the_best_run_are_told_apart_and_lead_on(service: Serv
     assert f'<a class="button primary" href="/ui/new?from={ids[3]}">' in html
     assert "Best so far" not in html
     assert "/ui/new?from=" not in read(service, f"/ui/sweeps/{sweep_id}", user="eve")
+
+
+def test_rows_have_their_difference_to_the_first_one(service: Service) -> None:
+    sweep_id, ids = two_rows_over_seeds(service, [0.90, 0.93, 0.95], [0.88, 0.92, 0.91])
+    text = text_of(read(service, f"/ui/sweeps/{sweep_id}"))
+    assert "Minus best, points, 95 % interval, p" in text
+    assert "0.9267 best" in text
+    assert "0.9033 \u22122.3 \u22126.1 to +1.5, p = 0.12" in text
+    assert "paired t test over the seeds" in text
+    for job_id in ids[3:]:
+        set_data(service, job_id, "b" * 64)
+    for job_id in ids[:3]:
+        set_data(service, job_id, "a" * 64)
+    assert "Minus best" not in read(service, f"/ui/sweeps/{sweep_id}")
 
 
 def test_a_sweep_without_seeds_speaks_of_no_means(service: Service) -> None:

@@ -12,17 +12,17 @@ import numpy as np
 
 from app.http.errors import Invalid, NotFound
 from app.models import Job
+from app.results.predictions.same_images import check_same_data, common_labels
 from app.results.predictions.schemas import ClassAccuracy, Comparison, Difference, Model, Scaled
-from app.results.predictions.stored import ENSEMBLES, SPLIT_NAMES, Split, StoredSplit, stored_split
+from app.results.predictions.stored import ENSEMBLES, Split, StoredSplit, stored_split
 from app.results.predictions.wording import sentence
 from app.results.statistics.agreement import accuracy_by_class, disagreement_matrix, discordance, oracle_accuracy
 from app.results.statistics.calibration import expected_calibration_error
 from app.results.statistics.intervals import accuracy_interval, difference_interval
 from app.results.statistics.mcnemar import exact_p
-from app.results.statistics.scores import score
+from app.results.statistics.scores import num_not_finite, score
 from app.results.statistics.temperature import fit_temperature
 from app.settings import Settings
-from core.run.content import ContentCache, describe_difference, have_same_test_data
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,8 @@ def default_path(kind: str) -> str:
 def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
     """Compares two paths. Raises NotFound without predictions, and Invalid where the images are not the same."""
     stored_a, stored_b = (stored_split(settings, side.job, split) for side in (a, b))
-    check_same_data(settings, a.job, b.job, split)
-    labels = common_labels(stored_a, stored_b)
+    same_data = check_same_data(settings, a.job, b.job, split)
+    labels = common_labels(stored_a, stored_b, same_data=same_data)
     model_a, answers_a = measure(settings, a, stored_a, labels)
     model_b, answers_b = measure(settings, b, stored_b, labels)
     difference = difference_of(answers_a.correct, answers_b.correct)
@@ -71,7 +71,7 @@ def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
         strict=True,
     )
     return Comparison(
-        sentence=sentence(*_names(a, b), difference, len(labels)),
+        sentence=sentence(*names_of(a, b), difference, len(labels)),
         split=split,
         dataset=str(stored_a.entry["dataset"]),
         num_images=len(labels),
@@ -85,52 +85,6 @@ def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
             for label, (count, (of_a, of_b)) in enumerate(zip(images, by_class, strict=True))
         ],
     )
-
-
-def check_same_data(settings: Settings, a: Job, b: Job, split: Split) -> None:
-    """Raises Invalid if the images of a split have changed between two jobs, as far as their content was recorded."""
-    if a.data_sha256 is None or b.data_sha256 is None or a.data_sha256 == b.data_sha256:
-        return
-    if a.spec["dataset"]["name"] != b.spec["dataset"]["name"]:
-        # The stored predictions tell.
-        return
-    cache = ContentCache(settings.content_cache)
-    if split == "test" and have_same_test_data(a.data_sha256, b.data_sha256, cache):
-        return
-    older, newer = sorted((a, b), key=lambda job: job.id)
-    difference = describe_difference(older.data_sha256 or "", newer.data_sha256 or "", cache)
-    name = newer.spec["dataset"]["name"]
-    raise Invalid(
-        f"{a.id} and {b.id} were not measured on the same {SPLIT_NAMES[split]} images: {name} has changed between them"
-        + (f" ({difference})" if difference else "")
-    )
-
-
-def common_labels(a: StoredSplit, b: StoredSplit) -> np.ndarray:
-    """The labels (N,) of two splits of the same images; raises Invalid that says where the images differ."""
-    what = SPLIT_NAMES[a.split]
-    if a.entry["dataset"] != b.entry["dataset"]:
-        raise Invalid(
-            f"{a.job_id} and {b.job_id} were not measured on the same images: one on {a.entry['dataset']}, "
-            f"the other on {b.entry['dataset']}"
-        )
-    ids_a, labels_a = a.ids_and_labels()
-    if a.file == b.file:
-        return labels_a
-    ids_b, labels_b = b.ids_and_labels()
-    if not np.array_equal(ids_a, ids_b):
-        shared = len(np.intersect1d(ids_a, ids_b))
-        raise Invalid(
-            f"{a.job_id} and {b.job_id} were not measured on the same {what} images: {len(ids_a):,} and "
-            f"{len(ids_b):,}, of which {shared:,} are in both"
-        )
-    if not np.array_equal(labels_a, labels_b):
-        count = int((labels_a != labels_b).sum())
-        raise Invalid(
-            f"the data set has changed between {a.job_id} and {b.job_id}: {count:,} of {len(labels_a):,} {what} images "
-            "have another label"
-        )
-    return labels_a
 
 
 def difference_of(correct_a: np.ndarray, correct_b: np.ndarray) -> Difference:
@@ -154,9 +108,19 @@ def measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndar
 
     What was measured is kept by the content of the files: a report is read more than once.
     """
-    key = (stored.entry["sha256"], side.job.id, side.path)
+    key = (stored.entry["sha256"], side.job.id, side.path, *_validation_key(settings, side, stored))
     model, answers = kept(key, lambda: _measure(settings, side, stored, labels))
     return model.model_copy(update={"name": side.job.name}), answers
+
+
+def _validation_key(settings: Settings, side: Side, stored: StoredSplit) -> tuple[str, ...]:
+    """What tells the file on which the temperature is fitted from what it was before, or why there is none."""
+    if stored.split == "val":
+        return ()
+    try:
+        return stored_split(settings, side.job, "val").version
+    except NotFound as problem:
+        return (problem.detail,)
 
 
 def kept(key: tuple[str, ...], compute: Callable[[], tuple[Model, Answers]]) -> tuple[Model, Answers]:
@@ -170,11 +134,15 @@ def kept(key: tuple[str, ...], compute: Callable[[], tuple[Model, Answers]]) -> 
         return _measured[key]
 
 
+def not_finite(side: Side, num_broken: int, num_images: int) -> Invalid:
+    """The error for a path with outputs that are NaN or infinite, from which nothing can be measured."""
+    return Invalid(f"{side.name} has outputs that are not finite for {num_broken:,} of {num_images:,} images")
+
+
 def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.ndarray) -> tuple[Model, Answers]:
     logits, classes = stored.logits(side.path)
-    broken = int((np.isnan(logits) | np.isposinf(logits)).any(axis=1).sum())
-    if broken:
-        raise Invalid(f"{side.name} has outputs that are not finite for {broken:,} of {len(labels):,} images")
+    if broken := num_not_finite(logits):
+        raise not_finite(side, broken, len(labels))
     scores = score(logits, labels, classes)
     # Rounding to float16 can make two logits equal.
     predicted = scores.predicted if side.path in ENSEMBLES else stored.predicted(side.path).classes
@@ -182,7 +150,7 @@ def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.nda
     interval = accuracy_interval(int(answers.correct.sum()), len(labels))
     scaled, why = None, "the temperature would be fitted on the same images"
     if stored.split != "val":
-        scaled, why = _scaled(settings, side, logits, labels, classes)
+        scaled, why = _scaled(settings, side, logits, labels, classes, answers)
     model = Model(
         job=side.job.id,
         name=side.job.name,
@@ -199,7 +167,12 @@ def _measure(settings: Settings, side: Side, stored: StoredSplit, labels: np.nda
 
 
 def _scaled(
-    settings: Settings, side: Side, logits: np.ndarray, labels: np.ndarray, classes: np.ndarray | None
+    settings: Settings,
+    side: Side,
+    logits: np.ndarray,
+    labels: np.ndarray,
+    classes: np.ndarray | None,
+    answers: Answers,
 ) -> tuple[Scaled | None, str]:
     """Calibration at the temperature of the validation images; or why there is none."""
     try:
@@ -213,14 +186,14 @@ def _scaled(
     scores = score(logits, labels, classes, temperature=temperature)
     if not math.isfinite(scores.nll):
         return None, "some images have a class of probability 0"
-    ece = expected_calibration_error(scores.confidence, scores.correct)
+    ece = expected_calibration_error(scores.confidence, answers.correct)
     return (
         Scaled(temperature=temperature, num_validation_images=len(validation_labels), nll=scores.nll, ece=ece),
         "",
     )
 
 
-def _names(a: Side, b: Side) -> tuple[str, str]:
+def names_of(a: Side, b: Side) -> tuple[str, str]:
     """Names that tell the two apart: by their jobs, by their paths, or by both."""
     jobs = (a.job.name or a.job.id, b.job.name or b.job.id)
     if a.job.id == b.job.id:

@@ -67,10 +67,11 @@ def get_comparison(
     a: Reference, b: Reference, _principal: Viewer, session: Reading, settings: Configured, split: Split = "test"
 ) -> Comparison:
     """Compare two models on the same images: a minus b with a 95 % interval, exact McNemar test, calibration."""
-    return compare(settings, _side(session, a), _side(session, b), split)
+    return compare(settings, side_of(session, a), side_of(session, b), split)
 
 
-def _side(session: Session, reference: str) -> Side:
+def side_of(session: Session, reference: str) -> Side:
+    """The model that a reference names; raises NotFound for a job that does not exist."""
     job_id, _, path = reference.partition(":")
     job = queries.get_job(session, job_id)
     return Side(job, path or default_path(job.kind))

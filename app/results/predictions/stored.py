@@ -5,7 +5,7 @@ N images, C classes, C_k classes that the logits of a path stand for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -24,15 +24,28 @@ from core.run.rundir import RunDir
 
 Split = Literal["val", "test"]
 SPLIT_NAMES: dict[Split, str] = {"val": "validation", "test": "test"}
-ENSEMBLES = {
+ENSEMBLES: dict[str, Callable[[Iterable[np.ndarray]], np.ndarray]] = {
     "ensemble_logits": mean_logits,
     "ensemble_probabilities": mean_probabilities,
     "ensemble_product": product_of_probabilities,
 }
-# Ensembles are computed in memory, in float64.
+# Ensembles are computed in memory, in float64, one expert after another.
 MAX_ENSEMBLE_LOGITS = 20_000_000
+MAX_EXPERT_LOGITS = 200_000_000
 # Not defined over classes that an expert does not know.
 _NEED_ALL_CLASSES = ("ensemble_logits", "ensemble_product")
+
+
+def why_too_many_logits(num_images: int, num_classes: int, num_experts: int) -> str:
+    """Why the outputs of so many experts are not put together in the service; empty if they can be."""
+    size = num_images * num_classes
+    for number, limit, what in (
+        (size, MAX_ENSEMBLE_LOGITS, "images times classes"),
+        (size * num_experts, MAX_EXPERT_LOGITS, "images times classes times experts"),
+    ):
+        if number > limit:
+            return f"{number:,} logits ({what}) are too many to be put together in the service; the limit is {limit:,}"
+    return ""
 
 
 class NotStored(NotFound):
@@ -124,22 +137,27 @@ class StoredSplit:
     @property
     def paths(self) -> list[str]:
         """The paths with logits, and the ensembles that follow from them."""
-        own = list(self.entry["paths"])
-        experts = self._experts()
-        if len(experts) < 2 or int(self.entry["num_images"]) * self.num_classes > MAX_ENSEMBLE_LOGITS:
-            return own
-        partial = any(self.entry["paths"][name][1] < self.num_classes for name in experts)
-        return [*own, *(name for name in ENSEMBLES if not (partial and name in _NEED_ALL_CLASSES))]
+        return [*self.entry["paths"], *(name for name in ENSEMBLES if not self._why_no_ensemble(name))]
 
     @property
     def num_classes(self) -> int:
         """Classes of the data set."""
         return int(self.entry["num_classes"])
 
+    @property
+    def version(self) -> tuple[str, ...]:
+        """Another one if the file has been written to, deleted or put back."""
+        try:
+            status = self.file.stat()
+        except OSError:
+            return (self.entry["sha256"],)
+        return self.entry["sha256"], str(status.st_mtime_ns), str(status.st_ino)
+
     def check_path(self, path: str) -> None:
         """Raises NotFound for a path that these predictions do not have."""
         if path not in self.paths:
-            raise NotFound(f"{self.job_id} has no predictions of {path!r}; it has {', '.join(self.paths)}")
+            why = f" because {self._why_no_ensemble(path)}" if path in ENSEMBLES else ""
+            raise NotFound(f"{self.job_id} has no predictions of {path!r}{why}; it has {', '.join(self.paths)}")
 
     def ids_and_labels(self) -> tuple[np.ndarray, np.ndarray]:
         """Index of every image in the data set's own training or test set, and its label, both (N,)."""
@@ -160,12 +178,20 @@ class StoredSplit:
         self.check_path(path)
         if path not in ENSEMBLES:
             return self._logits(path)
-        experts = [widen(*self._logits(name), self.num_classes) for name in self._experts()]
-        return ENSEMBLES[path](experts), None
+        return ENSEMBLES[path](widen(*self._logits(name), self.num_classes) for name in self._experts()), None
 
     def all_arrays(self) -> dict[str, np.ndarray]:
         """Every array of the file."""
         return self._read()
+
+    def _why_no_ensemble(self, name: str) -> str:
+        """Why an ensemble cannot be computed; empty if it can."""
+        experts = self._experts()
+        if len(experts) < 2:
+            return "it takes at least two experts"
+        if name in _NEED_ALL_CLASSES and any(self.entry["paths"][one][1] < self.num_classes for one in experts):
+            return "some of its experts do not know all classes"
+        return why_too_many_logits(int(self.entry["num_images"]), self.num_classes, len(experts))
 
     def _experts(self) -> list[str]:
         return [name for name in self.entry["paths"] if name.startswith("expert_") and not name.endswith("_before")]

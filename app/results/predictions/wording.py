@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from app.jobs.wording import count
+from app.jobs.wording import p_text as p_text
 from app.results.predictions.schemas import Difference, Model
 
 LEVEL = 0.05
@@ -28,11 +29,6 @@ def verdict(difference: Difference) -> str:
     if difference.excludes_zero or rejects:
         return "barely distinguishable, interval and exact test do not agree,"
     return "not distinguishable"
-
-
-def p_text(p: float) -> str:
-    """A p value with two significant digits."""
-    return "p < 0.0001" if p < 1e-4 else f"p = {p:.2g}"
 
 
 def interval_text(model: Model) -> str:

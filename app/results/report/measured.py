@@ -13,15 +13,14 @@ from app.models import Job
 from app.results.predictions.comparison import (
     Answers,
     Side,
-    check_same_data,
-    common_labels,
     default_path,
     difference_of,
     kept,
     measure,
 )
+from app.results.predictions.same_images import check_same_data, common_labels
 from app.results.predictions.schemas import Difference, Model
-from app.results.predictions.stored import MAX_ENSEMBLE_LOGITS, StoredSplit, stored_split
+from app.results.predictions.stored import StoredSplit, stored_split, why_too_many_logits
 from app.results.statistics.calibration import expected_calibration_error
 from app.results.statistics.ensembles import mean_probabilities, widen
 from app.results.statistics.intervals import accuracy_interval
@@ -73,18 +72,18 @@ class TestImages:
 
     def ensemble(self, jobs: Sequence[Job], name: str) -> Measured:
         """The mean of the probabilities of several jobs; raises as `other` does."""
-        if len(self.labels) * self.stored.num_classes > MAX_ENSEMBLE_LOGITS:
-            raise Invalid("its logits are too many to be put together in the service")
+        if why := why_too_many_logits(len(self.labels), self.stored.num_classes, len(jobs)):
+            raise Invalid(why)
         splits = [self._same_images(job) for job in jobs]
         digests = (part for job, split in zip(jobs, splits, strict=True) for part in (split.entry["sha256"], job.id))
         model, answers = kept((name, *digests), lambda: self._ensemble(jobs, splits, name))
         return Measured(model, answers.correct)
 
     def _ensemble(self, jobs: Sequence[Job], splits: Sequence[StoredSplit], name: str) -> tuple[Model, Answers]:
-        logits = [
+        logits = (
             widen(*split.logits(default_path(job.kind)), split.num_classes)
             for job, split in zip(jobs, splits, strict=True)
-        ]
+        )
         scores = score(mean_probabilities(logits), self.labels)
         if not np.isfinite(scores.confidence).all():
             raise Invalid("a member of the ensemble has outputs that are not finite")
@@ -105,8 +104,8 @@ class TestImages:
 
     def _same_images(self, job: Job) -> StoredSplit:
         stored = stored_split(self._settings, job, "test")
-        check_same_data(self._settings, self._job, job, "test")
-        common_labels(self.stored, stored)
+        same_data = check_same_data(self._settings, self._job, job, "test")
+        common_labels(self.stored, stored, same_data=same_data)
         return stored
 
     def _measure(self, job: Job, stored: StoredSplit, path: str) -> tuple[Model, np.ndarray]:

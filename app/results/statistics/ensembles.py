@@ -5,7 +5,7 @@ N images, C classes, C_k classes of expert k.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -16,30 +16,34 @@ def widen(values: np.ndarray, classes: np.ndarray | None, num_classes: int) -> n
     """Logits (N, C_k) over all classes (N, C), -inf for those that they do not stand for."""
     if classes is None:
         return values
-    wide = np.full((len(values), num_classes), -np.inf)
+    wide = np.full((len(values), num_classes), -np.inf, dtype=values.dtype)
     wide[:, classes] = values
     return wide
 
 
-def mean_logits(experts: Sequence[np.ndarray]) -> np.ndarray:
+def mean_logits(experts: Iterable[np.ndarray]) -> np.ndarray:
     """The mean of the experts' logits, each (N, C)."""
-    return _sum(logits.astype(np.float64) for logits in experts) / len(experts)
+    total, count = _sum(logits.astype(np.float64) for logits in experts)
+    return total / count
 
 
-def product_of_probabilities(experts: Sequence[np.ndarray]) -> np.ndarray:
+def product_of_probabilities(experts: Iterable[np.ndarray]) -> np.ndarray:
     """The logarithm of the product of the experts' probabilities (N, C), up to a constant for each image."""
-    return _sum(log_softmax(logits) for logits in experts)
+    return _sum(log_softmax(logits) for logits in experts)[0]
 
 
-def mean_probabilities(experts: Sequence[np.ndarray]) -> np.ndarray:
+def mean_probabilities(experts: Iterable[np.ndarray]) -> np.ndarray:
     """The logarithm of the mean of the experts' probabilities (N, C), from logits over all classes, each (N, C)."""
+    total, count = _sum(np.exp(log_softmax(logits)) for logits in experts)
     with np.errstate(divide="ignore"):
-        return np.asarray(np.log(_sum(np.exp(log_softmax(logits)) for logits in experts) / len(experts)))
+        return np.asarray(np.log(total / count))
 
 
-def _sum(terms: Iterator[np.ndarray]) -> np.ndarray:
-    """The sum of arrays, of which two are in memory at a time."""
-    total = next(terms)
-    for term in terms:
+def _sum(terms: Iterable[np.ndarray]) -> tuple[np.ndarray, int]:
+    """The sum of arrays, of which two are in memory at a time, and how many they are."""
+    iterator = iter(terms)
+    total, count = next(iterator), 1
+    for term in iterator:
         total += term
-    return total
+        count += 1
+    return total, count

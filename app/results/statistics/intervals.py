@@ -48,10 +48,18 @@ def difference_interval(
     """The interval of the accuracy of a minus that of b.
 
     `only_a` and `only_b` are the images that a alone, or b alone, classifies correctly; the pairing is in these counts.
+    The interval of b minus a is exactly this one with the signs changed.
     """
+    if only_a < only_b:
+        # Other draws would round the ends another way, and one of them may be 0.
+        mirrored = difference_interval(only_b, only_a, num_images, seed=seed, resamples=resamples)
+        return Interval(0.0 - mirrored.high, 0.0 - mirrored.low)
     cells = np.array([only_a + _ADDED, only_b + _ADDED, num_images - only_a - only_b + 2 * _ADDED])
     counts = np.random.default_rng(seed).multinomial(num_images, cells / cells.sum(), size=resamples)
-    return _percentiles(counts[:, 0] - counts[:, 1], num_images)
+    differences = counts[:, 0] - counts[:, 1]
+    if only_a == only_b:
+        differences = np.concatenate([differences, -differences])
+    return _percentiles(differences, num_images)
 
 
 def _percentiles(counts: np.ndarray, num_images: int) -> Interval:

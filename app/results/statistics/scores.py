@@ -56,6 +56,11 @@ def score(
     return Scores(predicted, predicted == labels, np.concatenate(confidence), np.concatenate(likelihood))
 
 
+def num_not_finite(logits: np.ndarray) -> int:
+    """The images with a logit that is NaN or plus infinity; minus infinity is a probability of 0."""
+    return int((np.isnan(logits) | np.isposinf(logits)).any(axis=1).sum())
+
+
 def label_positions(labels: np.ndarray, num_logits: int, classes: np.ndarray | None) -> np.ndarray:
     """The position of every label among the logits, -1 where the logits do not stand for it."""
     if classes is None:

@@ -19,8 +19,8 @@ _BLOCK_LOGITS = 1 << 17
 def fit_temperature(logits: np.ndarray, labels: np.ndarray, classes: np.ndarray | None = None) -> float:
     """The temperature between 0.01 and 100 with the smallest negative log-likelihood of the labels (N,).
 
-    Raises ValueError for fewer than 500 images, a label that the logits (N, C_k) do not stand for, and for logits that
-    are not finite (-inf, a probability of 0, is fine).
+    Raises ValueError where it is not between them, for fewer than 500 images, for a label that the logits (N, C_k) do
+    not stand for, and for logits that are not finite (-inf, a probability of 0, is fine).
     """
     if len(labels) < MIN_IMAGES:
         raise ValueError(f"{len(labels):,} validation images are too few to fit a temperature: it takes {MIN_IMAGES}")
@@ -31,10 +31,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray, classes: np.ndarray 
         raise ValueError("a temperature cannot be fitted: some outputs on validation images are not finite")
     low, high = 1.0 / HIGHEST, 1.0 / LOWEST
     if _derivatives(logits, positions, high)[0] <= 0.0:
-        # Every validation image is classified correctly: any confidence would be justified.
-        return LOWEST
+        if (logits.argmax(axis=1) == positions).all():
+            raise ValueError("every validation image is classified correctly, so that no temperature can be fitted")
+        raise ValueError(f"the temperature that fits the validation images best is below {LOWEST:g}")
     if _derivatives(logits, positions, low)[0] >= 0.0:
-        return HIGHEST
+        raise ValueError(
+            f"the temperature that fits the validation images best is above {HIGHEST:g}: the outputs say nothing about "
+            "their classes"
+        )
     return 1.0 / _minimum(logits, positions, low, high)
 
 

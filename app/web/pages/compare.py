@@ -72,8 +72,8 @@ def compare_page(
     fields: Literal["differing", "all"] = "differing",
 ) -> Response:
     """Compare 2 to 20 jobs. `job` is an id with its slot, `add` ids or a part of a name, `key` the metrics to draw."""
-    given = [text[:80] for text in job or []]
-    selected = parse_selection(given)
+    texts = [text[:80] for text in job or []]
+    selected = parse_selection(texts)
     if len(selected) > MAX_JOBS:
         raise Invalid(f"at most {MAX_JOBS} jobs can be compared; the address has {len(selected)}")
     addition = _addition(session, [id for id, _ in selected], add.strip())
@@ -85,7 +85,7 @@ def compare_page(
         return "/ui/compare" + (f"?{query}" if query else "")
 
     stays = addition.problem or addition.choices
-    if not stays and (addition.ids or given != [f"{id}~{slot}" for id, slot in selected]):
+    if not stays and (addition.ids or texts != [f"{id}~{slot}" for id, slot in selected]):
         return RedirectResponse(address(selected), 303)
     rows = queries.get_jobs(session, [id for id, _ in selected])
     latest = list(store.latest_of_jobs(session, [row.id for row in rows]).values())
@@ -133,9 +133,9 @@ def _addition(session: Session, selected: list[str], text: str) -> Addition:
     try:
         queries.require_jobs(session, ids)
     except NotFound:
-        found: Sequence[JobSummary]
-        found = list_jobs(session, JobFilter(q=text[:200]), limit=MAX_JOBS + MAX_CHOICES + 1).items
-        matches = [job for job in found if job.id not in selected]
+        jobs: Sequence[JobSummary]
+        jobs = list_jobs(session, JobFilter(q=text[:200]), limit=MAX_JOBS + MAX_CHOICES + 1).items
+        matches = [job for job in jobs if job.id not in selected]
         if len(matches) != 1:
             shown = words.plain(text[:80])
             return Addition([], matches, "" if matches else f"There is no other job with the name or id {shown!r}.")
@@ -145,9 +145,9 @@ def _addition(session: Session, selected: list[str], text: str) -> Addition:
     return Addition(ids, [])
 
 
-def _keys(given: list[str] | None, views: list[JobView], charted: list[str]) -> list[str]:
-    if given is not None:
-        return [name for name in dict.fromkeys(given) if name in charted][:MAX_KEYS]
+def _keys(requested: list[str] | None, views: list[JobView], charted: list[str]) -> list[str]:
+    if requested is not None:
+        return [name for name in dict.fromkeys(requested) if name in charted][:MAX_KEYS]
     preferred = [*(accuracy_key(one.kind) for one in views), *_DEFAULT_KEYS]
     return [name for name in dict.fromkeys(preferred) if name in charted]
 

@@ -15,11 +15,13 @@ from app.http.query_parameters import PREFIXES, Cursor
 from app.http.session import Configured, Reading, Writing
 from app.models import TERMINAL_STATES, State
 from app.results.metrics.scores import accuracy_key
+from app.results.predictions.wording import p_text
+from app.settings import Settings
 from app.sweeps import queries, ranking, service
 from app.sweeps.grid import MAX_POINTS, SEEDS
 from app.sweeps.routes import Metric, SweepId
 from app.sweeps.schemas import SweepView
-from app.sweeps.views import point_page, sweep_view
+from app.sweeps.views import compared_view, point_page, sweep_view
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 from app.web.views import words
@@ -74,10 +76,11 @@ def sweep_page(
     sweep_id: SweepId,
     principal: Viewer,
     session: Reading,
+    settings: Configured,
     shown: InAddress,
 ) -> Response:
     """A sweep with its results."""
-    return page(request, "sweeps/sweep.html", **_context(session, principal, sweep_id, shown))
+    return page(request, "sweeps/sweep.html", **_context(session, settings, principal, sweep_id, shown))
 
 
 @router.get("/ui/-/sweeps/{sweep_id}/counts")
@@ -93,10 +96,11 @@ def results_fragment(
     sweep_id: SweepId,
     principal: Viewer,
     session: Reading,
+    settings: Configured,
     shown: InAddress,
 ) -> Response:
     """Heat map, parallel coordinates, leaderboard, decisions of early stopping and points."""
-    return page(request, "sweeps/_results.html", **_context(session, principal, sweep_id, shown))
+    return page(request, "sweeps/_results.html", **_context(session, settings, principal, sweep_id, shown))
 
 
 @router.post("/ui/sweeps/{sweep_id}/cancel")
@@ -113,9 +117,9 @@ def retry(sweep_id: SweepId, principal: Member, session: Writing, settings: Conf
     return RedirectResponse(f"/ui/sweeps/{sweep.id}", 303)
 
 
-def _context(session: Session, principal: Principal, sweep_id: str, shown: Shown) -> dict[str, Any]:
+def _context(session: Session, settings: Settings, principal: Principal, sweep_id: str, shown: Shown) -> dict[str, Any]:
     sweep = queries.get_sweep(session, sweep_id)
-    view = sweep_view(session, sweep, shown.metric or None)
+    view = compared_view(session, settings, sweep, shown.metric or None)
     best = next((row.values for row in view.leaderboard if row.mean is not None), {})
     chosen = layout(view.grid, shown.rows or None, shown.cols or None, shown.at, best)
     points = point_page(session, sweep, metric=view.metric, mode=None, limit=MAX_POINTS, cursor=None).items
@@ -144,6 +148,8 @@ def _context(session: Session, principal: Principal, sweep_id: str, shown: Shown
         "leaderboard": view.leaderboard[:MAX_LEADERBOARD],
         "has_test": view.metric != accuracy_key(view.base.get("kind"), "test")
         and any(row.test_accuracy is not None for row in view.leaderboard),
+        "has_differences": any(row.difference for row in view.leaderboard),
+        "p_text": p_text,
         "num_rows": len(view.leaderboard),
         "compare": compare_url([row.best for row in view.leaderboard[:COMPARED] if row.best]),
         "csv": f"/sweeps/{view.id}/leaderboard.csv?{urlencode({'metric': view.metric})}",

@@ -21,8 +21,8 @@ _JOB_COMPONENT = re.compile(rf"({JOB_ID[1:-1]})\s*/\s*({COMPONENT_NAME[1:-1]})")
 
 def rows_of(values: Mapping[str, str]) -> list[int]:
     """The rows of experts in a form that have a value, in order."""
-    found = {int(match[1]) for name, text in values.items() if text.strip() and (match := _EXPERT.match(name))}
-    return sorted(row for row in found if row < MAX_EXPERTS)
+    rows = {int(match[1]) for name, text in values.items() if text.strip() and (match := _EXPERT.match(name))}
+    return sorted(row for row in rows if row < MAX_EXPERTS)
 
 
 def to_spec(kind: str, values: Mapping[str, str]) -> dict[str, Any]:

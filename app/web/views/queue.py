@@ -12,7 +12,7 @@ from app.models import Job
 class QueueEntry:
     """A job with its place among the jobs that are shown, and how many of its sweep follow for the same reason."""
 
-    place: int
+    position: int
     job: Job
     sentence: str
     others: int = 0
@@ -21,10 +21,10 @@ class QueueEntry:
 def grouped(explained: Iterable[tuple[Job, str]]) -> list[QueueEntry]:
     """One entry for jobs of a sweep that follow one another and have the same explanation."""
     entries: list[QueueEntry] = []
-    for place, (job, sentence) in enumerate(explained, start=1):
+    for position, (job, sentence) in enumerate(explained, start=1):
         last = entries[-1] if entries else None
         if last is not None and job.sweep and last.job.sweep == job.sweep and last.sentence == sentence:
             last.others += 1
         else:
-            entries.append(QueueEntry(place, job, sentence))
+            entries.append(QueueEntry(position, job, sentence))
     return entries

@@ -12,15 +12,15 @@ _SLOT = re.compile(r"(.*)~(\d{1,3})", re.DOTALL)
 
 def parse_selection(texts: Sequence[str]) -> list[tuple[str, int]]:
     """Jobs with their slots, in the order of the address. A job without a valid slot gets the lowest free one."""
-    wanted: dict[str, int | None] = {}
+    slots: dict[str, int | None] = {}
     for text in texts:
         match = _SLOT.fullmatch(text)
         job, slot = (match[1], int(match[2])) if match else (text, None)
-        taken = slot is None or slot >= MAX_JOBS or slot in wanted.values()
-        wanted.setdefault(job, None if taken else slot)
-    used = {slot for slot in wanted.values() if slot is not None}
-    free = (slot for slot in range(len(wanted) + MAX_JOBS) if slot not in used)
-    return [(job, next(free) if slot is None else slot) for job, slot in wanted.items()]
+        is_free = slot is not None and slot < MAX_JOBS and slot not in slots.values()
+        slots.setdefault(job, slot if is_free else None)
+    used = {slot for slot in slots.values() if slot is not None}
+    free = (slot for slot in range(len(slots) + MAX_JOBS) if slot not in used)
+    return [(job, next(free) if slot is None else slot) for job, slot in slots.items()]
 
 
 def selection_query(jobs: Sequence[tuple[str, int]]) -> str:

@@ -30,7 +30,7 @@ def test_compare_says_in_plain_words_whether_one_model_is_better(cli: Cli, servi
 
 def test_compare_refuses_what_names_no_model(cli: Cli, service: Service) -> None:
     result = cli("compare", "a b", "c")
-    assert (result.exit_code, "names no model" in result.stderr) == (2, True)
+    assert (result.exit_code, "is not a valid model reference" in result.stderr) == (2, True)
     unknown = cli("compare", "job_none", "job_none")
     assert (unknown.exit_code, "there is no job" in unknown.stderr) == (2, True)
     waiting = service.submit()

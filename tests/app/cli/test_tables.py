@@ -103,6 +103,19 @@ def test_a_leaderboard_names_each_path_by_its_last_part_where_that_is_enough(mon
     assert line.split() == ["1", "sum", "0.1", "1.0", "2", "0.5000", "±", "0.1000", JOB_ID]
 
 
+def test_a_leaderboard_shows_differences_and_how_they_were_computed(monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"values": {"a": 1}, "n": 3, "mean": 0.9, "std": 0.1, "best": JOB_ID, "stopped_early": False}
+    difference = {"value": -0.0233, "low": -0.0612, "high": 0.0146, "p": 0.1181, "method": "seeds", "n": 3}
+    others = [row | {"difference": difference}, row | {"difference": difference | {"method": "images", "n": 1}}]
+    sweep = {"metric": "val/accuracy_fused", "leaderboard": [row | {"is_baseline": True}, *others, row]}
+    lines = render(monkeypatch, 200, lambda: leaderboard_table(sweep)).splitlines()
+    assert "minus baseline" in lines[0]
+    assert " baseline " in lines[1]
+    assert "-2.3 (-6.1 to 1.5), p = 0.12, 3 seeds" in lines[2]
+    assert "p = 0.12, 1 image " in lines[3]
+    assert "paired t test over seeds" in " ".join(lines[5:])
+
+
 def test_a_leaderboard_shows_intervals_and_test_accuracy_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"values": {}, "n": 2, "mean": 0.5, "std": 0.1, "low": 0.4, "high": 0.6, "test_accuracy": 0.45}
     rows = [row | {"stopped_early": False, "best": JOB_ID}]

@@ -30,7 +30,7 @@ def test_the_command_line_follows_a_sweep_to_its_leaderboard(up: Running) -> Non
     assert "2 succeeded" in mcn("show", sweep_id)
     assert "val/loss_global" in mcn("leaderboard", sweep_id, "--metric", "val/loss_global")
     assert mcn("leaderboard", sweep_id, "--csv").startswith(
-        "rank,fusion.type,metric,n,mean,std,low,high,test_accuracy,best,stopped_early,jobs\n1,mul"
+        "rank,fusion.type,metric,n,mean,std,low,high,test_accuracy,best,stopped_early,jobs,"
     )
     assert json.loads(mcn("leaderboard", sweep_id, "--json"))["leaderboard"][0]["n"] == 2
     assert mcn("jobs", "--sweep", sweep_id).count("succeeded") == 2

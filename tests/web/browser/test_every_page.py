@@ -29,6 +29,7 @@ PAGES = (
     "/ui/new?from={job}",
     "/ui/compare?job={job}~0&job={other}~1",
     "/ui/compare?job={job}~0&add=job_",
+    "/ui/compare/pair?a={job}&b={job}:expert_0",
     "/ui/sweeps",
     "/ui/sweeps/new",
     "/ui/components",

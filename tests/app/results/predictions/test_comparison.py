@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -9,14 +10,16 @@ import pytest
 import torch
 from scipy.stats import binomtest
 
-from app.db import transaction
-from app.models import Job
+from app.results.predictions import stored
+from app.results.statistics.calibration import expected_calibration_error
 from app.results.statistics.intervals import difference_interval
+from app.results.statistics.scores import score
 from tests.app.api import Service
-from tests.app.results.predictions.trained import Arrays, logits_of, with_predictions
+from tests.app.results.predictions.trained import Arrays, logits_of, run_dir_of, set_data, with_predictions
 
 N = 400
 LABELS = np.arange(N) % 3
+SPLITS = {"test": slice(600), "val": slice(600, None)}
 
 
 def wrong_on(*images: int, labels: np.ndarray = LABELS) -> Arrays:
@@ -72,6 +75,7 @@ def test_swapping_the_models_changes_the_sign_alone(service: Service) -> None:
     b = with_predictions(service, "b", {"test": wrong_on(*range(30))})
     forth, back = compare(service, a, b)["difference"], compare(service, b, a)["difference"]
     assert (forth["value"], forth["p"]) == (-back["value"], back["p"])
+    assert (forth["low"], forth["high"]) == (-back["high"], -back["low"])
     assert forth["excludes_zero"]
     assert back["excludes_zero"]
     assert "b is 7.5 points worse than a" in compare(service, b, a)["sentence"]
@@ -135,6 +139,109 @@ def test_a_temperature_is_fitted_on_at_least_500_validation_images(service: Serv
     assert "on the same images" in compare(service, jobs[1], jobs[1], split="val")["a"]["not_scaled"]
 
 
+def experts(count: int) -> Arrays:
+    return {"labels": LABELS, **{f"logits_expert_{k}": logits_of((LABELS + (k == 1)) % 3) for k in range(count)}}
+
+
+@pytest.mark.parametrize(
+    ("limit", "why"),
+    [
+        ("MAX_ENSEMBLE_LOGITS", "1,200 logits (images times classes) are too many"),
+        ("MAX_EXPERT_LOGITS", "3,600 logits (images times classes times experts) are too many"),
+    ],
+)
+def test_ensembles_of_too_many_logits_say_so(
+    service: Service, monkeypatch: pytest.MonkeyPatch, limit: str, why: str
+) -> None:
+    job = with_predictions(service, "three", {"test": experts(3)})
+    assert compare(service, f"{job}:expert_0", f"{job}:ensemble_logits")
+    monkeypatch.setattr(stored, limit, 1_199)
+    assert why in refusal(service, f"{job}:expert_0", f"{job}:ensemble_product", 404)
+    alone = with_predictions(service, "one", {"test": experts(1)})
+    assert "because it takes at least two experts" in refusal(
+        service, f"{alone}:expert_0", f"{alone}:ensemble_logits", 404
+    )
+
+
+def test_an_ensemble_holds_the_logits_of_one_expert_at_a_time(
+    service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = with_predictions(service, "eight", {"test": experts(8)})
+    experts_read: list[weakref.ref[np.ndarray]] = []
+    most = 0
+
+    def watched(values: np.ndarray, *_: object) -> np.ndarray:
+        nonlocal most
+        experts_read.append(weakref.ref(values))
+        most = max(most, sum(one() is not None for one in experts_read))
+        return values
+
+    monkeypatch.setattr(stored, "widen", watched)
+    for ensemble in stored.ENSEMBLES:
+        assert compare(service, f"{job}:expert_0", f"{job}:{ensemble}")
+    assert 0 < most <= 2
+
+
+def test_a_temperature_is_never_that_of_an_earlier_validation_file(service: Service) -> None:
+    print("seed 5")
+    rng = np.random.default_rng(5)
+    logits = rng.normal(size=(500, 3)).astype(np.float32)
+    labels = (logits + rng.gumbel(size=logits.shape)).argmax(axis=1)
+    arrays = {"labels": labels, "logits_fused": logits}
+    job = with_predictions(service, "one", {"test": arrays, "val": arrays})
+    file = run_dir_of(service, job) / "predictions/val.npz"
+    content = file.read_bytes()
+    first = compare(service, job, job)["a"]
+    assert first["scaled"]
+    file.unlink()
+    gone = compare(service, job, job)["a"]
+    assert (gone["scaled"], "have been deleted" in gone["not_scaled"]) == (None, True)
+    file.write_bytes(content)
+    assert compare(service, job, job)["a"] == first
+    file.write_bytes(content[:-100] + bytes(100))
+    damaged = compare(service, job, job)["a"]
+    assert (damaged["scaled"], "are damaged" in damaged["not_scaled"]) == (None, True)
+
+
+def test_a_validation_without_errors_fits_no_temperature(service: Service) -> None:
+    labels = np.arange(500) % 3
+    perfect = {"labels": labels, "logits_fused": logits_of(labels)}
+    job = with_predictions(service, "perfect", {"test": wrong_on(0), "val": perfect})
+    model = compare(service, job, job)["a"]
+    assert model["scaled"] is None
+    assert model["not_scaled"] == (
+        "every validation image is classified correctly, so that no temperature can be fitted"
+    )
+
+
+def test_what_was_predicted_before_rounding_counts(service: Service) -> None:
+    """Also for the calibration error after scaling, which has the same accuracy."""
+    print("seed 6")
+    rng = np.random.default_rng(6)
+    labels = rng.integers(0, 3, size=1_200)
+    logits = rng.normal(size=(1_200, 3)).astype(np.float16)
+    logits[np.arange(1_200), labels] += np.float16(1)
+    exact = logits.argmax(axis=1)
+    # Rounding has made the logits of class 0 and of the last class equal, and argmax takes the first one.
+    tied = np.arange(1_200) % 4 == 0
+    logits[tied, 0] = logits[tied, 2] = logits[tied].max(axis=1)
+    exact[tied] = labels[tied] = 2
+    arrays = {"labels": labels, "logits_fused": logits, "predicted_fused": exact}
+    job = with_predictions(
+        service,
+        "rounded",
+        {split: {name: array[rows] for name, array in arrays.items()} for split, rows in SPLITS.items()},
+    )
+    model = compare(service, job, job)["a"]
+    test = {name: array[SPLITS["test"]] for name, array in arrays.items()}
+    correct = test["predicted_fused"] == test["labels"]
+    assert model["accuracy"] == pytest.approx(correct.mean())
+    assert correct.mean() > (test["logits_fused"].argmax(axis=1) == test["labels"]).mean() + 0.2
+    for temperature, ece in ((1.0, model["ece"]), (model["scaled"]["temperature"], model["scaled"]["ece"])):
+        confidence = score(test["logits_fused"], test["labels"], temperature=temperature).confidence
+        assert ece == pytest.approx(expected_calibration_error(confidence, correct), abs=1e-9)
+
+
 def test_models_that_were_measured_on_other_images_are_refused(service: Service) -> None:
     one = with_predictions(service, "one", {"test": wrong_on()})
     digits = with_predictions(service, "two", {"test": wrong_on()}, dataset="npz:other.npz")
@@ -145,9 +252,10 @@ def test_models_that_were_measured_on_other_images_are_refused(service: Service)
     assert "400 of 400 test images have another label" in refusal(service, one, relabelled)
 
 
-def test_outputs_that_are_not_finite_are_refused(service: Service) -> None:
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_not_finite_are_refused(service: Service, value: float) -> None:
     arrays = wrong_on()
-    arrays["logits_fused"][:7] = np.nan
+    arrays["logits_fused"][:7, 1] = value
     broken = with_predictions(service, "broken", {"test": arrays})
     assert "not finite for 7 of 400 images" in refusal(service, broken, broken)
 
@@ -163,10 +271,7 @@ def test_jobs_without_predictions_say_why(service: Service) -> None:
 def test_images_that_have_changed_between_two_jobs_are_refused(service: Service) -> None:
     a = with_predictions(service, "a", {"test": wrong_on(0)})
     b = with_predictions(service, "b", {"test": wrong_on(1)})
-    with transaction(service.app.state.engine) as session:
-        job = session.get(Job, b)
-        assert job is not None
-        job.data_sha256 = "0" * 64
+    set_data(service, b, "0" * 64)
     assert refusal(service, a, b) == (
         f"{a} and {b} were not measured on the same test images: digits has changed between them"
     )

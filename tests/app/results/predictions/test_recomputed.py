@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,19 @@ pytestmark = pytest.mark.slow
 NOT_FROM_LOGITS = ("test/contribution_", "test/accuracy_without_", "test/shapley_")
 
 
+def stored_scores(arrays: dict[str, np.ndarray], path: str) -> Scores:
+    """The scores of a path, with the classes that were predicted before any rounding."""
+    scores = score(arrays[f"logits_{path}"], arrays["labels"], arrays.get(f"classes_{path}"))
+    predicted = arrays[f"predicted_{path}"]
+    assert arrays[f"logits_{path}"].dtype == np.float16 or (predicted == scores.predicted).all()
+    return replace(scores, predicted=predicted, correct=predicted == arrays["labels"])
+
+
 def scores_of(arrays: dict[str, np.ndarray]) -> dict[str, Scores]:
     """The scores of every path and of the ensembles that are defined."""
     paths = [name.removeprefix("logits_") for name in arrays if name.startswith("logits_")]
     labels, num_classes = arrays["labels"], int(arrays["num_classes"])
-    scores = {path: score(arrays[f"logits_{path}"], labels, arrays.get(f"classes_{path}")) for path in paths}
+    scores = {path: stored_scores(arrays, path) for path in paths}
     experts = [path for path in paths if path.startswith("expert_") and not path.endswith("_before")]
     if len(experts) > 1:
         wide = [widen(arrays[f"logits_{path}"], arrays.get(f"classes_{path}"), num_classes) for path in experts]
@@ -103,3 +112,24 @@ def test_of_one_expert_of_all_classes(service: Service) -> None:
     job, result = train(service, expert(0, dataset={"name": "digits"}, epochs=8))
     assert "test/nll" in result.metrics
     check(service, job, result)
+
+
+def test_of_a_job_with_rounded_logits(service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float16, what follows from predicted classes is exact; NLL, ECE and ensembles are rounded."""
+    monkeypatch.setattr("core.train.predictions.FLOAT16_ABOVE_BYTES", 0)
+    for k in range(2):
+        run(expert(k, epochs=2), tmp_path / str(k))
+    sources = [{"from": {"path": str(component(tmp_path / str(k), "expert_0"))}} for k in range(2)]
+    job, result = train(service, fusion(dataset=DIGITS, epochs=2, precision="float32") | {"experts": sources})
+    arrays = downloaded(service, job)
+    assert arrays["logits_fused"].dtype == np.float16
+    recomputed = figures(arrays)
+    stored = {key: value for key, value in result.metrics.items() if not key.startswith(NOT_FROM_LOGITS)}
+    # One image more or less in a bin, or whose experts disagree, of 360.
+    tolerances = {key: 1 / 360 + 1e-6 for key in stored if "ensemble" in key}
+    tolerances |= {"test/nll": 1e-4, "test/ece": 1 / 360}
+    for key, tolerance in tolerances.items():
+        assert recomputed[key] == pytest.approx(stored[key], abs=tolerance), key
+    exact = {key: value for key, value in stored.items() if key not in tolerances}
+    assert {"test/accuracy_fused", "test/accuracy_oracle", "test/disagreement"} <= exact.keys()
+    assert {key: recomputed[key] for key in exact} == pytest.approx(exact, abs=1e-6)

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from app.models import State
+from app.db import transaction
+from app.models import Job, State
 from core.run.rundir import RunDir
 from core.train.result import Result
 from tests.app.api import EXPERT, FUSION, Service
@@ -43,14 +44,25 @@ def with_predictions(
     kind: str = "fusion",
     metrics: dict[str, float] | None = None,
 ) -> str:
-    """A job that has succeeded with these arrays; `predicted_..` is added to the logits."""
+    """A job that has succeeded with these arrays; `predicted_..` is added to the logits unless it is given."""
     job = service.submit({**(FUSION if kind == "fusion" else EXPERT), "name": name})
     run = RunDir(run_dir_of(service, job))
     run.path.mkdir(parents=True)
     entries = {split: store_predictions(run, split, dict(arrays), dataset) for split, arrays in splits.items()}
     run.result.write_text(json.dumps({"state": "succeeded", "metrics": metrics or {}, "predictions": entries}))
     succeed(service, job)
+    if dataset != "digits":
+        set_data(service, job, None, dataset)
     return job
+
+
+def set_data(service: Service, job_id: str, data_sha256: str | None, dataset: str = "digits") -> None:
+    """Records that a job was trained on other data, of which the digest may be unknown."""
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        job.data_sha256 = data_sha256
+        job.spec = job.spec | {"dataset": job.spec["dataset"] | {"name": dataset}}
 
 
 def store_predictions(run: RunDir, split: str, arrays: Arrays, dataset: str) -> dict[str, Any]:
@@ -59,7 +71,8 @@ def store_predictions(run: RunDir, split: str, arrays: Arrays, dataset: str) -> 
     paths = [name.removeprefix("logits_") for name in arrays if name.startswith("logits_")]
     for path in paths:
         best = arrays[f"logits_{path}"].argmax(axis=1)
-        arrays[f"predicted_{path}"] = arrays[f"classes_{path}"][best] if f"classes_{path}" in arrays else best
+        predicted = arrays[f"classes_{path}"][best] if f"classes_{path}" in arrays else best
+        arrays.setdefault(f"predicted_{path}", predicted)
     arrays.setdefault("ids", np.arange(len(arrays["labels"])))
     file = run.predictions(split)
     file.parent.mkdir(parents=True, exist_ok=True)

@@ -96,10 +96,25 @@ def test_a_temperature_takes_500_images_and_a_logit_for_every_class() -> None:
     assert fit_temperature(logits[:500], labels[:500]) > 0
 
 
-def test_extreme_validation_sets_give_the_bounds() -> None:
-    logits, _ = sample()
-    assert fit_temperature(logits, logits.argmax(axis=1)) == LOWEST
-    assert fit_temperature(logits, logits.argmin(axis=1)) == HIGHEST
+def test_a_temperature_at_a_bound_is_none() -> None:
+    logits, labels = sample()
+    with pytest.raises(ValueError, match="every validation image is classified correctly, so that no temperature"):
+        fit_temperature(logits, logits.argmax(axis=1))
+    with pytest.raises(ValueError, match="above 100: the outputs say nothing"):
+        fit_temperature(logits, logits.argmin(axis=1))
+    with pytest.raises(ValueError, match=r"is below 0\.01"):
+        fit_temperature(logits / 1_000, labels)
+    one_wrong = logits.argmax(axis=1)
+    one_wrong[0] = logits[0].argmin()
+    assert LOWEST < fit_temperature(logits, one_wrong) < 1
+
+
+def test_bins_of_the_calibration_error_are_closed_above() -> None:
+    """A confidence of exactly 1/3 is in the bin from 4/15 to 5/15, with one just below it."""
+    confidence = np.array([1 / 3 - 0.01, 5 / 15, 5 / 15 + 0.01])
+    correct = np.array([False, True, False])
+    below, above = abs(confidence[0] + confidence[1] - 1), confidence[2]
+    assert expected_calibration_error(confidence, correct) == pytest.approx((below + above) / 3)
 
 
 def test_an_expert_of_some_classes_gives_the_others_no_probability() -> None:
@@ -120,5 +135,5 @@ def test_an_ensemble_of_probabilities_is_a_mean_of_softmaxes() -> None:
     assert mean_logits([one, two]) == pytest.approx((one + two) / 2, abs=1e-6)
     partial = mean_probabilities([widen(one[:, :2], np.array([0, 1]), C), widen(two[:, 2:], np.arange(2, C), C)])
     assert np.exp(partial).sum(axis=1) == pytest.approx(1.0)
-    labels = np.arange(N) % C
-    assert 0 < fit_temperature(partial, labels) <= HIGHEST
+    labels = (partial + np.random.default_rng(5).gumbel(size=partial.shape)).argmax(axis=1)
+    assert fit_temperature(partial, labels) == pytest.approx(1.0, abs=0.1)

@@ -78,9 +78,19 @@ def test_an_interval_repeats_itself_and_never_is_a_point() -> None:
     assert 0.98 < low < high == 1.0
 
 
-def test_swapping_the_models_turns_the_interval_round() -> None:
-    low, high = difference_interval(30, 10, 1_000)
-    swapped = difference_interval(10, 30, 1_000)
-    assert [-swapped.high, -swapped.low] == pytest.approx([low, high], abs=0.002)
-    assert low > 0
-    assert swapped.excludes_zero
+def test_swapping_the_models_turns_every_interval_round() -> None:
+    """Also where an end is close to 0, so that the verdict is the same in both orders."""
+    for num_images in (360, 10_000):
+        for only_a in range(30):
+            for only_b in range(30):
+                low, high = difference_interval(only_a, only_b, num_images, resamples=1_000)
+                swapped = difference_interval(only_b, only_a, num_images, resamples=1_000)
+                assert (-swapped.high, -swapped.low) == (low, high), (only_a, only_b, num_images)
+    assert difference_interval(7, 1, 360).excludes_zero == difference_interval(1, 7, 360).excludes_zero
+
+
+def test_an_interval_is_of_ten_thousand_resamples() -> None:
+    """With 1,000 the ends move by 2.4 images from seed to seed here, with 10,000 by 0.9."""
+    ends = np.array([difference_interval(430, 370, 10_000, seed=seed) for seed in range(40)]) * 10_000
+    assert ends.std(axis=0).max() < 1.0
+    assert difference_interval(430, 370, 10_000) == difference_interval(430, 370, 10_000, resamples=10_000)
