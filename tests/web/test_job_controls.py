@@ -34,7 +34,7 @@ def test_the_best_expert_is_said_to_be_no_control_and_the_report_is_linked(servi
     job_id = measured_job(service)
     shown = evaluation_of(service, job_id)
     assert f"<dt>{NOT_A_CONTROL}</dt><dd>+10.0 points</dd>" in shown
-    assert f'<a href="/ui/jobs/{job_id}/report">compare with them in the report</a>' in shown
+    assert f'<a href="/ui/jobs/{job_id}/report">see the report</a>' in shown
     assert "<dt>Oracle minus fused</dt><dd>4.0 points</dd>" in shown
 
 
