@@ -20,6 +20,7 @@ from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
 from core.train.contribution import evaluate_with_contributions
 from core.train.evaluate import evaluate
+from core.train.fresh_start import component_names
 from core.train.predictions import PredictionRecorder, path_names
 from core.train.result import Result, subset_fields, with_test_prefix, write_result
 from core.train.winning_shares import WinningShares
@@ -78,8 +79,7 @@ def finish(
     before, not_finite = _measure_before(
         spec, data, started_from, runtime, activity.watch("test", batches.epoch(0)), prepare, predictions
     )
-    names = [f"expert_{k}" for k in range(len(model.experts))] + ([] if alone else ["fusion", "head", "complete"])
-    manifests = {name: read_component_manifest(folder, name) for name in names}
+    manifests = {name: read_component_manifest(folder, name) for name in component_names(spec)}
     result = Result(
         "succeeded",
         step,

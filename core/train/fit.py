@@ -146,7 +146,7 @@ def fit(
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": step})
         if runtime.is_main:
-            # Also without a checkpoint: an attempt that was killed before its first one may have saved components.
+            # An attempt that was killed after its last checkpoint may have saved components that nobody heard of.
             best.restore()
 
         def snapshot() -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from core.run.rundir import RunDir
 from core.runtime import Runtime
 from core.spec import JobSpec
 from core.train.checkpoint import Checkpoint
+from core.train.fresh_start import discard_leftovers
 from core.train.run_identity import has_begun
 
 HASHING = "hashing the data"
@@ -55,10 +57,11 @@ def begin_identity(
     spec: JobSpec, sources: Sources, run_dir: Path, content: Content | None, cache: ContentCache
 ) -> RunIdentity:
     """The identity of the run in this directory, or of a new one; raises ValueError if it began with other data."""
-    stored = RunIdentity.read(RunDir(run_dir))
-    if stored is None or not has_begun(run_dir):
+    begun = has_begun(run_dir)
+    stored = RunIdentity.read(RunDir(run_dir)) if begun else None
+    if stored is None:
         inputs = inputs_digest(spec.model_dump(mode="json", by_alias=True), {k: c.sha256 for k, c in sources.items()})
-        return RunIdentity(inputs, content.to_json() if content else None, complete=not has_begun(run_dir))
+        return RunIdentity(inputs, content.to_json() if content else None, complete=not begun)
     check_content(stored, content, cache)
     return stored
 
@@ -104,6 +107,9 @@ def record_identity(
     """
     step = resumed_from.step if resumed_from else 0
     environment = environment_of(runtime, spec)
+    if resumed_from is None:
+        identity = replace(identity, segments=(), complete=True)
+        discard_leftovers(RunDir(run_dir), spec, identity, environment, reporter)
     continued = identity.continued(step, environment, furthest=_furthest_component(run_dir))
     newest = continued.segments[-1]
     if newest.differences and newest not in identity.segments:
