@@ -36,7 +36,7 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
         sentence=sentence(job, attempts, identity),
         bit_exact=_is_bit_exact(job, identity),
         known=[*describe_segments(identity), describe_checkpoints(kept, removed)] if attempts else [],
-        identity=identity.digest if identity else None,
+        identity=(identity.digest or None) if identity else None,
         specification_sha256=job.digest,
         data=DataRecord(**identity.data) if identity and identity.data else None,
         attempts=[
@@ -114,6 +114,8 @@ def obstacles(job: Job, identity: RunIdentity) -> list[str]:
         reasons.append("an earlier version computed its first steps and did not record its data and environment")
     if identity.data is None:
         reasons.append("the content of its data is not known")
+    if identity.data_changed:
+        reasons.append("its data changed while it trained")
     on_gpu = any(environment.device.type == "cuda" for environment in identity.environments)
     if on_gpu and not job.spec["training"].get("deterministic"):
         reasons.append("sums on a GPU are taken in no fixed order unless `training.deterministic` is true")

@@ -30,24 +30,28 @@ class RunIdentity:
     `digest` is the SHA-256 of the specification's result fields, the components that the run started from, the content
     of the data and the environment of every segment: results of equal digests have the same bits. `data` is the content
     of the dataset, null where it is not known. `complete` is false for runs of earlier versions, of whose first steps
-    nothing was recorded.
+    nothing was recorded. With `data_changed` the data became others while the run read them: nobody knows which steps
+    used what, and there is no digest.
     """
 
     inputs: str
     data: dict[str, Any] | None
     segments: tuple[Segment, ...] = ()
     complete: bool = True
+    data_changed: bool = False
 
     @property
     def digest(self) -> str:
-        """See above."""
+        """SHA-256 in hexadecimal; empty if the data changed."""
+        if self.data_changed:
+            return ""
         # Where an attempt began says nothing about the result unless its environment differs.
         environments = [(part.step if part.differences else 0, part.environment) for part in self.segments]
         return _digest({"inputs": self.inputs, "data": self.data and self.data["sha256"], "by": environments})
 
     @property
     def environments(self) -> list[Environment]:
-        """Of every segment."""
+        """The environment of each segment."""
         return [Environment.from_json(segment.environment) for segment in self.segments]
 
     def continued(self, step: int, environment: Environment, *, furthest: int = 0) -> RunIdentity:
@@ -76,7 +80,9 @@ class RunIdentity:
         segments = tuple(
             Segment(row["step"], row["environment"], tuple(row["differences"])) for row in data["segments"]
         )
-        return cls(data["inputs"], data["data"], segments, data["complete"])
+        # Earlier versions did not notice.
+        changed = data.get("data_changed", False)
+        return cls(data["inputs"], data["data"], segments, data["complete"], changed)
 
     def write(self, run: RunDir) -> None:
         """Stores the identity in a run directory."""

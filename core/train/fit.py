@@ -31,11 +31,12 @@ from core.spec import EvaluateJob, ExpertJob, JobSpec
 from core.train.best_components import BestComponents
 from core.train.checkpoint import checkpoint_sha256, damage_alert, load_newest, save_checkpoint
 from core.train.component_precision import record_precision
+from core.train.data_content import load_with_content
 from core.train.epoch_metrics import ambiguity_metrics, epoch_metrics, without_untrained_heads
 from core.train.evaluate import evaluate
 from core.train.expert_dropout import present_experts
 from core.train.finish import finish
-from core.train.identity import begin_identity, check_result, load_with_content, record_identity
+from core.train.identity import begin_identity, check_result, record_identity
 from core.train.meter import Meter
 from core.train.non_finite import NonFiniteDetector, NonFiniteLossError
 from core.train.result import Result, has_result, read_result
@@ -79,7 +80,7 @@ def fit(
             write_or_check_spec(spec, sources, run_dir)
             check_result(spec, run_dir, data_roots, cache, activity)
             return read_result(run_dir)
-        data, content = load_with_content(spec, data_roots, cache, activity, is_main=runtime.is_main)
+        data, content, has_changed = load_with_content(spec, data_roots, cache, activity, is_main=runtime.is_main)
         plan = make_plan(spec, count_images(data), sources, activations=False)
         training, epochs = spec.training, spec.training.epochs or 0
         if runtime.is_main:
@@ -103,10 +104,10 @@ def fit(
 
         # The newest checkpoint, and the optimizers that it belongs to.
         saved = load_newest(run.checkpoints, lambda damage: damage_alert(damage).raise_to(reporter))
-        identity = ""
+        record = None
         if runtime.is_main:
-            recorded = record_identity(begun, run_dir, runtime, spec, reporter, resumed_from=saved)
-            identity = recorded.digest
+            record = record_identity(begun, run_dir, runtime, spec, reporter, resumed_from=saved)
+        identity = record.digest if record else ""
         # Runs of earlier versions trained new heads in the experts' group; they continue as they began.
         new_heads = plan.new_heads if saved is None or "expert_heads" in saved.state["updates"] else ()
         optimizers = ComponentOptimizers(
@@ -222,6 +223,8 @@ def fit(
                 if runtime.any_rank(should_stop()) and step < total_steps:
                     checkpoint()
                     writer.flush()
+                    if record and has_changed():
+                        record.note_changed_data(step=step)
                     reporter.emit("state", {"state": "stopped", "step": step})
                     return Result("stopped", step, epochs_done, {})
                 if spec.checkpoint.every_steps and step % spec.checkpoint.every_steps == 0 and step % steps_per_epoch:
@@ -275,7 +278,8 @@ def fit(
             reporter,
             step=step,
             epoch=epochs,
-            identity=identity,
+            record=record,
+            has_changed=has_changed,
             shares=shares,
         )
     except NonFiniteLossError as error:

@@ -1,4 +1,4 @@
-"""Loads the data of a run together with their identity, and refuses to continue a run with other data."""
+"""The identity of a run: refuses to continue it with other data, and records what its steps were computed with."""
 
 from __future__ import annotations
 
@@ -10,47 +10,21 @@ from pathlib import Path
 
 import torch
 
-from core.data.job_data import JobData, load_job_data
 from core.model.assemble import Sources
 from core.reporting.activity import Activity
 from core.reporting.alerts import Alert
 from core.reporting.protocol import Reporter
-from core.run.content import Content, ContentCache, content_of, describe_difference, find_content
-from core.run.data_files import list_data_files
-from core.run.durable import DamagedFileError, read_manifest
+from core.run.content import Content, ContentCache, describe_difference, find_content
+from core.run.durable import DamagedFileError, read_manifest, write_manifest
 from core.run.environment import Environment, local_device, software
 from core.run.identity import RunIdentity, inputs_digest
 from core.run.rundir import RunDir
 from core.runtime import Runtime
 from core.spec import JobSpec
 from core.train.checkpoint import Checkpoint
+from core.train.data_content import HASHING
 from core.train.fresh_start import discard_leftovers
 from core.train.run_identity import has_begun
-
-HASHING = "hashing the data"
-
-
-def load_with_content(
-    spec: JobSpec, data_roots: Sequence[Path], cache: ContentCache, activity: Activity, *, is_main: bool
-) -> tuple[JobData, Content | None]:
-    """The data of a job and, in the main process, their content; raises ValueError if they change while being read."""
-    name = spec.dataset.name
-    if not is_main:
-        return load_job_data(spec, data_roots), None
-    hashing = partial(activity.note, HASHING)
-    before = list_data_files(name, data_roots)
-    content = content_of(name, before, cache, on_hashed=hashing) if before else None
-    data = load_job_data(spec, data_roots)
-    if before is not None and data.dataset.train.array is None:
-        # Images that are read one by one may change at any time; the next resume will tell.
-        return data, content
-    after = list_data_files(name, data_roots)
-    if before is None and after is not None:
-        # It has been downloaded.
-        content = content_of(name, after, cache, on_hashed=hashing)
-    elif before and after and before.root == after.root and before.signature != after.signature:
-        raise ValueError(f"{name} was changed while it was being read: start the job again once that has ended")
-    return data, content
 
 
 def begin_identity(
@@ -92,6 +66,47 @@ def check_result(
     check_content(stored, content, cache)
 
 
+class IdentityRecord:
+    """The identity of a run while one attempt computes it: stored in the run directory, and reported."""
+
+    def __init__(
+        self,
+        run: RunDir,
+        identity: RunIdentity,
+        environment: Environment,
+        reporter: Reporter,
+        resumed_from: Checkpoint | None,
+    ) -> None:
+        self._run = run
+        self._identity = identity
+        self._environment = environment
+        self._reporter = reporter
+        self._resumed_from = resumed_from
+        self._publish()
+
+    @property
+    def digest(self) -> str:
+        """That of `RunIdentity`."""
+        return self._identity.digest
+
+    def note_changed_data(self, *, step: int) -> None:
+        """Records for good that the data became others before this step: no digest stands for what was computed."""
+        self._identity = replace(self._identity, data_changed=True)
+        message = "its files changed while it trained: no other run can be compared to it bit by bit"
+        Alert("changed_data", "The data have changed", message, step=step, once=True).raise_to(self._reporter)
+        for file in self._run.components.glob("*.json"):
+            with suppress(DamagedFileError, OSError):
+                write_manifest(file, read_manifest(file) | {"identity": self.digest})
+        self._publish()
+
+    def _publish(self) -> None:
+        self._identity.write(self._run)
+        saved = self._resumed_from
+        checkpoint = {"step": saved.step, "sha256": saved.sha256} if saved else None
+        report = {"environment": self._environment.to_json(), "resumed_from": checkpoint}
+        self._reporter.emit("identity", report | {"run": self._identity.to_json()})
+
+
 def record_identity(
     identity: RunIdentity,
     run_dir: Path,
@@ -100,7 +115,7 @@ def record_identity(
     reporter: Reporter,
     *,
     resumed_from: Checkpoint | None = None,
-) -> RunIdentity:
+) -> IdentityRecord:
     """Stores and reports the identity with the environment of this process, and warns of another one than before.
 
     Raises ValueError for another environment if the specification requires determinism.
@@ -108,7 +123,7 @@ def record_identity(
     step = resumed_from.step if resumed_from else 0
     environment = environment_of(runtime, spec)
     if resumed_from is None:
-        identity = replace(identity, segments=(), complete=True)
+        identity = replace(identity, segments=(), complete=True, data_changed=False)
         discard_leftovers(RunDir(run_dir), spec, identity, environment, reporter)
     continued = identity.continued(step, environment, furthest=_furthest_component(run_dir))
     newest = continued.segments[-1]
@@ -116,16 +131,12 @@ def record_identity(
         differences = ", ".join(newest.differences)
         if spec.training.deterministic:
             raise ValueError(
-                f"training.deterministic is true, but the steps before {step} were computed with another environment: "
-                f"{differences}. Resume where the run began, or start a new run"
+                "training.deterministic is true, but this environment differs from the one that computed the steps "
+                f"before {step}: {differences}. Resume where the run began, or start a new run"
             )
         message = f"from step {step} on {differences}: not bit-comparable to an uninterrupted run"
         Alert("changed_environment", "The environment has changed", message, step=step).raise_to(reporter)
-    continued.write(RunDir(run_dir))
-    checkpoint = {"step": step, "sha256": resumed_from.sha256} if resumed_from else None
-    report = {"environment": environment.to_json(), "resumed_from": checkpoint, "run": continued.to_json()}
-    reporter.emit("identity", report)
-    return continued
+    return IdentityRecord(RunDir(run_dir), continued, environment, reporter, resumed_from)
 
 
 def _furthest_component(run_dir: Path) -> int:

@@ -133,6 +133,17 @@ def test_a_run_that_an_earlier_version_began_is_not_certified(service: Service) 
     assert keys(service, job_id) == (DATA["sha256"], None, None)
 
 
+def test_a_run_whose_data_changed_while_it_trained_is_not_certified(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), data_changed=True)
+    # No other job may take this result for its own.
+    assert keys(service, job_id) == (DATA["sha256"], None, None)
+    service.transition(job_id, State.succeeded)
+    content = certificate(service, job_id)
+    assert content["sentence"] == "bit-exact: no, its data changed while it trained"
+    assert (content["bit_exact"], content["identity"]) == (False, None)
+
+
 def test_checkpoints_are_listed_with_their_parents(service: Service) -> None:
     job_id = service.submit()
     folder = RunDir(service.settings.runs_dir / job_id).checkpoints

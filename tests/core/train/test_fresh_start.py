@@ -29,14 +29,14 @@ def write_noise(file: Path) -> None:
 
 def _train_until_killed(spec: dict[str, Any], folder: Path, stage: str) -> None:
     """Runs in a child process, which ends itself by SIGKILL: instead of a checkpoint, or in the third epoch."""
-    from core.train import fit as module
+    monkeypatch = pytest.MonkeyPatch()
 
     def die(*_arguments: object, **_options: object) -> Path:
         os.kill(os.getpid(), signal.SIGKILL)
         raise AssertionError
 
     if stage == "checkpoint":
-        module.save_checkpoint = die
+        monkeypatch.setattr("core.train.fit.save_checkpoint", die)
     manifest = RunDir(folder / "run").components / "expert_0.json"
     steps = iter(range(10**6))
 
