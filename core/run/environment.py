@@ -12,6 +12,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
+from core.run.code import code_digest
+
 # Pillow decodes and resizes the images of folders.
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
 _CPU_INFO = Path("/proc/cpuinfo")
@@ -85,8 +87,13 @@ class Environment:
 
 @lru_cache(maxsize=1)
 def software() -> Software:
-    """The software of this process."""
-    return Software(_code_digest(Path(__file__).parents[1]), {name: _version(name) for name in LIBRARIES})
+    """The software of this process: what was installed at the first call, which `preload` makes at its start."""
+    return installed_software()
+
+
+def installed_software() -> Software:
+    """The software that a process would have if it started now."""
+    return Software(code_digest(), {name: _version(name) for name in LIBRARIES})
 
 
 def local_devices() -> list[Device]:
@@ -147,14 +154,6 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _code_digest(package: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{content}  {file.relative_to(package).as_posix()}\n".encode())
-    return digest.hexdigest()
 
 
 def _flat(environment: Environment) -> dict[str, str]:
