@@ -22,6 +22,14 @@ class Segment:
     environment: dict[str, Any]
     differences: tuple[str, ...] = ()
 
+    @property
+    def change(self) -> str | None:
+        """What is different from this step on, as a sentence; None if nothing is."""
+        if not self.differences:
+            return None
+        differences = ", ".join(self.differences)
+        return f"from step {self.step:,} on {differences}: not bit-comparable to an uninterrupted run"
+
 
 @dataclass(frozen=True)
 class RunIdentity:
@@ -53,6 +61,11 @@ class RunIdentity:
     def environments(self) -> list[Environment]:
         """The environment of each segment."""
         return [Environment.from_json(segment.environment) for segment in self.segments]
+
+    @property
+    def changes(self) -> list[str]:
+        """A sentence for every change of the environment."""
+        return [segment.change for segment in self.segments if segment.change]
 
     def continued(self, step: int, environment: Environment, *, furthest: int = 0) -> RunIdentity:
         """With another segment from `step` on, if the environment differs from the one that computed the steps before.

@@ -96,6 +96,7 @@ def evaluate_job(
             with_test_prefix(measured.absent),
             pairwise_disagreement=measured.pairwise_disagreement,
             identity=record.digest if record else "",
+            warnings=record.warnings if record else [],
             predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
             **subset_fields(measured),
         )

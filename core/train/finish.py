@@ -101,7 +101,7 @@ def finish(
         identity=record.digest if record else "",
         predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
         winning_share_by_class=shares.by_class if shares else [],
-        warnings=shares.warnings() if shares else [],
+        warnings=(record.warnings if record else []) + (shares.warnings() if shares else []),
         **subset_fields(after),
     )
     if runtime.is_main:

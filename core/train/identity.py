@@ -26,6 +26,8 @@ from core.train.data_content import HASHING
 from core.train.fresh_start import discard_leftovers
 from core.train.run_identity import has_begun
 
+DATA_CHANGED = "its files changed while the run read them: not bit-comparable to any other run"
+
 
 def begin_identity(
     spec: JobSpec, sources: Sources, run_dir: Path, content: Content | None, cache: ContentCache
@@ -89,11 +91,15 @@ class IdentityRecord:
         """That of `RunIdentity`."""
         return self._identity.digest
 
+    @property
+    def warnings(self) -> list[str]:
+        """Sentences on why the result cannot be compared bit by bit."""
+        return [*self._identity.changes, *([DATA_CHANGED] if self._identity.data_changed else [])]
+
     def note_changed_data(self, *, step: int) -> None:
         """Records for good that the data became others before this step: no digest stands for what was computed."""
         self._identity = replace(self._identity, data_changed=True)
-        message = "its files changed while it trained: no other run can be compared to it bit by bit"
-        Alert("changed_data", "The data have changed", message, step=step, once=True).raise_to(self._reporter)
+        Alert("changed_data", "The data have changed", DATA_CHANGED, step=step, once=True).raise_to(self._reporter)
         for file in self._run.components.glob("*.json"):
             with suppress(DamagedFileError, OSError):
                 write_manifest(file, read_manifest(file) | {"identity": self.digest})
@@ -127,15 +133,14 @@ def record_identity(
         discard_leftovers(RunDir(run_dir), spec, identity, environment, reporter)
     continued = identity.continued(step, environment, furthest=_furthest_component(run_dir))
     newest = continued.segments[-1]
-    if newest.differences and newest not in identity.segments:
-        differences = ", ".join(newest.differences)
+    if newest.change and newest not in identity.segments:
         if spec.training.deterministic:
+            differences = ", ".join(newest.differences)
             raise ValueError(
                 "training.deterministic is true, but this environment differs from the one that computed the steps "
                 f"before {step}: {differences}. Resume where the run began, or start a new run"
             )
-        message = f"from step {step} on {differences}: not bit-comparable to an uninterrupted run"
-        Alert("changed_environment", "The environment has changed", message, step=step).raise_to(reporter)
+        Alert("changed_environment", "The environment has changed", newest.change, step=step).raise_to(reporter)
     return IdentityRecord(RunDir(run_dir), continued, environment, reporter, resumed_from)
 
 

@@ -118,6 +118,14 @@ def test_another_version_of_torch_is_named_with_its_first_step(service: Service)
     assert keys(service, job_id) == (DATA["sha256"], None, None)
 
 
+def test_the_attempt_that_changed_the_environment_says_so(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), (1_040, OTHER), (1_080, OTHER))
+    items = service.get(f"/jobs/{job_id}/attempts").json()["items"]
+    change = "from step 1,040 on torch 2.16.0 instead of 2.15.0: not bit-comparable to an uninterrupted run"
+    assert [item["changed_environment"] for item in items] == [None, change, None]
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_a_gpu_is_bit_exact_only_with_determinism(service: Service, deterministic: bool) -> None:
     job_id = service.submit(EXPERT | {"training": {"deterministic": deterministic}})

@@ -71,6 +71,7 @@ def test_a_folder_that_changes_during_training_leaves_no_identity(folder: Path) 
     assert (result.state, result.identity) == ("succeeded", "")
     assert read_result(folder / "run").identity == ""
     assert identity_of(folder).data_changed
+    assert result.warnings == ["its files changed while the run read them: not bit-comparable to any other run"]
     [alert] = emitted(events, "alert")
     assert (alert["code"], alert["level"]) == ("changed_data", "warning")
     assert emitted(events, "identity")[-1]["run"]["data_changed"] is True

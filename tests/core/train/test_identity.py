@@ -124,6 +124,7 @@ def test_another_version_of_torch_continues_and_is_recorded(tmp_path: Path, monk
     assert (alert["code"], alert["level"], alert["step"]) == ("changed_environment", "warning", 1)
     assert "from step 1 on torch 9.9 instead of " in warning
     assert "not bit-comparable" in warning
+    assert result.warnings == read_result(tmp_path / "run").warnings == [warning]
     stored = RunIdentity.read(RunDir(tmp_path / "run"))
     assert stored is not None
     assert [segment.step for segment in stored.segments] == [0, 1]
