@@ -59,8 +59,9 @@ class RunIdentity:
 
     @property
     def environments(self) -> list[Environment]:
-        """The environment of each segment."""
-        return [Environment.from_json(segment.environment) for segment in self.segments]
+        """All environments that computed steps, those of other processes than the first included."""
+        first = [Environment.from_json(segment.environment) for segment in self.segments]
+        return [environment for each in first for environment in (each, *each.others)]
 
     @property
     def changes(self) -> list[str]:

@@ -47,18 +47,18 @@ def evaluate_job(
     runtime = start_runtime(complete, device)
     reporter = reporter if runtime.is_main else NullReporter()
     activity = Activity(reporter)
-    cache, record = ContentCache(content_cache), None
+    cache, begun = ContentCache(content_cache), None
     try:
         if has_result(run_dir):
             write_or_check_spec(complete, sources, run_dir)
             check_result(complete, run_dir, data_roots, cache, activity)
             return read_result(run_dir)
-        data, content, has_changed = load_with_content(complete, data_roots, cache, activity, is_main=runtime.is_main)
+        data, content, has_changed = load_with_content(complete, data_roots, cache, activity, runtime)
         plan = make_plan(complete, count_images(data), sources, activations=False)
         if runtime.is_main:
             write_or_check_spec(plan.spec, sources, run_dir)
             begun = begin_identity(plan.spec, sources, run_dir, content, cache)
-            record = record_identity(begun, run_dir, runtime, plan.spec, reporter)
+        record = record_identity(begun, run_dir, runtime, plan.spec, reporter)
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": 0})
         classes = expert_classes(plan.spec, sources, data.classes, keep_heads=True)
@@ -85,7 +85,7 @@ def evaluate_job(
                 num_classes=num_classes,
                 classes=classes,
             )
-        if record and has_changed():
+        if runtime.any_rank(has_changed()) and record:
             record.note_changed_data(step=0)
         result = Result(
             "succeeded",

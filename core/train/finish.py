@@ -46,8 +46,8 @@ def finish(
     """Measures the best snapshot and the experts before this job on the test set, and writes the result.
 
     All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job. `record` is the identity of
-    the run, in the main process; `has_changed` says whether its data have become others, and `shares` are the winning
-    shares of jointly trained experts.
+    the run, in the main process, and `has_changed` says whether this process sees other data now. `shares` are the
+    winning shares of jointly trained experts.
     """
     activity, dataset = Activity(reporter), data.dataset
     folder = RunDir(run_dir).components
@@ -82,7 +82,7 @@ def finish(
     before, not_finite = _measure_before(
         spec, data, started_from, runtime, activity.watch("test", batches.epoch(0)), prepare, predictions
     )
-    if record and has_changed():
+    if runtime.any_rank(has_changed()) and record:
         record.note_changed_data(step=step)
     manifests = {name: read_component_manifest(folder, name) for name in component_names(spec)}
     result = Result(

@@ -80,9 +80,10 @@ def fit(
             write_or_check_spec(spec, sources, run_dir)
             check_result(spec, run_dir, data_roots, cache, activity)
             return read_result(run_dir)
-        data, content, has_changed = load_with_content(spec, data_roots, cache, activity, is_main=runtime.is_main)
+        data, content, has_changed = load_with_content(spec, data_roots, cache, activity, runtime)
         plan = make_plan(spec, count_images(data), sources, activations=False)
         training, epochs = spec.training, spec.training.epochs or 0
+        begun = None
         if runtime.is_main:
             write_or_check_spec(spec, sources, run_dir)
             begun = begin_identity(spec, sources, run_dir, content, cache)
@@ -104,9 +105,7 @@ def fit(
 
         # The newest checkpoint, and the optimizers that it belongs to.
         saved = load_newest(run.checkpoints, lambda damage: damage_alert(damage).raise_to(reporter))
-        record = None
-        if runtime.is_main:
-            record = record_identity(begun, run_dir, runtime, spec, reporter, resumed_from=saved)
+        record = record_identity(begun, run_dir, runtime, spec, reporter, resumed_from=saved)
         identity = record.digest if record else ""
         # Runs of earlier versions trained new heads in the experts' group; they continue as they began.
         new_heads = plan.new_heads if saved is None or "expert_heads" in saved.state["updates"] else ()
@@ -223,7 +222,7 @@ def fit(
                 if runtime.any_rank(should_stop()) and step < total_steps:
                     checkpoint()
                     writer.flush()
-                    if record and has_changed():
+                    if runtime.any_rank(has_changed()) and record:
                         record.note_changed_data(step=step)
                     reporter.emit("state", {"state": "stopped", "step": step})
                     return Result("stopped", step, epochs_done, {})

@@ -54,7 +54,8 @@ def _differences(run: RunDir, identity: RunIdentity, environment: Environment) -
     if earlier is None:
         return []
     same_data = (earlier.data and earlier.data["sha256"]) == (identity.data and identity.data["sha256"])
-    same_environment = all(not environment.differences(other) for other in earlier.environments)
+    environments = [Environment.from_json(segment.environment) for segment in earlier.segments]
+    same_environment = all(not environment.differences(other) for other in environments)
     same = {
         "its specification or components": earlier.inputs == identity.inputs,
         "its data": same_data,

@@ -114,20 +114,23 @@ class IdentityRecord:
 
 
 def record_identity(
-    identity: RunIdentity,
+    identity: RunIdentity | None,
     run_dir: Path,
     runtime: Runtime,
     spec: JobSpec,
     reporter: Reporter,
     *,
     resumed_from: Checkpoint | None = None,
-) -> IdentityRecord:
-    """Stores and reports the identity with the environment of this process, and warns of another one than before.
+) -> IdentityRecord | None:
+    """Stores and reports the identity with the environment of all processes, and warns of another one than before.
 
-    Raises ValueError for another environment if the specification requires determinism.
+    Every process calls this; those other than the first have no `identity` and get None. Raises ValueError for another
+    environment if the specification requires determinism.
     """
     step = resumed_from.step if resumed_from else 0
     environment = environment_of(runtime, spec)
+    if identity is None:
+        return None
     if resumed_from is None:
         identity = replace(identity, segments=(), complete=True, data_changed=False)
         discard_leftovers(RunDir(run_dir), spec, identity, environment, reporter)
@@ -154,12 +157,14 @@ def _furthest_component(run_dir: Path) -> int:
 
 
 def environment_of(runtime: Runtime, spec: JobSpec) -> Environment:
-    """The environment of this process."""
+    """The environment of the first process, with those of others where they differ; every process calls this."""
     gpu = torch.cuda.get_device_name(runtime.device) if runtime.device.type == "cuda" else None
-    return Environment(
+    own = Environment(
         software(),
         local_device(runtime.device.type, gpu),
         str(runtime.precision).removeprefix("torch."),
         spec.resources.cpus,
         runtime.world_size,
     )
+    first, *others = runtime.gather_objects(own)
+    return first.beside(others)
