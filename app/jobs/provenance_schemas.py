@@ -28,8 +28,8 @@ class AttemptRecord(BaseModel):
     attempts of earlier versions.
 
     The environment has the code and the libraries (`software`), the `device`, and the `precision`, `threads` and
-    `processes` that were used; where processes ran in different environments, `others` has those that the first does not
-    have, and `ranks` the number of each process's.
+    `processes` that were used. Where processes ran in different environments, `others` has those that the first does
+    not have, and `ranks` the number of each process's.
     """
 
     attempt: int
