@@ -116,10 +116,20 @@ def obstacles(job: Job, identity: RunIdentity) -> list[str]:
         reasons.append("the content of its data is not known")
     if identity.data_changed:
         reasons.append("its data changed while it trained")
+    unknown = [name for name in _pretrained_experts(job) if name not in identity.pretrained]
+    if unknown:
+        reasons.append(f"the published weights that {' and '.join(unknown)} started from were not recorded")
     on_gpu = any(environment.device.type == "cuda" for environment in identity.environments)
     if on_gpu and not job.spec["training"].get("deterministic"):
         reasons.append("sums on a GPU are taken in no fixed order unless `training.deterministic` is true")
     return reasons
+
+
+def _pretrained_experts(job: Job) -> list[str]:
+    """The fields of experts that start from published weights."""
+    expert, experts = job.spec.get("expert"), job.spec.get("experts") or []
+    fields = ({"expert": expert} if expert else {}) | {f"experts.{k}": spec for k, spec in enumerate(experts)}
+    return [name for name, spec in fields.items() if spec.get("pretrained") and not spec.get("from")]
 
 
 def _components(run_dir: RunDir) -> list[ComponentRecord]:

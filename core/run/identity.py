@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from core.run.durable import read_json, write_durably
@@ -39,7 +39,8 @@ class RunIdentity:
     of the data and the environment of every segment: results of equal digests have the same bits. `data` is the content
     of the dataset, null where it is not known. `complete` is false for runs of earlier versions, of whose first steps
     nothing was recorded. With `data_changed` the data became others while the run read them: nobody knows which steps
-    used what, and there is no digest.
+    used what, and there is no digest. `pretrained` are the SHA-256 of the published weights that experts
+    started from, by field.
     """
 
     inputs: str
@@ -47,6 +48,7 @@ class RunIdentity:
     segments: tuple[Segment, ...] = ()
     complete: bool = True
     data_changed: bool = False
+    pretrained: dict[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
@@ -55,7 +57,8 @@ class RunIdentity:
             return ""
         # Where an attempt began says nothing about the result unless its environment differs.
         environments = [(part.step if part.differences else 0, part.environment) for part in self.segments]
-        return _digest({"inputs": self.inputs, "data": self.data and self.data["sha256"], "by": environments})
+        decisive = {"inputs": self.inputs, "data": self.data and self.data["sha256"], "by": environments}
+        return _digest(decisive | ({"pretrained": self.pretrained} if self.pretrained else {}))
 
     @property
     def environments(self) -> list[Environment]:
@@ -94,9 +97,9 @@ class RunIdentity:
         segments = tuple(
             Segment(row["step"], row["environment"], tuple(row["differences"])) for row in data["segments"]
         )
-        # Earlier versions did not notice.
-        changed = data.get("data_changed", False)
-        return cls(data["inputs"], data["data"], segments, data["complete"], changed)
+        # Earlier versions did not have them.
+        later = {"data_changed": data.get("data_changed", False), "pretrained": data.get("pretrained", {})}
+        return cls(data["inputs"], data["data"], segments, data["complete"], **later)
 
     def write(self, run: RunDir) -> None:
         """Stores the identity in a run directory."""

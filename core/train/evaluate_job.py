@@ -58,12 +58,12 @@ def evaluate_job(
         if runtime.is_main:
             write_or_check_spec(plan.spec, sources, run_dir)
             begun = begin_identity(plan.spec, sources, run_dir, content, cache)
-        record = record_identity(begun, run_dir, runtime, plan.spec, reporter)
-        reporter.emit("config", plan.to_json())
-        reporter.emit("state", {"state": "running", "step": 0})
         classes = expert_classes(plan.spec, sources, data.classes, keep_heads=True)
         model = build_model(plan.spec, data.shape)
         load_weights(model, sources, data.shape, keep_heads=True)
+        record = record_identity(begun, run_dir, runtime, plan.spec, reporter, model=model)
+        reporter.emit("config", plan.to_json())
+        reporter.emit("state", {"state": "running", "step": 0})
         model.to(runtime.device)
         first = sources["experts.0"].config
 

@@ -105,7 +105,7 @@ def fit(
 
         # The newest checkpoint, and the optimizers that it belongs to.
         saved = load_newest(run.checkpoints, lambda damage: damage_alert(damage).raise_to(reporter))
-        record = record_identity(begun, run_dir, runtime, spec, reporter, resumed_from=saved)
+        record = record_identity(begun, run_dir, runtime, spec, reporter, model=model, resumed_from=saved)
         identity = record.digest if record else ""
         # Runs of earlier versions trained new heads in the experts' group; they continue as they began.
         new_heads = plan.new_heads if saved is None or "expert_heads" in saved.state["updates"] else ()

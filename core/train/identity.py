@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -11,6 +12,7 @@ from pathlib import Path
 import torch
 
 from core.model.assemble import Sources
+from core.model.model import MultiExpertModel
 from core.reporting.activity import Activity
 from core.reporting.alerts import Alert
 from core.reporting.protocol import Reporter
@@ -20,7 +22,7 @@ from core.run.environment import Environment, local_device, software
 from core.run.identity import RunIdentity, inputs_digest
 from core.run.rundir import RunDir
 from core.runtime import Runtime
-from core.spec import JobSpec
+from core.spec import ExpertJob, JobSpec
 from core.train.checkpoint import Checkpoint
 from core.train.data_content import HASHING
 from core.train.fresh_start import discard_leftovers
@@ -120,11 +122,13 @@ def record_identity(
     spec: JobSpec,
     reporter: Reporter,
     *,
+    model: MultiExpertModel,
     resumed_from: Checkpoint | None = None,
 ) -> IdentityRecord | None:
     """Stores and reports the identity with the environment of all processes, and warns of another one than before.
 
-    Every process calls this; those other than the first have no `identity` and get None. Raises ValueError for another
+    Every process calls this; those other than the first have no `identity` and get None. `model` is as the run starts,
+    before a checkpoint is loaded. Raises ValueError for another
     environment if the specification requires determinism.
     """
     step = resumed_from.step if resumed_from else 0
@@ -132,7 +136,8 @@ def record_identity(
     if identity is None:
         return None
     if resumed_from is None:
-        identity = replace(identity, segments=(), complete=True, data_changed=False)
+        weights = pretrained_digests(spec, model)
+        identity = replace(identity, segments=(), complete=True, data_changed=False, pretrained=weights)
         discard_leftovers(RunDir(run_dir), spec, identity, environment, reporter)
     continued = identity.continued(step, environment, furthest=_furthest_component(run_dir))
     newest = continued.segments[-1]
@@ -154,6 +159,22 @@ def _furthest_component(run_dir: Path) -> int:
         with suppress(DamagedFileError, OSError):
             steps.append(int(read_manifest(file)["step"]))
     return max(steps)
+
+
+def pretrained_digests(spec: JobSpec, model: MultiExpertModel) -> dict[str, str]:
+    """SHA-256 of the published weights that experts start from, by field; their names say nothing of their content."""
+    experts = {"expert": spec.expert} if isinstance(spec, ExpertJob) else dict(enumerate(spec.experts))
+    digests: dict[str, str] = {}
+    for k, (key, expert) in enumerate(experts.items()):
+        if expert.pretrained and expert.source is None:
+            state = model.experts[k].state_dict()
+            digest = hashlib.sha256()
+            # The head is new.
+            for name in sorted(name for name in state if name.startswith("backbone.")):
+                digest.update(f"{name} {state[name].dtype} {tuple(state[name].shape)}\n".encode())
+                digest.update(state[name].cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+            digests[key if isinstance(key, str) else f"experts.{key}"] = digest.hexdigest()
+    return digests
 
 
 def environment_of(runtime: Runtime, spec: JobSpec) -> Environment:

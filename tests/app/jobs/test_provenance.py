@@ -152,6 +152,17 @@ def test_a_run_whose_data_changed_while_it_trained_is_not_certified(service: Ser
     assert (content["bit_exact"], content["identity"]) == (False, None)
 
 
+@pytest.mark.parametrize("recorded", [True, False])
+def test_published_weights_have_to_be_recorded(service: Service, recorded: bool) -> None:
+    job_id = service.submit(EXPERT | {"expert": {"arch": "timm:resnet10t", "pretrained": True}})
+    report(service, job_id, (0, HERE), pretrained={"expert": "e" * 64} if recorded else {})
+    service.transition(job_id, State.succeeded)
+    content = certificate(service, job_id)
+    assert content["bit_exact"] is recorded
+    reason = "the published weights that expert started from were not recorded"
+    assert (content["sentence"] == f"bit-exact: no, {reason}") is not recorded
+
+
 def test_checkpoints_are_listed_with_their_parents(service: Service) -> None:
     job_id = service.submit()
     folder = RunDir(service.settings.runs_dir / job_id).checkpoints
