@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from sqlmodel import Session
 
@@ -10,6 +11,7 @@ from app.db import iso
 from app.jobs import queries
 from app.jobs.checkpoint_records import describe_checkpoints, kept_checkpoints, removed_checkpoints
 from app.jobs.provenance_schemas import AttemptRecord, ComponentRecord, DataRecord, Provenance
+from app.jobs.provenance_sources import describe_sources, source_records
 from app.models import TERMINAL_STATES, Attempt, Job, State
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
@@ -27,18 +29,24 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
     """The certificate of a job, from the reports of its attempts and the manifests in its run directory."""
     attempts = queries.list_attempts(session, job.id)
     run_dir = RunDir(settings.runs_dir / job.id)
-    reports = [attempt.identity for attempt in attempts if attempt.identity is not None]
-    identity = RunIdentity.from_json(reports[-1]["run"]) if reports else None
+    identity = _identity_of(attempts)
     kept = kept_checkpoints(run_dir)
     removed = removed_checkpoints(kept, attempts)
     return Provenance(
         job=job.id,
         sentence=sentence(job, attempts, identity),
         bit_exact=_is_bit_exact(job, identity),
-        known=[*describe_segments(identity), describe_checkpoints(kept, removed)] if attempts else [],
+        known=[
+            *describe_segments(identity),
+            describe_checkpoints(kept, removed),
+            *describe_sources(session, job, partial(_is_job_bit_exact, session)),
+        ]
+        if attempts
+        else [],
         identity=(identity.digest or None) if identity else None,
         specification_sha256=job.digest,
         data=DataRecord(**identity.data) if identity and identity.data else None,
+        sources=source_records(session, settings, job),
         attempts=[
             AttemptRecord(
                 attempt=attempt.number,
@@ -55,6 +63,11 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
         removed_checkpoints=removed,
         components=_components(run_dir),
     )
+
+
+def _identity_of(attempts: Sequence[Attempt]) -> RunIdentity | None:
+    reports = [attempt.identity for attempt in attempts if attempt.identity is not None]
+    return RunIdentity.from_json(reports[-1]["run"]) if reports else None
 
 
 def sentence(job: Job, attempts: Sequence[Attempt], identity: RunIdentity | None) -> str:
@@ -93,6 +106,10 @@ def _is_bit_exact(job: Job, identity: RunIdentity | None) -> bool | None:
     if obstacles(job, identity):
         return False
     return True if job.state == State.succeeded else None
+
+
+def _is_job_bit_exact(session: Session, job: Job) -> bool | None:
+    return _is_bit_exact(job, _identity_of(queries.list_attempts(session, job.id)))
 
 
 def describe_segments(identity: RunIdentity | None) -> list[str]:

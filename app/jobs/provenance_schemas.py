@@ -68,6 +68,18 @@ class ComponentRecord(BaseModel):
     identity: str | None
 
 
+class SourceRecord(BaseModel):
+    """A component that the job started from, by the field of the specification that names it.
+
+    `job` saved it, and `identity` is that of its run; null where that job, or this version of it, is gone.
+    """
+
+    field: str
+    content_sha256: str
+    identity: str | None
+    job: str | None
+
+
 class Provenance(BaseModel):
     """What a result was computed from, and whether the same inputs give the same bits.
 
@@ -85,6 +97,7 @@ class Provenance(BaseModel):
     identity: str | None
     specification_sha256: str | None
     data: DataRecord | None
+    sources: list[SourceRecord]
     attempts: list[AttemptRecord]
     changes: dict[int, list[str]]
     checkpoints: list[CheckpointRecord]
