@@ -7,9 +7,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from app.db import transaction
-from app.models import Job
+from app.models import Job, State
 from core.run.content import ContentCache, find_content
 from core.run.rundir import RunDir
 from tests.app.api import EXPERT, Service
@@ -115,6 +116,20 @@ def test_a_job_that_waits_to_run_is_reused_whatever_device_it_will_get(service: 
         write(service, name)
     create(service, SWEEP)
     assert preview(service)["reused"] == 30
+
+
+def test_a_job_that_waits_to_run_will_use_what_is_there_then(service: Service) -> None:
+    for name in FILES:
+        write(service, name)
+    create(service, SWEEP)
+    with transaction(service.app.state.engine) as session:
+        session.execute(update(Job).values(software_key="before the upgrade"))
+    write(service, "b", changed_pixel=True)
+    assert preview(service)["reused"] == 30
+    # One that has begun keeps what it began with.
+    [first, *_] = points(service, create(service, SWEEP)["id"])
+    service.transition(str(first["job"]), State.starting, State.running, attempt=1)
+    assert reasons(service) == {"other code or libraries computed it"}
 
 
 def test_data_that_are_not_there_yet_are_never_assumed_to_be_the_same(service: Service) -> None:
