@@ -15,6 +15,7 @@ from app.jobs import reuse_queries as queries
 from app.models import State
 from app.settings import Settings
 from core.run.content import ContentCache, describe_difference
+from core.run.durable import DamagedFileError, read_json
 from core.run.environment import device_keys
 from core.run.rundir import RunDir
 
@@ -107,15 +108,36 @@ def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cac
 def _missing_predictions(settings: Settings, job: Candidate, point: Mapping[str, Any]) -> str | None:
     """Why a job of the same result has not the predictions that a new one would store; None if it has them."""
     requested = _stores_predictions(point)
-    # SQLite has 1 for true.
-    if requested is False or job.store_predictions in (True, requested):
+    if requested is False:
         return None
-    run = RunDir(settings.runs_dir / job.job_id)
-    if job.state == State.succeeded and all(run.predictions(split).exists() for split in ("val", "test")):
+    # SQLite has 1 for true.
+    promised = job.store_predictions in (True, requested)
+    if job.state == State.succeeded:
+        run = RunDir(settings.runs_dir / job.job_id)
+        missing = [split for split in ("val", "test") if not run.predictions(split).exists()]
+        if not missing:
+            return None
+        if promised and not _has_lost(run, missing):
+            return None
+        if promised:
+            return f"its stored predictions of {' and '.join(missing)} are not there"
+    elif promised:
         return None
     if job.store_predictions == "auto":
         return "it stores its predictions only if they are small (evaluation.store_predictions: auto)"
     return "it stores no predictions (evaluation.store_predictions: false), which reports and comparisons need"
+
+
+def _has_lost(run: RunDir, missing: Sequence[str]) -> bool:
+    """Whether predictions are missing that a new job would store: those of a result that does not say why."""
+    if not run.result.exists():
+        # The whole folder may be elsewhere: nothing says that it has none.
+        return False
+    try:
+        stored = read_json(run.result)["predictions"]
+        return any("absent" not in stored.get(split, {}) for split in missing)
+    except (DamagedFileError, OSError, KeyError, TypeError, AttributeError):
+        return True
 
 
 class _Devices:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,29 @@ def test_predictions_that_were_stored_after_all_are_enough(service: Service) -> 
         run.predictions(split).parent.mkdir(parents=True, exist_ok=True)
         run.predictions(split).touch()
     assert service.post("/sweeps?dry_run=true", stores(True)).json()["reused"] == 1
+
+
+@pytest.mark.parametrize(
+    ("result", "reused"),
+    [
+        ({"predictions": {"val": {"absent": "too large"}, "test": {"absent": "too large"}}}, True),
+        ({"predictions": {"val": {"file": "predictions/val.npz"}, "test": {"absent": "too large"}}}, False),
+        ({"predictions": {}}, False),
+        ({}, False),
+    ],
+)
+def test_predictions_that_are_not_there_have_to_be_absent_for_a_reason(
+    service: Service, result: dict[str, Any], reused: bool
+) -> None:
+    [job] = points(service, create(service, stores("auto"))["id"])
+    service.transition(str(job["job"]), *SUCCEEDED)
+    run = RunDir(service.settings.runs_dir / str(job["job"]))
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.result.write_text(json.dumps(result))
+    [point] = service.post("/sweeps?dry_run=true", stores("auto")).json()["points"]
+    assert point["reused"] is reused
+    if not reused:
+        assert "its stored predictions of val" in point["why_not_reused"]
 
 
 def test_a_job_with_predictions_is_found_behind_one_without(service: Service) -> None:
