@@ -141,6 +141,15 @@ def test_a_run_that_an_earlier_version_began_is_not_certified(service: Service) 
     assert keys(service, job_id) == (DATA["sha256"], None, None)
 
 
+def test_a_run_whose_data_are_not_known_is_not_certified(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), data=None)
+    service.transition(job_id, State.succeeded)
+    content = certificate(service, job_id)
+    assert content["sentence"] == "bit-exact: no, the content of its data is not known"
+    assert (content["bit_exact"], content["data"]) == (False, None)
+
+
 def test_a_run_whose_data_changed_while_it_trained_is_not_certified(service: Service) -> None:
     job_id = service.submit()
     report(service, job_id, (0, HERE), data_changed=True)

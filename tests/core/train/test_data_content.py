@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from core.components import read_component_manifest
+from core.data.job_data import JobData, load_job_data
 from core.reporting.protocol import EventKind, NullReporter
 from core.run.identity import RunIdentity
 from core.run.rundir import RunDir
@@ -19,7 +20,7 @@ from core.spec import EvaluateJob, parse_spec
 from core.train.evaluate_job import evaluate_job
 from core.train.result import Result, read_result
 from tests.core.jobs import component, expert, fusion, run, run_logged
-from tests.core.train.test_identity import emitted
+from tests.core.train.test_identity import emitted, write_images
 
 SPEC = expert(
     epochs=2,
@@ -80,6 +81,21 @@ def test_a_folder_that_changes_during_training_leaves_no_identity(folder: Path) 
     assert saved["identity"] == ""
 
 
+def test_an_npz_file_that_changes_while_it_is_read_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_images(tmp_path / "a.npz")
+    real = load_job_data
+
+    def load_while_it_changes(*arguments: Any) -> JobData:
+        data = real(*arguments)
+        write_images(tmp_path / "a.npz", changed_pixel=True)
+        return data
+
+    monkeypatch.setattr("core.train.data_content.load_job_data", load_while_it_changes)
+    spec = expert(epochs=1, dataset={"name": "npz:a.npz", "split": {"regime": "full", "num_shards": 1}})
+    with pytest.raises(ValueError, match=r"npz:a\.npz was changed while it was being read"):
+        run(spec, tmp_path / "run", data_roots=[tmp_path])
+
+
 def test_files_that_are_written_again_as_they_were_change_nothing(folder: Path) -> None:
     result, events = train(folder, (folder / "pets/cat/3.png").touch)
     assert result.identity == identity_of(folder).digest != ""
@@ -125,3 +141,6 @@ def test_a_folder_that_changes_during_an_evaluation_leaves_no_identity(folder: P
     evaluate = partial(evaluate_job, spec, data_roots=[folder])
     assert evaluate(folder / "first", reporter=NullReporter()).identity
     assert evaluate(folder / "second", reporter=ChangingReporter(folder)).identity == ""
+    # The first result is that of the images before.
+    with pytest.raises(ValueError, match="has changed since this run began"):
+        evaluate(folder / "first", reporter=NullReporter())
