@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,16 @@ def test_an_accuracy_that_is_not_finite_or_absent_never_wins(first: bool, tmp_pa
         assert saved_epochs(tmp_path) == {"expert_0": 3}
 
 
-def test_components_that_a_killed_attempt_saved_and_did_not_report_are_reported(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep_checkpoint", [True, False], ids=["resumed", "begun again"])
+def test_components_that_a_killed_attempt_saved_and_did_not_report_are_reported(
+    keep_checkpoint: bool, tmp_path: Path
+) -> None:
     spec = expert(epochs=50) | {"checkpoint": {"every_steps": 1}}
     manifest = tmp_path / "run/components/expert_0.json"
     # Nobody hears of what it does.
     assert run(spec, tmp_path / "run", should_stop=manifest.exists).state == "stopped"
+    if not keep_checkpoint:
+        shutil.rmtree(tmp_path / "run/checkpoints")
     saved = read_component_manifest(tmp_path / "run/components", "expert_0")
     assert saved is not None
     _, events = run_logged(spec, tmp_path / "run", should_stop=lambda: True)
