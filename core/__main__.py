@@ -156,6 +156,12 @@ def _run(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None
 
 
 def _run_locked(job: JobSpec, run_dir: Path, data_roots: list[Path], device: str | None) -> Any:
+    from core.run.code import import_all
+    from core.run.environment import software
+
+    import_all()
+    # The run is identified by the code that has been imported, whatever is on the disk by then.
+    software()
     from core.reporting.console import ConsoleReporter
     from core.reporting.event_log import EventLog
     from core.reporting.protocol import Fanout, NullReporter

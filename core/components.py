@@ -161,6 +161,12 @@ def link_component(folder: Path, manifest: Mapping[str, Any]) -> None:
             write_durably(target, lambda path, blob=blob: _link(blob, path))  # type: ignore[misc]
 
 
+def remove_component_files(folder: Path, name: str) -> None:
+    """Removes the files of a component, under all of their names; its manifest stays."""
+    for file in [*(folder / "blobs").glob(f"{name}-*"), *(folder / f"{well_known_path(name)}.{s}" for s in FORMATS)]:
+        file.unlink(missing_ok=True)
+
+
 def read_component_manifest(folder: Path, name: str) -> dict[str, Any] | None:
     """Reads a component's manifest, None if there is none; raises DamagedFileError if one of its files is damaged."""
     try:

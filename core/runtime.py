@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
 from core.spec import JobSpec
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,14 @@ class Runtime:
         parts: list[list[Tensor]] = [[] for _ in range(self.world_size)]
         dist.all_gather_object(parts, list(tensors), group=self.cpu_group)
         return torch.cat([tensor for part in parts for tensor in part])
+
+    def gather_objects(self, value: T) -> list[T]:
+        """The values of all processes by rank; small ones that pickle can store."""
+        if self.cpu_group is None:
+            return [value]
+        values = [value] * self.world_size
+        dist.all_gather_object(values, value, group=self.cpu_group)
+        return values
 
     def mean(self, value: float) -> float:
         """The mean of a host number over all processes."""

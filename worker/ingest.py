@@ -186,7 +186,7 @@ def _keep_identity(session: Session, job: Job, attempt: Attempt, data: dict[str,
     job.data_sha256 = run.data["sha256"] if run.data else None
     environments = {(env.software.key, env.device.key) for env in run.environments}
     # A result to which several environments contributed is not the result of any of them.
-    is_uniform = run.complete and len(environments) == 1
+    is_uniform = run.complete and not run.data_changed and len(environments) == 1
     job.software_key, job.device_key = environments.pop() if is_uniform else (None, None)
 
 

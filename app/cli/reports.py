@@ -88,6 +88,12 @@ def provenance(job_id: JobId, as_json: AsJson = False) -> None:
     out.print(table)
     for step, differences in content["changes"].items():
         out.print(f"From step {step} on: {', '.join(differences)}")
+    if content["sources"]:
+        out.print("")
+        sources = plain_table("started from", "sha256", "identity", "of job")
+        for row in content["sources"]:
+            sources.add_row(row["field"], row["content_sha256"][:16], (row["identity"] or "")[:16], row["job"] or "")
+        out.print(sources)
     if content["checkpoints"]:
         out.print("")
         numbers = [Column(name, justify="right") for name in ("step", "epoch")]

@@ -7,7 +7,7 @@ from typing import Any
 
 from app.settings import Settings
 from core.run.content import ContentCache, find_content
-from core.run.environment import software
+from core.run.environment import installed_software
 from core.spec import FusionJob, JobSpec
 
 log = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ class DataColumns:
         self._roots = settings.roots
         self._cache = ContentCache(settings.content_cache)
         self._for_sweep = for_sweep
+        self._software_key = installed_software().key
         self._known: dict[str, str | None] = {}
         self._problems: dict[str, str] = {}
 
@@ -42,7 +43,7 @@ class DataColumns:
         name = spec.dataset.name
         if name not in self._known:
             self._known[name] = self._sha256(name)
-        return {"data_sha256": self._known[name], "software_key": software().key}
+        return {"data_sha256": self._known[name], "software_key": self._software_key}
 
     def problem(self, spec: JobSpec) -> str | None:
         """Why the data of a job that was looked up cannot be read, with their path; None if nothing is wrong."""

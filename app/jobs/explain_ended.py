@@ -97,7 +97,7 @@ def failed_sentence(job: Job) -> str:
     if _lacks_data(job):
         return "It failed because its data set is not on the machine."
     if _has_other_data(job):
-        return "It failed because its data are no longer those that it began to train on."
+        return "It failed because its data has changed since training began."
     if _is_fault_of_specification(job):
         return "It failed because it cannot be trained as its specification says."
     return f"It failed because {FAILURES[Reason(job.reason)]}." if job.reason else "It failed; the reason is not known."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from sqlmodel import Session
 
@@ -10,6 +11,7 @@ from app.db import iso
 from app.jobs import queries
 from app.jobs.checkpoint_records import describe_checkpoints, kept_checkpoints, removed_checkpoints
 from app.jobs.provenance_schemas import AttemptRecord, ComponentRecord, DataRecord, Provenance
+from app.jobs.provenance_sources import describe_sources, source_records
 from app.models import TERMINAL_STATES, Attempt, Job, State
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
@@ -27,18 +29,24 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
     """The certificate of a job, from the reports of its attempts and the manifests in its run directory."""
     attempts = queries.list_attempts(session, job.id)
     run_dir = RunDir(settings.runs_dir / job.id)
-    reports = [attempt.identity for attempt in attempts if attempt.identity is not None]
-    identity = RunIdentity.from_json(reports[-1]["run"]) if reports else None
+    identity = _identity_of(attempts)
     kept = kept_checkpoints(run_dir)
     removed = removed_checkpoints(kept, attempts)
     return Provenance(
         job=job.id,
         sentence=sentence(job, attempts, identity),
         bit_exact=_is_bit_exact(job, identity),
-        known=[*describe_segments(identity), describe_checkpoints(kept, removed)] if attempts else [],
-        identity=identity.digest if identity else None,
+        known=[
+            *describe_segments(identity),
+            describe_checkpoints(kept, removed),
+            *describe_sources(session, job, partial(_is_job_bit_exact, session)),
+        ]
+        if attempts
+        else [],
+        identity=(identity.digest or None) if identity else None,
         specification_sha256=job.digest,
         data=DataRecord(**identity.data) if identity and identity.data else None,
+        sources=source_records(session, settings, job),
         attempts=[
             AttemptRecord(
                 attempt=attempt.number,
@@ -55,6 +63,11 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
         removed_checkpoints=removed,
         components=_components(run_dir),
     )
+
+
+def _identity_of(attempts: Sequence[Attempt]) -> RunIdentity | None:
+    reports = [attempt.identity for attempt in attempts if attempt.identity is not None]
+    return RunIdentity.from_json(reports[-1]["run"]) if reports else None
 
 
 def sentence(job: Job, attempts: Sequence[Attempt], identity: RunIdentity | None) -> str:
@@ -95,6 +108,10 @@ def _is_bit_exact(job: Job, identity: RunIdentity | None) -> bool | None:
     return True if job.state == State.succeeded else None
 
 
+def _is_job_bit_exact(session: Session, job: Job) -> bool | None:
+    return _is_bit_exact(job, _identity_of(queries.list_attempts(session, job.id)))
+
+
 def describe_segments(identity: RunIdentity | None) -> list[str]:
     """Of which steps the environment is recorded; nothing without an identity."""
     if identity is None or not identity.segments:
@@ -114,10 +131,22 @@ def obstacles(job: Job, identity: RunIdentity) -> list[str]:
         reasons.append("an earlier version computed its first steps and did not record its data and environment")
     if identity.data is None:
         reasons.append("the content of its data is not known")
+    if identity.data_changed:
+        reasons.append("its data changed while it trained")
+    unknown = [name for name in _pretrained_experts(job) if name not in identity.pretrained]
+    if unknown:
+        reasons.append(f"the published weights that {' and '.join(unknown)} started from were not recorded")
     on_gpu = any(environment.device.type == "cuda" for environment in identity.environments)
     if on_gpu and not job.spec["training"].get("deterministic"):
         reasons.append("sums on a GPU are taken in no fixed order unless `training.deterministic` is true")
     return reasons
+
+
+def _pretrained_experts(job: Job) -> list[str]:
+    """The fields of experts that start from published weights."""
+    expert, experts = job.spec.get("expert"), job.spec.get("experts") or []
+    fields = ({"expert": expert} if expert else {}) | {f"experts.{k}": spec for k, spec in enumerate(experts)}
+    return [name for name, spec in fields.items() if spec.get("pretrained") and not spec.get("from")]
 
 
 def _components(run_dir: RunDir) -> list[ComponentRecord]:

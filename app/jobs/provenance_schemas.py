@@ -28,7 +28,8 @@ class AttemptRecord(BaseModel):
     attempts of earlier versions.
 
     The environment has the code and the libraries (`software`), the `device`, and the `precision`, `threads` and
-    `processes` that were used.
+    `processes` that were used. Where processes ran in different environments, `others` has those that the first does
+    not have, and `ranks` the number of each process's.
     """
 
     attempt: int
@@ -67,6 +68,18 @@ class ComponentRecord(BaseModel):
     identity: str | None
 
 
+class SourceRecord(BaseModel):
+    """A component that the job started from, by the field of the specification that names it.
+
+    `job` saved it, and `identity` is that of its run; null where that job, or this version of it, is gone.
+    """
+
+    field: str
+    content_sha256: str
+    identity: str | None
+    job: str | None
+
+
 class Provenance(BaseModel):
     """What a result was computed from, and whether the same inputs give the same bits.
 
@@ -84,6 +97,7 @@ class Provenance(BaseModel):
     identity: str | None
     specification_sha256: str | None
     data: DataRecord | None
+    sources: list[SourceRecord]
     attempts: list[AttemptRecord]
     changes: dict[int, list[str]]
     checkpoints: list[CheckpointRecord]

@@ -15,6 +15,7 @@ from app.jobs import reuse_queries as queries
 from app.models import State
 from app.settings import Settings
 from core.run.content import ContentCache, describe_difference
+from core.run.durable import DamagedFileError, read_json
 from core.run.environment import device_keys
 from core.run.rundir import RunDir
 
@@ -28,6 +29,10 @@ class Candidate(NamedTuple):
     data_sha256: str | None
     software_key: str | None
     device_key: str | None
+    # 0 before it has started.
+    attempt: int
+    # Options of sbatch; of a job of an earlier version, some may be missing.
+    slurm: dict[str, Any] | None
     # As its specification says; null before there was a choice.
     store_predictions: Any
 
@@ -85,6 +90,9 @@ def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cac
         return f"the content of {name} is not known yet; it will be once a job has read it"
     if job.data_sha256 is None and job.state != State.succeeded:
         return "the content of its data is not known before it starts"
+    # A job that has not started yet will run on what there is now.
+    if job.attempt == 0 and job.state != State.succeeded:
+        return devices.reason_against_pending(job, point)
     if job.data_sha256 is None:
         return "it was trained before the content of its data was recorded"
     if job.data_sha256 != point["data_sha256"]:
@@ -92,40 +100,101 @@ def _difference(job: Candidate, point: Mapping[str, Any], devices: _Devices, cac
         return f"{name} has changed since{f' ({difference})' if difference else ''}"
     if job.software_key != point["software_key"]:
         return f"other code or libraries computed it; `mcn provenance {job.job_id}` shows which"
-    # A job that has not started yet will run on what there is now.
-    is_pending = job.device_key is None and job.state != State.succeeded and job.executor == point["executor"]
-    if is_pending or devices.may_run(job, point):
-        return None
     if job.device_key is None and job.state != State.succeeded:
-        return f"it will run with the executor {job.executor}"
-    return f"another device computed it; `mcn provenance {job.job_id}` shows which"
+        return devices.reason_against_pending(job, point)
+    return devices.reason_against(job, point)
 
 
 def _missing_predictions(settings: Settings, job: Candidate, point: Mapping[str, Any]) -> str | None:
     """Why a job of the same result has not the predictions that a new one would store; None if it has them."""
     requested = _stores_predictions(point)
-    # SQLite has 1 for true.
-    if requested is False or job.store_predictions in (True, requested):
+    if requested is False:
         return None
-    run = RunDir(settings.runs_dir / job.job_id)
-    if job.state == State.succeeded and all(run.predictions(split).exists() for split in ("val", "test")):
+    # SQLite has 1 for true.
+    promised = job.store_predictions in (True, requested)
+    if job.state == State.succeeded:
+        run = RunDir(settings.runs_dir / job.job_id)
+        missing = [split for split in ("val", "test") if not run.predictions(split).exists()]
+        if not missing:
+            return None
+        if promised and not _has_lost(run, missing):
+            return None
+        if promised:
+            return f"its stored predictions of {' and '.join(missing)} are not there"
+    elif promised:
         return None
     if job.store_predictions == "auto":
         return "it stores its predictions only if they are small (evaluation.store_predictions: auto)"
     return "it stores no predictions (evaluation.store_predictions: false), which reports and comparisons need"
 
 
+def _has_lost(run: RunDir, missing: Sequence[str]) -> bool:
+    """Whether predictions are missing that a new job would store: those of a result that does not say why."""
+    if not run.result.exists():
+        # The whole folder may be elsewhere: nothing says that it has none.
+        return False
+    try:
+        stored = read_json(run.result)["predictions"]
+        return any("absent" not in stored.get(split, {}) for split in missing)
+    except (DamagedFileError, OSError, KeyError, TypeError, AttributeError):
+        return True
+
+
 class _Devices:
     """The devices that a new job may get."""
 
     def __init__(self, session: Session) -> None:
+        self._session = session
         self._workers = queries.device_keys(session)
+        self._slurm_nodes: dict[str, set[_Nodes]] = {}
 
-    def may_run(self, job: Candidate, point: Mapping[str, Any]) -> bool:
-        """Whether a new job for this point could get the device that computed an existing job."""
-        if point["executor"] != "local":
-            # The scheduler decides; it could choose the same node again.
-            return bool(job.executor == point["executor"])
-        workers = self._workers or [device_keys(cpu_only=False)]
-        needs_cpu = point["spec"]["resources"]["gpus"] == 0
-        return any(job.device_key in (worker["cpu"] if needs_cpu else worker["default"]) for worker in workers)
+    def reason_against_pending(self, job: Candidate, point: Mapping[str, Any]) -> str | None:
+        """Why a job that has yet to run may get another device than a new one; None if it chooses among the same."""
+        if job.executor != point["executor"]:
+            return f"it will run with the executor {job.executor}"
+        if job.executor == "slurm" and _nodes(job.slurm) != _nodes(_slurm_of(point)):
+            return f"it will run on other Slurm nodes ({_describe(_nodes(job.slurm))})"
+        return None
+
+    def reason_against(self, job: Candidate, point: Mapping[str, Any]) -> str | None:
+        """Why a new job for this point would not get the device that computed an existing job; None if it may."""
+        shown = f"`mcn provenance {job.job_id}` shows which"
+        if point["executor"] == "local":
+            workers = self._workers or [device_keys(cpu_only=False)]
+            needs_cpu = point["spec"]["resources"]["gpus"] == 0
+            may_run = any(job.device_key in (worker["cpu"] if needs_cpu else worker["default"]) for worker in workers)
+            return None if may_run else f"another device computed it; {shown}"
+        if job.executor != point["executor"] or job.device_key is None:
+            return f"another device computed it; {shown}"
+        nodes = _nodes(_slurm_of(point))
+        if nodes in (_nodes(job.slurm), *self._nodes_with(job.device_key)):
+            return None
+        return (
+            f"another device computed it; {shown}. No job is known to have had it on these nodes ({_describe(nodes)})"
+        )
+
+    def _nodes_with(self, device_key: str) -> set[_Nodes]:
+        """The nodes on which Slurm jobs had a device."""
+        if device_key not in self._slurm_nodes:
+            options = queries.slurm_options_of_device(self._session, device_key)
+            self._slurm_nodes[device_key] = {_nodes(slurm) for slurm in options}
+        return self._slurm_nodes[device_key]
+
+
+# The options of sbatch that choose the kind of node.
+_NODE_OPTIONS = ("partition", "constraint", "gres")
+_Nodes = tuple[str | None, ...]
+
+
+def _slurm_of(point: Mapping[str, Any]) -> Mapping[str, Any]:
+    options: Mapping[str, Any] = point["spec"]["resources"]["slurm"]
+    return options
+
+
+def _nodes(slurm: Mapping[str, Any] | None) -> _Nodes:
+    return tuple((slurm or {}).get(name) for name in _NODE_OPTIONS)
+
+
+def _describe(nodes: _Nodes) -> str:
+    given = [f"{name} {value}" for name, value in zip(_NODE_OPTIONS, nodes, strict=True) if value]
+    return ", ".join(given) or "the default partition"

@@ -159,7 +159,11 @@ class EventPage(BaseModel):
 
 
 class AttemptView(BaseModel):
-    """One run of a job on one executor."""
+    """One run of a job on one executor.
+
+    `changed_environment` says from which step on other code, libraries or another device computed it than the attempt
+    before; null if they were the same.
+    """
 
     model_config = ConfigDict(from_attributes=True)
     number: int
@@ -172,6 +176,7 @@ class AttemptView(BaseModel):
     reason: str | None
     message: str | None
     resumed_from_step: int | None
+    changed_environment: str | None
     slurm_job_id: str | None
 
 

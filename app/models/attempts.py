@@ -10,6 +10,7 @@ from sqlmodel import Field, Session, SQLModel
 
 from app.db import database_time, now
 from app.models.columns import BIG, JSON
+from core.run.identity import RunIdentity
 
 # A worker whose last heartbeat is older than this counts as offline.
 WORKER_TIMEOUT = timedelta(seconds=30)
@@ -56,6 +57,14 @@ class Attempt(SQLModel, table=True):
     identity: dict[str, Any] | None = Field(default=None, sa_column=Column(JSON))
     offset: int = Field(default=0, sa_column=Column(BIG, nullable=False))
     seq: int = 0
+
+    @property
+    def changed_environment(self) -> str | None:
+        """How its environment differed from that of the attempt that it resumed, as a sentence; None if it did not."""
+        if not self.identity or not self.identity["resumed_from"]:
+            return None
+        newest = RunIdentity.from_json(self.identity["run"]).segments[-1]
+        return newest.change if newest.step == self.identity["resumed_from"]["step"] else None
 
 
 class Lease(SQLModel, table=True):

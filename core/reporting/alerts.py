@@ -9,6 +9,7 @@ from core.reporting.protocol import Reporter
 
 AlertCode = Literal[
     "accuracy_at_chance",
+    "changed_data",
     "changed_environment",
     "damaged_checkpoint",
     "dead_expert",

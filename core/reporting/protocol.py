@@ -16,9 +16,9 @@ class Reporter(Protocol):
     `state` {"state"} · `config` the plan, once per attempt · `progress` {"epoch", "epochs", "step", "steps",
     "images_per_s", "eta_s", "checkpoint_s"} · `metrics` {"step", "values": {key: value}} · `log` {"level", "message"} ·
     `alert` {"level", "code", "title", "message", "subject", "step", "key"} (see `alerts.py`) ·
-    `component` the manifest of a component · `identity` {"environment", "resumed_from", "run"}, once per attempt ·
-    `checkpoint` {"step"}, once a checkpoint is complete · `activity` {"phase"}, now and then in a phase that reports
-    nothing else.
+    `component` the manifest of a component · `identity` {"environment", "resumed_from", "run"}, once per attempt, and
+    again if its data change · `checkpoint` {"step"}, once a checkpoint is complete · `activity` {"phase"}, now and then
+    in a phase that reports nothing else.
     """
 
     def emit(self, kind: EventKind, data: Mapping[str, Any]) -> None:

@@ -22,7 +22,8 @@ from typing import Any
 
 from core.run.data_files import DataFile, Listing, Parts, list_data_files
 
-# A file that is written again within the resolution of its times would look unchanged: files this young are not kept.
+# A file that is written again within the resolution of its times (FAT: 2 s) would look unchanged: the status of a file
+# that was this young when it was listed says nothing.
 _SETTLED_S = 2.0
 _NAMED_PARTS = 3
 # Of the cache, which has two files for each dataset; a folder of 100,000 images takes some 20 MB.
@@ -73,9 +74,11 @@ class ContentCache:
 
     def write(self, listing: Listing, content: Content, hashed: Iterable[tuple[DataFile, Parts]]) -> None:
         """Records the content of a dataset."""
-        lines = "".join(json.dumps([file.status, parts]) + "\n" for file, parts in hashed)
-        self._write(f"{content.sha256}.files", lines)
-        if time.time() - listing.changed_at > _SETTLED_S:
+        rows = [(file, parts, listing.listed_at - file.changed_at > _SETTLED_S) for file, parts in hashed]
+        # Without a status the file is hashed again the next time; its parts still tell what a later content differs in.
+        lines = [json.dumps([file.status if settled else f"{file.name}\t", parts]) for file, parts, settled in rows]
+        self._write(f"{content.sha256}.files", "".join(f"{line}\n" for line in lines))
+        if all(settled for _, _, settled in rows):
             row = content.to_json() | {"signature": listing.signature}
             self._write(self._key(listing) + ".json", json.dumps(row))
 

@@ -7,6 +7,7 @@ import os
 import re
 import stat
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -53,14 +54,23 @@ class DataFile:
         """One line that changes whenever the file is written, moved or replaced."""
         return f"{self.name}\t{self.size}\t{self.mtime_ns}\t{self.ctime_ns}\t{self.inode}"
 
+    @property
+    def changed_at(self) -> float:
+        """When it was last written, moved or replaced, in seconds since the epoch."""
+        return max(self.mtime_ns, self.ctime_ns) / 1e9
+
 
 @dataclass(frozen=True)
 class Listing:
-    """The files of a dataset in the order of their names; `hash_file` gives the SHA-256 of each part of a file."""
+    """The files of a dataset in the order of their names; `hash_file` gives the SHA-256 of each part of a file.
+
+    `listed_at` is when their statuses began to be read, in seconds since the epoch.
+    """
 
     root: Path
     files: tuple[DataFile, ...]
     hash_file: Callable[[DataFile], Parts]
+    listed_at: float
 
     @cached_property
     def signature(self) -> str:
@@ -69,11 +79,6 @@ class Listing:
         for file in self.files:
             digest.update(f"{file.status}\n".encode("utf-8", "surrogateescape"))
         return digest.hexdigest()
-
-    @property
-    def changed_at(self) -> float:
-        """When the youngest file was written, moved or replaced, in seconds since the epoch."""
-        return max((max(file.mtime_ns, file.ctime_ns) for file in self.files), default=0) / 1e9
 
 
 def list_data_files(name: str, data_roots: Sequence[Path], *, max_files: int | None = None) -> Listing | None:
@@ -120,16 +125,18 @@ def digits_file() -> Path:
 
 
 def _single(path: Path, hash_file: Callable[[DataFile], Parts]) -> Listing:
+    listed_at = time.time()
     try:
         file = _data_file(path.name, str(path), path.stat(), direct=False)
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}") from None
-    return Listing(path, (file,), hash_file)
+    return Listing(path, (file,), hash_file, listed_at)
 
 
 def _folder(
     root: Path, data_roots: Sequence[Path], is_data: Callable[[str], bool], max_files: int | None = None
 ) -> Listing:
+    listed_at = time.time()
     walks = [_walk(str(folder), is_data, prefix) for folder, prefix in _used_folders(root)]
     try:
         files = list(islice(chain(*walks), None if max_files is None else max_files + 1))
@@ -138,7 +145,7 @@ def _folder(
     if max_files is not None and len(files) > max_files:
         raise ValueError(f"{root} has more than {max_files:,} files")
     files.sort(key=lambda file: file.name)
-    return Listing(root, tuple(files), lambda file: _hash_in_folder(file, data_roots))
+    return Listing(root, tuple(files), lambda file: _hash_in_folder(file, data_roots), listed_at)
 
 
 def _used_folders(root: Path) -> list[tuple[Path, str]]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 from functools import lru_cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
+
+from core.run.code import code_digest
 
 # Pillow decodes and resizes the images of folders.
 LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pillow")
@@ -57,36 +59,63 @@ class Device:
 
 @dataclass(frozen=True)
 class Environment:
-    """Where one attempt ran. `threads` are those of each of the `processes`; `precision` is that actually used."""
+    """Where one attempt ran. `threads` are those of each of the `processes`; `precision` is that actually used.
+
+    `others` are the environments of processes that have another one than the first, each once; `ranks` has for every
+    process which it has: 0 for that of the first, k for the k-th of the others. Both are empty if all have the same.
+    """
 
     software: Software
     device: Device
     precision: str
     threads: int
     processes: int
+    others: tuple[Environment, ...] = ()
+    ranks: tuple[int, ...] = ()
+
+    def beside(self, others: Sequence[Environment]) -> Environment:
+        """This environment of the first process, together with those of the others by rank."""
+        distinct = list(dict.fromkeys(_key(each.to_json()) for each in (self, *others)))
+        if len(distinct) == 1:
+            return self
+        ranks = [distinct.index(_key(each.to_json())) for each in (self, *others)]
+        first = [(self, *others)[ranks.index(k)] for k in range(len(distinct))]
+        return replace(self, others=tuple(first[1:]), ranks=tuple(ranks))
 
     def to_json(self) -> dict[str, Any]:
-        """As it is stored."""
-        return asdict(self)
+        """As it is stored; `others` and `ranks` only where there are any."""
+        data = asdict(replace(self, others=(), ranks=()))
+        if not self.others:
+            return {name: value for name, value in data.items() if name not in ("others", "ranks")}
+        return data | {"others": [other.to_json() for other in self.others], "ranks": list(self.ranks)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> Self:
         """An environment that was stored; values that it lacks are unknown."""
         device = {field.name: data["device"].get(field.name, "") for field in fields(Device)}
         software = Software(data["software"]["code"], dict(data["software"]["libraries"]))
-        return cls(software, Device(**device), data["precision"], data["threads"], data["processes"])
+        others = tuple(cls.from_json(other) for other in data.get("others", ()))
+        ranks = tuple(data.get("ranks", ()))
+        return cls(software, Device(**device), data["precision"], data["threads"], data["processes"], others, ranks)
 
     def differences(self, earlier: Environment) -> list[str]:
         """In words, what differs from an earlier attempt so that the bits may differ: `torch 2.16 instead of 2.15`."""
         now, before = _flat(self), _flat(earlier)
         names = [name for name in now | before if now.get(name) != before.get(name)]
-        return [_in_words(name, now.get(name), before.get(name)) for name in names]
+        same_machines = (self.others, self.ranks) == (earlier.others, earlier.ranks)
+        mix = [] if same_machines else ["other machines for some processes"]
+        return [_in_words(name, now.get(name), before.get(name)) for name in names] + mix
 
 
 @lru_cache(maxsize=1)
 def software() -> Software:
-    """The software of this process."""
-    return Software(_code_digest(Path(__file__).parents[1]), {name: _version(name) for name in LIBRARIES})
+    """The software of this process: what was installed at the first call, which `preload` makes at its start."""
+    return installed_software()
+
+
+def installed_software() -> Software:
+    """The software that a process would have if it started now."""
+    return Software(code_digest(), {name: _version(name) for name in LIBRARIES})
 
 
 def local_devices() -> list[Device]:
@@ -147,14 +176,6 @@ def _version(name: str) -> str:
         return metadata.version(name)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _code_digest(package: Path) -> str:
-    digest = hashlib.sha256()
-    for file in sorted(package.rglob("*.py")):
-        content = hashlib.sha256(file.read_bytes()).hexdigest()
-        digest.update(f"{content}  {file.relative_to(package).as_posix()}\n".encode())
-    return digest.hexdigest()
 
 
 def _flat(environment: Environment) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from core.run.durable import read_json, write_durably
@@ -22,6 +22,14 @@ class Segment:
     environment: dict[str, Any]
     differences: tuple[str, ...] = ()
 
+    @property
+    def change(self) -> str | None:
+        """What is different from this step on, as a sentence; None if nothing is."""
+        if not self.differences:
+            return None
+        differences = ", ".join(self.differences)
+        return f"from step {self.step:,} on {differences}: not bit-comparable to an uninterrupted run"
+
 
 @dataclass(frozen=True)
 class RunIdentity:
@@ -30,25 +38,38 @@ class RunIdentity:
     `digest` is the SHA-256 of the specification's result fields, the components that the run started from, the content
     of the data and the environment of every segment: results of equal digests have the same bits. `data` is the content
     of the dataset, null where it is not known. `complete` is false for runs of earlier versions, of whose first steps
-    nothing was recorded.
+    nothing was recorded. With `data_changed` the data became others while the run read them: nobody knows which steps
+    used what, and there is no digest. `pretrained` are the SHA-256 of the published weights that experts
+    started from, by field.
     """
 
     inputs: str
     data: dict[str, Any] | None
     segments: tuple[Segment, ...] = ()
     complete: bool = True
+    data_changed: bool = False
+    pretrained: dict[str, str] = field(default_factory=dict)
 
     @property
     def digest(self) -> str:
-        """See above."""
+        """SHA-256 in hexadecimal; empty if the data changed."""
+        if self.data_changed:
+            return ""
         # Where an attempt began says nothing about the result unless its environment differs.
         environments = [(part.step if part.differences else 0, part.environment) for part in self.segments]
-        return _digest({"inputs": self.inputs, "data": self.data and self.data["sha256"], "by": environments})
+        decisive = {"inputs": self.inputs, "data": self.data and self.data["sha256"], "by": environments}
+        return _digest(decisive | ({"pretrained": self.pretrained} if self.pretrained else {}))
 
     @property
     def environments(self) -> list[Environment]:
-        """Of every segment."""
-        return [Environment.from_json(segment.environment) for segment in self.segments]
+        """All environments that computed steps, those of other processes than the first included."""
+        first = [Environment.from_json(segment.environment) for segment in self.segments]
+        return [environment for each in first for environment in (each, *each.others)]
+
+    @property
+    def changes(self) -> list[str]:
+        """A sentence for every change of the environment."""
+        return [segment.change for segment in self.segments if segment.change]
 
     def continued(self, step: int, environment: Environment, *, furthest: int = 0) -> RunIdentity:
         """With another segment from `step` on, if the environment differs from the one that computed the steps before.
@@ -76,7 +97,9 @@ class RunIdentity:
         segments = tuple(
             Segment(row["step"], row["environment"], tuple(row["differences"])) for row in data["segments"]
         )
-        return cls(data["inputs"], data["data"], segments, data["complete"])
+        # Earlier versions did not have them.
+        later = {"data_changed": data.get("data_changed", False), "pretrained": data.get("pretrained", {})}
+        return cls(data["inputs"], data["data"], segments, data["complete"], **later)
 
     def write(self, run: RunDir) -> None:
         """Stores the identity in a run directory."""

@@ -20,7 +20,8 @@ from core.run.rundir import RunDir
 from core.runtime import start_runtime, stop_runtime
 from core.spec import EvaluateJob
 from core.train.contribution import evaluate_with_contributions
-from core.train.identity import begin_identity, check_result, load_with_content, record_identity
+from core.train.data_content import load_with_content
+from core.train.identity import begin_identity, check_result, record_identity
 from core.train.predictions import PredictionRecorder, path_names
 from core.train.result import Result, has_result, read_result, subset_fields, with_test_prefix, write_result
 from core.train.run_identity import with_split_of_run, write_or_check_spec
@@ -46,23 +47,23 @@ def evaluate_job(
     runtime = start_runtime(complete, device)
     reporter = reporter if runtime.is_main else NullReporter()
     activity = Activity(reporter)
-    cache, identity = ContentCache(content_cache), ""
+    cache, begun = ContentCache(content_cache), None
     try:
         if has_result(run_dir):
             write_or_check_spec(complete, sources, run_dir)
             check_result(complete, run_dir, data_roots, cache, activity)
             return read_result(run_dir)
-        data, content = load_with_content(complete, data_roots, cache, activity, is_main=runtime.is_main)
+        data, content, has_changed = load_with_content(complete, data_roots, cache, activity, runtime)
         plan = make_plan(complete, count_images(data), sources, activations=False)
         if runtime.is_main:
             write_or_check_spec(plan.spec, sources, run_dir)
             begun = begin_identity(plan.spec, sources, run_dir, content, cache)
-            identity = record_identity(begun, run_dir, runtime, plan.spec, reporter).digest
-        reporter.emit("config", plan.to_json())
-        reporter.emit("state", {"state": "running", "step": 0})
         classes = expert_classes(plan.spec, sources, data.classes, keep_heads=True)
         model = build_model(plan.spec, data.shape)
         load_weights(model, sources, data.shape, keep_heads=True)
+        record = record_identity(begun, run_dir, runtime, plan.spec, reporter, model=model)
+        reporter.emit("config", plan.to_json())
+        reporter.emit("state", {"state": "running", "step": 0})
         model.to(runtime.device)
         first = sources["experts.0"].config
 
@@ -84,6 +85,8 @@ def evaluate_job(
                 num_classes=num_classes,
                 classes=classes,
             )
+        if runtime.any_rank(has_changed()) and record:
+            record.note_changed_data(step=0)
         result = Result(
             "succeeded",
             0,
@@ -92,7 +95,8 @@ def evaluate_job(
             measured.per_class,
             with_test_prefix(measured.absent),
             pairwise_disagreement=measured.pairwise_disagreement,
-            identity=identity,
+            identity=record.digest if record else "",
+            warnings=record.warnings if record else [],
             predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
             **subset_fields(measured),
         )

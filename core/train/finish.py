@@ -20,6 +20,8 @@ from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
 from core.train.contribution import evaluate_with_contributions
 from core.train.evaluate import evaluate
+from core.train.fresh_start import component_names
+from core.train.identity import IdentityRecord
 from core.train.predictions import PredictionRecorder, path_names
 from core.train.result import Result, subset_fields, with_test_prefix, write_result
 from core.train.winning_shares import WinningShares
@@ -37,13 +39,15 @@ def finish(
     *,
     step: int,
     epoch: int,
-    identity: str,
+    record: IdentityRecord | None,
+    has_changed: Callable[[], bool],
     shares: WinningShares | None = None,
 ) -> Result:
     """Measures the best snapshot and the experts before this job on the test set, and writes the result.
 
-    All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job. `identity` is the digest of
-    all that decided the result, `shares` are the winning shares of jointly trained experts.
+    All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job. `record` is the identity of
+    the run, in the main process, and `has_changed` says whether this process sees other data now. `shares` are the
+    winning shares of jointly trained experts.
     """
     activity, dataset = Activity(reporter), data.dataset
     folder = RunDir(run_dir).components
@@ -78,8 +82,9 @@ def finish(
     before, not_finite = _measure_before(
         spec, data, started_from, runtime, activity.watch("test", batches.epoch(0)), prepare, predictions
     )
-    names = [f"expert_{k}" for k in range(len(model.experts))] + ([] if alone else ["fusion", "head", "complete"])
-    manifests = {name: read_component_manifest(folder, name) for name in names}
+    if runtime.any_rank(has_changed()) and record:
+        record.note_changed_data(step=step)
+    manifests = {name: read_component_manifest(folder, name) for name in component_names(spec)}
     result = Result(
         "succeeded",
         step,
@@ -93,10 +98,10 @@ def finish(
             if manifest
         },
         after.pairwise_disagreement,
-        identity=identity,
+        identity=record.digest if record else "",
         predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
         winning_share_by_class=shares.by_class if shares else [],
-        warnings=shares.warnings() if shares else [],
+        warnings=(record.warnings if record else []) + (shares.warnings() if shares else []),
         **subset_fields(after),
     )
     if runtime.is_main:

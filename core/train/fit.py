@@ -32,12 +32,13 @@ from core.spec import EvaluateJob, ExpertJob, JobSpec
 from core.train.best_components import BestComponents
 from core.train.checkpoint import checkpoint_sha256, damage_alert, load_newest, save_checkpoint
 from core.train.component_precision import record_precision
+from core.train.data_content import load_with_content
 from core.train.epoch_metrics import epoch_metrics, without_untrained_heads
 from core.train.evaluate import evaluate
 from core.train.evaluation_metrics import Evaluation
 from core.train.expert_dropout import present_experts
 from core.train.finish import finish
-from core.train.identity import begin_identity, check_result, load_with_content, record_identity
+from core.train.identity import begin_identity, check_result, record_identity
 from core.train.meter import Meter
 from core.train.non_finite import NonFiniteDetector, NonFiniteLossError
 from core.train.result import Result, has_result, read_result
@@ -81,9 +82,10 @@ def fit(
             write_or_check_spec(spec, sources, run_dir)
             check_result(spec, run_dir, data_roots, cache, activity)
             return read_result(run_dir)
-        data, content = load_with_content(spec, data_roots, cache, activity, is_main=runtime.is_main)
+        data, content, has_changed = load_with_content(spec, data_roots, cache, activity, runtime)
         plan = make_plan(spec, count_images(data), sources, activations=False)
         training, epochs = spec.training, spec.training.epochs or 0
+        begun = None
         if runtime.is_main:
             write_or_check_spec(spec, sources, run_dir)
             begun = begin_identity(spec, sources, run_dir, content, cache)
@@ -105,10 +107,8 @@ def fit(
 
         # The newest checkpoint, and the optimizers that it belongs to.
         saved = load_newest(run.checkpoints, lambda damage: damage_alert(damage).raise_to(reporter))
-        identity = ""
-        if runtime.is_main:
-            recorded = record_identity(begun, run_dir, runtime, spec, reporter, resumed_from=saved)
-            identity = recorded.digest
+        record = record_identity(begun, run_dir, runtime, spec, reporter, model=model, resumed_from=saved)
+        identity = record.digest if record else ""
         # Runs of earlier versions trained new heads in the experts' group; they continue as they began.
         new_heads = plan.new_heads if saved is None or "expert_heads" in saved.state["updates"] else ()
         optimizers = ComponentOptimizers(
@@ -148,7 +148,7 @@ def fit(
         reporter.emit("config", plan.to_json())
         reporter.emit("state", {"state": "running", "step": step})
         if runtime.is_main:
-            # Also without a checkpoint: an attempt that was killed before its first one may have saved components.
+            # An attempt that was killed after its last checkpoint may have saved components that nobody heard of.
             best.restore()
 
         sample = training_sample(data, spec, runtime, num_images=selection.num_images)
@@ -235,6 +235,8 @@ def fit(
                 if runtime.any_rank(should_stop()) and step < total_steps:
                     checkpoint()
                     writer.flush()
+                    if runtime.any_rank(has_changed()) and record:
+                        record.note_changed_data(step=step)
                     reporter.emit("state", {"state": "stopped", "step": step})
                     return Result("stopped", step, epochs_done, {})
                 if spec.checkpoint.every_steps and step % spec.checkpoint.every_steps == 0 and step % steps_per_epoch:
@@ -284,7 +286,8 @@ def fit(
             reporter,
             step=step,
             epoch=epochs,
-            identity=identity,
+            record=record,
+            has_changed=has_changed,
             shares=shares,
         )
     except NonFiniteLossError as error:

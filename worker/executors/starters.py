@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.settings import Settings
+from core.run.code import code_status
 from core.run.rundir import AttemptDir
 
 ROOT = Path(__file__).parents[2]
@@ -68,20 +69,33 @@ class ColdStarter:
 class WarmStarter:
     """Has a process that has imported everything fork the training process; falls back to a cold start.
 
-    The warm process is started together with the first attempt and exits after ten idle minutes; the next attempt then
-    starts another one. No attempt waits for it to be ready.
+    The warm process is started together with the first attempt and exits after ten idle minutes, or once the code has
+    changed; the next attempt then starts another one. No attempt waits for it to be ready.
     """
 
     def __init__(self, folder: Path, host: str) -> None:
-        # One name for each host and version of the code, so that no job runs in a process that has imported an older
-        # version. If the path is too long for a socket address, every start is cold.
-        version = f"{host} {sys.executable} {_code_version()}"
-        self._path = folder / f"warm-{hashlib.sha256(version.encode()).hexdigest()[:8]}.sock"
+        self._folder = folder
+        self._host = host
         self._log = folder / "warm.log"
+        self._path = self._current_path()
         self._cold = ColdStarter()
         self._process: subprocess.Popen[bytes] | None = None
+        self._retired: list[subprocess.Popen[bytes]] = []
+
+    def _current_path(self) -> Path:
+        """One name for each host and version of the code: no job runs in a process that has imported an older one.
+
+        If the path is too long for a socket address, every start is cold.
+        """
+        version = f"{self._host} {sys.executable} {code_status([ROOT / 'core', ROOT / 'worker'])}"
+        return self._folder / f"warm-{hashlib.sha256(version.encode()).hexdigest()[:8]}.sock"
 
     def start(self, attempt: AttemptDir, environment: Mapping[str, str]) -> int:
+        path = self._current_path()
+        if path != self._path:
+            self.close()
+            self._retired += [self._process] if self._process else []
+            self._path, self._process = path, None
         pid = self._fork(attempt, environment)
         if pid is not None:
             return pid
@@ -123,6 +137,7 @@ class WarmStarter:
         self._cold.reap()
         if self._process is not None:
             self._process.poll()
+        self._retired = [process for process in self._retired if process.poll() is None]
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -130,11 +145,6 @@ class WarmStarter:
         if self._process is not None and self._process.poll() is None:
             # It may still be importing, and not listen yet.
             self._process.terminate()
-
-
-def _code_version() -> int:
-    """Changes whenever a source file does."""
-    return max(file.stat().st_mtime_ns for part in ("core", "worker") for file in (ROOT / part).rglob("*.py"))
 
 
 def make_starter(settings: Settings, host: str) -> Starter:

@@ -13,14 +13,10 @@ def preload() -> None:
     # Imports create almost no garbage; collecting it would take 5 % of the time.
     gc.disable()
     try:
-        import core.data.digits
-        import core.experts.convnet
-        import core.reporting.console
-        import core.reporting.event_log
-        import core.train.evaluate_job
-        import core.train.fit  # noqa: F401
+        from core.run.code import import_all
         from core.run.environment import software
 
+        import_all()
         # What has been imported is what will run, whatever is on the disk by then.
         software()
     finally:

@@ -9,7 +9,8 @@ from app.models import Attempt, State
 from tests.app.api import EXPERT, Service
 from tests.app.cli.attempts import submit_with_two_attempts
 from tests.app.cli.conftest import Cli
-from tests.app.jobs.test_provenance import HERE, report
+from tests.app.jobs.test_provenance import HERE, OTHER, report
+from tests.app.jobs.test_provenance_sources import IDENTITY, SHA256, began_with, finished, from_component
 
 
 def test_explain_prints_the_sentence_the_evidence_and_the_commands(cli: Cli, service: Service) -> None:
@@ -50,6 +51,15 @@ def test_provenance_prints_what_is_known_and_what_is_no_longer_kept(cli: Cli, se
     assert output.startswith("bit-exact: not claimed, since the job failed (out_of_memory) and has no result")
     assert "no longer kept: step 40 (attempt 2 resumed from it)" in " ".join(output.split())
     assert "The environment is recorded from step 0 on." in output
+
+
+def test_provenance_prints_the_components_that_a_job_started_from(cli: Cli, service: Service) -> None:
+    source = finished(service, EXPERT, (0, HERE), (40, OTHER))
+    job_id = finished(service, from_component(source), (0, HERE))
+    began_with(service, job_id)
+    output = cli("provenance", job_id).stdout
+    assert [word in output for word in ("started from", SHA256[:16], IDENTITY[:16])] == [True] * 3, output
+    assert f"It started from a component of {source}, which is not certified" in " ".join(output.split())
 
 
 def test_json_of_a_provenance_is_all_that_is_printed(cli: Cli, service: Service) -> None:

@@ -114,7 +114,7 @@ def test_a_job_whose_data_have_changed_is_retried_with_its_own_data_or_submitted
     message = "npz:a.npz has changed since this run began (images changed), so the run cannot continue with it"
     job_id = attempted(service, {}, message, "code_error")
     shown = explain(service, job_id)
-    assert shown["sentence"] == "It failed because its data are no longer those that it began to train on."
+    assert shown["sentence"] == "It failed because its data has changed since training began."
     assert "images changed" in shown["evidence"][0]
     commands = [action["command"] for action in shown["actions"]]
     assert commands[:2] == [f"mcn retry {job_id}", f"mcn show {job_id} --json | mcn submit -"]

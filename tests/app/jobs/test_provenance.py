@@ -118,6 +118,14 @@ def test_another_version_of_torch_is_named_with_its_first_step(service: Service)
     assert keys(service, job_id) == (DATA["sha256"], None, None)
 
 
+def test_the_attempt_that_changed_the_environment_says_so(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), (1_040, OTHER), (1_080, OTHER))
+    items = service.get(f"/jobs/{job_id}/attempts").json()["items"]
+    change = "from step 1,040 on torch 2.16.0 instead of 2.15.0: not bit-comparable to an uninterrupted run"
+    assert [item["changed_environment"] for item in items] == [None, change, None]
+
+
 @pytest.mark.parametrize("deterministic", [False, True])
 def test_a_gpu_is_bit_exact_only_with_determinism(service: Service, deterministic: bool) -> None:
     job_id = service.submit(EXPERT | {"training": {"deterministic": deterministic}})
@@ -131,6 +139,37 @@ def test_a_run_that_an_earlier_version_began_is_not_certified(service: Service) 
     report(service, job_id, (40, HERE), complete=False)
     assert "an earlier version computed its first steps" in certificate(service, job_id)["sentence"]
     assert keys(service, job_id) == (DATA["sha256"], None, None)
+
+
+def test_a_run_whose_data_are_not_known_is_not_certified(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), data=None)
+    service.transition(job_id, State.succeeded)
+    content = certificate(service, job_id)
+    assert content["sentence"] == "bit-exact: no, the content of its data is not known"
+    assert (content["bit_exact"], content["data"]) == (False, None)
+
+
+def test_a_run_whose_data_changed_while_it_trained_is_not_certified(service: Service) -> None:
+    job_id = service.submit()
+    report(service, job_id, (0, HERE), data_changed=True)
+    # No other job may take this result for its own.
+    assert keys(service, job_id) == (DATA["sha256"], None, None)
+    service.transition(job_id, State.succeeded)
+    content = certificate(service, job_id)
+    assert content["sentence"] == "bit-exact: no, its data changed while it trained"
+    assert (content["bit_exact"], content["identity"]) == (False, None)
+
+
+@pytest.mark.parametrize("recorded", [True, False])
+def test_published_weights_have_to_be_recorded(service: Service, recorded: bool) -> None:
+    job_id = service.submit(EXPERT | {"expert": {"arch": "timm:resnet10t", "pretrained": True}})
+    report(service, job_id, (0, HERE), pretrained={"expert": "e" * 64} if recorded else {})
+    service.transition(job_id, State.succeeded)
+    content = certificate(service, job_id)
+    assert content["bit_exact"] is recorded
+    reason = "the published weights that expert started from were not recorded"
+    assert (content["sentence"] == f"bit-exact: no, {reason}") is not recorded
 
 
 def test_checkpoints_are_listed_with_their_parents(service: Service) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import update
 
 from app.db import transaction
-from app.models import Job
+from app.models import Job, State
 from core.run.content import ContentCache, find_content
 from core.run.rundir import RunDir
 from tests.app.api import EXPERT, Service
@@ -117,6 +119,20 @@ def test_a_job_that_waits_to_run_is_reused_whatever_device_it_will_get(service: 
     assert preview(service)["reused"] == 30
 
 
+def test_a_job_that_waits_to_run_will_use_what_is_there_then(service: Service) -> None:
+    for name in FILES:
+        write(service, name)
+    create(service, SWEEP)
+    with transaction(service.app.state.engine) as session:
+        session.execute(update(Job).values(software_key="before the upgrade"))
+    write(service, "b", changed_pixel=True)
+    assert preview(service)["reused"] == 30
+    # One that has begun keeps what it began with.
+    [first, *_] = points(service, create(service, SWEEP)["id"])
+    service.transition(str(first["job"]), State.starting, State.running, attempt=1)
+    assert reasons(service) == {"other code or libraries computed it"}
+
+
 def test_data_that_are_not_there_yet_are_never_assumed_to_be_the_same(service: Service) -> None:
     sweep = {"base": EXPERT | {"dataset": {"name": "cifar10"}}, "grid": {"training.seed": [1]}}
     job_id = service.submit(EXPERT | {"dataset": {"name": "cifar10"}, "training": {"seed": 1}})
@@ -165,6 +181,29 @@ def test_predictions_that_were_stored_after_all_are_enough(service: Service) -> 
         run.predictions(split).parent.mkdir(parents=True, exist_ok=True)
         run.predictions(split).touch()
     assert service.post("/sweeps?dry_run=true", stores(True)).json()["reused"] == 1
+
+
+@pytest.mark.parametrize(
+    ("result", "reused"),
+    [
+        ({"predictions": {"val": {"absent": "too large"}, "test": {"absent": "too large"}}}, True),
+        ({"predictions": {"val": {"file": "predictions/val.npz"}, "test": {"absent": "too large"}}}, False),
+        ({"predictions": {}}, False),
+        ({}, False),
+    ],
+)
+def test_predictions_that_are_not_there_have_to_be_absent_for_a_reason(
+    service: Service, result: dict[str, Any], reused: bool
+) -> None:
+    [job] = points(service, create(service, stores("auto"))["id"])
+    service.transition(str(job["job"]), *SUCCEEDED)
+    run = RunDir(service.settings.runs_dir / str(job["job"]))
+    run.path.mkdir(parents=True, exist_ok=True)
+    run.result.write_text(json.dumps(result))
+    [point] = service.post("/sweeps?dry_run=true", stores("auto")).json()["points"]
+    assert point["reused"] is reused
+    if not reused:
+        assert "its stored predictions of val" in point["why_not_reused"]
 
 
 def test_a_job_with_predictions_is_found_behind_one_without(service: Service) -> None:

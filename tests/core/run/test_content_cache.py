@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from core.run import data_files
 from tests.core.run.datasets import content, write_folder
 
 
@@ -82,3 +86,50 @@ def test_a_damaged_cache_costs_only_time(tmp_path: Path) -> None:
     for file in (tmp_path / "cache").iterdir():
         file.write_text("")
     assert content("imagefolder:pets", tmp_path, tmp_path / "cache") == first
+
+
+def with_coarse_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Makes the times of files even seconds and leaves them only one, as FAT does."""
+    real = data_files._data_file
+
+    def coarse(*arguments: Any, **options: Any) -> data_files.DataFile:
+        file = real(*arguments, **options)
+        tick = file.mtime_ns // (2 * 10**9) * 2 * 10**9
+        return replace(file, mtime_ns=tick, ctime_ns=tick)
+
+    monkeypatch.setattr(data_files, "_data_file", coarse)
+
+
+def test_a_file_that_changes_twice_within_the_resolution_of_its_times_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_coarse_times(monkeypatch)
+    folder, now = write_folder(tmp_path), time.time()
+    for image in folder.rglob("*.png"):
+        os.utime(image, (now - 100, now - 100))
+    first = content("imagefolder:pets", tmp_path, tmp_path / "cache")
+    file = folder / "train/cat/1.png"
+    os.utime(file, (now, now))
+    assert content("imagefolder:pets", tmp_path, tmp_path / "cache") == first
+    file.write_bytes(file.read_bytes()[::-1])
+    os.utime(file, (now, now))
+    assert content("imagefolder:pets", tmp_path, tmp_path / "cache").sha256 != first.sha256
+
+
+def test_a_file_is_as_young_as_it_was_when_it_was_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hashing may take minutes; a change in the first second of them would not show in the times."""
+    with_coarse_times(monkeypatch)
+    folder, now = write_folder(tmp_path), time.time()
+    real = data_files._hash_in_folder
+
+    def hash_slowly(file: data_files.DataFile, roots: list[Path]) -> data_files.Parts:
+        monkeypatch.setattr(time, "time", lambda: now + 3600)
+        return real(file, roots)
+
+    monkeypatch.setattr(data_files, "_hash_in_folder", hash_slowly)
+    first = content("imagefolder:pets", tmp_path, tmp_path / "cache")
+    file = folder / "train/cat/1.png"
+    status = file.stat()
+    file.write_bytes(file.read_bytes()[::-1])
+    os.utime(file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert content("imagefolder:pets", tmp_path, tmp_path / "cache").sha256 != first.sha256

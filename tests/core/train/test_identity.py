@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,7 @@ def test_another_version_of_torch_continues_and_is_recorded(tmp_path: Path, monk
     assert (alert["code"], alert["level"], alert["step"]) == ("changed_environment", "warning", 1)
     assert "from step 1 on torch 9.9 instead of " in warning
     assert "not bit-comparable" in warning
+    assert result.warnings == read_result(tmp_path / "run").warnings == [warning]
     stored = RunIdentity.read(RunDir(tmp_path / "run"))
     assert stored is not None
     assert [segment.step for segment in stored.segments] == [0, 1]
@@ -138,8 +140,38 @@ def test_another_version_of_torch_is_refused_where_determinism_is_required(
     write_images(tmp_path / "a.npz")
     train(tmp_path, stop=True, deterministic=True)
     with_torch(monkeypatch, "9.9")
-    with pytest.raises(ValueError, match=r"deterministic is true, but .* torch 9\.9 instead of .* start a new run"):
+    with pytest.raises(
+        ValueError,
+        match=r"differs from the one that computed the steps before 1: torch 9\.9 instead of .* start a new run",
+    ):
         train(tmp_path, deterministic=True)
+
+
+class KilledError(Exception):
+    """Stands for a signal that leaves no time for a checkpoint."""
+
+
+def test_an_environment_whose_component_is_kept_is_kept(tmp_path: Path) -> None:
+    """It was killed before its next checkpoint, but its component may be the best until the end."""
+    write_images(tmp_path / "a.npz")
+    spec = on_npz(epochs=50) | {"checkpoint": {"every_epochs": 100}}
+    here = partial(run_logged, spec, tmp_path / "run", data_roots=[tmp_path])
+    here(should_stop=lambda: True)
+
+    def killed() -> bool:
+        if (tmp_path / "run/components/expert_0.json").exists():
+            raise KilledError
+        return False
+
+    with pytest.MonkeyPatch.context() as patch:
+        with_torch(patch, "9.9")
+        with pytest.raises(KilledError):
+            here(should_stop=killed)
+    here(should_stop=lambda: True)
+    stored = RunIdentity.read(RunDir(tmp_path / "run"))
+    assert stored is not None
+    versions = [part.environment["software"]["libraries"]["torch"] for part in stored.segments]
+    assert versions[1] == "9.9" != versions[0]
 
 
 def test_a_run_of_an_earlier_version_is_continued_and_its_record_is_incomplete(tmp_path: Path) -> None:

@@ -125,3 +125,30 @@ def test_an_attempt_is_never_lost_to_a_warm_starter_that_has_died(tmp_path: Path
         wait_for_success(second)
     finally:
         end(starter)
+
+
+def test_a_warm_process_that_has_imported_other_code_is_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    starter = WarmStarter(tmp_path, "here")
+    try:
+        wait_for_success(started(starter, tmp_path, "first"))
+        wait_until(starter._path.exists, "the warm process", LIMIT_S)
+        before, address = starter._process, starter._path
+        assert before is not None
+        monkeypatch.setattr("worker.executors.starters.code_status", lambda packages: "edited")
+        # By a process of its own, which imports what is there now.
+        wait_for_success(started(starter, tmp_path, "second"))
+        before.wait(LIMIT_S)
+        assert not address.exists()
+        wait_until(starter._path.exists, "the new warm process", LIMIT_S)
+        starter.reap()
+        assert not starter._retired
+    finally:
+        end(starter)
+
+
+def started(starter: WarmStarter, folder: Path, name: str) -> AttemptDir:
+    attempt = attempt_in(folder, name)
+    starter.start(attempt, environment())
+    return attempt
