@@ -15,6 +15,7 @@ AlertCode = Literal[
     "dead_expert",
     "fusion_does_not_pay",
     "loss_not_finite",
+    "test_images_in_training",
     "tracking_failed",
 ]
 

@@ -216,6 +216,17 @@ def have_same_test_data(one: str, other: str, cache: ContentCache) -> bool:
         return False
 
 
+def count_test_files_in_training(sha256: str, cache: ContentCache) -> int | None:
+    """How many test images of a content, an image folder, are training images too; None where that is not recorded."""
+    try:
+        parts = _recorded_parts(sha256, cache)
+    except _NotRecordedError:
+        return None
+    test = _test_parts(parts)
+    training = {digest for name, digest in parts.items() if name not in test}
+    return sum(digest in training for digest in test.values())
+
+
 def describe_difference(before: str, now: str, cache: ContentCache) -> str:
     """Which files or arrays differ between two contents, by their digests; empty where that is not recorded."""
     try:

@@ -9,8 +9,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from core.data.job_data import JobData, load_job_data
+from core.data.overlap import num_test_images_in_training
 from core.reporting.activity import Activity
-from core.run.content import Content, ContentCache, content_of
+from core.reporting.alerts import Alert
+from core.reporting.protocol import Reporter
+from core.run.content import Content, ContentCache, content_of, count_test_files_in_training
 from core.run.data_files import Listing, list_data_files
 from core.runtime import Runtime
 from core.spec import JobSpec
@@ -22,23 +25,24 @@ class LoadedData(NamedTuple):
     """The data of a job and their content.
 
     `has_changed` says whether the data have become others since, as far as this process sees; of images in memory they
-    cannot.
+    cannot. `warnings` are sentences about what a test on these data cannot show.
     """
 
     data: JobData
     content: Content | None
     has_changed: Callable[[], bool]
+    warnings: list[str]
 
 
 def load_with_content(
-    spec: JobSpec, data_roots: Sequence[Path], cache: ContentCache, activity: Activity, runtime: Runtime
+    spec: JobSpec, data_roots: Sequence[Path], cache: ContentCache, reporter: Reporter, runtime: Runtime
 ) -> LoadedData:
-    """Loads the data of a job; every process calls this.
+    """Loads the data of a job, and raises an alert if test images are training images too; every process calls this.
 
     Raises ValueError if they change while being read, and if they are not the same for all processes.
     """
     name = spec.dataset.name
-    hashing = partial(activity.note, HASHING)
+    hashing = partial(Activity(reporter).note, HASHING)
     before = list_data_files(name, data_roots)
     # The other processes most likely see the same files.
     content = content_of(name, before, cache, on_hashed=hashing) if before and runtime.is_main else None
@@ -52,12 +56,28 @@ def load_with_content(
     elif before and listing and before.root == listing.root and before.signature != listing.signature:
         raise ValueError(f"{name} was changed while it was being read: start the job again once that has ended")
     content = _same_content(name, listing, content, cache, runtime)
+    warnings = _overlap_warnings(data, content, cache) if runtime.is_main else []
+    for warning in warnings:
+        alert = Alert("test_images_in_training", "Test images are training images", warning, step=0, once=True)
+        alert.raise_to(reporter)
     if listing is None or data.dataset.train.array is not None:
-        return LoadedData(data, content, _never)
+        return LoadedData(data, content, _never, warnings)
     # Images that are read one by one may change at any time.
-    return LoadedData(
-        data, content, lambda: _have_changed(name, listing, content, data_roots, cache, on_hashed=hashing)
-    )
+    has_changed = partial(_have_changed, name, listing, content, data_roots, cache, on_hashed=hashing)
+    return LoadedData(data, content, has_changed, warnings)
+
+
+def _overlap_warnings(data: JobData, content: Content | None, cache: ContentCache) -> list[str]:
+    count, num_images = num_test_images_in_training(data.dataset), len(data.dataset.test)
+    if count is None and content is not None:
+        count = count_test_files_in_training(content.sha256, cache)
+    if not count:
+        return []
+    which = "is a training image too" if count == 1 else "are training images too"
+    return [
+        f"{count:,} of {num_images:,} test images {which}: what the model predicts for those shows what it remembers, "
+        "not what it has learned"
+    ]
 
 
 def _same_content(

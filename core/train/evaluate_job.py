@@ -53,7 +53,8 @@ def evaluate_job(
             write_or_check_spec(complete, sources, run_dir)
             check_result(complete, run_dir, data_roots, cache, activity)
             return read_result(run_dir)
-        data, content, has_changed = load_with_content(complete, data_roots, cache, activity, runtime)
+        loaded = load_with_content(complete, data_roots, cache, reporter, runtime)
+        data, content = loaded.data, loaded.content
         plan = make_plan(complete, count_images(data), sources, activations=False)
         if runtime.is_main:
             write_or_check_spec(plan.spec, sources, run_dir)
@@ -85,7 +86,7 @@ def evaluate_job(
                 num_classes=num_classes,
                 classes=classes,
             )
-        if runtime.any_rank(has_changed()) and record:
+        if runtime.any_rank(loaded.has_changed()) and record:
             record.note_changed_data(step=0)
         result = Result(
             "succeeded",
@@ -96,7 +97,7 @@ def evaluate_job(
             with_test_prefix(measured.absent),
             pairwise_disagreement=measured.pairwise_disagreement,
             identity=record.digest if record else "",
-            warnings=record.warnings if record else [],
+            warnings=[*loaded.warnings, *(record.warnings if record else [])],
             predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
             **subset_fields(measured),
         )

@@ -19,6 +19,7 @@ from core.run.rundir import RunDir
 from core.runtime import Runtime
 from core.spec import ExpertJob, JobSpec
 from core.train.contribution import evaluate_with_contributions
+from core.train.data_content import LoadedData
 from core.train.evaluate import evaluate
 from core.train.fresh_start import component_names
 from core.train.identity import IdentityRecord
@@ -31,7 +32,7 @@ def finish(
     spec: JobSpec,
     run_dir: Path,
     model: MultiExpertModel,
-    data: JobData,
+    loaded: LoadedData,
     sources: Sources,
     classes: Sequence[Sequence[int]],
     runtime: Runtime,
@@ -40,15 +41,14 @@ def finish(
     step: int,
     epoch: int,
     record: IdentityRecord | None,
-    has_changed: Callable[[], bool],
     shares: WinningShares | None = None,
 ) -> Result:
     """Measures the best snapshot and the experts before this job on the test set, and writes the result.
 
     All metrics are of one consistent snapshot: `complete`, or `expert_0` of an expert job. `record` is the identity of
-    the run, in the main process, and `has_changed` says whether this process sees other data now. `shares` are the
-    winning shares of jointly trained experts.
+    the run, in the main process. `shares` are the winning shares of jointly trained experts.
     """
+    data = loaded.data
     activity, dataset = Activity(reporter), data.dataset
     folder = RunDir(run_dir).components
     alone = isinstance(spec, ExpertJob)
@@ -82,7 +82,7 @@ def finish(
     before, not_finite = _measure_before(
         spec, data, started_from, runtime, activity.watch("test", batches.epoch(0)), prepare, predictions
     )
-    if runtime.any_rank(has_changed()) and record:
+    if runtime.any_rank(loaded.has_changed()) and record:
         record.note_changed_data(step=step)
     manifests = {name: read_component_manifest(folder, name) for name in component_names(spec)}
     result = Result(
@@ -101,7 +101,11 @@ def finish(
         identity=record.digest if record else "",
         predictions=predictions.write(RunDir(run_dir)) if runtime.is_main else {},
         winning_share_by_class=shares.by_class if shares else [],
-        warnings=(record.warnings if record else []) + (shares.warnings() if shares else []),
+        warnings=[
+            *loaded.warnings,
+            *(record.warnings if record else []),
+            *(shares.warnings() if shares else []),
+        ],
         **subset_fields(after),
     )
     if runtime.is_main:

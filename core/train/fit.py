@@ -82,7 +82,8 @@ def fit(
             write_or_check_spec(spec, sources, run_dir)
             check_result(spec, run_dir, data_roots, cache, activity)
             return read_result(run_dir)
-        data, content, has_changed = load_with_content(spec, data_roots, cache, activity, runtime)
+        loaded = load_with_content(spec, data_roots, cache, reporter, runtime)
+        data, content = loaded.data, loaded.content
         plan = make_plan(spec, count_images(data), sources, activations=False)
         training, epochs = spec.training, spec.training.epochs or 0
         begun = None
@@ -235,7 +236,7 @@ def fit(
                 if runtime.any_rank(should_stop()) and step < total_steps:
                     checkpoint()
                     writer.flush()
-                    if runtime.any_rank(has_changed()) and record:
+                    if runtime.any_rank(loaded.has_changed()) and record:
                         record.note_changed_data(step=step)
                     reporter.emit("state", {"state": "stopped", "step": step})
                     return Result("stopped", step, epochs_done, {})
@@ -279,7 +280,7 @@ def fit(
             spec,
             run_dir,
             model,
-            data,
+            loaded,
             sources,
             classes,
             runtime,
@@ -287,7 +288,6 @@ def fit(
             step=step,
             epoch=epochs,
             record=record,
-            has_changed=has_changed,
             shares=shares,
         )
     except NonFiniteLossError as error:

@@ -12,7 +12,13 @@ import pytest
 from torchvision.datasets.folder import IMG_EXTENSIONS
 
 from core.run import data_files
-from core.run.content import ContentCache, describe_difference, find_content, have_same_test_data
+from core.run.content import (
+    ContentCache,
+    count_test_files_in_training,
+    describe_difference,
+    find_content,
+    have_same_test_data,
+)
 from core.spec.dataset import DATASET_KINDS
 from tests.core.run.datasets import content, count_hashes, write_folder
 
@@ -199,3 +205,14 @@ def test_what_lies_beside_the_images_of_a_dataset_says_nothing(tmp_path: Path) -
     (folder / "val/cat").mkdir(parents=True)
     (folder / "val/cat/0.png").write_text("not read, since there is a test folder")
     assert content("imagefolder:pets", tmp_path) == first
+
+
+@pytest.mark.usefixtures("settled")
+def test_test_files_that_are_training_files_are_counted(tmp_path: Path) -> None:
+    folder, cache = write_folder(tmp_path), ContentCache(tmp_path / "cache")
+    separate = content("imagefolder:pets", tmp_path, cache.folder).sha256
+    for number in range(2):
+        (folder / f"test/dog/{number}.png").write_bytes((folder / "train/cat/1.png").read_bytes())
+    leaking = content("imagefolder:pets", tmp_path, cache.folder).sha256
+    assert [count_test_files_in_training(sha256, cache) for sha256 in (separate, leaking)] == [0, 2]
+    assert count_test_files_in_training(leaking, ContentCache(None)) is None

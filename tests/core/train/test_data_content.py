@@ -144,3 +144,19 @@ def test_a_folder_that_changes_during_an_evaluation_leaves_no_identity(folder: P
     # The first result is that of the images before.
     with pytest.raises(ValueError, match="has changed since this run began"):
         evaluate(folder / "first", reporter=NullReporter())
+
+
+@pytest.mark.parametrize("leaks", [False, True])
+def test_test_images_that_are_training_images_are_named(tmp_path: Path, *, leaks: bool) -> None:
+    images = np.random.default_rng(7).integers(0, 255, (60, 8, 8), dtype=np.uint8)
+    arrays: dict[str, Any] = {"images": images[:48], "labels": np.arange(48) % 3, "test_labels": np.arange(12) % 3}
+    np.savez(tmp_path / "a.npz", test_images=images[40:52] if leaks else images[48:], **arrays)
+    spec = expert(epochs=1, dataset={"name": "npz:a.npz", "split": {"regime": "full", "num_shards": 1}})
+    result, events = run_logged(spec, tmp_path / "run", data_roots=[tmp_path])
+    expected = [
+        "8 of 12 test images are training images too: what the model predicts for those shows what it remembers, not "
+        "what it has learned"
+    ]
+    assert result.warnings == (expected if leaks else [])
+    alerts = [alert["message"] for alert in emitted(events, "alert") if alert["code"] == "test_images_in_training"]
+    assert alerts == (expected if leaks else [])
