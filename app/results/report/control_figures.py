@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlmodel import Session
 
@@ -10,9 +11,11 @@ from app.http.errors import Invalid, NotFound
 from app.jobs import queries
 from app.jobs.control_queries import ControlRow, list_controls
 from app.models import Job, State
+from app.results.report.data_content import DataContent
 from app.results.report.measured import Measured, TestImages
 from app.results.report.schemas import ControlFigure
 from app.results.report.single_networks import Networks, group_networks
+from app.settings import Settings
 
 # The accuracy of the experts together needs no other job: by path, what it is.
 FREE_CONTROLS = {
@@ -25,21 +28,48 @@ _LABELS = {
     "frozen": "the same fusion, experts frozen",
     "matched": "one network of as many parameters",
 }
-
-
 _NO_PREDICTIONS = (
     "{job} stored no predictions (evaluation.store_predictions: false). Submit this job again with controls: "
     "that control is then trained anew"
 )
 
 
+@dataclass(frozen=True)
+class _Trained:
+    """The jobs of a report's controls by id, and what they are compared with."""
+
+    jobs: Mapping[str, Job]
+    images: TestImages
+    fused: Measured
+    data: DataContent
+
+    def why_absent(self, row: ControlRow) -> str | None:
+        """Why a control has no figures; None if its job has succeeded, on the data of this job, with predictions."""
+        if row.job_id is None:
+            return row.absent or "its job has been deleted"
+        job = self.jobs[row.job_id]
+        # Before its state: what it will be has nothing to say.
+        if why := self.data.why_other(job):
+            return f"{row.job_id} {why}"
+        if row.state != State.succeeded:
+            return f"{row.job_id} is {row.state}"
+        stored = (job.spec.get("evaluation") or {}).get("store_predictions")
+        return _NO_PREDICTIONS.format(job=row.job_id) if stored is False else None
+
+    def same_data(self, job_ids: Sequence[str]) -> bool | None:
+        """Whether all of these jobs have the data of this one; None if that is not known of one of them."""
+        known = [self.data.is_same(self.jobs[job_id]) for job_id in job_ids]
+        return False if False in known else None if None in known else True
+
+
 def control_figures(
-    session: Session, job: Job, images: TestImages, measured: Mapping[str, Measured]
+    session: Session, settings: Settings, job: Job, images: TestImages, measured: Mapping[str, Measured]
 ) -> list[ControlFigure]:
     """Every control of a job that was trained or follows from its own paths, in the order of a table."""
     fused = measured["fused"]
     rows = list_controls(session, job.id)
     jobs = {other.id: other for other in queries.jobs_in_order(session, [row.job_id for row in rows if row.job_id])}
+    trained = _Trained(jobs, images, fused, DataContent(settings, job))
     figures = [
         _figure(path, label, [], fused, lambda path=path: measured[path])  # type: ignore[misc]
         for path, label in FREE_CONTROLS.items()
@@ -47,75 +77,63 @@ def control_figures(
     ]
     singles = [row for row in rows if row.role.startswith("single_")]
     groups = group_networks(singles, jobs)
-    figures += [_of_job(_representative(group, jobs), group.label, jobs, images, fused) for group in groups]
+    figures += [_of_job(_representative(group, trained), group.label, trained) for group in groups]
     if len(groups) > 1:
         label = f"ensemble of {len(singles)} networks, one for each expert"
-        figures.append(_ensemble("single_ensemble", label, singles, jobs, images, fused))
+        figures.append(_ensemble("single_ensemble", label, singles, trained))
     several = [group for group in groups if group.known and len(group.rows) > 1]
-    figures += [
-        _ensemble(
-            f"deep_ensemble_{number}" if number else "deep_ensemble",
-            group.ensemble_label,
-            group.rows,
-            jobs,
-            images,
-            fused,
-        )
-        for number, group in enumerate(several)
-    ]
+    for number, group in enumerate(several):
+        role = f"deep_ensemble_{number}" if number else "deep_ensemble"
+        figures.append(_ensemble(role, group.ensemble_label, group.rows, trained))
     others = [row for row in rows if row.role in _LABELS]
-    return figures + [_of_job(row, _LABELS[row.role], jobs, images, fused) for row in others]
+    return figures + [_of_job(row, _LABELS[row.role], trained) for row in others]
 
 
-def _representative(group: Networks, jobs: Mapping[str, Job]) -> ControlRow:
+def _representative(group: Networks, trained: _Trained) -> ControlRow:
     """The first network of a group that can be measured: they differ in their seeds alone."""
-    return next((row for row in group.rows if _why_absent(row, jobs) is None), group.rows[0])
+    return next((row for row in group.rows if trained.why_absent(row) is None), group.rows[0])
 
 
-def _of_job(row: ControlRow, label: str, jobs: Mapping[str, Job], images: TestImages, fused: Measured) -> ControlFigure:
-    why = _why_absent(row, jobs)
+def _of_job(row: ControlRow, label: str, trained: _Trained) -> ControlFigure:
+    ids = [row.job_id] if row.job_id else []
+    same_data = trained.same_data(ids) if ids else None
+    why = trained.why_absent(row)
     if why is not None or row.job_id is None:
-        return _absent(row.role, label, [row.job_id] if row.job_id else [], why or "")
-    figure = _figure(row.role, label, [row.job_id], fused, lambda: images.other(jobs[row.job_id or ""]))
-    training = jobs[row.job_id].spec["training"]
+        return _absent(row.role, label, ids, why or "", same_data)
+    job = trained.jobs[row.job_id]
+    figure = _figure(row.role, label, ids, trained.fused, lambda: trained.images.other(job), same_data)
+    training = job.spec["training"]
     settings = {name: training.get(name) for name in SETTINGS}
     return figure.model_copy(update={"epochs": training.get("epochs"), "training": settings})
 
 
-def _ensemble(
+def _ensemble(role: str, label: str, rows: Sequence[ControlRow], trained: _Trained) -> ControlFigure:
+    ids = [row.job_id for row in rows if row.job_id]
+    same_data = trained.same_data(ids)
+    why = next((why for row in rows if (why := trained.why_absent(row)) is not None), None)
+    if why is not None:
+        return _absent(role, label, ids, why, same_data)
+    members = [trained.jobs[job] for job in ids]
+    return _figure(role, label, ids, trained.fused, lambda: trained.images.ensemble(members, label), same_data)
+
+
+def _figure(
     role: str,
     label: str,
-    rows: Sequence[ControlRow],
-    jobs: Mapping[str, Job],
-    images: TestImages,
+    jobs: list[str],
     fused: Measured,
+    measure: Callable[[], Measured],
+    same_data: bool | None = True,
 ) -> ControlFigure:
-    ids = [row.job_id for row in rows if row.job_id]
-    why = next((why for row in rows if (why := _why_absent(row, jobs)) is not None), None)
-    if why is not None:
-        return _absent(role, label, ids, why)
-    return _figure(role, label, ids, fused, lambda: images.ensemble([jobs[job] for job in ids], label))
-
-
-def _why_absent(row: ControlRow, jobs: Mapping[str, Job]) -> str | None:
-    """Why a control has no figures; None if its job has succeeded and was to store predictions."""
-    if row.job_id is None:
-        return row.absent or "its job has been deleted"
-    if row.state != State.succeeded:
-        return f"{row.job_id} is {row.state}"
-    stored = (jobs[row.job_id].spec.get("evaluation") or {}).get("store_predictions")
-    return _NO_PREDICTIONS.format(job=row.job_id) if stored is False else None
-
-
-def _figure(role: str, label: str, jobs: list[str], fused: Measured, measure: Callable[[], Measured]) -> ControlFigure:
     try:
         control = measure()
     except (NotFound, Invalid) as problem:
-        return _absent(role, label, jobs, problem.detail)
+        return _absent(role, label, jobs, problem.detail, same_data)
     return ControlFigure(
         role=role,
         label=label,
         jobs=jobs,
+        same_data=same_data,
         epochs=None,
         model=control.model,
         fused_minus=fused.minus(control),
@@ -123,5 +141,14 @@ def _figure(role: str, label: str, jobs: list[str], fused: Measured, measure: Ca
     )
 
 
-def _absent(role: str, label: str, jobs: list[str], why: str) -> ControlFigure:
-    return ControlFigure(role=role, label=label, jobs=jobs, epochs=None, model=None, fused_minus=None, absent=why)
+def _absent(role: str, label: str, jobs: list[str], why: str, same_data: bool | None) -> ControlFigure:
+    return ControlFigure(
+        role=role,
+        label=label,
+        jobs=jobs,
+        same_data=same_data,
+        epochs=None,
+        model=None,
+        fused_minus=None,
+        absent=why,
+    )

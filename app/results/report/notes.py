@@ -35,11 +35,25 @@ def notes_of(session: Session, job: Job, controls: Sequence[ControlFigure]) -> l
         notes.append(f"Not every control could be measured, so the best one may be another: {names}.")
     elif not trained:
         notes.append(NO_CONTROLS + (HOW_TO_GET_THEM if job.kind == "fusion" else ""))
+    notes += _other_data(trained)
     notes += _differences(job, trained)
     if any(control.model is not None and control.role.startswith("single_") for control in trained):
         notes += _recipes(session, job)
     if any(control.model is not None for control in trained):
         notes.append("The best control is chosen on the same test images, which favours it.")
+    return notes
+
+
+def _other_data(trained: Sequence[ControlFigure]) -> list[str]:
+    """Controls that were trained on other data than the job, or perhaps were."""
+    notes = []
+    if other := [one.label for one in trained if one.same_data is False]:
+        notes.append(f"Trained on other data than this job, and so left out of the comparison: {', '.join(other)}.")
+    if unknown := [one.label for one in trained if one.model is not None and one.same_data is None]:
+        notes.append(
+            f"Whether it was trained on the data of this job is not known, since their content was not recorded: "
+            f"{', '.join(unknown)}."
+        )
     return notes
 
 

@@ -40,7 +40,7 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     except NotStored as problem:
         content = content_of_result(job, metrics, problem)
     else:
-        content = _measure(session, job, images)
+        content = _measure(session, settings, job, images)
     certificate = provenance(session, settings, job)
     complete = Report(
         job=job.id,
@@ -62,11 +62,11 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     return complete
 
 
-def _measure(session: Session, job: Job, images: TestImages) -> Content:
+def _measure(session: Session, settings: Settings, job: Job, images: TestImages) -> Content:
     """What follows from stored predictions: figures with intervals, and controls on the same images."""
     measured, broken = images.paths()
     fused = measured.get("fused")
-    controls = control_figures(session, job, images, measured) if fused else []
+    controls = control_figures(session, settings, job, images, measured) if fused else []
     best = _best(controls)
     return Content(
         verdict=_verdict(measured, fused, best, len(images.labels)),

@@ -22,11 +22,14 @@ class ControlFigure(BaseModel):
 
     `jobs` are the jobs that it was measured from; empty for those that follow from this job's own predictions. `epochs`
     is how long the first of them trained, and `training` the settings of it that this job may have otherwise.
+    `same_data` says whether all of them were trained on the data of this job, null where their content is not known: a
+    control of other data is not measured.
     """
 
     role: str
     label: str
     jobs: list[str]
+    same_data: bool | None
     epochs: int | None
     training: dict[str, Any] = {}
     model: Model | None
