@@ -15,7 +15,7 @@ from app.results.report.data_content import DataContent
 from app.results.report.measured import Measured, TestImages
 from app.results.report.schemas import ControlFigure
 from app.results.report.single_networks import Networks, group_networks
-from app.settings import Settings
+from app.results.report.sources import Source, why_other_experts
 
 # The accuracy of the experts together needs no other job: by path, what it is.
 FREE_CONTROLS = {
@@ -42,6 +42,8 @@ class _Trained:
     images: TestImages
     fused: Measured
     data: DataContent
+    # Which expert saw other data, if one did.
+    other_experts: str | None
 
     def why_absent(self, row: ControlRow) -> str | None:
         """Why a control has no figures; None if its job has succeeded, on the data of this job, with predictions."""
@@ -51,6 +53,8 @@ class _Trained:
         # Before its state: what it will be has nothing to say.
         if why := self.data.why_other(job):
             return f"{row.job_id} {why}"
+        if self.other_experts and row.role != "frozen":
+            return f"{self.other_experts}, so that this network did not see what experts and fusion saw together"
         if row.state != State.succeeded:
             return f"{row.job_id} is {row.state}"
         stored = (job.spec.get("evaluation") or {}).get("store_predictions")
@@ -63,13 +67,18 @@ class _Trained:
 
 
 def control_figures(
-    session: Session, settings: Settings, job: Job, images: TestImages, measured: Mapping[str, Measured]
+    session: Session,
+    job: Job,
+    images: TestImages,
+    measured: Mapping[str, Measured],
+    sources: list[Source],
+    data: DataContent,
 ) -> list[ControlFigure]:
     """Every control of a job that was trained or follows from its own paths, in the order of a table."""
     fused = measured["fused"]
     rows = list_controls(session, job.id)
     jobs = {other.id: other for other in queries.jobs_in_order(session, [row.job_id for row in rows if row.job_id])}
-    trained = _Trained(jobs, images, fused, DataContent(settings, job))
+    trained = _Trained(jobs, images, fused, data, why_other_experts(sources, data))
     figures = [
         _figure(path, label, [], fused, lambda path=path: measured[path])  # type: ignore[misc]
         for path, label in FREE_CONTROLS.items()

@@ -15,9 +15,11 @@ from app.results.predictions.stored import NotStored
 from app.results.predictions.wording import interval_text, p_text, signed_points, verdict
 from app.results.report.content import Content, content_of_result, finite_metrics, path_label
 from app.results.report.control_figures import control_figures
+from app.results.report.data_content import DataContent
 from app.results.report.measured import Measured, TestImages
 from app.results.report.notes import notes_of
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
+from app.results.report.sources import Source, data_notes, sources_of
 from app.results.report.verdicts import keep_verdict
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
@@ -35,12 +37,13 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     """
     result = stored_result(settings, job, what="report").fields
     metrics = finite_metrics(result)
+    sources, data = sources_of(session, job), DataContent(settings, job)
     try:
         images = TestImages(settings, job)
     except NotStored as problem:
         content = content_of_result(job, metrics, problem)
     else:
-        content = _measure(session, settings, job, images)
+        content = _measure(session, job, images, sources, data)
     certificate = provenance(session, settings, job)
     complete = Report(
         job=job.id,
@@ -53,7 +56,7 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
         oracle=metrics.get("test/accuracy_oracle"),
         controls=content.controls,
         experts=_experts(settings, job, metrics),
-        notes=[*content.notes, *(str(warning) for warning in result.get("warnings") or [])],
+        notes=[*data_notes(sources, data), *content.notes, *(str(warning) for warning in result.get("warnings") or [])],
         absent={key: str(reason) for key, reason in (result.get("absent") or {}).items()} | content.absent,
         provenance=certificate.sentence,
         identity=certificate.identity,
@@ -62,11 +65,13 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     return complete
 
 
-def _measure(session: Session, settings: Settings, job: Job, images: TestImages) -> Content:
+def _measure(
+    session: Session, job: Job, images: TestImages, sources: list[Source], data: DataContent
+) -> Content:
     """What follows from stored predictions: figures with intervals, and controls on the same images."""
     measured, broken = images.paths()
     fused = measured.get("fused")
-    controls = control_figures(session, settings, job, images, measured) if fused else []
+    controls = control_figures(session, job, images, measured, sources, data) if fused else []
     best = _best(controls)
     return Content(
         verdict=_verdict(measured, fused, best, len(images.labels)),
