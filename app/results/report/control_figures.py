@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from app.http.errors import Invalid, NotFound
 from app.jobs import queries
 from app.jobs.control_queries import ControlRow, list_controls
 from app.models import Job, State
+from app.results.report.content import path_label
 from app.results.report.data_content import DataContent
 from app.results.report.measured import Measured, TestImages
 from app.results.report.schemas import ControlFigure
@@ -22,6 +24,8 @@ FREE_CONTROLS = {
     "ensemble_probabilities": "mean of the experts' probabilities",
     "ensemble_product": "normalised product of the experts' probabilities",
 }
+BEST_EXPERT = "best_expert"
+_EXPERT = re.compile(r"expert_\d+")
 # Settings of a training in which controls may differ from the job.
 SETTINGS = ("batch_size", "precision", "augmentation")
 _LABELS = {
@@ -79,11 +83,7 @@ def control_figures(
     rows = list_controls(session, job.id)
     jobs = {other.id: other for other in queries.jobs_in_order(session, [row.job_id for row in rows if row.job_id])}
     trained = _Trained(jobs, images, fused, data, why_other_experts(sources, data))
-    figures = [
-        _figure(path, label, [], fused, lambda path=path: measured[path])  # type: ignore[misc]
-        for path, label in FREE_CONTROLS.items()
-        if path in measured
-    ]
+    figures = _free(measured)
     singles = [row for row in rows if row.role.startswith("single_")]
     groups = group_networks(singles, jobs)
     figures += [_of_job(_representative(group, trained), group.label, trained) for group in groups]
@@ -96,6 +96,22 @@ def control_figures(
         figures.append(_ensemble(role, group.ensemble_label, group.rows, trained))
     others = [row for row in rows if row.role in _LABELS]
     return figures + [_of_job(row, _LABELS[row.role], trained) for row in others]
+
+
+def _free(measured: Mapping[str, Measured]) -> list[ControlFigure]:
+    """Controls that need no other job; the best expert is chosen after the training of this one."""
+    own = {path: label for path, label in FREE_CONTROLS.items() if path in measured}
+    roles = {path: path for path in own}
+    experts = [path for path in measured if _EXPERT.fullmatch(path)]
+    if experts:
+        best = max(experts, key=lambda path: measured[path].model.accuracy)
+        own = {best: f"best expert alone ({path_label(best)})"} | own
+        roles[best] = BEST_EXPERT
+    fused = measured["fused"]
+    return [
+        _figure(roles[path], label, [], fused, lambda path=path: measured[path])  # type: ignore[misc]
+        for path, label in own.items()
+    ]
 
 
 def _representative(group: Networks, trained: _Trained) -> ControlRow:

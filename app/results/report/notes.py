@@ -9,7 +9,7 @@ from sqlmodel import Session
 
 from app.jobs import queries
 from app.models import Job
-from app.results.report.control_figures import FREE_CONTROLS, SETTINGS
+from app.results.report.control_figures import BEST_EXPERT, FREE_CONTROLS, SETTINGS
 from app.results.report.schemas import ControlFigure
 from core.spec import ComponentRef
 from core.spec.controls import THIS_JOB
@@ -28,7 +28,7 @@ BY_ARCHITECTURE = (
 def notes_of(session: Session, job: Job, controls: Sequence[ControlFigure]) -> list[str]:
     """The notes of a job with a fused path."""
     notes = []
-    trained = [control for control in controls if control.role not in FREE_CONTROLS]
+    trained = [control for control in controls if control.role not in (BEST_EXPERT, *FREE_CONTROLS)]
     missing = [control for control in controls if control.model is None and control.absent != THIS_JOB]
     if missing:
         names = "; ".join(f"{control.label}: {control.absent}" for control in missing)
@@ -39,7 +39,7 @@ def notes_of(session: Session, job: Job, controls: Sequence[ControlFigure]) -> l
     notes += _differences(job, trained)
     if any(control.model is not None and control.role.startswith("single_") for control in trained):
         notes += _recipes(session, job)
-    if any(control.model is not None for control in trained):
+    if any(control.model is not None for control in controls):
         notes.append("The best control is chosen on the same test images, which favours it.")
     return notes
 
