@@ -18,6 +18,7 @@ from app.results.report.measured import Measured, TestImages
 from app.results.report.schemas import ControlFigure
 from app.results.report.single_networks import Networks, group_networks
 from app.results.report.sources import Source, why_other_experts
+from app.results.report.training_differences import training_settings
 
 # The accuracy of the experts together needs no other job: by path, what it is.
 FREE_CONTROLS = {
@@ -26,8 +27,6 @@ FREE_CONTROLS = {
 }
 BEST_EXPERT = "best_expert"
 _EXPERT = re.compile(r"expert_\d+")
-# Settings of a training in which controls may differ from the job.
-SETTINGS = ("batch_size", "precision", "augmentation")
 _LABELS = {
     "frozen": "the same fusion, experts frozen",
     "matched": "one network of as many parameters",
@@ -127,9 +126,8 @@ def _of_job(row: ControlRow, label: str, trained: _Trained) -> ControlFigure:
         return _absent(row.role, label, ids, why or "", same_data)
     job = trained.jobs[row.job_id]
     figure = _figure(row.role, label, ids, trained.fused, lambda: trained.images.other(job), same_data)
-    training = job.spec["training"]
-    settings = {name: training.get(name) for name in SETTINGS}
-    return figure.model_copy(update={"epochs": training.get("epochs"), "training": settings})
+    told = {"epochs": job.spec["training"].get("epochs"), "training": training_settings(job)}
+    return figure.model_copy(update=told)
 
 
 def _ensemble(role: str, label: str, rows: Sequence[ControlRow], trained: _Trained) -> ControlFigure:

@@ -65,9 +65,7 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     return complete
 
 
-def _measure(
-    session: Session, job: Job, images: TestImages, sources: list[Source], data: DataContent
-) -> Content:
+def _measure(session: Session, job: Job, images: TestImages, sources: list[Source], data: DataContent) -> Content:
     """What follows from stored predictions: figures with intervals, and controls on the same images."""
     measured, broken = images.paths()
     fused = measured.get("fused")
@@ -86,7 +84,7 @@ def _measure(
             for path, one in measured.items()
         ],
         controls=controls,
-        notes=notes_of(session, job, controls) if fused else [],
+        notes=notes_of(session, job, controls, images.stored.num_classes) if fused else [],
         absent=broken,
     )
 

@@ -266,13 +266,6 @@ def test_deleted_controls_are_named_in_the_notes(service: Service) -> None:
     assert "the best one may be another: one network on all the data: its job has been deleted" in notes
 
 
-def test_controls_of_another_length_are_said_to_be_that(service: Service) -> None:
-    job_id = fusion_job(service)
-    trained_control(service, job_id, "single_0", 4)
-    notes = report(service, job_id)["notes"]
-    assert "This job trained for 100 epochs, its controls for others: one network on all the data 30." in notes
-
-
 def test_a_report_says_all_that_makes_the_training(service: Service) -> None:
     job_id = fusion_job(service)
     loss = {"individual": {"type": "wta"}, "lambda_individual": 0.5}

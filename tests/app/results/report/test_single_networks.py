@@ -106,8 +106,8 @@ def test_settings_in_which_a_control_differs_are_noted(service: Service) -> None
     single(service, job_id, 0, 20, training={"precision": "float32"})
     notes = report(service, job_id)["notes"]
     label = "one network on all the data"
-    assert f"The batch size of this job is 128, that of controls another: {label} 64." in notes
-    assert f"The precision of this job is auto, that of controls another: {label} float32." in notes
+    assert f"The batch size of this job is 128; that of {label} is 64." in notes
+    assert f"The precision of this job is auto; that of {label} is float32." in notes
 
 
 def test_the_recipe_of_single_networks_of_experts_that_never_trained_alone_is_noted(service: Service) -> None:
