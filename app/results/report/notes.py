@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlmodel import Session
@@ -11,6 +11,7 @@ from app.jobs import queries
 from app.models import Job
 from app.results.report.control_figures import BEST_EXPERT, FREE_CONTROLS
 from app.results.report.schemas import ControlFigure
+from app.results.report.sources import Source
 from app.results.report.training_differences import difference_notes
 from core.spec import ComponentRef, SpecError, parse_stored
 from core.spec.controls import THIS_JOB
@@ -29,6 +30,26 @@ NO_INDIVIDUAL_LOSS = (
     "lambda_individual is 0, so that no labels train the heads of this job's experts: the experts alone, and ensembles "
     "of them, say nothing about what they could reach."
 )
+ONE_SEED = (
+    "The verdict rests on one training seed: other seeds can change it; a sweep over training.seed says by how much."
+)
+
+
+def selection_notes(job: Job, sources: Sequence[Source], controls: Sequence[ControlFigure]) -> list[str]:
+    """Which of these models had their checkpoints chosen on the test images."""
+    chosen = ["this job"] if _selects_on_test(job.spec) else []
+    chosen += [f"{part} ({one.id})" for part, _, one in sources if one is not None and _selects_on_test(one.spec)]
+    chosen += [one.label for one in controls if one.training.get("select_on") == "test"]
+    if not chosen:
+        return []
+    return [
+        "The test images chose the checkpoints (training.select_on: test), so that accuracies on them are too high, "
+        f"by an amount that is not known: {', '.join(dict.fromkeys(chosen))}."
+    ]
+
+
+def _selects_on_test(spec: Mapping[str, Any]) -> bool:
+    return bool((spec.get("training") or {}).get("select_on") == "test")
 
 
 def notes_of(session: Session, job: Job, controls: Sequence[ControlFigure], num_classes: int) -> list[str]:
@@ -49,6 +70,7 @@ def notes_of(session: Session, job: Job, controls: Sequence[ControlFigure], num_
     if any(control.model is not None and control.role.startswith("single_") for control in trained):
         notes += _recipes(session, job)
     if any(control.model is not None for control in controls):
+        notes.append(ONE_SEED)
         notes.append("The best control is chosen on the same test images, which favours it.")
     return notes
 

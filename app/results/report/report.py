@@ -17,7 +17,7 @@ from app.results.report.content import Content, content_of_result, finite_metric
 from app.results.report.control_figures import control_figures
 from app.results.report.data_content import DataContent
 from app.results.report.measured import Measured, TestImages
-from app.results.report.notes import notes_of
+from app.results.report.notes import notes_of, selection_notes
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
 from app.results.report.sources import Source, data_notes, sources_of
 from app.results.report.verdicts import keep_verdict
@@ -56,7 +56,12 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
         oracle=metrics.get("test/accuracy_oracle"),
         controls=content.controls,
         experts=_experts(settings, job, metrics),
-        notes=[*data_notes(sources, data), *content.notes, *(str(warning) for warning in result.get("warnings") or [])],
+        notes=[
+            *selection_notes(job, sources, content.controls),
+            *data_notes(sources, data),
+            *content.notes,
+            *(str(warning) for warning in result.get("warnings") or []),
+        ],
         absent={key: str(reason) for key, reason in (result.get("absent") or {}).items()} | content.absent,
         provenance=certificate.sentence,
         identity=certificate.identity,

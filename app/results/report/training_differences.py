@@ -19,7 +19,7 @@ def training_settings(job: Job) -> dict[str, Any]:
     rates = (job.plan or {}).get("learning_rates") or {}
     rate = experts.get("lr") if experts.get("lr") is not None else rates.get("experts")
     schedule = experts.get("schedule")
-    return {name: training.get(name) for name in _OF_EVERY_JOB} | {
+    return {name: training.get(name) for name in (*_OF_EVERY_JOB, "select_on")} | {
         "learning_rate": rate,
         "optimizer": experts.get("optimizer"),
         "schedule": schedule.get("type") if isinstance(schedule, Mapping) else schedule,

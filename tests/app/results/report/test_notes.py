@@ -9,7 +9,8 @@ import pytest
 from app.db import transaction
 from app.models import Job
 from tests.app.api import EXPERT, FUSION, Service
-from tests.app.results.report.test_report import fusion_job, report, trained_control
+from tests.app.results.predictions.trained import with_predictions
+from tests.app.results.report.test_report import arrays, fusion_job, report, trained_control
 from tests.app.results.report.test_single_networks import single
 
 
@@ -78,3 +79,34 @@ def test_augmentations_that_differ_are_not_both_called_their_own(service: Servic
     single(service, job_id, 0, 20, training={"augmentation": {"mixup_alpha": 0.4}})
     notes = report(service, job_id)["notes"]
     assert "The augmentation of this job is not that of one network on all the data." in notes
+
+
+def test_a_checkpoint_that_the_test_images_chose_is_the_first_thing_said(service: Service) -> None:
+    job_id = fusion_job(service)
+    source = service.submit()
+    single(service, job_id, 0, 20, training={"select_on": "test"})
+    told = "The test images chose the checkpoints (training.select_on: test), so that accuracies on them are too high"
+    notes = report(service, job_id)["notes"]
+    assert notes[0].startswith(told)
+    assert notes[0].endswith(": one network on all the data.")
+    for one in (job_id, source):
+        change_training(service, one, {"select_on": "test"})
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        job.spec = job.spec | {"experts": [{"from": {"job": source, "component": "expert_0"}}]}
+    notes = report(service, job_id)["notes"]
+    assert notes[0].endswith(f": this job, expert 0 ({source}), one network on all the data.")
+
+
+def test_a_job_of_one_expert_says_what_chose_its_checkpoint_too(service: Service) -> None:
+    job_id = with_predictions(service, "alone", {"test": arrays(expert_0=20)}, kind="expert")
+    assert report(service, job_id)["notes"] == []
+    change_training(service, job_id, {"select_on": "test"})
+    [note] = report(service, job_id)["notes"]
+    assert note.endswith("not known: this job.")
+
+
+def test_a_verdict_says_that_it_rests_on_one_seed(service: Service) -> None:
+    told = "The verdict rests on one training seed: other seeds can change it; a sweep over training.seed says by how"
+    assert any(note.startswith(told) for note in report(service, fusion_job(service))["notes"])
