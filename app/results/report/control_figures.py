@@ -31,6 +31,7 @@ _LABELS = {
     "frozen": "the same fusion, experts frozen",
     "matched": "one network of as many parameters",
 }
+_DELETED = "its job has been deleted (submit this job again with controls: true to train it again)"
 _NO_PREDICTIONS = (
     "{job} stored no predictions (evaluation.store_predictions: false). Submit this job again with controls: "
     "that control is then trained anew"
@@ -51,7 +52,7 @@ class _Trained:
     def why_absent(self, row: ControlRow) -> str | None:
         """Why a control has no figures; None if its job has succeeded, on the data of this job, with predictions."""
         if row.job_id is None:
-            return row.absent or "its job has been deleted"
+            return row.absent or _DELETED
         job = self.jobs[row.job_id]
         # Before its state: what it will be has nothing to say.
         if why := self.data.why_other(job):
@@ -59,7 +60,8 @@ class _Trained:
         if self.other_experts and row.role != "frozen":
             return f"{self.other_experts}, so that this network did not see what experts and fusion saw together"
         if row.state != State.succeeded:
-            return f"{row.job_id} is {row.state}"
+            again = row.state in (State.failed, State.cancelled)
+            return f"{row.job_id} is {row.state}" + (f" (`mcn retry {row.job_id}` trains it again)" if again else "")
         stored = (job.spec.get("evaluation") or {}).get("store_predictions")
         return _NO_PREDICTIONS.format(job=row.job_id) if stored is False else None
 
@@ -86,15 +88,23 @@ def control_figures(
     singles = [row for row in rows if row.role.startswith("single_")]
     groups = group_networks(singles, jobs)
     figures += [_of_job(_representative(group, trained), group.label, trained) for group in groups]
-    if len(groups) > 1:
-        label = f"ensemble of {len(singles)} networks, one for each expert"
-        figures.append(_ensemble("single_ensemble", label, singles, trained))
+    deleted = sum(row.job_id is None and row.absent is None for row in singles)
+    if len(groups) > 1 or (deleted and len(singles) > 1):
+        figures.append(_ensemble("single_ensemble", _label_of_all(groups, deleted), singles, trained))
     several = [group for group in groups if group.known and len(group.rows) > 1]
     for number, group in enumerate(several):
         role = f"deep_ensemble_{number}" if number else "deep_ensemble"
         figures.append(_ensemble(role, group.ensemble_label, group.rows, trained))
     others = [row for row in rows if row.role in _LABELS]
     return figures + [_of_job(row, _LABELS[row.role], trained) for row in others]
+
+
+def _label_of_all(groups: Sequence[Networks], num_deleted: int) -> str:
+    """The ensemble of all single networks; one that has been deleted is taken for a network like the others."""
+    count = sum(len(group.rows) for group in groups)
+    if num_deleted and sum(group.known for group in groups) < 2:
+        return f"deep ensemble of {count} networks, each on all the data"
+    return f"ensemble of {count} networks, one for each expert"
 
 
 def _free(measured: Mapping[str, Measured]) -> list[ControlFigure]:
@@ -123,7 +133,7 @@ def _of_job(row: ControlRow, label: str, trained: _Trained) -> ControlFigure:
     same_data = trained.same_data(ids) if ids else None
     why = trained.why_absent(row)
     if why is not None or row.job_id is None:
-        return _absent(row.role, label, ids, why or "", same_data)
+        return _absent(row.role, label, ids, why or "", same_data, is_missing=_is_missing(row))
     job = trained.jobs[row.job_id]
     figure = _figure(row.role, label, ids, trained.fused, lambda: trained.images.other(job), same_data)
     told = {"epochs": job.spec["training"].get("epochs"), "training": training_settings(job)}
@@ -134,8 +144,10 @@ def _ensemble(role: str, label: str, rows: Sequence[ControlRow], trained: _Train
     ids = [row.job_id for row in rows if row.job_id]
     same_data = trained.same_data(ids)
     why = next((why for row in rows if (why := trained.why_absent(row)) is not None), None)
+    if why == _DELETED:
+        why = f"one of its networks is missing: {why}"
     if why is not None:
-        return _absent(role, label, ids, why, same_data)
+        return _absent(role, label, ids, why, same_data, is_missing=any(map(_is_missing, rows)))
     members = [trained.jobs[job] for job in ids]
     return _figure(role, label, ids, trained.fused, lambda: trained.images.ensemble(members, label), same_data)
 
@@ -151,7 +163,7 @@ def _figure(
     try:
         control = measure()
     except (NotFound, Invalid) as problem:
-        return _absent(role, label, jobs, problem.detail, same_data)
+        return _absent(role, label, jobs, problem.detail, same_data, is_missing=True)
     return ControlFigure(
         role=role,
         label=label,
@@ -161,10 +173,18 @@ def _figure(
         model=control.model,
         fused_minus=fused.minus(control),
         absent=None,
+        is_missing=False,
     )
 
 
-def _absent(role: str, label: str, jobs: list[str], why: str, same_data: bool | None) -> ControlFigure:
+def _is_missing(row: ControlRow) -> bool:
+    """Whether a control that has no figures has, or had, a job that was to measure it."""
+    return row.absent is None
+
+
+def _absent(
+    role: str, label: str, jobs: list[str], why: str, same_data: bool | None, *, is_missing: bool
+) -> ControlFigure:
     return ControlFigure(
         role=role,
         label=label,
@@ -174,4 +194,5 @@ def _absent(role: str, label: str, jobs: list[str], why: str, same_data: bool | 
         model=None,
         fused_minus=None,
         absent=why,
+        is_missing=is_missing,
     )

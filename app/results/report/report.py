@@ -50,6 +50,7 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
         name=job.name,
         verdict=content.verdict,
         best_control=content.best_control,
+        missing_controls=[one.label for one in content.controls if one.is_missing],
         trained_on=_trained_on(job, content.num_images),
         training=_training(job),
         figures=content.figures,
@@ -76,8 +77,9 @@ def _measure(session: Session, job: Job, images: TestImages, sources: list[Sourc
     fused = measured.get("fused")
     controls = control_figures(session, job, images, measured, sources, data) if fused else []
     best = _best(controls)
+    is_best_of_all = not broken and not any(control.is_missing for control in controls)
     return Content(
-        verdict=_verdict(measured, fused, best, len(images.labels)),
+        verdict=_verdict(measured, fused, best, len(images.labels), is_best_of_all=is_best_of_all),
         best_control=best.label if best else None,
         num_images=len(images.labels),
         figures=[
@@ -101,7 +103,12 @@ def _best(controls: list[ControlFigure]) -> ControlFigure | None:
 
 
 def _verdict(
-    measured: Mapping[str, Measured], fused: Measured | None, best: ControlFigure | None, num_images: int
+    measured: Mapping[str, Measured],
+    fused: Measured | None,
+    best: ControlFigure | None,
+    num_images: int,
+    *,
+    is_best_of_all: bool,
 ) -> str:
     if fused is None:
         one = next(iter(measured.values())).model
@@ -111,8 +118,9 @@ def _verdict(
         return f"Fused accuracy {100 * fused.model.accuracy:.1f} %; there is nothing to compare it with"
     difference = best.fused_minus
     interval = f"95 % interval {signed_points(difference.low)} to {signed_points(difference.high)}"
+    name = "best control" if is_best_of_all else "best control of those measured"
     return (
-        f"Fused minus best control ({best.label}): {signed_points(difference.value)} points, {interval}, "
+        f"Fused minus {name} ({best.label}): {signed_points(difference.value)} points, {interval}, "
         f"{p_text(difference.p)}: {verdict(difference)} on {count(num_images, 'image')}"
     )
 

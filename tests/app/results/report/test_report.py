@@ -145,7 +145,7 @@ def test_the_deep_ensemble_is_the_mean_of_the_probabilities_of_its_members(servi
     rows = {row["role"]: row for row in report(service, job_id)["controls"]}
     # All members err on the first ten images, two on ten more.
     assert rows["deep_ensemble"]["model"]["accuracy"] == 0.9
-    assert rows["deep_ensemble"]["label"] == "deep ensemble of 3 such networks"
+    assert rows["deep_ensemble"]["label"] == "deep ensemble of 3 networks, each on all the data"
 
 
 def test_what_was_computed_for_a_report_is_kept_for_the_next_one(
