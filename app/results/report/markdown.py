@@ -53,6 +53,7 @@ def _trained_on(report: Report) -> str:
     if known:
         lines.append(f"Training: {', '.join(f'{name} {_value(value)}' for name, value in known.items())}.")
     if stages:
+        lines.append("In stages:")
         lines.append("\n".join(f"{number}. {_text(stage)}" for number, stage in enumerate(stages, 1)))
     sources = [f"expert {one.expert} from {_text(one.source)}" for one in report.experts if one.source]
     if sources:

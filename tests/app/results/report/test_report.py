@@ -282,4 +282,4 @@ def test_a_report_says_all_that_makes_the_training(service: Service) -> None:
     assert training["individual_loss"] == "wta: cross-entropy of the expert with the smallest one; lambda 0.5"
     assert (training["gradients"], training["expert_dropout"]) == ("pcgrad", 0.3)
     text = service.get(f"/jobs/{job_id}/report?format=markdown").text
-    assert "2. epochs 3 to 9: lambda 0.5" in text
+    assert "In stages:\n\n1. epochs 1 to 2: experts frozen\n2. epochs 3 to 9: lambda 0.5" in text
