@@ -56,11 +56,20 @@ def notes_of(session: Session, job: Job, controls: Sequence[ControlFigure], num_
     """The notes of a job with a fused path, on test images of so many classes."""
     notes = []
     trained = [control for control in controls if control.role not in (BEST_EXPERT, *FREE_CONTROLS)]
-    missing = [control for control in controls if control.model is None and control.absent != THIS_JOB]
+    missing = [control for control in controls if control.is_missing]
+    impossible = [one.label for one in trained if one.model is None and not one.is_missing and one.absent != THIS_JOB]
     if missing:
-        names = "; ".join(f"{control.label}: {control.absent}" for control in missing)
-        notes.append(f"Not every control could be measured, so the best one may be another: {names}.")
-    elif not trained:
+        reasons: dict[str, list[str]] = {}
+        for control in missing:
+            reasons.setdefault(control.absent or "", []).append(control.label)
+        told = "; ".join(f"{', '.join(labels)}: {why}" for why, labels in reasons.items())
+        notes.append(f"Not every control could be measured, so the best one may be another: {told}.")
+    if impossible:
+        notes.append(
+            f"Some controls are not possible for this job, for reasons that the table of controls has: "
+            f"{', '.join(impossible)}."
+        )
+    if not trained:
         notes.append(NO_CONTROLS + (HOW_TO_GET_THEM if job.kind == "fusion" else ""))
     notes += _other_data(trained)
     notes += difference_notes(job, trained, experts_are_trained=_trains_experts(job))
