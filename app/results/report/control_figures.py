@@ -17,7 +17,7 @@ from app.results.report.data_content import DataContent
 from app.results.report.measured import Measured, TestImages
 from app.results.report.schemas import ControlFigure
 from app.results.report.single_networks import Networks, group_networks
-from app.results.report.sources import Source, why_other_experts
+from app.results.report.sources import Source, why_other_data
 from app.results.report.training_differences import training_settings
 
 # The accuracy of the experts together needs no other job: by path, what it is.
@@ -46,8 +46,8 @@ class _Trained:
     images: TestImages
     fused: Measured
     data: DataContent
-    # Which expert saw other data, if one did.
-    other_experts: str | None
+    # Which part of this job's model saw other data, if one did.
+    other_sources: str | None
 
     def why_absent(self, row: ControlRow) -> str | None:
         """Why a control has no figures; None if its job has succeeded, on the data of this job, with predictions."""
@@ -57,8 +57,8 @@ class _Trained:
         # Before its state: what it will be has nothing to say.
         if why := self.data.why_other(job):
             return f"{row.job_id} {why}"
-        if self.other_experts and row.role != "frozen":
-            return f"{self.other_experts}, so that this network did not see what experts and fusion saw together"
+        if self.other_sources and row.role != "frozen":
+            return f"{self.other_sources}, so that this network did not see what experts and fusion saw together"
         if row.state != State.succeeded:
             again = row.state in (State.failed, State.cancelled)
             return f"{row.job_id} is {row.state}" + (f" (`mcn retry {row.job_id}` trains it again)" if again else "")
@@ -83,7 +83,7 @@ def control_figures(
     fused = measured["fused"]
     rows = list_controls(session, job.id)
     jobs = {other.id: other for other in queries.jobs_in_order(session, [row.job_id for row in rows if row.job_id])}
-    trained = _Trained(jobs, images, fused, data, why_other_experts(sources, data))
+    trained = _Trained(jobs, images, fused, data, why_other_data(sources, data))
     figures = _free(measured)
     singles = [row for row in rows if row.role.startswith("single_")]
     groups = group_networks(singles, jobs)

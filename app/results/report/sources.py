@@ -38,10 +38,10 @@ def sources_of(session: Session, job: Job) -> list[Source]:
     return sources
 
 
-def why_other_experts(sources: list[Source], data: DataContent) -> str | None:
-    """Which expert was trained on other data than the job, as a clause; None if none is known to be."""
+def why_other_data(sources: list[Source], data: DataContent) -> str | None:
+    """Which part of a model was trained on other data than the job, as a clause; None if none is known to be."""
     for part, _, job in sources:
-        if part.startswith("expert") and job is not None and (why := data.why_other(job)):
+        if job is not None and (why := data.why_other(job)):
             return f"{part} {why}"
     return None
 

@@ -103,6 +103,20 @@ def test_experts_of_other_data_are_named_and_no_network_on_all_the_data_is_compa
     assert next(row for row in content["controls"] if row["role"] == "single_0")["model"] is not None
 
 
+def test_a_fusion_module_of_other_data_is_named_too(service: Service) -> None:
+    source, job_id = service.submit(FUSION), fusion_job(service)
+    trained_control(service, job_id, "single_0", 120)
+    with transaction(service.app.state.engine) as session:
+        job = session.get(Job, job_id)
+        assert job is not None
+        job.spec = job.spec | {"fusion": job.spec["fusion"] | {"from": {"job": source, "component": "fusion"}}}
+    for row in service.get("/jobs").json()["items"]:
+        set_data(service, row["id"], digest("a" if row["id"] == source else "b"))
+    content = report(service, job_id)
+    assert f"the fusion module ({source}) was trained on other data" in content["notes"][0]
+    assert content["controls"][-1]["absent"].startswith("the fusion module was trained on other data, so that")
+
+
 def test_the_data_of_experts_of_experts_are_compared_too(service: Service) -> None:
     first, second = service.submit(EXPERT), service.submit(FUSION)
     job_id = fusion_job(service)
