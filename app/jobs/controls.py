@@ -135,7 +135,7 @@ def _with_data(
     if row is None or data_sha256 is None or not isinstance(recipe.seen, SeenImages):
         return recipe
     # A job that has yet to start will read what there is now.
-    if row.data_sha256 in (None, data_sha256) or row.state in (State.waiting, State.queued):
+    if row.data_sha256 in (None, data_sha256) or row.state in (State.waiting, State.queued, State.starting):
         return recipe
     if row.spec["dataset"]["name"] != spec.dataset.name:
         return recipe

@@ -69,10 +69,7 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
     if isinstance(data, str):
         alone = [Control(f"single_{k}", None, data) for k in range(len(recipes))] + [Control(MATCHED, None, data)]
     else:
-        alone = [
-            _single(spec, f"single_{k}", data, recipe, k)
-            for k, recipe in enumerate(recipes)
-        ]
+        alone = [_single(spec, f"single_{k}", data, recipe, k) for k, recipe in enumerate(recipes)]
         alone.append(_matched(spec, data, recipes, parameters))
     return [*alone, _frozen(spec)]
 

@@ -54,20 +54,21 @@ class _Trained:
         if row.job_id is None:
             return row.absent or _DELETED
         job = self.jobs[row.job_id]
-        # Before its state: what it will be has nothing to say.
+        if row.state != State.succeeded:
+            again = row.state in (State.failed, State.cancelled)
+            return f"{row.job_id} is {row.state}" + (f" (`mcn retry {row.job_id}` trains it again)" if again else "")
         if why := self.data.why_other(job):
             return f"{row.job_id} {why}"
         if self.other_sources and row.role != "frozen":
             return f"{self.other_sources}, so that this network did not see what experts and fusion saw together"
-        if row.state != State.succeeded:
-            again = row.state in (State.failed, State.cancelled)
-            return f"{row.job_id} is {row.state}" + (f" (`mcn retry {row.job_id}` trains it again)" if again else "")
         stored = (job.spec.get("evaluation") or {}).get("store_predictions")
         return _NO_PREDICTIONS.format(job=row.job_id) if stored is False else None
 
     def same_data(self, job_ids: Sequence[str]) -> bool | None:
         """Whether all of these jobs have the data of this one; None if that is not known of one of them."""
-        known = [self.data.is_same(self.jobs[job_id]) for job_id in job_ids]
+        jobs = [self.jobs[job_id] for job_id in job_ids]
+        # Of one that has yet to run, what was recorded at its submission may have changed since.
+        known = [self.data.is_same(job) if job.state == State.succeeded else None for job in jobs]
         return False if False in known else None if None in known else True
 
 

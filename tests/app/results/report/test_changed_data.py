@@ -13,7 +13,7 @@ from app.models import Component, Job, State
 from core.run.content import ContentCache, find_content
 from tests.app.api import EXPERT, FUSION, Service
 from tests.app.results.predictions.trained import set_data
-from tests.app.results.report.test_report import LABELS, fusion_job, report, trained_control
+from tests.app.results.report.test_report import LABELS, add_control, fusion_job, report, trained_control
 
 
 def contents(service: Service) -> tuple[str, str]:
@@ -70,6 +70,17 @@ def test_no_verdict_rests_on_a_control_of_other_data(service: Service) -> None:
     content = report(service, job_id)
     assert "one network on all the data" in content["verdict"]
     assert "Whether it was trained on the data of this job is not known" in " ".join(content["notes"])
+
+
+def test_of_a_control_that_has_yet_to_run_nothing_is_said_about_its_data(service: Service) -> None:
+    job_id, other = fusion_job(service), service.submit(EXPERT)
+    add_control(service, job_id, "single_0", other)
+    set_data(service, job_id, digest("a"))
+    set_data(service, other, digest("b"))
+    content = report(service, job_id)
+    [single] = [row for row in content["controls"] if row["role"] == "single_0"]
+    assert (single["absent"], single["same_data"]) == (f"{other} is queued", None)
+    assert not any("other data" in note for note in content["notes"])
 
 
 def from_experts(service: Service, job_id: str, sources: list[str]) -> None:
