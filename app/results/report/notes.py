@@ -56,14 +56,10 @@ def notes_of(session: Session, job: Job, controls: Sequence[ControlFigure], num_
     """The notes of a job with a fused path, on test images of so many classes."""
     notes = []
     trained = [control for control in controls if control.role not in (BEST_EXPERT, *FREE_CONTROLS)]
-    missing = [control for control in controls if control.is_missing]
+    missing = [control for control in controls if control.is_missing and control.same_data is not False]
     impossible = [one.label for one in trained if one.model is None and not one.is_missing and one.absent != THIS_JOB]
     if missing:
-        reasons: dict[str, list[str]] = {}
-        for control in missing:
-            reasons.setdefault(control.absent or "", []).append(control.label)
-        told = "; ".join(f"{', '.join(labels)}: {why}" for why, labels in reasons.items())
-        notes.append(f"Not every control could be measured, so the best one may be another: {told}.")
+        notes.append(f"Not every control could be measured, so the best one may be another: {_with_reasons(missing)}.")
     if impossible:
         notes.append(
             f"Some controls are not possible for this job, for reasons that the table of controls has: "
@@ -84,11 +80,19 @@ def notes_of(session: Session, job: Job, controls: Sequence[ControlFigure], num_
     return notes
 
 
+def _with_reasons(controls: Sequence[ControlFigure]) -> str:
+    """Labels with the reasons why there are no figures, each reason once."""
+    reasons: dict[str, list[str]] = {}
+    for control in controls:
+        reasons.setdefault(control.absent or "", []).append(control.label)
+    return "; ".join(f"{', '.join(labels)}: {why}" for why, labels in reasons.items())
+
+
 def _other_data(trained: Sequence[ControlFigure]) -> list[str]:
     """Controls that were trained on other data than the job, or perhaps were."""
     notes = []
-    if other := [one.label for one in trained if one.same_data is False]:
-        notes.append(f"Trained on other data than this job, and so left out of the comparison: {', '.join(other)}.")
+    if other := [one for one in trained if one.same_data is False]:
+        notes.append(f"Trained on other data than this job, and so left out of the comparison: {_with_reasons(other)}.")
     if unknown := [one.label for one in trained if one.model is not None and one.same_data is None]:
         notes.append(
             f"Whether it was trained on the data of this job is not known, since their content was not recorded: "
