@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -13,11 +14,14 @@ from app.jobs import control_queries, drafts, references
 from app.jobs.planned_configs import configs_of
 from app.jobs.references import References
 from app.jobs.reuse import find_reusable, identity
+from app.models import State
 from app.settings import Settings
+from core.run.content import ContentCache, describe_difference
 from core.spec import ExpertSpec, FusionJob, JobSpec, SpecError, parse_stored, resolve
 from core.spec.component_choices import Configs, part_config
 from core.spec.controls import Control, ExpertRecipe, controls, recipe_of, untrained_recipe
 from core.spec.outline import outline
+from core.spec.seen_images import SeenImages
 
 TAG = "control"
 
@@ -46,12 +50,16 @@ class PlacedControl(NamedTuple):
     why_not: str | None
 
 
-def plan_controls(spec: JobSpec, refs: References) -> list[Control]:
-    """The controls that a job as it was submitted requests."""
+def plan_controls(settings: Settings, spec: JobSpec, refs: References, data_sha256: str | None) -> list[Control]:
+    """The controls that a job as it was submitted requests; `data_sha256` is the content of its data, if known."""
     if not isinstance(spec, FusionJob) or not spec.controls:
         return []
     configs = configs_of(spec, refs)
-    return controls(spec, _recipes(spec, refs, configs), outline(spec, configs).parameters["total"])
+    recipes = [
+        _with_data(settings, spec, refs, k, recipe, data_sha256)
+        for k, recipe in enumerate(_recipes(spec, refs, configs))
+    ]
+    return controls(spec, recipes, outline(spec, configs).parameters["total"])
 
 
 def place(
@@ -69,7 +77,7 @@ def place(
         (job, control, _columns(job, control))
         for job in jobs
         if job.job_id not in known
-        for control in plan_controls(job.spec, job.references)
+        for control in plan_controls(settings, job.spec, job.references, job.columns.get("data_sha256"))
     ]
     matches = iter(find_reusable(session, settings, [columns for *_, columns in planned if columns is not None]))
     new: dict[tuple[Any, ...], str] = {}
@@ -116,6 +124,24 @@ def _columns(job: ControlledJob, control: Control) -> dict[str, Any] | None:
     # The same dataset, so its content is known already.
     data = {name: job.columns.get(name) for name in ("data_sha256", "software_key", "owner")}
     return drafts.job_columns(control.spec) | data
+
+
+def _with_data(
+    settings: Settings, spec: FusionJob, refs: References, k: int, recipe: ExpertRecipe, data_sha256: str | None
+) -> ExpertRecipe:
+    """A recipe that says so if expert k was trained on other data of the same name than there are now."""
+    source = spec.experts[k if len(spec.experts) > 1 else 0].source
+    row = None if source is None else refs.rows[source]
+    if row is None or data_sha256 is None or not isinstance(recipe.seen, SeenImages):
+        return recipe
+    # A job that has yet to start will read what there is now.
+    if row.data_sha256 in (None, data_sha256) or row.state in (State.waiting, State.queued, State.starting):
+        return recipe
+    if row.spec["dataset"]["name"] != spec.dataset.name:
+        return recipe
+    difference = describe_difference(row.data_sha256 or "", data_sha256, ContentCache(settings.content_cache))
+    told = f" ({difference})" if difference else ""
+    return replace(recipe, seen=f"was trained on other data than {spec.dataset.name} has now{told}")
 
 
 def _recipes(spec: FusionJob, refs: References, configs: Configs) -> list[ExpertRecipe]:

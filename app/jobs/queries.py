@@ -238,6 +238,7 @@ class ComponentRow(NamedTuple):
     spec: dict[str, Any]
     name: str | None
     config: dict[str, Any] | None
+    data_sha256: str | None
 
 
 # Built once: building these statements takes longer than executing them.
@@ -247,7 +248,8 @@ _COMPONENT_COLUMNS = select(
     Job.kind,
     col(Job.spec),
     col(Component.name),
-    col(Component.config),  # type: ignore[call-overload]
+    col(Component.config),
+    col(Job.data_sha256),  # type: ignore[call-overload]
 )
 _COMPONENT_BY_NAME = _COMPONENT_COLUMNS.select_from(Job).outerjoin(
     Component, (col(Component.job_id) == col(Job.id)) & (col(Component.name) == bindparam("component"))

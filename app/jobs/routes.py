@@ -78,7 +78,7 @@ def _post(
     if dry_run:
         with reading(request.app.state.engine) as session:
             require_space(session, principal.owner)
-            return json_response(service.preview(session, spec))
+            return json_response(service.preview(session, settings, spec))
     # Before the transaction, for which every other writer has to wait.
     columns = columns_of_submission(settings, spec)
     with transaction(request.app.state.engine) as session:

@@ -11,6 +11,7 @@ from app.http import idempotency
 from app.http.errors import Conflict, InvalidSpec
 from app.jobs import controls, deletion, queries, references
 from app.jobs.changes import with_resources
+from app.jobs.content import DataColumns
 from app.jobs.controls import ControlledJob
 from app.jobs.dispatch import nudge
 from app.jobs.drafts import insert_jobs, job_columns, new_job, resolved_columns
@@ -25,11 +26,13 @@ from core.spec import FusionJob, JobSpec, SpecError, parse_stored
 from core.spec.outline import outline
 
 
-def preview(session: Session, spec: JobSpec) -> DryRun:
-    """The job that a submission would create."""
+def preview(session: Session, settings: Settings, spec: JobSpec) -> DryRun:
+    """The job that a submission would create. Data that are too large to read at once are not compared."""
     refs = references.check(session, spec)
     resolved = resolved_columns(spec)
-    planned = controls.plan_controls(spec, refs)
+    has_controls = isinstance(spec, FusionJob) and spec.controls
+    data_sha256 = DataColumns(settings).of(spec)["data_sha256"] if has_controls else None
+    planned = controls.plan_controls(settings, spec, refs, data_sha256)
     new = [resolved_columns(one.spec)["spec"] for one in planned if one.spec is not None]
     return DryRun(
         kind=spec.kind,

@@ -69,10 +69,7 @@ def controls(spec: FusionJob, recipes: Sequence[ExpertRecipe], parameters: int |
     if isinstance(data, str):
         alone = [Control(f"single_{k}", None, data) for k in range(len(recipes))] + [Control(MATCHED, None, data)]
     else:
-        alone = [
-            _single(spec, f"single_{k}", data, recipe, k, f"one network, seed {spec.training.seed + k}")
-            for k, recipe in enumerate(recipes)
-        ]
+        alone = [_single(spec, f"single_{k}", data, recipe, k) for k, recipe in enumerate(recipes)]
         alone.append(_matched(spec, data, recipes, parameters))
     return [*alone, _frozen(spec)]
 
@@ -87,11 +84,14 @@ def _all_data(spec: FusionJob, recipes: Sequence[ExpertRecipe]) -> dict[str, Any
     return dataset | {"split": kept | {"regime": "full", "num_shards": 1, "holdout": 0.0}}
 
 
-def _single(spec: FusionJob, role: str, data: dict[str, Any], recipe: ExpertRecipe, k: int, what: str) -> Control:
+def _single(spec: FusionJob, role: str, data: dict[str, Any], recipe: ExpertRecipe, k: int) -> Control:
     own = _own_settings(spec) if recipe.training is None else recipe.training
     training = own | {"seed": spec.training.seed + k}
+    width = f" of width {recipe.expert['feature_dim']}" if role == MATCHED else ""
+    # Other jobs and points of a sweep share it, so that it is not named after this one.
+    name = f"control: one {recipe.expert['arch']}{width} on all of {spec.dataset.name}, seed {training['seed']}"
     return _control(
-        spec, role, what, {"kind": "expert", "expert": recipe.expert, "dataset": data, "training": training}
+        spec, role, name, {"kind": "expert", "expert": recipe.expert, "dataset": data, "training": training}
     )
 
 
@@ -118,8 +118,7 @@ def _matched(spec: FusionJob, data: dict[str, Any], recipes: Sequence[ExpertReci
     arch = wide[0].expert["arch"]
     width = closest_width(arch, facts.channels, facts.classes, parameters)
     wider = replace(wide[0], expert=wide[0].expert | {"feature_dim": width})
-    what = "one network" if len({recipe.expert["arch"] for recipe in recipes}) == 1 else f"one {arch}"
-    return _single(spec, MATCHED, data, wider, 0, f"{what} of as many parameters")
+    return _single(spec, MATCHED, data, wider, 0)
 
 
 def _has_width(arch: str) -> bool:
@@ -139,7 +138,7 @@ def _frozen(spec: FusionJob) -> Control:
     if training.get("stages"):
         training["stages"] = [_with_frozen_experts(stage) for stage in training["stages"]]
     data["training"] = training
-    return _control(spec, FROZEN, "experts frozen", data)
+    return _control(spec, FROZEN, f"{spec.name or 'fusion'}: experts frozen", data)
 
 
 def _with_frozen_experts(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,11 +152,10 @@ def _as_written(spec: JobSpec) -> dict[str, Any]:
     return spec.model_dump(mode="json", by_alias=True, exclude_unset=True)
 
 
-def _control(spec: FusionJob, role: str, what: str, data: Mapping[str, Any]) -> Control:
+def _control(spec: FusionJob, role: str, name: str, data: Mapping[str, Any]) -> Control:
     shared = {name: value for name, value in _as_written(spec).items() if name in _SHARED}
-    name = f"{spec.name or 'fusion'}: {what}"[:200]
     # Below the job itself, so that it starts first.
-    fields = {**data, **shared, "name": name, "priority": max(-1000, spec.priority - 1)}
+    fields = {**data, **shared, "name": name[:200], "priority": max(-1000, spec.priority - 1)}
     fields.pop("controls", None)
     try:
         return Control(role, parse_spec(fields))

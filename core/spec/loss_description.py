@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from itertools import groupby
+
 from core.spec.individual_loss import IndividualLoss
 from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
-from core.spec.stage_trainings import always_frozen
+from core.spec.stage_trainings import always_frozen, frozen_components, stage_trainings
 
 _LINES = {
     "sum": "sum: every expert's cross-entropy",
@@ -25,8 +27,9 @@ def describe_individual_loss(spec: JobSpec) -> str:
         return "cross-entropy of the one expert"
     if "experts" in always_frozen(spec.training):
         return "none: the experts are frozen"
-    loss = spec.training.loss
-    return f"{_line(loss.individual)}; lambda {loss.lambda_individual:g}"
+    stages = [stage for stage in stage_trainings(spec.training) if "experts" not in frozen_components(stage)]
+    lambdas = [f"{value:g}" for value, _ in groupby(stage.loss.lambda_individual for stage in stages)]
+    return f"{_line(spec.training.loss.individual)}; lambda {', then '.join(lambdas)}"
 
 
 def _line(individual: IndividualLoss) -> str:

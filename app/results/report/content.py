@@ -21,6 +21,9 @@ _LABELS = {
 }
 # `accuracy_ensemble` is another name for that of the mean of logits.
 _ACCURACY = re.compile(r"test/accuracy_(fused|expert_\d+|expert_\d+_before|ensemble_logits|ensemble_probabilities)")
+_COMPARE = (
+    " It has no controls of its own: `mcn compare EVAL CONTROL` compares it with a control that stored its predictions."
+)
 
 
 @dataclass(frozen=True)
@@ -76,11 +79,13 @@ def path_label(path: str) -> str:
 
 
 def _why(job: Job, problem: NotStored) -> str:
-    missing = "intervals and no comparison with controls" if job.kind == "fusion" else "intervals"
-    return (
+    has_controls = job.kind == "fusion"
+    missing = "intervals and no comparison with controls" if has_controls else "intervals"
+    note = (
         f"There are no {missing}, since the predictions on test images {problem.summary} ({problem.reason}): to "
         f"get them, {how_to_measure_again(job)} with evaluation.store_predictions: true."
     )
+    return note + (_COMPARE if has_controls else "")
 
 
 def _model(job: Job, path: str, metrics: Mapping[str, float], problem: NotStored, *, is_main: bool) -> Model:

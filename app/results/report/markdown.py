@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from app.results.predictions.schemas import Difference, Model
 from app.results.predictions.wording import interval_text, p_text, signed_points
+from app.results.report.explanations import explain_experts, group_absences
 from app.results.report.picture import title_of
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report
 
@@ -33,7 +34,7 @@ def as_markdown(report: Report) -> str:
     if report.notes:
         sections += ["## What this report cannot claim", _list(_text(note) for note in report.notes)]
     if report.absent:
-        reasons = (f"`{key}`: {_text(reason)}" for key, reason in report.absent.items())
+        reasons = (f"`{names}`: {_text(reason)}" for names, reason in group_absences(report.absent))
         sections += ["## Not measured", _list(reasons)]
     sections += ["## Provenance", f"{_text(report.provenance)}."]
     if report.identity:
@@ -51,8 +52,9 @@ def _trained_on(report: Report) -> str:
     known = {name.replace("_", " "): value for name, value in report.training.items() if value is not None}
     stages = known.pop("stages", [])
     if known:
-        lines.append(f"Training: {', '.join(f'{name} {_value(value)}' for name, value in known.items())}.")
+        lines.append(f"Training: {', '.join(f'{name} {_value(name, value)}' for name, value in known.items())}.")
     if stages:
+        lines.append("In stages:")
         lines.append("\n".join(f"{number}. {_text(stage)}" for number, stage in enumerate(stages, 1)))
     sources = [f"expert {one.expert} from {_text(one.source)}" for one in report.experts if one.source]
     if sources:
@@ -118,7 +120,10 @@ def _experts(experts: Sequence[ExpertWorth]) -> str:
         "fused without it",
         "Shapley value, points",
     )
-    return _table(headings, rows)
+    columns = [name for name in ExpertWorth.model_fields if any(getattr(one, name) is not None for one in experts)]
+    return "\n\n".join(
+        [_table(headings, rows), *([_list(explained)] if (explained := explain_experts(columns)) else [])]
+    )
 
 
 def _percent(value: float | None) -> str:
@@ -129,8 +134,11 @@ def _points(value: float | None) -> str:
     return "" if value is None else signed_points(value)
 
 
-def _value(value: object) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else _text(str(value))
+def _value(name: str, value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    # A seed is a number to copy.
+    return f"{value:,}" if isinstance(value, int) and name != "seed" else _text(str(value))
 
 
 def _table(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -15,9 +15,11 @@ from app.results.predictions.stored import NotStored
 from app.results.predictions.wording import interval_text, p_text, signed_points, verdict
 from app.results.report.content import Content, content_of_result, finite_metrics, path_label
 from app.results.report.control_figures import control_figures
+from app.results.report.data_content import DataContent
 from app.results.report.measured import Measured, TestImages
-from app.results.report.notes import notes_of
+from app.results.report.notes import notes_of, selection_notes
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
+from app.results.report.sources import Source, data_notes, sources_of
 from app.results.report.verdicts import keep_verdict
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
@@ -35,25 +37,32 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     """
     result = stored_result(settings, job, what="report").fields
     metrics = finite_metrics(result)
+    sources, data = sources_of(session, job), DataContent(settings, job)
     try:
         images = TestImages(settings, job)
     except NotStored as problem:
         content = content_of_result(job, metrics, problem)
     else:
-        content = _measure(session, job, images)
+        content = _measure(session, job, images, sources, data)
     certificate = provenance(session, settings, job)
     complete = Report(
         job=job.id,
         name=job.name,
         verdict=content.verdict,
         best_control=content.best_control,
+        missing_controls=[one.label for one in content.controls if one.is_missing],
         trained_on=_trained_on(job, content.num_images),
         training=_training(job),
         figures=content.figures,
         oracle=metrics.get("test/accuracy_oracle"),
         controls=content.controls,
         experts=_experts(settings, job, metrics),
-        notes=[*content.notes, *(str(warning) for warning in result.get("warnings") or [])],
+        notes=[
+            *selection_notes(job, sources, content.controls),
+            *data_notes(sources, data),
+            *content.notes,
+            *(str(warning) for warning in result.get("warnings") or []),
+        ],
         absent={key: str(reason) for key, reason in (result.get("absent") or {}).items()} | content.absent,
         provenance=certificate.sentence,
         identity=certificate.identity,
@@ -62,14 +71,15 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     return complete
 
 
-def _measure(session: Session, job: Job, images: TestImages) -> Content:
+def _measure(session: Session, job: Job, images: TestImages, sources: list[Source], data: DataContent) -> Content:
     """What follows from stored predictions: figures with intervals, and controls on the same images."""
     measured, broken = images.paths()
     fused = measured.get("fused")
-    controls = control_figures(session, job, images, measured) if fused else []
+    controls = control_figures(session, job, images, measured, sources, data) if fused else []
     best = _best(controls)
+    is_best_of_all = not broken and not any(control.is_missing for control in controls)
     return Content(
-        verdict=_verdict(measured, fused, best, len(images.labels)),
+        verdict=_verdict(measured, fused, best, len(images.labels), is_best_of_all=is_best_of_all),
         best_control=best.label if best else None,
         num_images=len(images.labels),
         figures=[
@@ -81,7 +91,7 @@ def _measure(session: Session, job: Job, images: TestImages) -> Content:
             for path, one in measured.items()
         ],
         controls=controls,
-        notes=notes_of(session, job, controls) if fused else [],
+        notes=notes_of(session, job, controls, images.stored.num_classes) if fused else [],
         absent=broken,
     )
 
@@ -93,7 +103,12 @@ def _best(controls: list[ControlFigure]) -> ControlFigure | None:
 
 
 def _verdict(
-    measured: Mapping[str, Measured], fused: Measured | None, best: ControlFigure | None, num_images: int
+    measured: Mapping[str, Measured],
+    fused: Measured | None,
+    best: ControlFigure | None,
+    num_images: int,
+    *,
+    is_best_of_all: bool,
 ) -> str:
     if fused is None:
         one = next(iter(measured.values())).model
@@ -103,8 +118,9 @@ def _verdict(
         return f"Fused accuracy {100 * fused.model.accuracy:.1f} %; there is nothing to compare it with"
     difference = best.fused_minus
     interval = f"95 % interval {signed_points(difference.low)} to {signed_points(difference.high)}"
+    name = "best control" if is_best_of_all else "best control of those measured"
     return (
-        f"Fused minus best control ({best.label}): {signed_points(difference.value)} points, {interval}, "
+        f"Fused minus {name} ({best.label}): {signed_points(difference.value)} points, {interval}, "
         f"{p_text(difference.p)}: {verdict(difference)} on {count(num_images, 'image')}"
     )
 

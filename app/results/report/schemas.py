@@ -22,16 +22,21 @@ class ControlFigure(BaseModel):
 
     `jobs` are the jobs that it was measured from; empty for those that follow from this job's own predictions. `epochs`
     is how long the first of them trained, and `training` the settings of it that this job may have otherwise.
+    `same_data` says whether all of them were trained on the data of this job, null where their content is not known: a
+    control of other data is not measured. `is_missing` is true where a job was to measure it and there are no figures:
+    it has been deleted, has not succeeded, or is left out.
     """
 
     role: str
     label: str
     jobs: list[str]
+    same_data: bool | None
     epochs: int | None
     training: dict[str, Any] = {}
     model: Model | None
     fused_minus: Difference | None
     absent: str | None
+    is_missing: bool
 
 
 class ExpertWorth(BaseModel):
@@ -67,14 +72,16 @@ class TrainedOn(BaseModel):
 class Report(BaseModel):
     """What a job achieved, with intervals, controls and provenance. `verdict` says whether fusion pays.
 
-    `best_control` is the label of the control with the highest accuracy, with which the verdict compares. `notes` say
-    what the report cannot claim, and why. `absent` has the reason of every metric that is not there.
+    `best_control` is the label of the control with the highest accuracy, with which the verdict compares;
+    `missing_controls` are those that would have to be measured to know that no other is better. `notes` say what the
+    report cannot claim, and why. `absent` has the reason of every metric that is not there.
     """
 
     job: str
     name: str
     verdict: str
     best_control: str | None
+    missing_controls: list[str]
     trained_on: TrainedOn
     training: dict[str, Any]
     figures: list[Figure]

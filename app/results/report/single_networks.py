@@ -36,7 +36,9 @@ class Networks:
     @property
     def ensemble_label(self) -> str:
         """All of them, in a table."""
-        return f"deep ensemble of {len(self.rows)} such networks" + (f" ({self.name})" if self.name else "")
+        return (
+            f"deep ensemble of {len(self.rows)} networks{f' ({self.name})' if self.name else ''}, each on all the data"
+        )
 
 
 def group_networks(rows: Sequence[ControlRow], jobs: Mapping[str, Job]) -> list[Networks]:

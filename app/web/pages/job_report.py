@@ -10,6 +10,7 @@ from app.http.session import Configured, Reading
 from app.jobs import queries
 from app.jobs.routes import JobId
 from app.results.predictions.wording import p_text
+from app.results.report.explanations import explain_experts, group_absences
 from app.results.report.report import report
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
@@ -29,4 +30,12 @@ def report_page(
         "controls": figure_columns(content.controls),
         "experts": expert_columns(content.experts),
     }
-    return page(request, "report/report.html", report=content, columns=columns, p_text=p_text)
+    return page(
+        request,
+        "report/report.html",
+        report=content,
+        columns=columns,
+        p_text=p_text,
+        explained=explain_experts(columns["experts"]),
+        absences=group_absences(content.absent),
+    )

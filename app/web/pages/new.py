@@ -43,7 +43,7 @@ def check(session: Session, settings: Settings, draft: Draft) -> None:
     if draft.data is None:
         return
     try:
-        draft.run = service.preview(session, parse_job(settings, draft.data))
+        draft.run = service.preview(session, settings, parse_job(settings, draft.data))
     except InvalidSpec as problem:
         draft.errors = problem.errors or [{"loc": [], "msg": problem.detail}]
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from app.jobs import wording
 from app.models import TERMINAL_STATES, Reason, State
+from app.results.predictions.wording import signed_points
 
 # A state is shown by an icon, a word and a colour.
 STATE_ICONS = {
@@ -130,9 +131,8 @@ def fixed(value: float | None, places: int) -> str:
 
 
 def points(difference: float | None) -> str:
-    """A difference of accuracies in percentage points, with its sign and one decimal."""
-    # Adding 0.0 turns -0.0 into 0.0.
-    return NOTHING if difference is None else f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "\u2212")
+    """A difference of accuracies in percentage points, with its sign and one decimal; zero has no sign."""
+    return NOTHING if difference is None else signed_points(difference).replace("-", "\u2212")
 
 
 def percent(fraction: float | None) -> str:

@@ -12,7 +12,7 @@ SWEEP = {"base": WHOLE, "grid": {"fusion.type": ["multiplicative", "simpleAdditi
 def test_a_dry_run_prints_the_controls_and_their_cost(cli: Cli) -> None:
     lines = cli("sweep", "-", "--dry-run", stdin=json.dumps(SWEEP)).stdout.splitlines()
     assert "Controls beside them: 5 new, 0 reused" in lines
-    assert "  type=multiplicative seed=1: one network, seed 1 (of 2 points)" in lines
+    assert "  control: one convnet_small on all of digits, seed 1 (of 2 points)" in lines
     assert any(line.startswith("  no frozen of 4 points: experts that start untrained") for line in lines)
     assert "9 of 9 new points and controls" in lines[-1]
     assert "0.00" not in lines[-1]

@@ -40,7 +40,7 @@ def test_controls_are_jobs_of_the_same_owner_that_start_after_it(service: Servic
     job = service.get(f"/jobs/{found['single_1']['job']}").json()
     assert (job["owner"], job["priority"], job["tags"], job["state"]) == ("alice", -1, ["control"], "queued")
     assert (job["spec"]["training"]["seed"], job["spec"]["dataset"]["split"]["regime"]) == (6, "full")
-    assert job["name"] == "fusion: one network, seed 6"
+    assert job["name"] == "control: one convnet_small on all of digits, seed 6"
 
 
 def test_a_dry_run_lists_the_controls_and_stores_nothing(service: Service) -> None:

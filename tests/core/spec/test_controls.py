@@ -56,6 +56,13 @@ def test_single_networks_see_all_images_with_the_recipe_of_the_experts_and_seeds
         assert (job.expert.arch, job.resources.cpus, job.tags) == ("convnet_small", 1, ("paper",))
 
 
+def test_a_control_that_other_jobs_share_is_not_named_after_one_of_them() -> None:
+    found = by_role(FROM_EXPERTS | {"name": "type=multiplicative"})
+    names = {role: control.spec.name for role, control in found.items() if control.spec is not None}
+    assert names["single_1"] == "control: one convnet_small on all of digits, seed 4"
+    assert [role for role, name in names.items() if "multiplicative" in name] == [FROZEN]
+
+
 def test_the_frozen_control_differs_in_that_alone() -> None:
     job = by_role(FROM_EXPERTS)[FROZEN].spec
     assert isinstance(job, FusionJob)
@@ -102,7 +109,11 @@ def test_the_matched_network_of_mixed_experts_is_of_the_first_family_that_has_a_
     assert isinstance(spec, FusionJob)
     found = {control.role: control.spec for control in controls(spec, recipes, 30_000_000)}[MATCHED]
     assert isinstance(found, ExpertJob)
-    assert (found.expert.arch, found.name) == ("resnet18", "fusion: one resnet18 of as many parameters")
+    width = found.expert.feature_dim
+    assert (found.expert.arch, found.name) == (
+        "resnet18",
+        f"control: one resnet18 of width {width} on all of cifar10, seed 42",
+    )
 
 
 def test_data_that_are_not_read_at_submission_have_no_matched_network() -> None:

@@ -36,6 +36,15 @@ def test_the_outline_names_the_individual_loss(loss: dict[str, Any], line: str) 
     assert outlined(loss)[0] == line
 
 
+@pytest.mark.parametrize(("frozen", "weights"), [(True, "lambda 0.5"), (False, "lambda 1, then 0.5")])
+def test_the_weight_of_the_individual_loss_is_that_of_the_stages_with_trained_experts(
+    frozen: bool, weights: str
+) -> None:
+    first = {"epochs": 2, "components": {"experts": {"frozen": frozen}}}
+    training = {"stages": [first, {"epochs": 2, "lambda_individual": 0.5}]}
+    assert outline(parse_spec(FUSION | {"training": training})).individual_loss.endswith(f"; {weights}")
+
+
 def test_the_outline_says_where_no_expert_has_an_individual_loss() -> None:
     frozen = {"training": {"components": {"experts": {"frozen": True}}}}
     assert outlined({"individual": {"type": "wta"}}, **frozen) == ("none: the experts are frozen", [])

@@ -68,7 +68,7 @@ def test_fusion_beats_every_control_where_only_the_product_tells(service: Servic
     content = report_with_controls(service, shuffled=shuffled)
     controls = {row["role"]: row["fused_minus"] for row in content["controls"]}
     print(content["verdict"])
-    assert set(controls) == {"ensemble_probabilities", "ensemble_product", "single_0", "deep_ensemble"}
+    assert set(controls) == {"best_expert", "ensemble_probabilities", "ensemble_product", "single_0", "deep_ensemble"}
     if shuffled:
         # A model that learns nothing answers with one class, whose share among the test images is not exactly half.
         assert not all(difference["p"] < 0.01 for difference in controls.values())

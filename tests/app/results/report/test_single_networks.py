@@ -62,7 +62,7 @@ def test_networks_that_differ_in_their_seeds_alone_are_one_row_and_a_deep_ensemb
     rows = controls_of(service, job_id)
     assert {label: row["jobs"] for label, row in rows.items()} == {
         "one network on all the data": ids[:1],
-        "deep ensemble of 3 such networks": ids,
+        "deep ensemble of 3 networks, each on all the data": ids,
     }
 
 
@@ -75,7 +75,7 @@ def test_a_deep_ensemble_has_networks_of_one_kind_only(service: Service) -> None
         f"one {usual} on all the data": ids[:1],
         "one convnet_small with feature_dim 256 on all the data": ids[2:],
         "ensemble of 3 networks, one for each expert": ids,
-        f"deep ensemble of 2 such networks ({usual})": ids[:2],
+        f"deep ensemble of 2 networks ({usual}), each on all the data": ids[:2],
     }
 
 
@@ -98,7 +98,7 @@ def test_the_first_network_that_can_be_measured_stands_for_those_of_other_seeds(
     ready = single(service, job_id, 1, 20)
     rows = controls_of(service, job_id)
     assert rows["one network on all the data"]["jobs"] == [ready]
-    assert rows["deep ensemble of 2 such networks"]["absent"] == f"{waiting} is queued"
+    assert rows["deep ensemble of 2 networks, each on all the data"]["absent"] == f"{waiting} is queued"
 
 
 def test_settings_in_which_a_control_differs_are_noted(service: Service) -> None:
@@ -106,8 +106,8 @@ def test_settings_in_which_a_control_differs_are_noted(service: Service) -> None
     single(service, job_id, 0, 20, training={"precision": "float32"})
     notes = report(service, job_id)["notes"]
     label = "one network on all the data"
-    assert f"The batch size of this job is 128, that of controls another: {label} 64." in notes
-    assert f"The precision of this job is auto, that of controls another: {label} float32." in notes
+    assert f"The batch size of this job is 128; that of {label} is 64." in notes
+    assert f"The precision of this job is auto; that of {label} is float32." in notes
 
 
 def test_the_recipe_of_single_networks_of_experts_that_never_trained_alone_is_noted(service: Service) -> None:

@@ -53,7 +53,8 @@ def test_without_predictions_the_report_has_the_figures_of_the_result_and_says_h
     assert content["notes"] == [
         "There are no intervals and no comparison with controls, since the predictions on test images are not stored "
         "(evaluation.store_predictions is false): to get them, submit an evaluate job of its components with "
-        "evaluation.store_predictions: true."
+        "evaluation.store_predictions: true. It has no controls of its own: `mcn compare EVAL CONTROL` compares it "
+        "with a control that stored its predictions."
     ]
     text = service.get(f"/jobs/{job_id}/report?format=markdown").text
     assert headings_of(text)[0] == ["", "accuracy", "NLL", "ECE"]
