@@ -13,6 +13,7 @@ from app.jobs import queries
 from app.jobs.queries import ComponentRow
 from app.models import TERMINAL_STATES, State
 from core.spec import ComponentRef, ExpertJob, JobSpec
+from core.spec.component_choices import part_config
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ def check(session: Session, spec: JobSpec, cache: ReferenceCache | None = None) 
             states[row.job] = row.state
             rows[ref] = row
             if row.config is not None:
-                configs[field] = _part(row.config, field)
+                configs[field] = dict(part_config(row.config, field))
     errors = errors or _dimension_errors(configs) or executor_errors(session, spec)
     if errors:
         raise InvalidSpec.of(errors)
@@ -66,14 +67,6 @@ def check(session: Session, spec: JobSpec, cache: ReferenceCache | None = None) 
 def _loc(field: str) -> list[str | int]:
     """Where a field that names a component is in a specification."""
     return [*(int(part) if part.isdigit() else part for part in field.split(".")), "from"]
-
-
-def _part(config: dict[str, Any], field: str) -> dict[str, Any]:
-    """The config of what a field takes: of a complete model, the part of the same name."""
-    if config.get("role") != "complete":
-        return config
-    part = config["experts"][int(field.removeprefix("experts."))] if field.startswith("experts.") else config.get(field)
-    return part or {}
 
 
 def num_experts_of(spec: JobSpec) -> int:
