@@ -190,9 +190,15 @@ def test_a_job_whose_dependency_was_retried_says_to_retry_it_too(service: Servic
 def test_retrying_what_cannot_succeed_is_not_offered(service: Service) -> None:
     job_id = service.submit()
     set_job(service, job_id, state="failed", reason="loss_not_finite", attempt=1)
-    assert [action["label"] for action in explain(service, job_id)["actions"]] == [
-        "Submit a changed copy", "Read the log",
-    ]  # fmt: skip
+    explanation = explain(service, job_id)
+    assert [action["label"] for action in explanation["actions"]] == ["Submit a changed copy", "Read the log"]
+    assert explanation["evidence"][-1].endswith("lower learning rates, or with training.precision float32.")
+
+
+def test_no_precision_is_advised_that_the_job_has_already(service: Service) -> None:
+    job_id = service.submit(EXPERT | {"training": {"precision": "float32"}})
+    set_job(service, job_id, state="failed", reason="loss_not_finite", attempt=1)
+    assert explain(service, job_id)["evidence"] == ["Submit it again with lower learning rates."]
 
 
 @pytest.mark.parametrize(
