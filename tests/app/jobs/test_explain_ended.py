@@ -111,7 +111,9 @@ def test_a_job_without_its_data_set_is_retried_once_it_is_there(service: Service
 
 
 def test_a_job_whose_data_have_changed_is_retried_with_its_own_data_or_submitted_anew(service: Service) -> None:
-    message = "npz:a.npz has changed since this run began (images changed), so the run cannot continue with it"
+    message = (
+        "the data of npz:a.npz has changed since this run began (images changed), so the run cannot continue with it"
+    )
     job_id = attempted(service, {}, message, "code_error")
     shown = explain(service, job_id)
     assert shown["sentence"] == "It failed because its data has changed since training began."
