@@ -131,8 +131,10 @@ def fixed(value: float | None, places: int) -> str:
 
 def points(difference: float | None) -> str:
     """A difference of accuracies in percentage points, with its sign and one decimal."""
-    # Adding 0.0 turns -0.0 into 0.0.
-    return NOTHING if difference is None else f"{round(100 * difference, 1) + 0.0:+.1f}".replace("-", "\u2212")
+    if difference is None:
+        return NOTHING
+    rounded = round(100 * difference, 1)
+    return f"{rounded:+.1f}".replace("-", "\u2212") if rounded else "0.0"
 
 
 def percent(fraction: float | None) -> str:

@@ -25,7 +25,7 @@ def test_no_reason_is_shown_as_a_code_or_as_a_fault_of_the_code() -> None:
 def test_points_have_a_sign_and_one_decimal() -> None:
     assert [words.points(value) for value in (0.1912, -0.0004, -0.05, None)] == [
         "+19.1",
-        "+0.0",
+        "0.0",
         "\u22125.0",
         words.NOTHING,
     ]
