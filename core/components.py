@@ -42,11 +42,15 @@ State = dict[str, Tensor]
 
 @dataclass(frozen=True)
 class Component:
-    """A verified component: its tensors on the CPU, and the config to build its module from."""
+    """A verified component: its tensors on the CPU, and the config to build its module from.
+
+    `is_part` says that it was taken from the file of a complete model.
+    """
 
     state_dict: State
     config: dict[str, Any]
     path: Path
+    is_part: bool = False
 
     @property
     def role(self) -> str:
@@ -75,7 +79,7 @@ class Component:
         else:
             prefix, config = f"{name}.", self.config[name]
         state = {key.removeprefix(prefix): value for key, value in self.state_dict.items() if key.startswith(prefix)}
-        return Component(state, {**config, "sha256": self.sha256}, self.path)
+        return Component(state, {**config, "sha256": self.sha256}, self.path, is_part=True)
 
     def with_experts(self, experts: Sequence[int]) -> Component:
         """The complete model with only these experts: the others' weights are left out, and neutral elements remain.

@@ -43,9 +43,8 @@ def leaderboard_table(sweep: Mapping[str, Any], top: int | None = None) -> Table
     shown = [name for name, title in _OPTIONAL.items() if any(row.get(name) is not None for row in rows)]
     columns = [_OPTIONAL[name] for name in shown]
     table = plain_table("", *_short_names(paths), "n", sweep["metric"], *columns, "", id_column("best job"))
-    if "difference" in shown:
-        table.caption = _DIFFERENCE
-        table.caption_justify = "left"
+    table.caption = "\n".join([_order(sweep), *([_DIFFERENCE] if "difference" in shown else [])])
+    table.caption_justify = "left"
     for rank, row in enumerate(rows, start=1):
         values = [_format_value(row["values"][path]) for path in paths]
         mean = "" if row["mean"] is None else f"{row['mean']:.4f}"
@@ -61,6 +60,15 @@ _OPTIONAL = {"low": "95 % interval", "test_accuracy": "test accuracy", "differen
 _DIFFERENCE = (
     "Minus baseline: test accuracy in points with its 95 % interval and p; paired t test over seeds, or on images"
 )
+
+
+def _order(sweep: Mapping[str, Any]) -> str:
+    """Which value of each run counts, and in which order the rows are."""
+    metric = sweep["metric"]
+    value = f"best value of {metric} over all epochs" if sweep["run_value"] == "best" else f"last value of {metric}"
+    known = {"max": "higher is better", "min": "lower is better"}.get(sweep["better"])
+    order = "highest first" if sweep["mode"] == "max" else "lowest first"
+    return f"Of each run the {value}; {known or f'neither higher nor lower is better: {order}'}"
 
 
 def _optional(row: Mapping[str, Any], name: str, metric: str) -> str:

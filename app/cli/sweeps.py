@@ -73,7 +73,8 @@ def _print_preview(preview: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         return print_json(preview)
     estimate = preview["estimate"]
-    cost = "unknown" if estimate["gpu_hours"] is None else device_time(estimate["gpu_hours"])
+    hours = estimate["gpu_hours"]
+    cost = "none" if hours == 0 and not estimate["based_on"] else "unknown" if hours is None else device_time(hours)
     out.print(f"{count(preview['count'], 'point')}: {preview['new']} new, {preview['reused']} reused")
     for point in preview["points"][: sweep_tables.TOP_ROWS]:
         out.print(f"  {point['name']}{'  reused' if point['reused'] else ''}")

@@ -28,6 +28,8 @@ FAILURES: dict[Reason, str] = {
     Reason.lost: "its process ended without reporting an outcome",
     Reason.user: "it ended while a user was stopping it",
 }
+# Left out for a job that has it.
+_OR_FLOAT32 = ", or with training.precision float32"
 # What to do about it.
 ADVICE: dict[Reason, str] = {
     Reason.dependency_failed: "Retry that job first, then this one.",
@@ -37,7 +39,7 @@ ADVICE: dict[Reason, str] = {
     Reason.hardware_fault: "Retry it, on another device if there is one: it resumes from its latest checkpoint.",
     Reason.out_of_memory: "Retry it with more memory; if a GPU ran out, submit it with a smaller training.batch_size.",
     Reason.time_limit: "Retry it with a longer time limit, or with checkpoints more often than every epoch.",
-    Reason.loss_not_finite: "Submit it again with lower learning rates, or with training.precision float32.",
+    Reason.loss_not_finite: f"Submit it again with lower learning rates{_OR_FLOAT32}.",
     Reason.no_space: "Free some space, then retry it: it resumes from its latest checkpoint.",
     Reason.code_error: "Read the last lines of its log, fix the cause, then retry it.",
     Reason.hang: "Read the end of its log. If it was only slow, retry it with a longer resources.hang_timeout_min.",
@@ -64,7 +66,7 @@ REQUEUED: dict[Reason, str] = {
 _RESUMES = ": it resumes from its latest checkpoint"
 _STARTS_AGAIN = "Its checkpoints were deleted, so a retry starts from the beginning."
 # Retrying the same specification would fail in the same way.
-_NEEDS_ANOTHER_SPEC = (Reason.invalid_component, Reason.loss_not_finite)
+NEEDS_ANOTHER_SPEC = (Reason.invalid_component, Reason.loss_not_finite)
 # In GiB, for jobs that requested no memory.
 _FIRST_MEMORY_GIB = 32
 # How the message about a data set that is not on the machine begins.
@@ -139,10 +141,17 @@ def failed_evidence(job: Job, facts: Facts) -> list[str]:
     elif job.reason == Reason.out_of_memory and _more_memory(job, facts) is None:
         advice = "No machine that is up has more memory: submit a copy with a smaller training.batch_size."
     else:
-        advice = ADVICE[Reason(job.reason)]
-    if facts.starts_from_beginning and job.reason not in _NEEDS_ANOTHER_SPEC:
+        advice = _advice(job, Reason(job.reason))
+    if facts.starts_from_beginning and job.reason not in NEEDS_ANOTHER_SPEC:
         return [*evidence, advice.replace(_RESUMES, ""), _STARTS_AGAIN]
     return [*evidence, advice]
+
+
+def _advice(job: Job, reason: Reason) -> str:
+    advice = ADVICE[reason]
+    if reason == Reason.loss_not_finite and job.spec["training"]["precision"] == "float32":
+        return advice.replace(_OR_FLOAT32, "")
+    return advice
 
 
 def failed_actions(job: Job, facts: Facts) -> list[Action]:
@@ -150,7 +159,7 @@ def failed_actions(job: Job, facts: Facts) -> list[Action]:
     if facts.unsuccessful:
         return retries_first(facts)
     log = [log_action(job)] if job.attempt else []
-    if facts.refusal or job.reason in _NEEDS_ANOTHER_SPEC:
+    if facts.refusal or job.reason in NEEDS_ANOTHER_SPEC:
         return [clone(job), *log]
     if is_shortfall(job.message or ""):
         return [_retry_with(job, change_to_fit(job.spec["resources"], facts.machines))]

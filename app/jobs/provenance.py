@@ -12,6 +12,7 @@ from app.jobs import queries
 from app.jobs.checkpoint_records import describe_checkpoints, kept_checkpoints, removed_checkpoints
 from app.jobs.provenance_schemas import AttemptRecord, ComponentRecord, DataRecord, Provenance
 from app.jobs.provenance_sources import describe_sources, source_records
+from app.jobs.wording import count
 from app.models import TERMINAL_STATES, Attempt, Job, State
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
@@ -85,7 +86,7 @@ def sentence(job: Job, attempts: Sequence[Attempt], identity: RunIdentity | None
         why = f" ({job.reason})" if job.reason and job.state == State.failed else ""
         return f"bit-exact: not claimed, since the job {WITHOUT_RESULT[State(job.state)]}{why} and has no result"
     resumed = _resumed(attempts)
-    times = "" if not resumed else f", although it was interrupted {resumed} time{'s' if resumed > 1 else ''}"
+    times = "" if not resumed else f", although it was resumed from a checkpoint {count(resumed, 'time')}"
     return f"bit-exact: yes, the same specification, data, software and device give these bits{times}"
 
 

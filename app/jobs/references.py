@@ -12,7 +12,8 @@ from app.http.errors import InvalidSpec
 from app.jobs import queries
 from app.jobs.queries import ComponentRow
 from app.models import TERMINAL_STATES, State
-from core.spec import ComponentRef, JobSpec
+from core.spec import ComponentRef, ExpertJob, JobSpec
+from core.spec.component_choices import part_config
 
 
 @dataclass(frozen=True)
@@ -40,24 +41,37 @@ def check(session: Session, spec: JobSpec, cache: ReferenceCache | None = None) 
     states: dict[str, str] = {}
     rows: dict[ComponentRef, ComponentRow] = {}
     configs: dict[str, dict[str, Any]] = {}
+    num_experts = num_experts_of(spec)
     cache = {} if cache is None else cache
     for field, ref in spec.sources().items():
         if ref not in cache:
             cache[ref] = _look_up(session, ref)
         row = cache[ref]
-        error = row if isinstance(row, str) else _role_error(field, ref, row)
+        error = (
+            row if isinstance(row, str) else _role_error(field, ref, row) or _count_error(field, ref, row, num_experts)
+        )
         if error:
-            errors.append({"loc": [*field.split("."), "from"], "msg": error})
+            errors.append({"loc": _loc(field), "msg": error})
         elif not isinstance(row, str):
             states[row.job] = row.state
             rows[ref] = row
             if row.config is not None:
-                configs[field] = row.config
+                configs[field] = dict(part_config(row.config, field))
     errors = errors or _dimension_errors(configs) or executor_errors(session, spec)
     if errors:
         raise InvalidSpec.of(errors)
     unfinished = tuple(job for job, state in states.items() if state not in TERMINAL_STATES)
     return References(tuple(states), unfinished, rows)
+
+
+def _loc(field: str) -> list[str | int]:
+    """Where a field that names a component is in a specification."""
+    return [*(int(part) if part.isdigit() else part for part in field.split(".")), "from"]
+
+
+def num_experts_of(spec: JobSpec) -> int:
+    """The number of experts of a job, whether its specification is resolved or not."""
+    return 1 if isinstance(spec, ExpertJob) else spec.num_experts or len(spec.experts)
 
 
 def executor_errors(session: Session, spec: JobSpec) -> list[dict[str, Any]]:
@@ -95,6 +109,27 @@ def _role_error(field: str, ref: ComponentRef, row: ComponentRow) -> str | None:
     return None if role in (needed, "complete") else f"{name} has the role {role}; this field needs the role {needed}"
 
 
+def _count_error(field: str, ref: ComponentRef, row: ComponentRow, num_experts: int) -> str | None:
+    """An error for a fusion module of another number of experts, and for an expert that a complete model lacks."""
+    source_experts = _num_experts_of_source(row)
+    if field == "fusion" and source_experts not in (None, num_experts):
+        return f"the fusion module of {row.job} is for {source_experts} experts; this job has {num_experts}"
+    if "complete" in (row.name, ref.component) and field.startswith("experts.") and source_experts is not None:
+        index = int(field.removeprefix("experts."))
+        if index >= source_experts:
+            return f"the complete model of {row.job} has {source_experts} experts; this field needs expert_{index}"
+    return None
+
+
+def _num_experts_of_source(row: ComponentRow) -> int | None:
+    """How many experts the fusion module or the complete model of a job has; None for a job of one expert."""
+    config = row.config or {}
+    for listed in (config.get("experts"), config.get("feature_dims")):
+        if isinstance(listed, list):
+            return len(listed)
+    return len(row.spec["experts"]) if "experts" in row.spec else None
+
+
 def component_names(spec: dict[str, Any], kind: str) -> list[str]:
     """The components that a job with this resolved specification saves."""
     if kind == "evaluate":
@@ -113,13 +148,9 @@ def _dimension_errors(configs: dict[str, dict[str, Any]]) -> list[dict[str, Any]
         dims = fusion["feature_dims"]
         for field, config in experts.items():
             k = int(field.removeprefix("experts."))
-            loc = [*field.split("."), "from"]
-            if k >= len(dims):
-                msg = f"the fusion module expects {len(dims)} experts; this is expert number {k + 1}"
-                errors.append({"loc": loc, "msg": msg})
-            elif config.get("feature_dim") not in (None, dims[k]):
+            if config.get("feature_dim") not in (None, dims[k]):
                 msg = f"the fusion module expects feature dimension {dims[k]}; this expert has {config['feature_dim']}"
-                errors.append({"loc": loc, "msg": msg})
+                errors.append({"loc": _loc(field), "msg": msg})
     if fusion and head and {"input_dim"} <= fusion.keys() & head.keys() and fusion["input_dim"] != head["input_dim"]:
         msg = f"the head expects input dimension {head['input_dim']}; the fusion module has {fusion['input_dim']}"
         errors.append({"loc": ["head", "from"], "msg": msg})

@@ -7,7 +7,7 @@ import re
 # An id is written as it is, also at the beginning of a sentence.
 _ID = re.compile(r"(job|cmp|swp)_[0-9A-Z]{26}\b")
 # Neither is the name of a field or a component, a path or a number with letters: `training.epochs`, `expert_0`.
-_IDENTIFIER = re.compile(r"\S*(\w[._/=\[]\w|[a-z]\d)")
+_IDENTIFIER = re.compile(r"\S*(\w[._/=\[:]\w|[a-z]\d)")
 _KINDS = {"job": "The job", "cmp": "The component", "swp": "The sweep"}
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth")
 

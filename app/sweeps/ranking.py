@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from app.http.csv_cells import safe_cell
-from app.results.metrics.directions import Mode, direction
+from app.results.metrics.directions import Mode, direction, known_direction
 from app.results.metrics.scores import accuracy_key
 from app.results.statistics.seeds import mean_interval
 from app.sweeps.grid import SEEDS
@@ -39,6 +39,16 @@ def choose(
     """
     metric = metric or accuracy_key(kind, part or ("test" if kind == "evaluate" else "val"))
     return metric, mode or direction(metric)
+
+
+def best_direction(metric: str, mode: Mode | None = None) -> Mode | None:
+    """Which values of a metric are better, as a client says or as is known; None where neither."""
+    return mode or known_direction(metric)
+
+
+def run_value(metric: str, better: Mode | None) -> Literal["best", "last"]:
+    """What stands for a run: the best validation value so far, as for the choice of components; otherwise the last."""
+    return "best" if better is not None and metric.startswith("val/") else "last"
 
 
 def leaderboard(scores: Iterable[Score], mode: Mode) -> list[LeaderboardRow]:

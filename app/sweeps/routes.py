@@ -105,7 +105,11 @@ def get_leaderboard(
     mode: Mode | None = None,
     baseline: Baseline = None,
 ) -> Response:
-    """Download the leaderboard of a sweep as CSV, with one column per swept field."""
+    """Download the leaderboard of a sweep as CSV, with one column per swept field.
+
+    `mean`, `std`, `low` and `high` are over the `n` runs of a row: of each the best value over all epochs of a metric
+    of validation, and the last value of any other one. `test_accuracy` is that of the components that were saved.
+    """
     view = compared_view(session, settings, queries.get_sweep(session, sweep_id), metric, mode, baseline=baseline)
     headers = {"Content-Disposition": f'attachment; filename="{view.id}.csv"'}
     return Response(ranking.as_csv(view.leaderboard, view.grid, view.metric), media_type="text/csv", headers=headers)

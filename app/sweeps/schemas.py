@@ -129,11 +129,18 @@ class SweepSummary(BaseModel):
 
 
 class SweepView(SweepSummary):
-    """A sweep with its leaderboard: ordered by the mean of `metric`, best first, points without a value last."""
+    """A sweep with its leaderboard: ordered by the mean of `metric`, best first, points without a value last.
+
+    `better` is null for a metric of which neither higher nor lower values are better, such as `val/disagreement`: rows
+    are then in order, and the first one is not the best. `run_value` says which value of each run counts: the `best`
+    over all epochs, or the `last`.
+    """
 
     base: dict[str, Any]
     metric: str
     mode: Mode
+    better: Mode | None
+    run_value: Literal["best", "last"]
     leaderboard: list[LeaderboardRow]
 
 

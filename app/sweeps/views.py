@@ -21,9 +21,11 @@ from app.sweeps.schemas import EarlyStopping, LeaderboardRow, PointPage, PointVi
 
 def sweep_view(session: Session, sweep: Sweep, metric: str | None = None, mode: Mode | None = None) -> SweepView:
     """A sweep with its leaderboard by a metric."""
+    given = mode
     metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
-    leaderboard = ranking.leaderboard(_scores(session, sweep, metric, mode), mode)
-    return _view(session, sweep, metric, mode, leaderboard)
+    better = ranking.best_direction(metric, given)
+    leaderboard = ranking.leaderboard(_scores(session, sweep, metric, better), mode)
+    return _view(session, sweep, metric, mode, better, leaderboard)
 
 
 def compared_view(
@@ -39,19 +41,29 @@ def compared_view(
 
     May read files of predictions. Raises Invalid for a job that is not one of the sweep's.
     """
+    given = mode
     metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
-    scores = _scores(session, sweep, metric, mode)
-    rows = ranking.leaderboard(scores, mode)
-    return _view(
-        session, sweep, metric, mode, with_differences(session, settings, sweep.id, rows, scores, baseline or None)
-    )
+    better = ranking.best_direction(metric, given)
+    scores = _scores(session, sweep, metric, better)
+    rows = with_differences(
+        session, settings, sweep.id, ranking.leaderboard(scores, mode), scores, baseline or None
+    )  # fmt: skip
+    return _view(session, sweep, metric, mode, better, rows)
 
 
-def _view(session: Session, sweep: Sweep, metric: str, mode: Mode, leaderboard: list[LeaderboardRow]) -> SweepView:
+def _view(
+    session: Session, sweep: Sweep, metric: str, mode: Mode, better: Mode | None, leaderboard: list[LeaderboardRow]
+) -> SweepView:
     counts = queries.count_points(session, [sweep.id])[sweep.id]
     return SweepView(
-        **_summary(sweep, counts), base=sweep.base, metric=metric, mode=mode, leaderboard=leaderboard
-    )  # fmt: skip
+        **_summary(sweep, counts),
+        base=sweep.base,
+        metric=metric,
+        mode=mode,
+        better=better,
+        run_value=ranking.run_value(metric, better),
+        leaderboard=leaderboard,
+    )
 
 
 def best_jobs(session: Session, sweep: Sweep, number: int) -> set[str]:
@@ -61,11 +73,11 @@ def best_jobs(session: Session, sweep: Sweep, number: int) -> set[str]:
     return {job_id for row in rows[:number] if row.mean is not None for job_id in row.jobs}
 
 
-def _scores(session: Session, sweep: Sweep, metric: str, mode: Mode) -> list[ranking.Score]:
+def _scores(session: Session, sweep: Sweep, metric: str, better: Mode | None) -> list[ranking.Score]:
     tested = queries.latest_values(session, sweep.id, accuracy_key(sweep.base.get("kind"), "test"))
     return [
         ranking.Score(
-            row.values, row.job_id, _value(row, metric, mode), _stopped_early(row), tested.get(row.job_id or "")
+            row.values, row.job_id, _value(row, metric, better), _stopped_early(row), tested.get(row.job_id or "")
         )
         for row in queries.list_points(session, sweep.id, metric)
     ]
@@ -82,7 +94,9 @@ def point_page(
     session: Session, sweep: Sweep, *, metric: str | None, mode: Mode | None, limit: int, cursor: str | None
 ) -> PointPage:
     """A page of a sweep's points, in the order of the grid."""
+    given = mode
     metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
+    better = ranking.best_direction(metric, given)
     after = paging.decode(cursor, [int])[0] if cursor else -1
     rows = list(queries.list_points(session, sweep.id, metric, after=after, limit=limit + 1))
     page = paging.page(rows, limit, lambda row: paging.encode(row.number))
@@ -94,7 +108,7 @@ def point_page(
             state=None if row.state is None else State(row.state),
             reused=row.reused,
             stopped_early=_stopped_early(row),
-            value=_value(row, metric, mode),
+            value=_value(row, metric, better),
         )
         for row in page["items"]
     ]
@@ -136,8 +150,8 @@ def _stopped_early(row: PointRow) -> bool:
     return queries.stopped_early(row.state, row.message)
 
 
-def _value(row: PointRow, metric: str, mode: Mode) -> float | None:
-    """A point's score: the best validation value so far, as for the choice of components; otherwise the latest."""
-    if metric.startswith("val/"):
-        return row.high if mode == "max" else row.low
-    return row.last
+def _value(row: PointRow, metric: str, better: Mode | None) -> float | None:
+    """A point's score: the best or the last value of its run."""
+    if ranking.run_value(metric, better) == "last":
+        return row.last
+    return row.high if better == "max" else row.low

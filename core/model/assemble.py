@@ -92,12 +92,11 @@ def complete_spec(spec: JobSpec, sources: Sources) -> JobSpec:
         update["fusion"] = _fill_fusion(spec.fusion, source)
         dim, num_experts = source.config["input_dim"], source.config["num_experts"]
         if spec.input_dim not in (None, dim):
-            raise ComponentError(f"input_dim is {spec.input_dim}, but the fusion module in {source.path} has {dim}")
+            raise ComponentError(f"input_dim is {spec.input_dim}, but {source.path} has {dim}")
         update["input_dim"] = dim
         if num_experts != len(experts):
             raise ComponentError(
-                f"the fusion module in {source.path} expects {num_experts} experts; "
-                f"the specification has {len(experts)}"
+                f"fusion: {source.path} is for {num_experts} experts; the specification has {len(experts)}"
             )
     return resolve(spec.model_copy(update=update))
 
@@ -232,7 +231,7 @@ def load_weights(
             dims = model.feature_dims()
             if config["feature_dims"] != dims:
                 raise ComponentError(
-                    f"the fusion module in {component.path} expects features of dimensions {config['feature_dims']}; "
+                    f"fusion: {component.path} expects features of dimensions {config['feature_dims']}; "
                     f"these experts have {dims}"
                 )
             # A module that was trained without expert dropout leaves new neutral elements at their start.

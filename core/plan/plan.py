@@ -126,7 +126,9 @@ def make_plan(spec: JobSpec, size: DataSize, sources: Sources, *, activations: b
         schedules={name: _describe(policy, epochs) for name, policy in policies.items()},
         stages=resolve_stages(spec, input_dim, new_expert_heads=bool(heads)),
         augmentation=resolve_augmentation(spec, size.info),
-        warnings=tuple(size_warnings(spec, input_dim)),
+        warnings=tuple(
+            size_warnings(spec, input_dim, [field for field, component in sources.items() if component.is_part])
+        ),
         steps_per_epoch=steps_per_epoch,
         steps=steps_per_epoch * epochs,
         checkpoint_bytes=checkpoint_bytes(model, optimizer_groups(model, heads), policies),

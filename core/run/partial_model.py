@@ -63,7 +63,8 @@ def partial_config(config: Mapping[str, Any], experts: Sequence[int], accuracy: 
     available = config.get("present_experts", list(range(len(config["experts"]))))
     unknown = sorted(set(experts) - set(available))
     if not experts or unknown:
-        problem = f"it has no expert {', '.join(map(str, unknown))}" if unknown else "no expert was named"
+        numbers = ", ".join(map(str, unknown))
+        problem = f"this model has no expert numbered {numbers}" if unknown else "no expert was named"
         raise ValueError(f"{problem}: choose from {', '.join(map(str, available))}")
     own = {key: value for key, value in config.items() if key != "sha256"}
     return own | {"present_experts": sorted(set(experts)), "test_accuracy": accuracy}

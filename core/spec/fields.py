@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, StringConstraints, model_validator
+from pydantic_core import PydanticCustomError
 
 
 class SpecModel(BaseModel):
@@ -24,6 +25,8 @@ class InvalidField(NamedTuple):
     message: str
 
 
+# Where an error that a whole model raises has the field that it is about.
+FIELD = "field"
 # Values that reach a scheduler's command line or a file name: no space, quote, slash or newline, 64 characters at most.
 SAFE_NAME = r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$"
 SafeName = Annotated[str, StringConstraints(pattern=SAFE_NAME)]
@@ -89,6 +92,11 @@ def in_words(entry: Mapping[str, Any], pattern_messages: Mapping[str, str] = {})
     for phrase, replacement in _REPHRASED.items():
         message = message.replace(phrase, replacement)
     return message[:1].lower() + message[1:]
+
+
+def field_error(loc: Sequence[str | int], msg: str) -> PydanticCustomError:
+    """An error that a validator of a whole model raises about one field of it, at `loc`."""
+    return PydanticCustomError("value_error", msg, {FIELD: list(loc)})
 
 
 def accept_old_name(data: Any, old: str, new: str) -> Any:

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from core.spec.dataset import DatasetSpec
 from core.spec.evaluation import EvaluationOptions
-from core.spec.fields import ComponentRef, SafeName, SpecModel, Text
+from core.spec.fields import ComponentRef, SafeName, SpecModel, Text, field_error
 from core.spec.models import ExpertSpec, FeatureDim, FusionSpec, HeadSpec, SoloExpertSpec
 from core.spec.recipes import PRESETS
 from core.spec.resources import Resources, Tracking
@@ -39,17 +39,14 @@ def _check_every_stage_trains(training: Training, components: Sequence[Component
         return
     for index, stage in enumerate(stage_trainings(training)):
         if frozen_components(stage).issuperset(components):
-            raise ValueError(
-                f"training.stages.{index} freezes {', '.join(components)}: there is nothing to train in it"
-            )
+            msg = f"this stage freezes {', '.join(components)}: there is nothing to train in it"
+            raise field_error(("training", "stages", index), msg)
 
 
 def _check_gradients(training: Training, reason: str) -> None:
     if training.gradients != "sum":
-        raise ValueError(
-            f"training.gradients is {training.gradients}, which combines the gradients of two losses at the experts, "
-            f"but {reason}: remove it"
-        )
+        msg = f"{training.gradients} combines the gradients of two losses at the experts, but {reason}: remove it"
+        raise field_error(("training", "gradients"), msg)
 
 
 class ExpertJob(Job):
@@ -62,16 +59,16 @@ class ExpertJob(Job):
     def _check_shard(self) -> ExpertJob:
         shards = self.dataset.split.num_shards
         if self.expert.shard >= shards:
-            raise ValueError(
-                f"expert.shard is {self.expert.shard}, but the split has {shards} "
-                f"{'shard' if shards == 1 else 'shards'}, numbered from 0"
-            )
+            counted = f"{shards} {'shard' if shards == 1 else 'shards'}"
+            msg = f"is {self.expert.shard}, but the split has {counted}, numbered from 0"
+            raise field_error(("expert", "shard"), msg)
         return self
 
     @model_validator(mode="after")
     def _check_not_frozen(self) -> ExpertJob:
         if self.training.components.experts.frozen:
-            raise ValueError("training.components.experts is frozen: there is nothing to train")
+            msg = "the experts are frozen: there is nothing to train"
+            raise field_error(("training", "components", "experts", "frozen"), msg)
         _check_every_stage_trains(self.training, ("experts",))
         _check_gradients(self.training, "an expert job trains one expert by its own loss alone")
         return self
@@ -93,10 +90,11 @@ class _Assembled(Job):
     @model_validator(mode="after")
     def _check_count(self) -> _Assembled:
         if self.num_experts not in (None, len(self.experts)) and len(self.experts) != 1:
-            raise ValueError(
-                f"num_experts is {self.num_experts}, but experts has {len(self.experts)} entries: "
+            msg = (
+                f"is {self.num_experts}, but experts has {len(self.experts)} entries: "
                 "give one entry (for equal experts), num_experts entries, or omit num_experts"
             )
+            raise field_error(("num_experts",), msg)
         return self
 
     def sources(self) -> dict[str, ComponentRef]:
@@ -124,7 +122,8 @@ class FusionJob(_Assembled):
     @model_validator(mode="after")
     def _check_not_frozen(self) -> FusionJob:
         if not self.training.stages and len(frozen_components(self.training)) == len(COMPONENT_NAMES):
-            raise ValueError("training.components: experts, fusion and head are all frozen: there is nothing to train")
+            msg = "experts, fusion and head are all frozen: there is nothing to train"
+            raise field_error(("training", "components"), msg)
         _check_every_stage_trains(self.training, COMPONENT_NAMES)
         if "experts" in always_frozen(self.training):
             _check_gradients(self.training, "the experts are frozen throughout, so that no gradient reaches them")
@@ -151,14 +150,16 @@ class HeadJob(_Assembled):
     def _check_sources(self) -> HeadJob:
         self._require(*(f"experts.{k}" for k in range(len(self.experts))), "fusion")
         if self.training.components.head.frozen:
-            raise ValueError("training.components.head is frozen: there is nothing to train")
+            msg = "the head is frozen: there is nothing to train"
+            raise field_error(("training", "components", "head", "frozen"), msg)
         _check_every_stage_trains(self.training, ("head",))
         for index, stage in enumerate(self.training.stages):
             if stage.components.experts.frozen is False or stage.components.fusion.frozen is False:
-                raise ValueError(
-                    f"training.stages.{index} trains experts or fusion, but a head job trains the global head alone: "
-                    "remove it, or use kind: fusion"
+                msg = (
+                    "this stage trains experts or fusion, but a head job trains the global head alone: remove it, or "
+                    "use kind: fusion"
                 )
+                raise field_error(("training", "stages", index), msg)
         _check_gradients(self.training, "a head job trains the global head alone")
         return self
 

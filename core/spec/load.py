@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from core.spec.fields import in_words
+from core.spec.fields import FIELD, in_words
 from core.spec.impossible_fields import impossible_fields
 from core.spec.jobs import KINDS, JobSpec
 from core.spec.training_only_fields import fields_without_effect
@@ -194,7 +194,7 @@ def _short(value: object) -> str:
 
 def _field_errors(error: ValidationError) -> list[FieldError]:
     entries = error.errors(include_url=False)
-    locs = [_field_loc(entry["loc"]) for entry in entries]
+    locs = [_field_loc((*entry["loc"], *entry.get("ctx", {}).get(FIELD, ()))) for entry in entries]
     # Where a value may be of several types, an error deeper in it says more than that it is not of another type.
     outer = {loc[:length] for loc in locs for length in range(1, len(loc))}
     kept = _joined(_field_error(entry, loc) for entry, loc in zip(entries, locs, strict=True) if loc not in outer)

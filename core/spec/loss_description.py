@@ -38,6 +38,26 @@ def _line(individual: IndividualLoss) -> str:
     return _LINES[individual.type].format(**values, winner=1.0 - values.get("epsilon", 0.0))
 
 
+def individual_loss_warning(spec: JobSpec) -> str | None:
+    """A sentence if the multiple-choice loss of a resolved specification trains nothing differently, otherwise None."""
+    loss = spec.training.loss
+    if isinstance(spec, EvaluateJob) or not loss.individual.is_multiple_choice:
+        return None
+    training_experts = [one for one in stage_trainings(spec.training) if "experts" not in frozen_components(one)]
+    if isinstance(spec, ExpertJob) or len(spec.experts) == 1:
+        why, advice = "one expert wins every image", "use two experts or more"
+    elif not training_experts:
+        why, advice = "the experts are frozen throughout", "train the experts"
+    elif not any(one.loss.lambda_individual for one in training_experts):
+        why, advice = "training.loss.lambda_individual is 0", "give a higher lambda_individual"
+    else:
+        return None
+    return (
+        f"training.loss.individual.type is {loss.individual.type}, but {why}, so it has no effect: "
+        f"{advice}, or remove it"
+    )
+
+
 def distillation_warning(spec: JobSpec) -> str | None:
     """A sentence if distillation makes the experts of a resolved specification alike while their loss sets them apart.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 
 from pydantic import BaseModel, Field
 
@@ -10,11 +10,12 @@ from core.spec.catalogue import ARCHITECTURES, DATASET_FACTS
 from core.spec.component_choices import Configs, new_heads, with_component_choices
 from core.spec.fusion_sizes import degeneracy_warning, expert_dropout_warning, head_count_error
 from core.spec.jobs import EvaluateJob, ExpertJob, JobSpec
-from core.spec.loss_description import describe_individual_loss, distillation_warning
+from core.spec.loss_description import describe_individual_loss, distillation_warning, individual_loss_warning
 from core.spec.models import ExpertSpec
 from core.spec.parameters import expert_parameters, fusion_parameters, head_parameters
 from core.spec.part_sizes import hold_out_warning, part_size
 from core.spec.rates import Rate, component_names, resolve_rates
+from core.spec.repeated_experts import repeated_experts_warning
 from core.spec.stage_settings import resolve_stages
 
 
@@ -94,7 +95,7 @@ def outline(spec: JobSpec, configs: Configs | None = None) -> Outline:
         steps_per_epoch=steps_per_epoch,
         steps=None if steps_per_epoch is None or epochs is None else steps_per_epoch * epochs,
         stages=_stages(spec, input_dim, rates, new_expert_heads=bool(heads)),
-        warnings=size_warnings(spec, input_dim),
+        warnings=size_warnings(spec, input_dim, complete_fields(configs)),
         notes=_notes(spec, experts, dims, data),
     )
 
@@ -183,9 +184,19 @@ def _fused_parameters(
     return counts
 
 
-def size_warnings(spec: JobSpec, input_dim: int | None) -> list[str]:
-    """Sentences about sizes, data and losses that do not suit a job."""
-    warnings = [hold_out_warning(spec), distillation_warning(spec)]
+def complete_fields(configs: Configs) -> frozenset[str]:
+    """The fields that name a complete model."""
+    return frozenset(field for field, config in configs.items() if config.get("role") == "complete")
+
+
+def size_warnings(spec: JobSpec, input_dim: int | None, complete: Container[str] = ()) -> list[str]:
+    """Sentences about sizes, data, losses and experts that do not suit a job; `complete` as `complete_fields`."""
+    warnings = [
+        hold_out_warning(spec),
+        distillation_warning(spec),
+        individual_loss_warning(spec),
+        repeated_experts_warning(spec, complete),
+    ]
     if not isinstance(spec, ExpertJob | EvaluateJob):
         warnings.append(expert_dropout_warning(spec.fusion.expert_dropout, len(spec.experts)))
     if not isinstance(spec, ExpertJob) and spec.fusion.type is not None and input_dim is not None:

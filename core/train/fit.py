@@ -120,7 +120,8 @@ def fit(
             clip_norm=training.clip_norm or 0.0,
         )
         stages = Stages(plan, model, optimizers, runtime, compiled=compiled)
-        meter, epoch_meter, detector = Meter(runtime.device), Meter(runtime.device), NonFiniteDetector(runtime.device)
+        meter, epoch_meter = Meter(runtime.device), Meter(runtime.device)
+        detector = NonFiniteDetector(runtime.device, optimizers.rates, runtime.precision)
         # Of experts that are trained alone, or not at all, none wins over the others.
         is_joint = len(model.experts) > 1 and not keep_heads
         watch = ValidationAlerts(epochs=epochs, num_classes=shape.num_classes)
@@ -249,7 +250,7 @@ def fit(
             measured = measure("validation", selection.epoch(0))
             if measured.non_finite:
                 path = next(iter(measured.non_finite))
-                raise NonFiniteLossError(step, path, f"the validation output of {path}")
+                raise detector.error(step, path, f"the validation output of {path}")
             measured = without_untrained_heads(measured, stages.untrained_heads)
             # Ambiguity is compared between images that differ in nothing but whether the experts have learnt them.
             has_ambiguity = "ambiguity" in measured.metrics

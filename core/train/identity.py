@@ -50,8 +50,8 @@ def check_content(stored: RunIdentity, content: Content | None, cache: ContentCa
         return
     difference = describe_difference(stored.data["sha256"], content.sha256, cache)
     raise ValueError(
-        f"{content.dataset} has changed since this run began{f' ({difference})' if difference else ''}, so the run "
-        "cannot continue with it. Restore the data and resume, or train on the new data in a new run"
+        f"the data of {content.dataset} has changed since this run began{f' ({difference})' if difference else ''}, so "
+        "the run cannot continue with it. Restore the data and retry it, or train on the new data in a new run"
     )
 
 

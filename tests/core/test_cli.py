@@ -129,7 +129,7 @@ BAD: list[tuple[Any, str]] = [
     (expert(epochs="3"), "training.epochs"),
     (expert(epochs=0), "training.epochs"),
     (expert(epochs=True), "training.epochs"),
-    (expert(shard=4), "expert.shard is 4, but the split has 4 shards"),
+    (expert(shard=4), "expert.shard: is 4, but the split has 4 shards"),
     (expert(seed=-1), "training.seed"),
     ('{"kind": "expert", "expert": {"arch": "resnet18"}, "training": {"seed": NaN}}', "training.seed"),
     (fusion() | {"experts": []}, "experts"),

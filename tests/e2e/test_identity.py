@@ -26,14 +26,14 @@ def test_inverted_pixels_are_refused_until_the_data_are_restored(up: Running) ->
     up.api.post(f"/jobs/{job_id}/resume")
     failed = up.wait(job_id, "failed")
     assert failed["reason"] == "code_error"
-    assert failed["message"].startswith("npz:identity.npz has changed since this run began")
+    assert failed["message"].startswith("the data of npz:identity.npz has changed since this run began")
     explained = up.cli("explain", job_id).stdout
     assert "its data has changed since training began" in explained
     write(file)
     up.api.post(f"/jobs/{job_id}/retry")
     assert up.wait(job_id, "succeeded", limit_s=240)["attempt"] == 3
     certificate = up.api.get(f"/jobs/{job_id}/provenance")
-    assert certificate["sentence"].endswith("although it was interrupted 1 time")
+    assert certificate["sentence"].endswith("although it was resumed from a checkpoint 1 time")
     assert certificate["data"]["dataset"] == "npz:identity.npz"
     parents = [row["parent"] for row in certificate["checkpoints"]]
     assert parents[1] == certificate["checkpoints"][0]["sha256"]

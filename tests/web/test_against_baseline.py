@@ -14,7 +14,7 @@ from app.jobs import queries
 from app.web.pages import compare_pair
 from app.web.views.against_baseline import against_baseline
 from app.web.views.selection import MAX_JOBS
-from tests.app.api import Service
+from tests.app.api import FUSION, Service
 from tests.app.results.predictions.trained import logits_of, run_dir_of, set_data, with_predictions
 from tests.app.sweeps.sweeping import measure
 from tests.web.test_compare import read
@@ -119,6 +119,27 @@ def test_data_that_changed_between_two_jobs_are_refused(service: Service) -> Non
         f"{jobs[1]} and {jobs[0]} were not measured on the same test images: digits has changed between them",
         "",
     ]
+
+
+def test_jobs_on_other_test_images_have_neither_differences_nor_a_star(service: Service) -> None:
+    baseline, same = (job_with_errors(service, name, 10) for name in ("baseline", "same"))
+    other = job_with_errors(service, "other", 10, "npz:b.npz")
+    # Without predictions, the names of the data sets tell.
+    last = service.submit({**FUSION, "name": "last"})
+    set_data(service, last, None, "npz:c.npz")
+    for job, accuracy in ((baseline, 0.5), (same, 0.6), (other, 0.9), (last, 0.95)):
+        measure(service, job, "test/accuracy_fused", accuracy)
+    text = read(
+        service, "/ui/compare?" + "&".join(f"job={job}~{k}" for k, job in enumerate((baseline, same, other, last)))
+    )
+    shown = re.sub(r"<[^>]*>", "", text)
+    for name, dataset in (("other", "npz:b.npz"), ("last", "npz:c.npz")):
+        note = f"{name} was not measured on the test images of the baseline: one on {dataset}, the other on digits"
+        assert note in shown
+    assert "same was not measured" not in shown
+    [row] = re.findall(r'<tr><th scope="row"><bdi>accuracy fused.*?</tr>', text)
+    assert re.findall(r'<span class="delta[^>]*>([^<]*)', row) == ["+0.1000"]
+    assert re.findall(r"<strong>([^<]*)</strong>", row) == ["0.6000"]
 
 
 def test_as_many_jobs_as_a_page_has_take_a_part_of_its_time(service: Service) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.db import transaction
-from app.models import State
+from app.models import Component, State
 from app.results.metrics.store import append
 from app.web.pages.compare import MAX_CHOICES
 from tests.app.api import EXPERT, Service
@@ -45,6 +45,16 @@ def test_the_charts_of_a_job_are_drawn_by_the_server(service: Service) -> None:
     assert "0.5" in text
     assert "<script" not in text
     assert read(service, f"/ui/jobs/{job}/curves?x=epoch&smooth=50&from=1&to=2&y=log&focus=1&logx=1&charts=loss")
+
+
+def test_of_epochs_with_equal_accuracy_the_saved_one_is_marked(service: Service) -> None:
+    job = submit(service, "one", val__accuracy_expert_0=[0.1, 0.5, 0.5])
+    service.transition(job, State.starting, State.running, progress={"step": 30, "steps": 30, "epochs": 3})
+    assert "highest accuracy: epoch 2" in read(service, f"/ui/-/curves?job={job}")
+    row: dict[str, Any] = {"role": "expert", "metrics": {}, "selected_by": "accuracy_expert_0", "files": {}}
+    with transaction(service.app.state.engine) as session:
+        session.add(Component(id="cmp_1", job_id=job, name="expert_0", epoch=3, config={}, **row))
+    assert "best accuracy: epoch 3" in read(service, f"/ui/-/curves?job={job}")
 
 
 def test_minor_charts_are_drawn_where_they_are_not_folded(service: Service) -> None:

@@ -13,6 +13,7 @@ from app.db import now, transaction
 from app.models import Attempt, Reason, State
 from core.run.rundir import RunDir
 from tests.app.api import EXPERT, FUSION, Service
+from tests.app.jobs.explaining import set_job
 from tests.web.test_security import log_in
 
 HOSTILE = "<script>alert(1)</script> <b>bold</b> \"'&amp; עברית"
@@ -102,6 +103,17 @@ def test_a_job_that_cannot_be_retried_offers_a_copy_in_place_of_a_retry(service:
     assert service.call("DELETE", f"/jobs/{needed}").status_code == 200
     html = get(service, f"/ui/jobs/{job_id}")
     assert (html.count(clone), f'primary" {clone}' in html, retry in html) == (1, True, False)
+
+
+@pytest.mark.parametrize(
+    ("reason", "offered"), [("loss_not_finite", False), ("invalid_component", False), ("lost", True)]
+)
+def test_a_retry_that_fails_again_is_not_offered(service: Service, reason: str, offered: bool) -> None:
+    job_id = service.submit(EXPERT, "alice")
+    set_job(service, job_id, state="failed", reason=reason, attempt=1)
+    html = get(service, f"/ui/jobs/{job_id}")
+    assert (f'action="/ui/jobs/{job_id}/retry"' in html) == offered
+    assert f"/ui/new?from={job_id}" in html
 
 
 def test_impossible_resources_give_a_page_that_says_why(service: Service) -> None:

@@ -92,6 +92,21 @@ def test_a_sweep_has_a_heat_map_of_means_over_seeds(service: Service) -> None:
     assert "1 n = 1 of 3" in text_of(best)
 
 
+def test_no_row_is_the_best_by_a_metric_of_which_neither_end_is_better(service: Service) -> None:
+    sweep_id = create(service)["id"]
+    for job_id, value in zip(jobs(service, sweep_id), (0.5, 0.7, 0.6, 0.9, 0.8), strict=False):
+        measure(service, job_id, "val/disagreement", 0.1, value)
+    html = read(service, f"/ui/sweeps/{sweep_id}?metric=val/disagreement")
+    text = text_of(html)
+    assert "of each run its last value" in text
+    assert "Neither higher nor lower values are better." in text
+    assert "Lower is better" not in text
+    assert "Best so far" not in text
+    results = html[html.index('id="sweep-results"') : html.index('id="points-title"')]
+    assert "#star" not in results
+    assert "best" not in text_of(results).lower()
+
+
 def test_the_best_mean_and_the_best_run_are_told_apart_and_lead_on(service: Service) -> None:
     sweep_id = create(service)["id"]
     ids = jobs(service, sweep_id)
@@ -106,7 +121,7 @@ def test_the_best_mean_and_the_best_run_are_told_apart_and_lead_on(service: Serv
     assert re.search(r"Best run 0\.9500 with type = \w+ , seed = \d", text)
     # A new job starts from the best run of the best combination; it is the next step once all have ended.
     assert f'<a class="button" href="/ui/new?from={ids[3]}">' in html
-    assert re.search(r"2 0\.6500 0\.2598 0\.0046 to 1\.0000 3 0\.9500 ", text)
+    assert re.search(r"2 \w+ 0\.6500 0\.2598 0\.0046 to 1\.0000 3 0\.9500 ", text)
     for job_id in ids:
         service.transition(job_id, *SUCCEEDED)
     html = read(service, f"/ui/sweeps/{sweep_id}")
@@ -136,7 +151,7 @@ def test_a_sweep_without_seeds_speaks_of_no_means(service: Service) -> None:
     text = text_of(read(service, f"/ui/sweeps/{sweep_id}?metric=val/loss_global"))
     # All values of a metric have as many decimals.
     assert "Best run 99.8 with type = concatenation" in text
-    assert "1 99.8 concatenation" in text
+    assert "1 concatenation 99.8" in text
     assert "mean" not in text.lower()
     assert "n = 1" not in text
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import socket
 
 from core.run.protocol import Outcome, OutcomeKind
@@ -15,6 +16,13 @@ _PEER_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken p
 # How PyTorch reports that a process which reads images has ended by itself.
 _READER_GONE = "DataLoader worker (pid"
 
+# The file of a component in the run directory of its job, whose path says nothing to a user.
+_COMPONENT_FILE = re.compile(
+    r"(?<![\w.])/(?:[^/]*/)*?(?P<job>job_[0-9A-Z]{26})/components/(?:[\w-]+/)?"
+    r"(?P<name>expert_\d+|complete|fusion|head|global_head)(?:_fusion|_module)?(?:_best)?(?:-[0-9a-f]+)?"
+    r"\.(?:pth|safetensors|missing|json)"
+)
+
 
 def classify_error(error: BaseException) -> Outcome:
     """The outcome of an attempt that ended with an exception."""
@@ -22,7 +30,7 @@ def classify_error(error: BaseException) -> Outcome:
     from core.run.durable import DamagedFileError
     from core.train.non_finite import NonFiniteLossError
 
-    text = " ".join(str(error).split())[:1000]
+    text = _COMPONENT_FILE.sub(_component, " ".join(str(error).split()))[:1000]
     if os.environ.get("WORLD_SIZE", "1") != "1" and any(sign in text for sign in _PEER_GONE):
         # The other process reports the cause.
         return Outcome(OutcomeKind.lost, message=f"another process of this job is gone: {text[:200]}")
@@ -44,6 +52,10 @@ def classify_error(error: BaseException) -> Outcome:
         # A missing data set, an impossible split: the message says what to do, and the log would add nothing.
         return Outcome(OutcomeKind.failed, Reason.code_error, text, is_user_error=True)
     return _failed(Reason.code_error, f"{type(error).__name__}: {text}")
+
+
+def _component(match: re.Match[str]) -> str:
+    return f"{match['name'].removeprefix('global_')} of {match['job']}"
 
 
 def host_name() -> str:

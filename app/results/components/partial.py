@@ -33,7 +33,10 @@ def partial_response(
     Invalid for another component or format, and for experts that the model does not have.
     """
     if component.name != "complete":
-        raise Invalid(f"experts selects from a complete model, and {component.name} is none: request complete instead")
+        raise Invalid(
+            f"only a complete model can be reduced to some experts; {component.name} is not one: "
+            "request complete instead"
+        )
     if format == "pth":
         raise Invalid("a complete model with some experts only is sent as .safetensors: leave out format=pth")
     whole = component.files["safetensors"]

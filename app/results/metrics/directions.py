@@ -6,7 +6,7 @@ from typing import Literal
 
 Mode = Literal["max", "min"]
 # Words of a metric's name after its last slash, as in `val/loss_global`, `test/nll` and `throughput/images_per_s`.
-LOWER_IS_BETTER = frozenset({"loss", "nll", "ece"})
+LOWER_IS_BETTER = frozenset({"loss", "nll", "ece", "collusion"})
 # Lists begin with the lowest value, but experts that differ often are neither better nor worse.
 LOWEST_FIRST = frozenset({"disagreement"})
 HIGHER_IS_BETTER = frozenset({"accuracy", "images"})

@@ -70,8 +70,9 @@ def compare(settings: Settings, a: Side, b: Side, split: Split) -> Comparison:
         *(accuracy_by_class(answers.correct, labels, stored_a.num_classes) for answers in (answers_a, answers_b)),
         strict=True,
     )
+    is_same = (a.job.id, a.path) == (b.job.id, b.path)
     return Comparison(
-        sentence=sentence(*names_of(a, b), difference, len(labels)),
+        sentence=same_model(a) if is_same else sentence(*names_of(a, b), difference, len(labels)),
         split=split,
         dataset=str(stored_a.entry["dataset"]),
         num_images=len(labels),
@@ -191,6 +192,11 @@ def _scaled(
         Scaled(temperature=temperature, num_validation_images=len(validation_labels), nll=scores.nll, ece=ece),
         "",
     )
+
+
+def same_model(side: Side) -> str:
+    """What is said of a model that is compared with itself."""
+    return f"A and B are the same model, {side.name}: there is no difference to measure"
 
 
 def names_of(a: Side, b: Side) -> tuple[str, str]:

@@ -14,7 +14,7 @@ import numpy as np
 from app.http.errors import Invalid, NotFound
 from app.models import Job
 from app.results.predictions.comparison import Side, default_path, difference_of, not_finite
-from app.results.predictions.same_images import check_same_data, common_labels
+from app.results.predictions.same_images import OtherImages, check_same_data, common_labels
 from app.results.predictions.schemas import Difference
 from app.results.predictions.stored import StoredSplit, stored_split
 from app.results.statistics.scores import num_not_finite
@@ -27,11 +27,15 @@ V = TypeVar("V")
 
 
 class PairOutcome(NamedTuple):
-    """The accuracy of one job minus that of another one on the same test images; without it, `why` there is none."""
+    """The accuracy of one job minus that of another one on the same test images; without it, `why` there is none.
+
+    `other_images` says how their test images differ, as a clause; empty where they are not known to differ.
+    """
 
     difference: Difference | None
     num_images: int = 0
     why: str = ""
+    other_images: str = ""
 
 
 _remembered: dict[tuple[object, ...], PairOutcome] = {}
@@ -53,17 +57,26 @@ def paired_difference(settings: Settings, a: Job, b: Job) -> PairOutcome:
     key = _key(settings, a.id, b.id)
     if (known := _remembered.get(key)) is not None:
         return known
+    same_data = False
     try:
         same_data = check_same_data(settings, a, b, "test")
         stored_a, stored_b = (stored_split(settings, job, "test") for job in (a, b))
         common_labels(stored_a, stored_b, same_data=same_data)
         correct_a, correct_b = _correct(a, stored_a), _correct(b, stored_b)
+    # Not remembered: a job may still succeed, and what its data contain may still be recorded.
+    except OtherImages as problem:
+        return PairOutcome(None, why=problem.detail, other_images=problem.reason)
     except (Invalid, NotFound) as problem:
-        # Not remembered: a job may still succeed, and what its data contain may still be recorded.
-        return PairOutcome(None, why=problem.detail)
+        return PairOutcome(None, why=problem.detail, other_images="" if same_data else _other_names(a, b))
     outcome = PairOutcome(difference_of(correct_a, correct_b), len(correct_a))
     _remember(_remembered, key, outcome)
     return outcome
+
+
+def _other_names(a: Job, b: Job) -> str:
+    """How the test images of two jobs differ by the names of their data sets, where predictions cannot tell."""
+    names = [job.spec["dataset"]["name"] for job in (a, b)]
+    return "" if names[0] == names[1] else f"one on {names[0]}, the other on {names[1]}"
 
 
 def _correct(job: Job, stored: StoredSplit) -> np.ndarray:

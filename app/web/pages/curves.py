@@ -17,6 +17,7 @@ from app.http.session import Reading
 from app.jobs import queries
 from app.jobs.routes import JobId, JobIdText
 from app.models import TERMINAL_STATES, Attempt, Job
+from app.results.components.queries import list_components
 from app.results.metrics import store
 from app.results.metrics.batch import series_of_jobs
 from app.results.metrics.schemas import Latest
@@ -154,13 +155,23 @@ def steps_per_epoch(job: Job) -> int | None:
     return int(report["steps"] // report["epochs"]) or None
 
 
+def saved_epoch(session: Session, job: Job) -> int | None:
+    """The epoch of the components that stand for a job: of its complete model, or of the expert that it trains."""
+    name = "expert_0" if job.kind == "expert" else "complete"
+    return next((one.epoch for one in list_components(session, job.id) if one.name == name), None)
+
+
 def _marks(session: Session, job: Job, latest: dict[str, Latest]) -> list[tuple[int, str]]:
     """Steps and their texts. Where there is no room for all texts, the first are shown."""
     marks: list[tuple[int, str]] = []
     best = latest.get(accuracy_key(job.kind))
     steps = steps_per_epoch(job)
-    if best is not None and best.best_step is not None and steps:
-        marks.append((best.best_step, f"best accuracy: epoch {round(best.best_step / steps)}"))
+    saved = saved_epoch(session, job)
+    if saved is not None and steps:
+        # Of epochs with equal accuracy, the one that was saved.
+        marks.append((saved * steps, f"best accuracy: epoch {saved}"))
+    elif best is not None and best.best_step is not None and steps:
+        marks.append((best.best_step, f"highest accuracy: epoch {round(best.best_step / steps)}"))
     return marks + [
         (row.resumed_from_step, f"attempt {row.number} from {row.resumed_from_step}")
         for row in queries.list_attempts(session, job.id)

@@ -15,6 +15,7 @@ from app.http.errors import InvalidSpec, NotFound
 from app.http.session import Configured, Reading
 from app.jobs import explain, ledger, queries, references, schemas
 from app.jobs.control_queries import list_controls
+from app.jobs.explain_ended import NEEDS_ANOTHER_SPEC
 from app.jobs.planned_configs import configs_of
 from app.jobs.provenance import provenance
 from app.jobs.result import stored_result
@@ -144,6 +145,8 @@ def _header(session: Session, job: Job, principal: Principal, settings: Settings
     explanation = explain.explain(session, job, settings)
     allowed, state = job_actions.may_change(principal, job.owner), State(job.state)
     can_retry = state not in explain.DEAD or explain.refusal(session, job) is None
+    if state == State.failed and job.reason in NEEDS_ANOTHER_SPEC:
+        can_retry = False
     return {
         "job": queries.views(session, [job])[0],
         "sweep": job.sweep,

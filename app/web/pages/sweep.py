@@ -129,7 +129,7 @@ def _context(session: Session, settings: Settings, principal: Principal, sweep_i
     return {
         **_summary(view, principal),
         "names": names,
-        "best": best_of(view.leaderboard, points, view.mode),
+        "best": best_of(view.leaderboard, points, view.better) if view.better else None,
         "has_seeds": any(path in SEEDS for path in view.grid),
         "places": words.decimals((point.value for point in points), view.metric),
         "run_values": {point.job: point.value for point in points},

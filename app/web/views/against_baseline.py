@@ -37,8 +37,13 @@ def against_baseline(settings: Settings, jobs: Sequence[Job]) -> list[BaselineCe
     return cells if any(cell.text for cell in cells) else []
 
 
+def other_images(settings: Settings, jobs: Sequence[Job]) -> list[str]:
+    """For each job how its test images differ from those of the first one, as a clause; empty where they are equal."""
+    return [paired_difference(settings, job, jobs[0]).other_images if number else "" for number, job in enumerate(jobs)]
+
+
 def _cell(settings: Settings, job: Job, baseline: Job) -> BaselineCell:
-    difference, num_images, why = paired_difference(settings, job, baseline)
+    difference, num_images, why, _ = paired_difference(settings, job, baseline)
     if difference is None:
         return BaselineCell(why=why)
     names = names_of(*(Side(one, default_path(one.kind)) for one in (job, baseline)))

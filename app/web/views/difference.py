@@ -65,14 +65,20 @@ def field_rows(specs: Sequence[Mapping[str, Any]]) -> list[FieldRow]:
     return rows
 
 
-def metric_rows(results: Sequence[Mapping[str, float | None]]) -> list[MetricRow]:
-    """The results on test images that at least one job has, without those of single experts."""
+def metric_rows(
+    results: Sequence[Mapping[str, float | None]], on_other_images: Sequence[object] = ()
+) -> list[MetricRow]:
+    """The results on test images that at least one job has, without those of single experts.
+
+    Jobs that are true in `on_other_images` have no difference to the baseline, and are not the best.
+    """
+    compared = [not other for other in on_other_images or [False] * len(results)]
     names = {key for one in results for key in one}
     # Another name for the same value.
     names -= {"test/accuracy_ensemble_logits"} if "test/accuracy_ensemble" in names else set()
     keys = [key for key in names if key.startswith("test/") and not _OF_AN_EXPERT.fullmatch(key)]
     keys.sort(key=lambda key: (key != "test/accuracy_fused", not key.startswith("test/accuracy"), key))
-    return [_metric_row(key, [one.get(key) for one in results]) for key in keys]
+    return [_metric_row(key, [one.get(key) for one in results], compared) for key in keys]
 
 
 def expert_rows(results: Sequence[Mapping[str, float | None]]) -> list[ExpertRow]:
@@ -94,21 +100,21 @@ def signed(difference: float, places: int) -> str:
     return ("+" if difference > 0 else "\u2212") + words.fixed(abs(difference), places)
 
 
-def _metric_row(key: str, values: Sequence[float | None]) -> MetricRow:
+def _metric_row(key: str, values: Sequence[float | None], compared: Sequence[bool]) -> MetricRow:
     # What experts are worth is written in points, as on the page of a job.
     in_points = _IN_POINTS.search(key) is not None
     places = 1 if in_points else words.decimals(values, key)
-    known = [value for value in values if value is not None]
+    known = [value for value, counts in zip(values, compared, strict=True) if value is not None and counts]
     better = known_direction(key)
     best = (max if better == "max" else min)(known) if better and len(known) > 1 else None
     first = values[0]
     cells = []
-    for number, value in enumerate(values):
-        has_delta = number > 0 and value is not None and first is not None
+    for number, (value, counts) in enumerate(zip(values, compared, strict=True)):
+        has_delta = number > 0 and counts
         difference = value - first if has_delta and value is not None and first is not None else None
         delta = None if difference is None else signed(100 * difference if in_points else difference, places)
         text = words.points(value) if in_points else words.fixed(value, places)
-        cells.append(Cell(text, delta, value is not None and value == best))
+        cells.append(Cell(text, delta, counts and value is not None and value == best))
     label = key.removeprefix("test/").replace("_", " ")
     return MetricRow(key, f"{label}, points" if in_points else label, cells)
 

@@ -146,6 +146,6 @@ def estimate_text(estimate: Estimate) -> str:
     if estimate.gpu_hours is None:
         return f"{NOTHING} ({estimate.why})"
     hours = estimate.gpu_hours
-    if not hours:
-        return estimate.why
+    if not hours and not estimate.based_on:
+        return f"none ({estimate.why})"
     return f"about {device_time(hours).removeprefix('about ')} ({estimate.why})"

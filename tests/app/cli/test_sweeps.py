@@ -18,3 +18,10 @@ def test_a_dry_run_prints_the_controls_and_their_cost(cli: Cli) -> None:
     assert "0.00" not in lines[-1]
     without = cli("sweep", "-", "--dry-run", "--set", "base.controls=false", stdin=json.dumps(SWEEP)).stdout
     assert "ontrols" not in without
+
+
+def test_a_dry_run_costs_nothing_where_every_point_has_a_job(cli: Cli) -> None:
+    text = json.dumps(SWEEP | {"base": WHOLE | {"controls": False}})
+    cli("sweep", "-", stdin=text)
+    lines = cli("sweep", "-", "--dry-run", stdin=text).stdout.splitlines()
+    assert lines[-1] == "Cost: none (no new jobs: every point has a job already)"

@@ -94,11 +94,34 @@ def test_markup_and_emoji_codes_in_names_are_printed_as_they_are(monkeypatch: py
     assert name in render(monkeypatch, 200, lambda: jobs_table([make_job(JOB_ID, name=name)]))
 
 
+LAST = {"metric": "test/accuracy_fused", "mode": "max", "better": "max", "run_value": "last"}
+BEST = {"metric": "val/accuracy_fused", "mode": "max", "better": "max", "run_value": "best"}
+
+
+@pytest.mark.parametrize(
+    ("sweep", "footer"),
+    [
+        (BEST, "Of each run the best value of val/accuracy_fused over all epochs; higher is better"),
+        (LAST, "Of each run the last value of test/accuracy_fused; higher is better"),
+        (
+            LAST | {"metric": "val/disagreement", "mode": "min", "better": None},
+            "Of each run the last value of val/disagreement; neither higher nor lower is better: lowest first",
+        ),
+    ],
+)
+def test_a_leaderboard_says_which_value_of_each_run_counts(
+    monkeypatch: pytest.MonkeyPatch, sweep: dict[str, Any], footer: str
+) -> None:
+    row = {"values": {"a": "x" * 40}, "n": 1, "mean": 0.5, "std": None, "stopped_early": 0, "best": JOB_ID}
+    shown = render(monkeypatch, 200, lambda: leaderboard_table(sweep | {"leaderboard": [row]}))
+    assert footer in " ".join(shown.split())
+
+
 def test_a_leaderboard_names_each_path_by_its_last_part_where_that_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     values = {"fusion.type": "sum", "training.components.experts.lr": 0.1, "training.components.fusion.lr": 1.0}
     row = {"values": values, "n": 2, "mean": 0.5, "std": 0.1, "stopped_early": 0, "best": JOB_ID}
-    sweep = {"metric": "test/accuracy_fused", "leaderboard": [row]}
-    header, line = render(monkeypatch, 200, lambda: leaderboard_table(sweep)).splitlines()
+    sweep = LAST | {"leaderboard": [row]}
+    header, line, *_ = render(monkeypatch, 200, lambda: leaderboard_table(sweep)).splitlines()
     assert header.split()[:4] == ["type", "training.components.experts.lr", "training.components.fusion.lr", "n"]
     assert line.split() == ["1", "sum", "0.1", "1.0", "2", "0.5000", "±", "0.1000", JOB_ID]
 
@@ -107,7 +130,7 @@ def test_a_leaderboard_shows_differences_and_how_they_were_computed(monkeypatch:
     row = {"values": {"a": 1}, "n": 3, "mean": 0.9, "std": 0.1, "best": JOB_ID, "stopped_early": False}
     difference = {"value": -0.0233, "low": -0.0612, "high": 0.0146, "p": 0.1181, "method": "seeds", "n": 3}
     others = [row | {"difference": difference}, row | {"difference": difference | {"method": "images", "n": 1}}]
-    sweep = {"metric": "val/accuracy_fused", "leaderboard": [row | {"is_baseline": True}, *others, row]}
+    sweep = BEST | {"leaderboard": [row | {"is_baseline": True}, *others, row]}
     lines = render(monkeypatch, 200, lambda: leaderboard_table(sweep)).splitlines()
     assert "minus baseline" in lines[0]
     assert " baseline " in lines[1]
@@ -119,8 +142,8 @@ def test_a_leaderboard_shows_differences_and_how_they_were_computed(monkeypatch:
 def test_a_leaderboard_shows_intervals_and_test_accuracy_where_there_are_any(monkeypatch: pytest.MonkeyPatch) -> None:
     row = {"values": {}, "n": 2, "mean": 0.5, "std": 0.1, "low": 0.4, "high": 0.6, "test_accuracy": 0.45}
     rows = [row | {"stopped_early": False, "best": JOB_ID}]
-    sweep = {"metric": "val/accuracy_fused", "leaderboard": rows}
-    header, line = render(monkeypatch, 200, lambda: leaderboard_table(sweep)).splitlines()
+    sweep = BEST | {"leaderboard": rows}
+    header, line, *_ = render(monkeypatch, 200, lambda: leaderboard_table(sweep)).splitlines()
     assert "95 % interval" in header
     assert "test accuracy" in header
     assert line.split()[-5:] == ["0.4000", "to", "0.6000", "0.4500", JOB_ID]

@@ -111,7 +111,9 @@ def test_a_job_without_its_data_set_is_retried_once_it_is_there(service: Service
 
 
 def test_a_job_whose_data_have_changed_is_retried_with_its_own_data_or_submitted_anew(service: Service) -> None:
-    message = "npz:a.npz has changed since this run began (images changed), so the run cannot continue with it"
+    message = (
+        "the data of npz:a.npz has changed since this run began (images changed), so the run cannot continue with it"
+    )
     job_id = attempted(service, {}, message, "code_error")
     shown = explain(service, job_id)
     assert shown["sentence"] == "It failed because its data has changed since training began."
@@ -190,9 +192,15 @@ def test_a_job_whose_dependency_was_retried_says_to_retry_it_too(service: Servic
 def test_retrying_what_cannot_succeed_is_not_offered(service: Service) -> None:
     job_id = service.submit()
     set_job(service, job_id, state="failed", reason="loss_not_finite", attempt=1)
-    assert [action["label"] for action in explain(service, job_id)["actions"]] == [
-        "Submit a changed copy", "Read the log",
-    ]  # fmt: skip
+    explanation = explain(service, job_id)
+    assert [action["label"] for action in explanation["actions"]] == ["Submit a changed copy", "Read the log"]
+    assert explanation["evidence"][-1].endswith("lower learning rates, or with training.precision float32.")
+
+
+def test_no_precision_is_advised_that_the_job_has_already(service: Service) -> None:
+    job_id = service.submit(EXPERT | {"training": {"precision": "float32"}})
+    set_job(service, job_id, state="failed", reason="loss_not_finite", attempt=1)
+    assert explain(service, job_id)["evidence"] == ["Submit it again with lower learning rates."]
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_run_that_resumed_in_the_same_environment_is_bit_exact(service: Servic
     report(service, job_id, (0, HERE), (40, HERE))
     service.transition(job_id, State.succeeded)
     content = certificate(service, job_id)
-    assert content["sentence"].endswith("give these bits, although it was interrupted 1 time")
+    assert content["sentence"].endswith("give these bits, although it was resumed from a checkpoint 1 time")
     assert content["attempts"][1]["resumed_from"] == {"step": 40, "sha256": "c" * 64}
 
 

@@ -39,14 +39,14 @@ def test_a_job_waits_for_the_jobs_whose_components_it_references(service: Servic
 
 MISFITS: list[tuple[dict[str, dict[str, Any]], list[Any], str]] = [
     (
-        {"expert_0": {"feature_dim": 64}, "fusion": {"feature_dims": [32]}},
-        ["experts", "0", "from"],
+        {"expert_0": {"feature_dim": 64}, "fusion": {"feature_dims": [32, 64]}},
+        ["experts", 0, "from"],
         "expects feature dimension 32; this expert has 64",
     ),
     (
         {"expert_0": {"feature_dim": 64}, "expert_1": {"feature_dim": 64}, "fusion": {"feature_dims": [64]}},
-        ["experts", "1", "from"],
-        "expects 1 experts; this is expert number 2",
+        ["fusion", "from"],
+        "is for 1 experts; this job has 2",
     ),
     (
         {"fusion": {"input_dim": 64}, "head": {"input_dim": 10}},
@@ -75,3 +75,32 @@ def test_saved_components_that_do_not_fit_are_refused(
     answer = service.post("/jobs", body).json()
     assert answer["status"] == 422
     assert (answer["errors"][0]["loc"], message in answer["errors"][0]["msg"]) == (loc, True), answer
+
+
+def test_a_fusion_module_of_another_number_of_experts_is_refused(service: Service) -> None:
+    four = service.submit(FUSION | {"experts": [{"arch": "convnet_small"}], "num_experts": 4})
+
+    def refs(component: str, *names: str) -> dict[str, Any]:
+        experts = [{"from": {"job": four, "component": component or name}} for name in names]
+        fusion = {"from": {"job": four, "component": component or "fusion"}}
+        return {"experts": experts, "fusion": fusion}
+
+    head = {"kind": "head"} | refs("", "expert_0", "expert_1")
+    evaluate = {"kind": "evaluate", "head": {"from": {"job": four, "component": "complete"}}}
+    expected = f"the fusion module of {four} is for 4 experts; this job has "
+    for spec, count in ((head, 2), (evaluate | refs("complete", *("e" * 3)), 3), (evaluate | refs("complete", "e"), 1)):
+        answer = service.post("/jobs?dry_run=true", spec)
+        assert answer.status_code == 422
+        assert answer.json()["errors"] == [{"loc": ["fusion", "from"], "msg": f"{expected}{count}"}]
+    one = evaluate | refs("complete", "e") | {"num_experts": 4}
+    for spec in (one, {"kind": "head"} | refs("", *(f"expert_{k}" for k in range(4)))):
+        assert service.post("/jobs?dry_run=true", spec).status_code == 200
+
+
+def test_an_expert_that_a_complete_model_lacks_is_refused(service: Service) -> None:
+    two = service.submit(FUSION)
+    expert = {"from": {"job": two, "component": "complete"}}
+    answer = service.post("/jobs?dry_run=true", FUSION | {"experts": [expert] * 3, "num_experts": 3})
+    [error] = answer.json()["errors"]
+    assert error["loc"] == ["experts", 2, "from"]
+    assert error["msg"] == f"the complete model of {two} has 2 experts; this field needs expert_2"

@@ -188,7 +188,12 @@ def test_a_stored_evaluate_job_with_fields_of_training_is_retried(service: Servi
     def part(name: str) -> dict[str, Any]:
         return {"from": {"job": source, "component": name}}
 
-    spec = {"kind": "evaluate", "experts": [part("expert_0")], "fusion": part("fusion"), "head": part("head")}
+    spec = {
+        "kind": "evaluate",
+        "experts": [part("expert_0"), part("expert_1")],
+        "fusion": part("fusion"),
+        "head": part("head"),
+    }
     refused = service.post("/jobs", spec | {"training": {"stages": [{"epochs": 2}]}})
     assert (refused.status_code, refused.json()["errors"][0]["loc"]) == (422, ["training", "stages"])
     job_id = service.submit(spec)

@@ -27,7 +27,8 @@ def test_numbers_and_times_are_said_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    "identifier", ["training.epochs", "expert_0", "expert_0:", "resnet18", "data/a.npz", "max_attempts=3", "experts[1]"]
+    "identifier",
+    ["training.epochs", "expert_0", "expert_0:", "resnet18", "data/a.npz", "max_attempts=3", "experts[1]", "npz:data"],
 )
 def test_a_sentence_that_begins_with_an_identifier_keeps_its_case(identifier: str) -> None:
     assert plain(f"{identifier} is not allowed") == f"{identifier} is not allowed."

@@ -106,6 +106,11 @@ def test_the_leaderboard_groups_seeds_and_puts_the_best_first(service: Service) 
         ("test/nll", None, ([0.9], [0.5]), 1, [0.5, 0.9]),
         ("test/ece", None, ([0.9], [0.5]), 1, [0.5, 0.9]),
         ("test/disagreement", None, ([0.9], [0.5]), 1, [0.5, 0.9]),
+        # Neither higher nor lower is better: the latest counts, lowest or highest first.
+        ("val/disagreement", None, ([0.1, 0.9], [0.5, 0.2]), 1, [0.2, 0.9]),
+        ("val/ambiguity", None, ([0.1, 0.2], [0.9, 0.5]), 1, [0.5, 0.2]),
+        ("val/disagreement", "max", ([0.9, 0.3], [0.5, 0.2]), 0, [0.9, 0.5]),
+        ("val/collusion", None, ([0.9, 0.3], [0.1, 0.5]), 1, [0.1, 0.3]),
         ("train/loss_total", None, ([0.9, 0.3], [0.1, 0.5]), 0, [0.3, 0.5]),
         ("test/nll", "max", ([0.9], [0.5]), 0, [0.9, 0.5]),
         ("test/accuracy_oracle", None, ([0.5, float("nan")], [0.1]), 1, [0.1, None]),
@@ -122,6 +127,9 @@ def test_a_leaderboard_is_by_any_metric(
     assert [row["mean"] for row in answer["leaderboard"]] == means
     assert answer["leaderboard"][0]["values"] == {"fusion.type": TYPES[best]}
     assert answer["metric"] == metric
+    neutral = mode is None and ("disagreement" in metric or "ambiguity" in metric)
+    assert answer["better"] == (None if neutral else answer["mode"])
+    assert answer["run_value"] == ("best" if metric.startswith("val/") and not neutral else "last")
     if mode is None:
         by_point = [point["value"] for point in points(service, sweep_id, f"&metric={metric}")]
         assert by_point[best] == means[0]

@@ -36,7 +36,7 @@ MISTAKES: dict[str, tuple[Any, list[Any], str]] = {
     ),
     "a wrong pair": (
         grid(num_experts=[2, 3], experts=[[{"arch": "convnet_small"}] * 2]),
-        ["base"],
+        ["grid", "num_experts", 1],
         "(at num_experts=3, experts[0])",
     ),
     "a string for a number": (grid(training__epochs=["3"]), ["grid", "training.epochs", 0], "must be an integer"),

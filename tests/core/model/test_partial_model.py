@@ -78,11 +78,13 @@ def test_a_partial_file_has_no_weights_of_the_others_and_says_its_accuracy(train
     # A part of a part; its accuracy is that of the run only in the folder of the run.
     smaller = load_component(tmp_path / "partial.safetensors").with_experts((2,))
     assert (smaller.config["present_experts"], smaller.config["test_accuracy"]) == ([2], None)
-    with pytest.raises(ValueError, match="it has no expert 1: choose from 0, 2"):
+    with pytest.raises(ValueError, match="this model has no expert numbered 1: choose from 0, 2"):
         load_component(tmp_path / "partial.safetensors").with_experts((1, 2))
 
 
-@pytest.mark.parametrize(("experts", "message"), [((), "no expert was named"), ((0, 3, 7), "no expert 3, 7: choose")])
+@pytest.mark.parametrize(
+    ("experts", "message"), [((), "no expert was named"), ((0, 3, 7), "no expert numbered 3, 7: choose")]
+)
 def test_experts_that_a_model_does_not_have_are_refused(
     trained: Trained, experts: tuple[int, ...], message: str
 ) -> None:

@@ -11,6 +11,7 @@ from core.spec import SpecError, parse_spec, parse_text, read_mapping
 
 FUSION = {"kind": "fusion", "experts": [{"arch": "convnet_small"}], "num_experts": 4}
 JOB = "job_01J00000000000000000000000"
+FROZEN = {name: {"frozen": True} for name in ("experts", "fusion", "head")}
 
 
 @pytest.mark.parametrize(
@@ -44,7 +45,7 @@ JOB = "job_01J00000000000000000000000"
         ({"experts": [{"arch": "resnet81"}]}, ("experts", 0, "arch"), "did you mean resnet18?"),
         ({"experts": []}, ("experts",), "at least 1"),
         ({"experts": [{}]}, ("experts", 0), "give arch or from"),
-        ({"experts": [{"arch": "resnet18"}] * 3}, (), "num_experts is 4, but experts has 3"),
+        ({"experts": [{"arch": "resnet18"}] * 3}, ("num_experts",), "is 4, but experts has 3"),
         ({"experts": [{"from": {"job": JOB}}]}, ("experts", 0, "from"), "name a component as"),
         ({"experts": [{"from": {"job": JOB, "component": "expert_00"}}]}, ("experts", 0, "from"), "expert_0, expert_1"),
         ({"experts": [{"from": {"component": "../../etc"}}]}, ("experts", 0, "from"), 'a component id is "cmp_"'),
@@ -60,6 +61,16 @@ JOB = "job_01J00000000000000000000000"
         ({"resources": {"slurm": {"partition": "x;reboot"}}}, ("resources", "slurm", "partition"), "letters, digits"),
         ({"resources": {"slurm": {"exclude": ["n1\n"]}}}, ("resources", "slurm", "exclude", 0), "letters, digits"),
         ({"training": {"epochs": 10**400}}, ("training", "epochs"), "less than or equal"),
+        (
+            {"training": {"components": {"experts": {"frozen": True}}, "gradients": "pcgrad"}},
+            ("training", "gradients"),
+            "pcgrad combines",
+        ),
+        (
+            {"training": {"stages": [{"epochs": 1}, {"epochs": 1, "components": FROZEN}]}},
+            ("training", "stages", 1),
+            "this stage freezes",
+        ),
         ({"controls": "yes"}, ("controls",), "must be true or false"),
         (
             {"evaluation": {"store_predictions": "yes"}},

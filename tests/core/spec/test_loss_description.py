@@ -69,3 +69,38 @@ def test_distillation_beside_a_multiple_choice_loss_is_warned_about(
 ) -> None:
     warnings = outlined(loss, num_experts=num_experts)[1]
     assert ["set training.loss.distillation_weight to 0" in warning for warning in warnings] == [True] * warns
+
+
+FROZEN = {"components": {"experts": {"frozen": True}}}
+RAISED_LATER = {"stages": [{"epochs": 1}, {"epochs": 1, "lambda_individual": 1}]}
+
+
+@pytest.mark.parametrize("kind", ["wta", "relaxed", "annealed", "confident"])
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"num_experts": 1}, "one expert wins every image"),
+        ({"training": {"loss": {"lambda_individual": 0}}}, "training.loss.lambda_individual is 0"),
+        ({"training": FROZEN}, "the experts are frozen throughout"),
+        ({"kind": "head"} | SOURCED, "the experts are frozen throughout"),
+        ({"training": {"loss": {"lambda_individual": 0}} | RAISED_LATER}, None),
+        ({}, None),
+    ],
+)
+def test_a_multiple_choice_loss_that_has_no_effect_is_warned_about(
+    kind: str, fields: dict[str, Any], why: str | None
+) -> None:
+    training = fields.get("training", {})
+    loss = {"individual": {"type": kind}} | training.get("loss", {})
+    shown = outline(parse_spec(FUSION | fields | {"training": {**training, "loss": loss}}))
+    warnings = [warning for warning in shown.warnings if "has no effect" in warning]
+    assert [f"individual.type is {kind}, but {why}," in warning for warning in warnings] == [True] * (why is not None)
+
+
+def test_one_expert_trained_alone_is_warned_about_a_multiple_choice_loss() -> None:
+    spec = {
+        "kind": "expert",
+        "expert": {"arch": "convnet_small"},
+        "training": {"loss": {"individual": {"type": "wta"}}},
+    }
+    assert "one expert wins every image" in outline(parse_spec(spec)).warnings[0]

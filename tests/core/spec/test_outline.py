@@ -172,12 +172,13 @@ def test_heads_that_do_not_divide_the_dimension_are_warned_about() -> None:
 
 
 REF = {"job": "job_01M85N3F36VFE5DRETSBRX1ADS", "component": "expert_0"}
+OTHER = REF | {"component": "expert_1"}
 
 
 @pytest.mark.parametrize(
     ("experts", "holdout", "warns"),
     [([{"arch": "convnet_small"}], 0.2, True), ([{"arch": "convnet_small"}], 0, False),
-     ([{"from": REF}, {"arch": "convnet_small"}], 0.2, True), ([{"from": REF}, {"from": REF}], 0.2, False)],
+     ([{"from": REF}, {"arch": "convnet_small"}], 0.2, True), ([{"from": REF}, {"from": OTHER}], 0.2, False)],
 )  # fmt: skip
 def test_untrained_experts_that_see_the_hold_out_alone_are_warned_about(
     experts: list[dict[str, Any]], holdout: float, warns: bool
@@ -189,7 +190,7 @@ def test_untrained_experts_that_see_the_hold_out_alone_are_warned_about(
 
 SOURCED: dict[str, Any] = {
     "kind": "head",
-    "experts": [{"from": REF}, {"from": REF}],
+    "experts": [{"from": REF}, {"from": OTHER}],
     "fusion": {"from": REF | {"component": "fusion"}},
     "dataset": {"name": "digits"},
 }

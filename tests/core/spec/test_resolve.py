@@ -109,7 +109,7 @@ def test_holdout_is_a_fifth_unless_both_phases_see_everything() -> None:
 
 
 def test_a_shard_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"expert.shard is 4, but the split has 4 shards, numbered from 0"):
+    with pytest.raises(ValueError, match=r"expert.shard: is 4, but the split has 4 shards, numbered from 0"):
         parse_spec(
             {"kind": "expert", "expert": {"arch": "resnet18", "shard": 4}, "dataset": {"split": {"num_shards": 4}}}
         )

@@ -81,27 +81,47 @@ ALL = {name: {"frozen": True} for name in ("experts", "fusion", "head")}
 NO_LAMBDA = {"lambda_individual": 0}
 EXPERT = {"kind": "expert", "expert": {"arch": "convnet_small"}}
 REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
-    (FUSION, {"stages": [{"epochs": 1}, {"epochs": 1, "components": ALL}]}, "stages.1 freezes experts, fusion, head"),
-    (EXPERT, {"stages": [{"epochs": 1, "components": FROZEN}]}, "stages.0 freezes experts: there is nothing to train"),
-    (HEAD, {"stages": [{"epochs": 1, "components": {"head": {"frozen": True}}}]}, "stages.0 freezes head"),
+    (
+        FUSION,
+        {"stages": [{"epochs": 1}, {"epochs": 1, "components": ALL}]},
+        "stages.1: .* freezes experts, fusion, head",
+    ),
+    (
+        EXPERT,
+        {"stages": [{"epochs": 1, "components": FROZEN}]},
+        "stages.0: .* freezes experts: there is nothing to train",
+    ),
+    (
+        HEAD,
+        {"stages": [{"epochs": 1, "components": {"head": {"frozen": True}}}]},
+        "stages.0: .* freezes head",
+    ),
     (HEAD, {"stages": [{"epochs": 1, "components": {"experts": {"frozen": False}}}]}, "trains the global head alone"),
     (FUSION, {"stages": [{"epochs": 0}]}, "must be greater than or equal to 1"),
     (FUSION, {"stages": [{"epochs": 1, "seed": 3}]}, "there is no such field"),
-    (EXPERT, {"gradients": "pcgrad"}, "gradients is pcgrad.*one expert by its own loss alone"),
-    (HEAD, {"gradients": "pcgrad"}, "gradients is pcgrad.*the global head alone"),
-    (FUSION, {"gradients": "pcgrad", "components": FROZEN}, "gradients is pcgrad.*experts are frozen throughout"),
+    (EXPERT, {"gradients": "pcgrad"}, "gradients: pcgrad .*one expert by its own loss alone"),
+    (HEAD, {"gradients": "pcgrad"}, "gradients: pcgrad .*the global head alone"),
+    (
+        FUSION,
+        {"gradients": "pcgrad", "components": FROZEN},
+        "gradients: pcgrad .*experts are frozen throughout",
+    ),
     (
         FUSION,
         {"gradients": "pcgrad", "stages": [{"epochs": 1, "components": FROZEN}]},
-        "gradients is pcgrad.*experts are frozen throughout",
+        "gradients: pcgrad .*experts are frozen throughout",
     ),
     (
         FUSION,
         {"gradients": "pcgrad", "loss": NO_LAMBDA | {"distillation_weight": 0}},
-        "gradients is pcgrad.*lambda_individual is 0 and distillation_weight is 0, so that there is one loss",
+        "gradients: pcgrad .*lambda_individual is 0 and distillation_weight is 0, so that there is one loss",
     ),
     # The preset does not distil.
-    (FUSION, {"gradients": "pcgrad", "preset": "as_run", "loss": NO_LAMBDA}, "gradients is pcgrad.*there is one loss"),
+    (
+        FUSION,
+        {"gradients": "pcgrad", "preset": "as_run", "loss": NO_LAMBDA},
+        "gradients: pcgrad .*there is one loss",
+    ),
     (FUSION | {"num_experts": 1}, {"gradients": "pcgrad", "loss": NO_LAMBDA}, "one expert has none to distil from"),
     (
         FUSION,
@@ -110,7 +130,7 @@ REFUSED: list[tuple[dict[str, Any], dict[str, Any], str]] = [
             "loss": {"distillation_weight": 0},
             "stages": [{"epochs": 1, "lambda_individual": 0}, {"epochs": 1, "components": FROZEN}],
         },
-        "gradients is pcgrad.*there is one loss",
+        "gradients: pcgrad .*there is one loss",
     ),
 ]
 

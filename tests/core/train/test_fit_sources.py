@@ -53,7 +53,7 @@ def test_a_component_that_does_not_fit_is_refused_with_both_numbers(tmp_path: Pa
     run(fusion(count=2, epochs=1) | {"experts": [{"arch": "convnet_small", "feature_dim": 24}]}, tmp_path / "wide")
     two = {"from": {"path": str(component(tmp_path / "two", "fusion"))}}
     cases: list[tuple[dict[str, Any], str]] = [
-        (fusion(count=3, fusion=two), "expects 2 experts; the specification has 3"),
+        (fusion(count=3, fusion=two), "is for 2 experts; the specification has 3"),
         (
             fusion(count=2, fusion=two) | {"experts": [{"arch": "convnet_small", "feature_dim": 24}]},
             r"\[16, 16\].*\[24, 24\]",

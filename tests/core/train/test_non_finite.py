@@ -35,4 +35,16 @@ def test_the_first_step_and_component_are_named(steps: list[dict[str, float]], s
     with pytest.raises(NonFiniteLossError) as caught:
         detect(*steps)
     assert (caught.value.step, caught.value.component) == (step, component)
-    assert f"step {step}; first non-finite values: {component}." in str(caught.value)
+    assert f"step {step}; first non-finite values: {component}," in str(caught.value)
+
+
+@pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
+def test_the_message_names_the_learning_rates_and_what_applies(precision: torch.dtype) -> None:
+    detector = NonFiniteDetector(torch.device("cpu"), lambda: {"experts": 1e9, "fusion": 0.005}, precision)
+    detector.add(3, {"global": torch.tensor(NAN)})
+    with pytest.raises(NonFiniteLossError) as caught:
+        detector.check()
+    message = str(caught.value)
+    assert "which need not be the cause. Learning rates: experts 1e+09, fusion 0.005." in message
+    assert ("precision float32" in message) == (precision != torch.float32)
+    assert "that component" not in message

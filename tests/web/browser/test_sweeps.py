@@ -68,6 +68,18 @@ def test_the_pages_are_accessible_and_fit_every_width(
         assert violations(page) == [], path
 
 
+def test_a_narrow_screen_shows_the_swept_values_of_the_leaderboard(visit: Visit, sweep_id: str) -> None:
+    page = visit.open(f"/ui/sweeps/{sweep_id}")
+    page.set_viewport_size({"width": 390, "height": 900})
+    table = page.get_by_role("group", name="Leaderboard").locator("table")
+    header = table.locator("th").all_inner_texts()
+    assert header[:3] == ["Rank", "lr", "batch_size"]
+    for cell in table.locator("tbody tr").first.locator("td").all()[:3]:
+        box = cell.bounding_box()
+        assert box is not None
+        assert box["x"] + box["width"] <= 390
+
+
 def violations(page: Page) -> list[str]:
     """What axe finds wrong, with the elements."""
     results = Axe().run(page)

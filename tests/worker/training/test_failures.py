@@ -54,3 +54,22 @@ def test_a_fault_names_the_node_that_has_it(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("SLURMD_NODENAME", "n2")
     assert classify_error(RuntimeError(ECC)).host == "n2"
     assert classify_error(KeyError("weight")).host is None
+
+
+JOB = "job_01M8Q8422G8VTMC78JF9AKBPTN"
+
+
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("fusion/fusion_module_best.pth", "fusion"),
+        ("global/global_head_best.pth", "head"),
+        ("complete_fusion_best.pth", "complete"),
+        ("experts/expert_11_best.safetensors", "expert_11"),
+        ("blobs/expert_0-0123456789abcdef01234567.pth", "expert_0"),
+        ("expert_3.missing", "expert_3"),
+    ],
+)
+def test_a_message_names_a_component_and_not_its_file(file: str, name: str) -> None:
+    error = ComponentError(f"fusion: /srv/data dir/runs/{JOB}/components/{file} is for 4 experts; this has 2")
+    assert classify_error(error).message == f"fusion: {name} of {JOB} is for 4 experts; this has 2"

@@ -83,7 +83,7 @@ def test_once_the_job_has_succeeded_the_file_says_what_was_measured(
 @pytest.mark.parametrize(
     ("request_line", "message"),
     [
-        ("complete?experts=0,7", "it has no expert 7: choose from 0, 1, 2"),
+        ("complete?experts=0,7", "this model has no expert numbered 7: choose from 0, 1, 2"),
         ("complete?experts=0,0", "expert 0 is named twice: name each expert once, such as 0,2"),
         ("complete?experts=a", "numbers from 0, joined by commas"),
         ("complete?experts=", "numbers from 0, joined by commas"),

@@ -11,7 +11,16 @@ from app.results.metrics.directions import direction, known_direction
 from app.sweeps import ranking
 from tests.app.api import Service
 
-LOWER = ["train/loss_total", "val/loss_global", "test/nll", "test/ece", "test/disagreement", "test/nll_ensemble"]
+LOWER = [
+    "train/loss_total",
+    "val/loss_global",
+    "val/average_loss",
+    "val/collusion",
+    "test/nll",
+    "test/ece",
+    "test/disagreement",
+    "test/nll_ensemble",
+]
 HIGHER = [
     "val/accuracy_fused",
     "test/contribution_expert_0",
@@ -36,7 +45,20 @@ def test_the_best_step_and_the_leaderboard_agree_on_the_direction(service: Servi
 
 
 @pytest.mark.parametrize(
-    "metric", ["lr/experts", "grad_norm/head", "system/gpu_util", "clipped/fusion", "test/disagreement"]
+    "metric",
+    [
+        "lr/experts",
+        "grad_norm/head",
+        "system/gpu_util",
+        "clipped/fusion",
+        "test/disagreement",
+        "train/ambiguity",
+        "val/ambiguity",
+    ],
 )
 def test_no_value_of_a_metric_is_called_better_where_neither_is(metric: str) -> None:
     assert known_direction(metric) is None
+
+
+def test_collusion_is_better_when_it_is_lower() -> None:
+    assert known_direction("val/collusion") == "min"

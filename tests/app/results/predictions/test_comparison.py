@@ -70,6 +70,15 @@ def test_the_difference_has_an_interval_and_an_exact_p_value(service: Service) -
     )
 
 
+def test_a_model_compared_with_itself_is_said_to_be_the_same(service: Service) -> None:
+    job = with_predictions(service, "one", {"test": wrong_on(0, 1)})
+    for other in (job, f"{job}:fused"):
+        body = compare(service, job, other)
+        assert body["sentence"] == "A and B are the same model, one (fused): there is no difference to measure"
+    copy = with_predictions(service, "two", {"test": wrong_on(0, 1)})
+    assert "equally accurate" in compare(service, job, copy)["sentence"]
+
+
 def test_swapping_the_models_changes_the_sign_alone(service: Service) -> None:
     a = with_predictions(service, "a", {"test": wrong_on()})
     b = with_predictions(service, "b", {"test": wrong_on(*range(30))})
@@ -80,7 +89,6 @@ def test_swapping_the_models_changes_the_sign_alone(service: Service) -> None:
     assert back["excludes_zero"]
     assert "b is 7.5 points worse than a" in compare(service, b, a)["sentence"]
     assert "p < 0.0001: distinguishable on 400 images" in compare(service, b, a)["sentence"]
-    assert "equally accurate" in compare(service, a, a)["sentence"]
 
 
 def test_paths_of_one_job_and_ensembles_can_be_compared(service: Service) -> None:
