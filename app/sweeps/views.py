@@ -21,9 +21,9 @@ from app.sweeps.schemas import EarlyStopping, LeaderboardRow, PointPage, PointVi
 
 def sweep_view(session: Session, sweep: Sweep, metric: str | None = None, mode: Mode | None = None) -> SweepView:
     """A sweep with its leaderboard by a metric."""
-    given = mode
+    requested = mode
     metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
-    better = ranking.best_direction(metric, given)
+    better = ranking.best_direction(metric, requested)
     leaderboard = ranking.leaderboard(_scores(session, sweep, metric, better), mode)
     return _view(session, sweep, metric, mode, better, leaderboard)
 
@@ -41,13 +41,12 @@ def compared_view(
 
     May read files of predictions. Raises Invalid for a job that is not one of the sweep's.
     """
-    given = mode
+    requested = mode
     metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
-    better = ranking.best_direction(metric, given)
+    better = ranking.best_direction(metric, requested)
     scores = _scores(session, sweep, metric, better)
-    rows = with_differences(
-        session, settings, sweep.id, ranking.leaderboard(scores, mode), scores, baseline or None
-    )  # fmt: skip
+    rows = ranking.leaderboard(scores, mode)
+    rows = with_differences(session, settings, sweep.id, rows, scores, baseline or None)
     return _view(session, sweep, metric, mode, better, rows)
 
 
@@ -94,9 +93,9 @@ def point_page(
     session: Session, sweep: Sweep, *, metric: str | None, mode: Mode | None, limit: int, cursor: str | None
 ) -> PointPage:
     """A page of a sweep's points, in the order of the grid."""
-    given = mode
+    requested = mode
     metric, mode = ranking.choose(sweep.base.get("kind"), metric, mode)
-    better = ranking.best_direction(metric, given)
+    better = ranking.best_direction(metric, requested)
     after = paging.decode(cursor, [int])[0] if cursor else -1
     rows = list(queries.list_points(session, sweep.id, metric, after=after, limit=limit + 1))
     page = paging.page(rows, limit, lambda row: paging.encode(row.number))
