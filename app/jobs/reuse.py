@@ -196,5 +196,5 @@ def _nodes(slurm: Mapping[str, Any] | None) -> _Nodes:
 
 
 def _describe(nodes: _Nodes) -> str:
-    given = [f"{name} {value}" for name, value in zip(_NODE_OPTIONS, nodes, strict=True) if value]
-    return ", ".join(given) or "the default partition"
+    options = [f"{name} {value}" for name, value in zip(_NODE_OPTIONS, nodes, strict=True) if value]
+    return ", ".join(options) or "the default partition"
