@@ -178,8 +178,8 @@ class Settings(BaseSettings):
         if value is None and info.data.get("webhook_url"):
             raise ValueError("required with MCN_WEBHOOK_URL: set one, for example from `openssl rand -hex 32`")
         if value is not None and len(value) < MIN_SECRET_LENGTH:
-            given = f"it has {len(value)} characters, and needs at least {MIN_SECRET_LENGTH}"
-            raise ValueError(f"{given}: set one, for example from `openssl rand -hex 32`")
+            problem = f"it has {len(value)} characters, and needs at least {MIN_SECRET_LENGTH}"
+            raise ValueError(f"{problem}: set one, for example from `openssl rand -hex 32`")
         return value
 
     @field_validator("data_dir")

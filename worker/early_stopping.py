@@ -144,8 +144,8 @@ def _values_at(
         steps = _steps_per_epoch(progress)
         if progress and steps is not None and progress["step"] >= rung * steps and job_id not in below:
             last_step[job_id] = rung * steps
-    found = extremes(session, metric, last_step)
-    return {job_id: high if mode == "max" else low for job_id, (low, high) in found.items()}
+    by_job = extremes(session, metric, last_step)
+    return {job_id: high if mode == "max" else low for job_id, (low, high) in by_job.items()}
 
 
 def _is_better(one: float | None, other: float | None, mode: Mode) -> bool:

@@ -81,11 +81,11 @@ class Receiver:
                 webhook_queries.mark_delivered(session, claimed)
                 return
             given_up = webhook_queries.mark_failed(session, claimed)
-        said = (claimed.delivery_id, self.name, claimed.attempt, problem)
+        facts = (claimed.delivery_id, self.name, claimed.attempt, problem)
         if given_up:
-            log.warning("webhook %s to %s was given up after %d attempts: %s", *said)
+            log.warning("webhook %s to %s was given up after %d attempts: %s", *facts)
         else:
-            log.info("webhook %s to %s failed in attempt %d and will be sent again: %s", *said)
+            log.info("webhook %s to %s failed in attempt %d and will be sent again: %s", *facts)
 
     async def _post(self, claimed: ClaimedDelivery) -> str | None:
         """Sends a delivery; returns what went wrong, None if it has been delivered."""

@@ -90,12 +90,12 @@ class Report:
             for key in ENSEMBLES.values()
             if (value := metrics.get(key)) is not None
         }
-        found = []
+        controls = []
         for name, paths in (("the best expert alone", experts), ("the ensemble", ensembles)):
             if paths:
                 path = max(paths, key=lambda path: paths[path])
-                found.append(_Control(name, paths[path], f"{self.ids[phase]}:{path}"))
-        return found
+                controls.append(_Control(name, paths[path], f"{self.ids[phase]}:{path}"))
+        return controls
 
     def _verdict(self, phase: str, control: str, control_name: str) -> str:
         return verdict(self.compare(f"{self.ids[phase]}:fused", control), control_name)

@@ -140,8 +140,8 @@ def _with_data(
     if row.spec["dataset"]["name"] != spec.dataset.name:
         return recipe
     difference = describe_difference(row.data_sha256 or "", data_sha256, ContentCache(settings.content_cache))
-    told = f" ({difference})" if difference else ""
-    return replace(recipe, seen=f"was trained on other data than {spec.dataset.name} has now{told}")
+    detail = f" ({difference})" if difference else ""
+    return replace(recipe, seen=f"was trained on other data than {spec.dataset.name} has now{detail}")
 
 
 def _recipes(spec: FusionJob, refs: References, configs: Configs) -> list[ExpertRecipe]:

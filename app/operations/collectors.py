@@ -68,12 +68,12 @@ def _jobs(session: Session) -> Iterator[Metric]:
         "How long the job that has been longest in a state, which is not final, has been in it.",
         *("executor", "state"),
     )
-    found = {(row.executor, row.state): row for row in queries.count_jobs(session)}
+    num_jobs = {(row.executor, row.state): row for row in queries.count_jobs(session)}
     at = now()
     # A state without jobs is zero, not absent: otherwise an alert on it could not tell.
-    for executor in sorted({*EXECUTORS, *(executor for executor, _ in found)}):
+    for executor in sorted({*EXECUTORS, *(executor for executor, _ in num_jobs)}):
         for state in State:
-            row = found.get((executor, state.value))
+            row = num_jobs.get((executor, state.value))
             counts.add_metric([executor, state.value], row.total if row else 0)
             if state not in TERMINAL_STATES:
                 ages.add_metric([executor, state.value], _age_s(row.since if row else None, at))

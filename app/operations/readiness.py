@@ -49,10 +49,10 @@ class Readiness:
         """The state of all parts, within `LIMIT_S`."""
         tasks = {name: self._running.get(name) or self._start(name) for name in self._checks}
         await asyncio.wait(tasks.values(), timeout=LIMIT_S)
-        found: list[Part] = []
+        parts: list[Part] = []
         for name, task in tasks.items():
-            found += task.result() if task.done() else [Part(name, False, f"did not answer within {LIMIT_S:g} s")]
-        return found
+            parts += task.result() if task.done() else [Part(name, False, f"did not answer within {LIMIT_S:g} s")]
+        return parts
 
     def _start(self, name: str) -> asyncio.Task[list[Part]]:
         task = self._running[name] = asyncio.create_task(run_in_threadpool(self._checks[name]))

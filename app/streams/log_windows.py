@@ -107,11 +107,11 @@ def _collect(block: bytes, position: int, needle: bytes, hits: list[Hit]) -> int
     lower = block.lower()
     searched = 0
     while len(hits) < MAX_HITS:
-        found = lower.find(needle, searched)
-        if found < 0:
+        match = lower.find(needle, searched)
+        if match < 0:
             return len(block)
-        start = lower.rfind(b"\n", 0, found) + 1
-        end = lower.find(b"\n", found)
+        start = lower.rfind(b"\n", 0, match) + 1
+        end = lower.find(b"\n", match)
         end = len(block) if end < 0 else end
         # A character of UTF-8 has at most four bytes.
         line = block[start : min(end, start + 4 * MAX_HIT_CHARACTERS)].decode("utf-8", "replace")

@@ -144,6 +144,6 @@ def search_logs(
     """
     job = queries.get_job(session, job_id)
     number = log_windows.requested_attempt(job, attempt)
-    found = log_windows.search(RunDir(settings.runs_dir / job.id).attempt(number).log, q, after)
-    hits = [LogHit(offset=hit.offset, text=hit.text) for hit in found.hits]
-    return LogSearch(attempt=number, hits=hits, next_after=found.next_after, size=found.size)
+    results = log_windows.search(RunDir(settings.runs_dir / job.id).attempt(number).log, q, after)
+    hits = [LogHit(offset=hit.offset, text=hit.text) for hit in results.hits]
+    return LogSearch(attempt=number, hits=hits, next_after=results.next_after, size=results.size)

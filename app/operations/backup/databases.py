@@ -88,10 +88,10 @@ def _dump_postgres(settings: Settings, folder: Path) -> DatabaseCopy:
     return DatabaseCopy(POSTGRES_FILE, revision, jobs)
 
 
-def _revision(found: str | None) -> str:
-    if found is None:
+def _revision(revision: str | None) -> str:
+    if revision is None:
         raise BackupError("the database is empty: there is nothing to back up")
-    return found
+    return revision
 
 
 def check_target(settings: Settings) -> None:

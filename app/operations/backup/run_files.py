@@ -138,13 +138,13 @@ class RunFiles:
         self._inodes = {inode: name for inode, name in self._inodes.items() if name in self._files}
 
     def _component_manifests(self) -> dict[str, bytes]:
-        found = {}
+        contents = {}
         for file in (self._folder / "components").glob("*.json"):
             try:
-                found[file.name] = file.read_bytes()
+                contents[file.name] = file.read_bytes()
             except FileNotFoundError:
-                found[file.name] = b""
-        return found
+                contents[file.name] = b""
+        return contents
 
     def _is_unknown_attempt(self, path: PurePosixPath) -> bool:
         prefix, _, number = path.parts[0].partition("-")

@@ -39,15 +39,15 @@ def plan(session: Session, policy: Policy, at: datetime) -> list[Deletion]:
 def _matches(
     session: Session, policy: Policy, at: datetime, what: What, planned: Collection[str]
 ) -> dict[str, Deletion]:
-    found: dict[str, Deletion] = {}
+    deletions: dict[str, Deletion] = {}
     for rule in policy.rules:
         if rule.delete != what:
             continue
         matches = queries.matching_jobs(session, rule, policy.protected_tags, at)
-        matches = [match for match in matches if match.job_id not in planned and match.job_id not in found]
+        matches = [match for match in matches if match.job_id not in planned and match.job_id not in deletions]
         spared = _best(session, rule, matches)
-        found |= {match.job_id: Deletion(match, rule) for match in matches if match.job_id not in spared}
-    return found
+        deletions |= {match.job_id: Deletion(match, rule) for match in matches if match.job_id not in spared}
+    return deletions
 
 
 def _best(session: Session, rule: Rule, matches: list[Match]) -> set[str]:

@@ -105,12 +105,12 @@ def _conditions(rule: Rule, protected: Sequence[str], at: datetime) -> Iterator[
 
 def sweeps_of(session: Session, job_ids: Sequence[str]) -> list[Sweep]:
     """The sweeps of which some of these jobs are points."""
-    found: dict[str, Sweep] = {}
+    sweeps: dict[str, Sweep] = {}
     for start in range(0, len(job_ids), _BATCH):
         members = select(SweepPoint.sweep_id).where(col(SweepPoint.job_id).in_(job_ids[start : start + _BATCH]))
         for sweep in session.exec(select(Sweep).where(col(Sweep.id).in_(members))):
-            found[sweep.id] = sweep
-    return [found[sweep_id] for sweep_id in sorted(found)]
+            sweeps[sweep.id] = sweep
+    return [sweeps[sweep_id] for sweep_id in sorted(sweeps)]
 
 
 def controlled_jobs(session: Session, job_ids: Sequence[str]) -> dict[str, set[str]]:

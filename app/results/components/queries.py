@@ -76,8 +76,8 @@ def list_all_components(
     statement = statement.order_by(key.desc(), col(Component.id).desc()).limit(limit + 1)
     ids = session.exec(statement).all()
     with_names = select(Component, Job.name).join(Job, col(Job.id) == col(Component.job_id))
-    found = {row.id: (row, name) for row, name in session.exec(with_names.where(col(Component.id).in_(ids)))}
-    rows = [found[component_id] for component_id in ids if component_id in found]
+    by_id = {row.id: (row, name) for row, name in session.exec(with_names.where(col(Component.id).in_(ids)))}
+    rows = [by_id[component_id] for component_id in ids if component_id in by_id]
     return paging.page(rows, limit, lambda row: _cursor(row[0], sort))
 
 

@@ -32,15 +32,15 @@ def series_of_jobs(
     too large.
     """
     require_jobs(session, job_ids)
-    found = find_series_of_jobs(session, job_ids, keys)
-    if len(found) * points > MAX_BUCKETS:
+    series_ids = find_series_of_jobs(session, job_ids, keys)
+    if len(series_ids) * points > MAX_BUCKETS:
         raise Invalid(
-            f"points: {len(found)} series of {points} points are more than {MAX_BUCKETS:,} points: "
+            f"points: {len(series_ids)} series of {points} points are more than {MAX_BUCKETS:,} points: "
             "request fewer points, jobs or keys"
         )
-    data = read_series(session, list(found.values()), points, first, last)
+    data = read_series(session, list(series_ids.values()), points, first, last)
     return JobSeriesList(
-        series=[_view(job_id, key, data[series_id].reduced(points)) for (job_id, key), series_id in found.items()]
+        series=[_view(job_id, key, data[series_id].reduced(points)) for (job_id, key), series_id in series_ids.items()]
     )
 
 

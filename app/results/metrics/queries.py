@@ -48,12 +48,12 @@ def find_series_of_kinds(session: Session, kinds: Mapping[str, str]) -> dict[str
     keys = {job_id: accuracy_key(kind) for job_id, kind in kinds.items()}
     query = select(Series.job_id, Series.key, Series.id, Series.count)
     query = query.where(col(Series.job_id).in_(keys), col(Series.key).in_(set(keys.values())))
-    found = {
+    by_job = {
         job_id: SeriesSize(series_id, count)
         for job_id, key, series_id, count in session.exec(query)
         if key == keys[job_id] and series_id is not None
     }
-    return {job_id: found[job_id] for job_id in kinds if job_id in found}
+    return {job_id: by_job[job_id] for job_id in kinds if job_id in by_job}
 
 
 def best_value(session: Session, job_id: str, key: str) -> float | None:

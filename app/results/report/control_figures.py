@@ -137,8 +137,8 @@ def _of_job(row: ControlRow, label: str, trained: _Trained) -> ControlFigure:
         return _absent(row.role, label, ids, why or "", same_data, is_missing=_is_missing(row))
     job = trained.jobs[row.job_id]
     figure = _figure(row.role, label, ids, trained.fused, lambda: trained.images.other(job), same_data)
-    told = {"epochs": job.spec["training"].get("epochs"), "training": training_settings(job)}
-    return figure.model_copy(update=told)
+    settings = {"epochs": job.spec["training"].get("epochs"), "training": training_settings(job)}
+    return figure.model_copy(update=settings)
 
 
 def _ensemble(role: str, label: str, rows: Sequence[ControlRow], trained: _Trained) -> ControlFigure:

@@ -82,10 +82,10 @@ def _names(settings: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     for key, own in settings.items():
         same = [other for other in settings.values() if other.get("arch") == own.get("arch")]
         paths = [path for path in dict.fromkeys(path for other in same for path in other) if _differs(path, same)]
-        told = [_setting(path, own.get(path)) for path in paths[:_MAX_DIFFERENCES]]
-        if len(paths) > len(told):
-            told.append(f"{len(paths) - len(told)} more")
-        names[key] = f"{own.get('arch')}" + (f" with {', '.join(told)}" if told else "")
+        differences = [_setting(path, own.get(path)) for path in paths[:_MAX_DIFFERENCES]]
+        if len(paths) > len(differences):
+            differences.append(f"{len(paths) - len(differences)} more")
+        names[key] = f"{own.get('arch')}" + (f" with {', '.join(differences)}" if differences else "")
     return names
 
 

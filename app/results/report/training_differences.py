@@ -50,8 +50,8 @@ def _epochs(job: Job, trained: Sequence[ControlFigure]) -> list[str]:
 def _note(what: str, own: object, others: Sequence[ControlFigure], name: str) -> str:
     if any(isinstance(value, Mapping) for value in (own, *(one.training[name] for one in others))):
         return f"The {what} of this job is not that of {', '.join(one.label for one in others)}."
-    told = "; ".join(f"that of {one.label} is {_value(one.training[name])}" for one in others)
-    return f"The {what} of this job is {_value(own)}; {told}."
+    differences = "; ".join(f"that of {one.label} is {_value(one.training[name])}" for one in others)
+    return f"The {what} of this job is {_value(own)}; {differences}."
 
 
 def _of_experts(own: Mapping[str, Any], trained: Sequence[ControlFigure]) -> list[str]:

@@ -52,22 +52,22 @@ def components_page(
 ) -> Response:
     """Components that match, best first, and the basket."""
     filters = {"role": role, "arch": arch, "dataset": dataset, "job": job, "q": q}
-    found = list_all_components(session, ComponentFilter(**filters), sort=sort, limit=50, cursor=cursor)
-    items = [ComponentView.of(row, name) for row, name in found["items"]]
-    given = {name: value for name, value in filters.items() if value}
+    listed = list_all_components(session, ComponentFilter(**filters), sort=sort, limit=50, cursor=cursor)
+    items = [ComponentView.of(row, name) for row, name in listed["items"]]
+    active = {name: value for name, value in filters.items() if value}
     basket = gather(session, settings, pick)
-    query: list[tuple[str, str]] = [*given.items(), ("sort", sort), *(("pick", picked) for picked in basket.picks)]
+    query: list[tuple[str, str]] = [*active.items(), ("sort", sort), *(("pick", picked) for picked in basket.picks)]
     return page(
         request,
         "components/components.html",
         items=items,
         filters={name: value or "" for name, value in filters.items()},
-        given=given,
+        active=active,
         sort=sort,
         basket=basket,
         elsewhere=[picked for picked in basket.picks if picked not in {item.id for item in items}],
         first_url=f"/ui/components?{urlencode(query)}" if cursor else None,
-        next_url=_next(query, found["next_cursor"]),
+        next_url=_next(query, listed["next_cursor"]),
         suggestions={"architectures": list(ARCHITECTURES), "datasets": list(NAMED_DATASETS)},
     )
 

@@ -31,8 +31,8 @@ def _back(job_id: str, target: str) -> Response:
 def _resources(
     memory_gb: Count = None, cpus: Count = None, gpus: Count = None, time_limit_min: Count = None
 ) -> dict[str, Any] | None:
-    given = {"memory_gb": memory_gb, "cpus": cpus, "gpus": gpus, "time_limit_min": time_limit_min}
-    return {name: value for name, value in given.items() if value is not None} or None
+    values = {"memory_gb": memory_gb, "cpus": cpus, "gpus": gpus, "time_limit_min": time_limit_min}
+    return {name: value for name, value in values.items() if value is not None} or None
 
 
 Resources = Annotated[dict[str, Any] | None, Depends(_resources)]

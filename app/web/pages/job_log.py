@@ -53,8 +53,8 @@ def log_page(
 
     def link(**changes: int | str | None) -> str:
         values: dict[str, Any] = {"attempt": attempt, "q": q or None, "at": None} | changes
-        given = {name: value for name, value in values.items() if value is not None}
-        return f"/ui/jobs/{job.id}/log" + (f"?{urlencode(given)}" if given else "")
+        parameters = {name: value for name, value in values.items() if value is not None}
+        return f"/ui/jobs/{job.id}/log" + (f"?{urlencode(parameters)}" if parameters else "")
 
     return page(
         request,
@@ -66,7 +66,7 @@ def log_page(
         window=window,
         at=at,
         q=q,
-        found=log_windows.search(file, q, after) if q else None,
+        results=log_windows.search(file, q, after) if q else None,
         link=link,
         is_live=State(job.state) not in TERMINAL_STATES and number == job.attempt,
     )

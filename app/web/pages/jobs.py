@@ -83,12 +83,12 @@ def jobs_fragment(request: Request, _principal: Viewer, session: Reading, shown:
 
 def _context(session: Session, shown: Shown) -> dict[str, Any]:
     filters, states, sort, cursor = shown.filters, shown.states, shown.sort, shown.cursor
-    found = list_jobs(session, filters, states=states, sort=sort, limit=ROWS, cursor=cursor)
-    sparks = sparklines(session, {job.id: job.kind for job in found.items})
+    jobs = list_jobs(session, filters, states=states, sort=sort, limit=ROWS, cursor=cursor)
+    sparks = sparklines(session, {job.id: job.kind for job in jobs.items})
     address = Address(shown)
     columns = columns_of(shown.columns, sort)
     return {
-        "rows": [row(job, sparks.get(job.id, [])) for job in found.items],
+        "rows": [row(job, sparks.get(job.id, [])) for job in jobs.items],
         "pills": _pills(count_jobs(session, filters), states, address),
         "filters": filters,
         "without_runs": filters.sweep == NO_SWEEP,
@@ -102,7 +102,7 @@ def _context(session: Session, shown: Shown) -> dict[str, Any]:
         "columns": columns,
         "all_columns": COLUMNS,
         "first_url": address() if cursor else "",
-        "next_url": address(cursor=found.next_cursor) if found.next_cursor else "",
+        "next_url": address(cursor=jobs.next_cursor) if jobs.next_cursor else "",
         "fragment_url": address("/ui/-/jobs", cursor=cursor),
         "actions": ACTIONS,
     }

@@ -159,18 +159,18 @@ def short_number(value: float) -> str:
 
 def spread_labels(ends: Sequence[float | None]) -> list[int | None]:
     """Positions of labels in pixels that do not overlap, near the ends of their lines; None where there is no room."""
-    wanted = sorted((end * HEIGHT / SIZE, index) for index, end in enumerate(ends) if end is not None)
+    preferred = sorted((end * HEIGHT / SIZE, index) for index, end in enumerate(ends) if end is not None)
     placed: list[int | None] = [None] * len(ends)
     previous = -math.inf
     positions: list[float] = []
-    for y, _ in wanted[:MAX_LABELS]:
+    for y, _ in preferred[:MAX_LABELS]:
         previous = max(y, previous + LABEL_HEIGHT)
         positions.append(previous)
     limit = float(HEIGHT)
     for at in range(len(positions) - 1, -1, -1):
         positions[at] = min(positions[at], limit)
         limit = positions[at] - LABEL_HEIGHT
-    for (_, index), position in zip(wanted, positions, strict=False):
+    for (_, index), position in zip(preferred, positions, strict=False):
         placed[index] = round(position)
     return placed
 

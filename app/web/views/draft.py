@@ -63,8 +63,8 @@ def read_draft(items: Iterable[tuple[str, object]]) -> Draft:
     except SpecError as error:
         draft.errors = [{"loc": list(entry.loc), "msg": entry.msg} for entry in error.errors]
         return draft
-    given = draft.data.get("kind")
-    draft.kind = given if isinstance(given, str) and given in KINDS else kind
+    value = draft.data.get("kind")
+    draft.kind = value if isinstance(value, str) and value in KINDS else kind
     draft.values = to_values(draft.kind, draft.data)
     return draft
 

@@ -106,11 +106,11 @@ def _default_text(value: Any) -> str:
 
 def defaults_of(kind: str, resolved: Mapping[str, Any], rates: Mapping[str, float | None]) -> Values:
     """The values that a resolved specification has where nothing is given, with the learning rates of the outline."""
-    found = to_values(kind, resolved)
+    values = to_values(kind, resolved)
     for name, rate in rates.items():
         if rate is not None:
-            found.setdefault(f"training.components.{name}.lr", f"{rate:g}")
-    return found
+            values.setdefault(f"training.components.{name}.lr", f"{rate:g}")
+    return values
 
 
 def field_errors(

@@ -40,9 +40,9 @@ def of_components(
 
 
 def _common_dataset(session: Session, component_ids: Sequence[str]) -> dict[str, Any] | None:
-    found = [queries.find_component(session, ref) for ref in map(_reference, component_ids) if ref is not None]
+    rows = [queries.find_component(session, ref) for ref in map(_reference, component_ids) if ref is not None]
     datasets = []
-    for row in found:
+    for row in rows:
         if row is not None:
             dataset = given_fields({"dataset": row.spec.get("dataset", {})}, _UNSHOWN).get("dataset", {})
             datasets.append(dataset)

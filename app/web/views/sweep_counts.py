@@ -36,12 +36,12 @@ class Share:
 
 def shares(sweep: SweepSummary) -> list[Share]:
     """The states that points of a sweep are in. Points whose job was deleted leave a gap at the end of the bar."""
-    found = []
+    shares = []
     x = 0.0
     for state in ORDER:
         count = sweep.counts.get(state, 0)
         if count:
             width = LENGTH * count / max(1, sweep.count)
-            found.append(Share(state.value, count, round(x, 2), round(width, 2)))
+            shares.append(Share(state.value, count, round(x, 2), round(width, 2)))
             x += width
-    return found
+    return shares

@@ -87,8 +87,8 @@ def to_sweep(form: SweepForm) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     if form.max_parallel:
         data["max_parallel"] = _integer(form.max_parallel)
     if form.early:
-        given = {name: getattr(form, name) for name in ("min_epochs", "reduction_factor")}
-        numbers = {name: _integer(text) for name, text in given.items() if text}
+        texts = {name: getattr(form, name) for name in ("min_epochs", "reduction_factor")}
+        numbers = {name: _integer(text) for name, text in texts.items() if text}
         data["early_stopping"] = ({"metric": form.metric} if form.metric else {}) | numbers
     if form.fresh:
         data["fresh"] = True
