@@ -7,7 +7,7 @@ from typing import Any
 
 from app.settings import Settings
 from core.run.content import ContentCache, find_content
-from core.run.environment import installed_software
+from core.run.environment import installed_software, software
 from core.spec import FusionJob, JobSpec
 
 log = logging.getLogger(__name__)
@@ -20,21 +20,25 @@ _MAX_FILES = 100_000
 
 def columns_of_submission(settings: Settings, spec: JobSpec) -> dict[str, Any]:
     """The columns of a single job. One with controls waits for its data, which tell which controls exist already."""
-    return DataColumns(settings, for_sweep=isinstance(spec, FusionJob) and spec.controls).of(spec)
+    if isinstance(spec, FusionJob) and spec.controls:
+        return DataColumns(settings, for_sweep=True).of(spec)
+    # Looking for edited files takes as long as the rest of a submission, and would tell nobody anything: no job is
+    # compared by its software before it starts, and then it reports what it runs on.
+    return DataColumns(settings, software_key=software().key).of(spec)
 
 
 class DataColumns:
     """Looks up the content of each dataset once.
 
     For a whole sweep some seconds may pass. A single job does not wait for that: of a dataset that is large or has many
-    files, nothing is known until the job starts.
+    files, nothing is known until the job starts. `software_key` is that of the software on the disk unless it is given.
     """
 
-    def __init__(self, settings: Settings, *, for_sweep: bool = False) -> None:
+    def __init__(self, settings: Settings, *, for_sweep: bool = False, software_key: str | None = None) -> None:
         self._roots = settings.roots
         self._cache = ContentCache(settings.content_cache)
         self._for_sweep = for_sweep
-        self._software_key = installed_software().key
+        self._software_key = software_key or installed_software().key
         self._known: dict[str, str | None] = {}
         self._problems: dict[str, str] = {}
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.jobs.content import DataColumns
+from app.jobs.content import DataColumns, columns_of_submission
 from app.settings import Settings
 from core.run import code
 from core.run.code import code_digest, code_status
@@ -75,9 +75,25 @@ def test_a_process_keeps_the_digest_of_what_it_has_imported(package: Path) -> No
         software.cache_clear()
 
 
-def test_a_job_is_submitted_with_the_code_that_is_there_now(package: Path, tmp_path: Path) -> None:
+def test_what_is_compared_with_other_jobs_has_the_code_that_is_there_now(package: Path, tmp_path: Path) -> None:
     settings = Settings(data_dir=tmp_path / "data")
     spec = parse_spec({"kind": "expert", "expert": {"arch": "convnet_small"}, "dataset": {"name": "cifar10"}})
     before = DataColumns(settings).of(spec)["software_key"]
     (package / "fit.py").write_text("lr = 2")
     assert DataColumns(settings).of(spec)["software_key"] != before
+
+
+def test_a_single_job_is_submitted_without_looking_for_edited_files(
+    package: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings, dataset = Settings(data_dir=tmp_path / "data"), {"name": "cifar10"}
+    fusion = {"kind": "fusion", "experts": [{"arch": "convnet_small"}], "num_experts": 2, "dataset": dataset}
+    software.cache_clear()
+    try:
+        key = software().key
+        (package / "fit.py").write_text("lr = 2")
+        assert columns_of_submission(settings, parse_spec(fusion | {"controls": True}))["software_key"] != key
+        monkeypatch.setattr(code, "PACKAGE", None)
+        assert columns_of_submission(settings, parse_spec(fusion))["software_key"] == key
+    finally:
+        software.cache_clear()
