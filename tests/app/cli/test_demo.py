@@ -38,7 +38,7 @@ def report(
     joint: float,
     *,
     ensembles: tuple[float | None, float | None],
-    asked: list[tuple[str, str]] | None = None,
+    compared: list[tuple[str, str]] | None = None,
 ) -> Report:
     accuracies = {
         "single:expert_0": 0.986,
@@ -52,8 +52,8 @@ def report(
     }
 
     def compare(a: str, b: str) -> dict[str, Any]:
-        if asked is not None:
-            asked.append((a, b))
+        if compared is not None:
+            compared.append((a, b))
         return difference(accuracies[a] - accuracies[b])
 
     return Report(
@@ -85,9 +85,9 @@ def test_an_interval_without_zero_is_not_enough_if_the_exact_test_does_not_agree
 
 
 def test_the_summary_compares_each_phase_with_its_best_control_on_the_same_images() -> None:
-    asked: list[tuple[str, str]] = []
-    said = report(0.949, 0.899, 0.978, ensembles=(0.675, 0.978), asked=asked).summary()
-    assert said.splitlines() == [
+    compared: list[tuple[str, str]] = []
+    summary = report(0.949, 0.899, 0.978, ensembles=(0.675, 0.978), compared=compared).summary()
+    assert summary.splitlines() == [
         "With frozen experts, the fused model reached 0.949; the best expert alone 0.310, the ensemble 0.675 and "
         "expert 1 with its own MLP 0.899: fusion brought +5.0 points over expert 1 with its own MLP (95 % interval "
         "+3.0 to +7.0, p = 0.001).",
@@ -97,7 +97,7 @@ def test_the_summary_compares_each_phase_with_its_best_control_on_the_same_image
         "interval -5.7 to -1.7, p = 0.001); after joint training fusion brought nothing measurable (-0.8 points "
         "against it, 95 % interval -2.8 to +1.2, p = 0.4).",
     ]
-    assert sorted(asked) == [
+    assert sorted(compared) == [
         ("frozen:fused", "control:fused"),
         ("frozen:fused", "single:expert_0"),
         ("joint:fused", "joint:ensemble_probabilities"),
@@ -106,9 +106,9 @@ def test_the_summary_compares_each_phase_with_its_best_control_on_the_same_image
 
 
 def test_the_conclusion_follows_the_numbers() -> None:
-    said = report(0.60, 0.90, 0.985, ensembles=(0.95, 0.90)).summary()
-    assert "fusion lost 35.0 points against the ensemble" in said
-    assert "fusion brought nothing measurable (+1.5 points against the best expert alone" in said
+    summary = report(0.60, 0.90, 0.985, ensembles=(0.95, 0.90)).summary()
+    assert "fusion lost 35.0 points against the ensemble" in summary
+    assert "fusion brought nothing measurable (+1.5 points against the best expert alone" in summary
 
 
 def test_the_service_makes_the_comparisons_that_the_demo_needs(
@@ -132,10 +132,10 @@ def test_the_service_makes_the_comparisons_that_the_demo_needs(
             return answer.json()
 
     _print_report(Connection(), *jobs)  # type: ignore[arg-type]
-    said = " ".join(capsys.readouterr().out.split())
-    assert "fusion brought +10.0 points over expert 3 with its own MLP (95 % interval +" in said
-    assert "with frozen experts fusion lost 9.0 points against it (95 % interval -" in said
-    assert "after joint training fusion brought nothing measurable (-1.0 points against it" in said
+    summary = " ".join(capsys.readouterr().out.split())
+    assert "fusion brought +10.0 points over expert 3 with its own MLP (95 % interval +" in summary
+    assert "with frozen experts fusion lost 9.0 points against it (95 % interval -" in summary
+    assert "after joint training fusion brought nothing measurable (-1.0 points against it" in summary
 
 
 def test_an_ensemble_that_was_not_measured_is_not_compared() -> None:
