@@ -12,6 +12,7 @@ from app.jobs import queries
 from app.jobs.checkpoint_records import describe_checkpoints, kept_checkpoints, removed_checkpoints
 from app.jobs.provenance_schemas import AttemptRecord, ComponentRecord, DataRecord, Provenance
 from app.jobs.provenance_sources import describe_sources, source_records
+from app.jobs.sources import source_jobs
 from app.jobs.wording import count
 from app.models import TERMINAL_STATES, Attempt, Job, State
 from app.settings import Settings
@@ -31,6 +32,7 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
     attempts = queries.list_attempts(session, job.id)
     run_dir = RunDir(settings.runs_dir / job.id)
     identity = _identity_of(attempts)
+    sources = source_jobs(session, job)
     kept = kept_checkpoints(run_dir)
     removed = removed_checkpoints(kept, attempts)
     return Provenance(
@@ -40,14 +42,14 @@ def provenance(session: Session, settings: Settings, job: Job) -> Provenance:
         known=[
             *describe_segments(identity),
             describe_checkpoints(kept, removed),
-            *describe_sources(session, job, partial(_is_job_bit_exact, session)),
+            *describe_sources(sources, partial(_is_job_bit_exact, session)),
         ]
         if attempts
         else [],
         identity=(identity.digest or None) if identity else None,
         specification_sha256=job.digest,
         data=DataRecord(**identity.data) if identity and identity.data else None,
-        sources=source_records(session, settings, job),
+        sources=source_records(settings, job, sources),
         attempts=[
             AttemptRecord(
                 attempt=attempt.number,

@@ -11,13 +11,14 @@ from sqlmodel import Session
 from app.http.errors import Invalid, NotFound
 from app.jobs import queries
 from app.jobs.control_queries import ControlRow, list_controls
+from app.jobs.sources import Source
 from app.models import Job, State
 from app.results.report.content import path_label
 from app.results.report.data_content import DataContent
 from app.results.report.measured import Measured, TestImages
 from app.results.report.schemas import ControlFigure
 from app.results.report.single_networks import Networks, group_networks
-from app.results.report.sources import Source, why_other_data
+from app.results.report.sources import why_other_data
 from app.results.report.training_differences import training_settings
 
 # The accuracy of the experts together needs no other job: by path, what it is.

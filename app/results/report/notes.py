@@ -8,10 +8,11 @@ from typing import Any
 from sqlmodel import Session
 
 from app.jobs import queries
+from app.jobs.sources import Source
 from app.models import Job
 from app.results.report.control_figures import BEST_EXPERT, FREE_CONTROLS
 from app.results.report.schemas import ControlFigure
-from app.results.report.sources import Source
+from app.results.report.sources import part_of
 from app.results.report.training_differences import difference_notes
 from core.spec import ComponentRef, SpecError, parse_stored
 from core.spec.controls import THIS_JOB
@@ -38,7 +39,11 @@ ONE_SEED = (
 def selection_notes(job: Job, sources: Sequence[Source], controls: Sequence[ControlFigure]) -> list[str]:
     """Which of these models had their checkpoints chosen on the test images."""
     chosen = ["this job"] if _selects_on_test(job.spec) else []
-    chosen += [f"{part} ({one.id})" for part, _, one in sources if one is not None and _selects_on_test(one.spec)]
+    chosen += [
+        f"{part_of(source)} ({source.job_id})"
+        for source in sources
+        if source.job is not None and _selects_on_test(source.job.spec)
+    ]
     chosen += [one.label for one in controls if one.training.get("select_on") == "test"]
     if not chosen:
         return []

@@ -9,6 +9,7 @@ from sqlmodel import Session
 
 from app.jobs.provenance import provenance
 from app.jobs.result import stored_result
+from app.jobs.sources import Source, source_jobs
 from app.jobs.wording import count
 from app.models import Job
 from app.results.predictions.stored import NotStored
@@ -19,7 +20,7 @@ from app.results.report.data_content import DataContent
 from app.results.report.measured import Measured, TestImages
 from app.results.report.notes import notes_of, selection_notes
 from app.results.report.schemas import ControlFigure, ExpertWorth, Figure, Report, TrainedOn
-from app.results.report.sources import Source, data_notes, sources_of
+from app.results.report.sources import data_notes
 from app.results.report.verdicts import keep_verdict
 from app.settings import Settings
 from core.run.durable import DamagedFileError, read_manifest
@@ -37,7 +38,7 @@ def report(session: Session, settings: Settings, job: Job) -> Report:
     """
     result = stored_result(settings, job, what="report").fields
     metrics = finite_metrics(result)
-    sources, data = sources_of(session, job), DataContent(settings, job)
+    sources, data = source_jobs(session, job), DataContent(settings, job)
     try:
         images = TestImages(settings, job)
     except NotStored as problem:
