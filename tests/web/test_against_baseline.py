@@ -5,14 +5,16 @@ from __future__ import annotations
 import html
 import re
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import pytest
 from sqlmodel import Session
 
 from app.jobs import queries
+from app.models import Job
 from app.web.pages import compare_pair
-from app.web.views.against_baseline import against_baseline
+from app.web.views.against_baseline import BaselineCell, baseline_cells, outcomes_against_baseline
 from app.web.views.selection import MAX_JOBS
 from tests.app.api import FUSION, Service
 from tests.app.results.predictions.trained import logits_of, run_dir_of, set_data, with_predictions
@@ -28,9 +30,13 @@ def job_with_errors(service: Service, name: str, count: int, dataset: str = "dig
     return with_predictions(service, name, {"test": arrays}, dataset=dataset)
 
 
+def compared(service: Service, jobs: Sequence[Job]) -> list[BaselineCell]:
+    return baseline_cells(jobs, outcomes_against_baseline(service.settings, jobs))
+
+
 def cells(service: Service, *jobs: str) -> list[tuple[str, str, bool]]:
     with Session(service.app.state.engine) as session:
-        row = against_baseline(service.settings, queries.get_jobs(session, jobs))
+        row = compared(service, queries.get_jobs(session, jobs))
     return [(cell.text, cell.why, cell.excludes_zero) for cell in row]
 
 
@@ -149,7 +155,7 @@ def test_as_many_jobs_as_a_page_has_take_a_part_of_its_time(service: Service) ->
     times = []
     for _ in range(3):
         began = time.process_time()
-        against_baseline(service.settings, rows)
+        compared(service, rows)
         times.append(time.process_time() - began)
     print(f"{1000 * times[0]:.0f} ms at first, then {1000 * min(times):.0f} ms")
     # Processor time of this thread; the limit leaves room for slow machines.

@@ -26,7 +26,7 @@ from app.web.pages.curves import ChartParameters, Charts, job_facts, panel_views
 from app.web.render import page
 from app.web.routing import FOLLOWS, page_router
 from app.web.views import words
-from app.web.views.against_baseline import against_baseline, other_images
+from app.web.views.against_baseline import baseline_cells, other_images, outcomes_against_baseline
 from app.web.views.difference import expert_rows, field_rows, metric_rows
 from app.web.views.panels import comparison_panels, is_charted, series_look
 from app.web.views.selection import MAX_JOBS, distinct_names, parse_selection, selection_query, with_first
@@ -95,7 +95,8 @@ def compare_page(
     keys = _keys(key, views, charted)
     labels = distinct_names([(one.id, one.name) for one in views])
     lines = [(id, label, slot) for (id, slot), label in zip(selected, labels, strict=True)]
-    other = other_images(settings, rows)
+    outcomes = outcomes_against_baseline(settings, rows)
+    other = other_images(outcomes)
     spec_rows = field_rows([one.spec for one in views])
     live = [row.id for row in rows if row.state not in TERMINAL_STATES]
     return page(
@@ -118,7 +119,7 @@ def compare_page(
         metric_rows=metric_rows(results, other),
         other_images=[(label, why) for label, why in zip(labels, other, strict=True) if why],
         expert_rows=expert_rows(results),
-        against_baseline=against_baseline(settings, rows),
+        against_baseline=baseline_cells(rows, outcomes),
         view={name: value for name, value in view.items() if value},
         stream="&".join(f"job={id}" for id in live),
         max_jobs=MAX_JOBS,

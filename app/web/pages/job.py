@@ -144,9 +144,8 @@ def events_part(request: Request, job_id: JobId, _principal: Viewer, session: Re
 def _header(session: Session, job: Job, principal: Principal, settings: Settings) -> Context:
     explanation = explain.explain(session, job, settings)
     allowed, state = job_actions.may_change(principal, job.owner), State(job.state)
-    can_retry = state not in explain.DEAD or explain.refusal(session, job) is None
-    if state == State.failed and job.reason in NEEDS_ANOTHER_SPEC:
-        can_retry = False
+    fails_again = state == State.failed and job.reason in NEEDS_ANOTHER_SPEC
+    can_retry = not fails_again and (state not in explain.DEAD or explain.refusal(session, job) is None)
     return {
         "job": queries.views(session, [job])[0],
         "sweep": job.sweep,
