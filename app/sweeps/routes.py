@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Depends, Path, Query, Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app.auth.principals import Member, Principal, Viewer
@@ -77,18 +77,24 @@ def get_sweeps(_principal: Viewer, session: Reading, limit: Limit = 50, cursor: 
     return sweep_page(session, limit=limit, cursor=cursor)
 
 
-@router.get("/{sweep_id}")
-def get_sweep(
+def _compared(
     sweep_id: SweepId,
-    _principal: Viewer,
     session: Reading,
     settings: Configured,
     metric: Metric = None,
     mode: Mode | None = None,
     baseline: Baseline = None,
 ) -> schemas.SweepView:
-    """Show a sweep: how many of its points are in which state, and its leaderboard by a metric."""
     return compared_view(session, settings, queries.get_sweep(session, sweep_id), metric, mode, baseline=baseline)
+
+
+Compared = Annotated[schemas.SweepView, Depends(_compared)]
+
+
+@router.get("/{sweep_id}")
+def get_sweep(_principal: Viewer, view: Compared) -> schemas.SweepView:
+    """Show a sweep: how many of its points are in which state, and its leaderboard by a metric."""
+    return view
 
 
 @router.get(
@@ -96,21 +102,12 @@ def get_sweep(
     response_class=Response,
     responses={200: {"content": {"text/csv": {"schema": {"type": "string"}}}}},
 )
-def get_leaderboard(
-    sweep_id: SweepId,
-    _principal: Viewer,
-    session: Reading,
-    settings: Configured,
-    metric: Metric = None,
-    mode: Mode | None = None,
-    baseline: Baseline = None,
-) -> Response:
+def get_leaderboard(_principal: Viewer, view: Compared) -> Response:
     """Download the leaderboard of a sweep as CSV, with one column per swept field.
 
     `mean`, `std`, `low` and `high` are over the `n` runs of a row: of each the best value over all epochs of a metric
     of validation, and the last value of any other one. `test_accuracy` is that of the components that were saved.
     """
-    view = compared_view(session, settings, queries.get_sweep(session, sweep_id), metric, mode, baseline=baseline)
     headers = {"Content-Disposition": f'attachment; filename="{view.id}.csv"'}
     return Response(ranking.as_csv(view.leaderboard, view.grid, view.metric), media_type="text/csv", headers=headers)
 
