@@ -82,6 +82,15 @@ class ContentCache:
             row = content.to_json() | {"signature": listing.signature}
             self._write(self._key(listing) + ".json", json.dumps(row))
 
+    def read_overlap(self, sha256: str) -> int | None:
+        """How many test images of a content are training images too, if they have been counted."""
+        text = self._read(f"{sha256}.overlap") or ""
+        return int(text) if text.isdecimal() else None
+
+    def write_overlap(self, sha256: str, count: int) -> None:
+        """Records how many test images of a content are training images too."""
+        self._write(f"{sha256}.overlap", str(count))
+
     def keep(self, sha256: str) -> None:
         """Notes that a content is still in use, although its files were not read."""
         self._mark_used(f"{sha256}.files")
@@ -217,14 +226,21 @@ def have_same_test_data(one: str, other: str, cache: ContentCache) -> bool:
 
 
 def count_test_files_in_training(sha256: str, cache: ContentCache) -> int | None:
-    """How many test images of a content, an image folder, are training images too; None where that is not recorded."""
+    """How many test images of a content, an image folder, are training images too; None where that is not recorded.
+
+    Counted once for each content: reading the digests of a million images takes seconds.
+    """
+    if (known := cache.read_overlap(sha256)) is not None:
+        return known
     try:
         parts = _recorded_parts(sha256, cache)
     except _NotRecordedError:
         return None
     test = _test_parts(parts)
     training = {digest for name, digest in parts.items() if name not in test}
-    return sum(digest in training for digest in test.values())
+    count = sum(digest in training for digest in test.values())
+    cache.write_overlap(sha256, count)
+    return count
 
 
 def describe_difference(before: str, now: str, cache: ContentCache) -> str:
