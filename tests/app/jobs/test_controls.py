@@ -34,10 +34,10 @@ def test_a_job_without_controls_has_none(service: Service) -> None:
 
 def test_controls_are_jobs_of_the_same_owner_that_start_after_it(service: Service) -> None:
     job_id = service.submit(WHOLE, "alice")
-    found = controls(service, job_id)
-    assert list(found) == ["single_0", "single_1", "matched", "frozen"]
-    assert found["frozen"]["absent"] == "experts that start untrained would stay so if they were frozen"
-    job = service.get(f"/jobs/{found['single_1']['job']}").json()
+    result = controls(service, job_id)
+    assert list(result) == ["single_0", "single_1", "matched", "frozen"]
+    assert result["frozen"]["absent"] == "experts that start untrained would stay so if they were frozen"
+    job = service.get(f"/jobs/{result['single_1']['job']}").json()
     assert (job["owner"], job["priority"], job["tags"], job["state"]) == ("alice", -1, ["control"], "queued")
     assert (job["spec"]["training"]["seed"], job["spec"]["dataset"]["split"]["regime"]) == (6, "full")
     assert job["name"] == "control: one convnet_small on all of digits, seed 6"
@@ -53,11 +53,11 @@ def test_a_dry_run_lists_the_controls_and_stores_nothing(service: Service) -> No
 
 def test_single_networks_are_trained_as_the_experts_were_and_wait_for_nobody(service: Service) -> None:
     job_id = service.submit(on_experts(service))
-    found = controls(service, job_id)
-    single = service.get(f"/jobs/{found['single_0']['job']}").json()
+    result = controls(service, job_id)
+    single = service.get(f"/jobs/{result['single_0']['job']}").json()
     assert (single["spec"]["training"]["epochs"], single["spec"]["training"]["batch_size"]) == (4, 32)
     assert (single["spec"]["dataset"]["split"]["holdout"], single["state"]) == (0.0, "queued")
-    frozen = service.get(f"/jobs/{found['frozen']['job']}").json()
+    frozen = service.get(f"/jobs/{result['frozen']['job']}").json()
     assert frozen["spec"]["training"]["components"]["experts"]["frozen"] is True
     assert (frozen["state"], len(frozen["waits_for"])) == ("waiting", 2)
 
@@ -83,10 +83,10 @@ def test_controls_without_predictions_are_not_shared_with_a_job_that_needs_them(
 def test_controls_of_one_sweep_are_not_shared_with_points_that_store_no_predictions(service: Service) -> None:
     sweep = {"base": WHOLE, "grid": {"evaluation.store_predictions": [False, "auto"]}}
     sweep_id = service.post("/sweeps", sweep).json()["id"]
-    found = [
+    result = [
         controls(service, str(point["job"])) for point in service.get(f"/sweeps/{sweep_id}/points").json()["items"]
     ]
-    assert len({of_point["single_0"]["job"] for of_point in found}) == 2
+    assert len({of_point["single_0"]["job"] for of_point in result}) == 2
 
 
 def test_a_deleted_control_is_reported_as_that(service: Service) -> None:
@@ -103,8 +103,8 @@ def test_a_sweep_gives_every_point_its_controls_and_shares_them(service: Service
     assert answer.status_code == 201, answer.text
     sweep_id = answer.json()["id"]
     points = service.get(f"/sweeps/{sweep_id}/points").json()["items"]
-    found = [controls(service, str(point["job"])) for point in points]
-    singles = {role: {of_point[role]["job"] for of_point in found} for role in ("single_0", "single_1")}
+    result = [controls(service, str(point["job"])) for point in points]
+    singles = {role: {of_point[role]["job"] for of_point in result} for role in ("single_0", "single_1")}
     # Seeds 1 and 2 of the first network, 2 and 3 of the second one, whatever the fusion type.
     assert {role: len(ids) for role, ids in singles.items()} == {"single_0": 2, "single_1": 2}
     assert len(singles["single_0"] | singles["single_1"]) == 3
@@ -152,6 +152,6 @@ def test_there_is_no_single_network_where_the_experts_saw_other_images_than_it_w
 
 def test_single_networks_of_untrained_experts_have_the_settings_of_the_job(service: Service) -> None:
     training = {"epochs": 3, "batch_size": 48, "precision": "float32", "augmentation": "none"}
-    found = controls(service, service.submit(WHOLE | {"training": training}))
-    own = service.get(f"/jobs/{found['single_0']['job']}").json()["spec"]["training"]
+    result = controls(service, service.submit(WHOLE | {"training": training}))
+    own = service.get(f"/jobs/{result['single_0']['job']}").json()["spec"]["training"]
     assert {name: own[name] for name in training} == training | {"epochs": 30}

@@ -71,6 +71,6 @@ def test_a_source_that_is_not_bit_exact_is_named_however_far_it_is(service: Serv
     first = finished(service, EXPERT, (0, HERE), (40, OTHER))
     second = finished(service, from_component(first), (0, HERE))
     third = finished(service, from_component(second), (0, HERE))
-    said = f"It started from a component of {first}, which is not certified bit-exact itself"
+    expected = f"It started from a component of {first}, which is not certified bit-exact itself"
     for job_id in (second, third):
-        assert certificate(service, job_id)["known"][-1] == said
+        assert certificate(service, job_id)["known"][-1] == expected

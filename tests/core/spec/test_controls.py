@@ -46,9 +46,9 @@ def test_there_is_a_single_network_for_each_expert_the_frozen_fusion_and_one_mat
 
 
 def test_single_networks_see_all_images_with_the_recipe_of_the_experts_and_seeds_of_their_own() -> None:
-    found = by_role(FROM_EXPERTS)
+    result = by_role(FROM_EXPERTS)
     for k in range(4):
-        job = found[f"single_{k}"].spec
+        job = result[f"single_{k}"].spec
         assert isinstance(job, ExpertJob)
         split = resolve(job).dataset.split
         assert (split.regime, split.num_shards, split.holdout, split.seed) == ("full", 1, 0.0, 7)
@@ -57,8 +57,8 @@ def test_single_networks_see_all_images_with_the_recipe_of_the_experts_and_seeds
 
 
 def test_a_control_that_other_jobs_share_is_not_named_after_one_of_them() -> None:
-    found = by_role(FROM_EXPERTS | {"name": "type=multiplicative"})
-    names = {role: control.spec.name for role, control in found.items() if control.spec is not None}
+    result = by_role(FROM_EXPERTS | {"name": "type=multiplicative"})
+    names = {role: control.spec.name for role, control in result.items() if control.spec is not None}
     assert names["single_1"] == "control: one convnet_small on all of digits, seed 4"
     assert [role for role, name in names.items() if "multiplicative" in name] == [FROZEN]
 
@@ -83,9 +83,9 @@ def test_the_matched_network_has_as_many_parameters_as_the_fused_model() -> None
 
 def test_a_family_of_one_width_has_no_matched_network() -> None:
     assert "feature_dim" not in ARCHITECTURES["densenet121"].options
-    found = by_role(FROM_EXPERTS, ExpertRecipe({"arch": "densenet121"}, {}, TRAINED.seen))[MATCHED]
-    assert found.spec is None
-    assert found.absent == "densenet121 cannot be made wider: no such network has a width to choose"
+    result = by_role(FROM_EXPERTS, ExpertRecipe({"arch": "densenet121"}, {}, TRAINED.seen))[MATCHED]
+    assert result.spec is None
+    assert result.absent == "densenet121 cannot be made wider: no such network has a width to choose"
 
 
 @pytest.mark.parametrize(("arch", "width"), [("resnet18", 1_048), ("wideresnet28_10", 1_316)])
@@ -107,10 +107,10 @@ def test_the_matched_network_of_mixed_experts_is_of_the_first_family_that_has_a_
     experts = [recipe.expert for recipe in recipes]
     spec = parse_spec({"kind": "fusion", "experts": experts, "dataset": {"name": "cifar10"}})
     assert isinstance(spec, FusionJob)
-    found = {control.role: control.spec for control in controls(spec, recipes, 30_000_000)}[MATCHED]
-    assert isinstance(found, ExpertJob)
-    width = found.expert.feature_dim
-    assert (found.expert.arch, found.name) == (
+    result = {control.role: control.spec for control in controls(spec, recipes, 30_000_000)}[MATCHED]
+    assert isinstance(result, ExpertJob)
+    width = result.expert.feature_dim
+    assert (result.expert.arch, result.name) == (
         "resnet18",
         f"control: one resnet18 of width {width} on all of cifar10, seed 42",
     )
@@ -118,8 +118,8 @@ def test_the_matched_network_of_mixed_experts_is_of_the_first_family_that_has_a_
 
 def test_data_that_are_not_read_at_submission_have_no_matched_network() -> None:
     spec = {"kind": "fusion", "experts": [{"arch": "convnet_small"}], "dataset": {"name": "npz:cells.npz"}}
-    found = by_role(spec, untrained_recipe({"arch": "convnet_small"}), None)[MATCHED]
-    assert found.absent == (
+    result = by_role(spec, untrained_recipe({"arch": "convnet_small"}), None)[MATCHED]
+    assert result.absent == (
         "how many parameters the fused model has depends on npz:cells.npz, which is not read at submission"
     )
 
@@ -127,9 +127,9 @@ def test_data_that_are_not_read_at_submission_have_no_matched_network() -> None:
 def test_untrained_experts_on_a_hold_out_have_no_single_network_and_say_why() -> None:
     spec = {**FROM_EXPERTS, "experts": [{"arch": "convnet_small"}], "num_experts": 2}
     untrained = untrained_recipe({"arch": "convnet_small"})
-    found = by_role(spec, untrained)
-    assert "on the hold-out alone (40% of the training images)" in str(found["single_0"].absent)
-    assert "would stay so if they were frozen" in str(found[FROZEN].absent)
+    result = by_role(spec, untrained)
+    assert "on the hold-out alone (40% of the training images)" in str(result["single_0"].absent)
+    assert "would stay so if they were frozen" in str(result[FROZEN].absent)
     whole = by_role({**spec, "dataset": {"name": "digits"}}, untrained)
     assert isinstance(whole["single_0"].spec, ExpertJob)
 
@@ -152,9 +152,9 @@ def test_the_experts_stay_frozen_in_every_stage() -> None:
 def test_a_stage_that_trains_the_experts_alone_has_no_frozen_control() -> None:
     frozen = {"fusion": {"frozen": True}, "head": {"frozen": True}}
     spec = {**FROM_EXPERTS, "training": {"stages": [{"epochs": 2, "components": frozen}, {"epochs": 2}]}}
-    found = by_role(spec)[FROZEN]
-    assert found.spec is None
-    assert "it would not be a valid job" in str(found.absent)
+    result = by_role(spec)[FROZEN]
+    assert result.spec is None
+    assert "it would not be a valid job" in str(result.absent)
 
 
 def test_experts_of_other_data_or_of_some_shards_have_no_single_network() -> None:

@@ -49,11 +49,11 @@ def test_a_control_that_was_trained_on_other_labels_is_left_out_and_named(servic
     rows = {row["role"]: row for row in content["controls"]}
     assert rows["single_1"]["model"]["accuracy"] == 0.9
     assert "single_0" not in rows
-    told = f"{ids[0]} was trained on other data: labels changed"
-    assert (rows["deep_ensemble"]["absent"], rows["deep_ensemble"]["same_data"]) == (told, False)
+    expected = f"{ids[0]} was trained on other data: labels changed"
+    assert (rows["deep_ensemble"]["absent"], rows["deep_ensemble"]["same_data"]) == (expected, False)
     notes = " ".join(content["notes"])
     assert "Trained on other data than this job, and so left out of the comparison: deep ensemble of 2" in notes
-    assert told in notes
+    assert expected in notes
 
 
 def test_no_verdict_rests_on_a_control_of_other_data(service: Service) -> None:
@@ -106,8 +106,10 @@ def test_experts_of_other_data_are_named_and_no_network_on_all_the_data_is_compa
     for role in ("single_0", "matched"):
         assert rows[role]["absent"].startswith("expert 1 was trained on other data: labels changed, so that")
     assert rows["frozen"]["model"]["accuracy"] == 0.9
-    told = f"Not all of this model was trained on the data of this job: expert 1 ({sources[1]}) was trained on other"
-    assert content["notes"][0].startswith(told)
+    expected = (
+        f"Not all of this model was trained on the data of this job: expert 1 ({sources[1]}) was trained on other"
+    )
+    assert content["notes"][0].startswith(expected)
     set_data(service, sources[1], None, "npz:cells.npz")
     content = report(service, job_id)
     assert content["notes"][0].startswith("On which data these were trained is not known")
@@ -151,11 +153,11 @@ def test_a_dry_run_and_a_submission_leave_out_networks_where_the_data_have_chang
     with transaction(service.app.state.engine) as session:
         row: dict[str, Any] = {"role": "expert", "epoch": 1, "metrics": {}, "selected_by": "x", "files": {}}
         session.add(Component(id="cmp_1", job_id=expert, name="expert_0", config={"arch": "convnet_small"}, **row))
-    told = "expert 0 was trained on other data than npz:cells.npz has now, and no job of one network"
-    assert single_0(service.post("/jobs?dry_run=true", spec).json()["controls"])["absent"].startswith(told)
+    expected = "expert 0 was trained on other data than npz:cells.npz has now, and no job of one network"
+    assert single_0(service.post("/jobs?dry_run=true", spec).json()["controls"])["absent"].startswith(expected)
     job_id = service.submit(spec)
     listed = service.get(f"/jobs/{job_id}/controls").json()["items"]
-    assert single_0(listed)["absent"].startswith(told)
+    assert single_0(listed)["absent"].startswith(expected)
     assert [row["job"] is not None for row in listed if row["role"] == "frozen"] == [True]
 
 

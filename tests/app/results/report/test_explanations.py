@@ -54,5 +54,5 @@ def test_the_reason_why_there_can_be_no_network_on_all_the_data_is_not_repeated_
         add_control(service, job_id, role, None, "the experts saw shard 0 of 2", position=position)
     notes = report(service, job_id)["notes"]
     assert not any("shard 0 of 2" in note for note in notes)
-    told = "has: one network on all the data, one network of as many parameters."
-    assert any(note.endswith(told) for note in notes), notes
+    expected = "has: one network on all the data, one network of as many parameters."
+    assert any(note.endswith(expected) for note in notes), notes

@@ -40,11 +40,11 @@ def test_settings_of_experts_that_a_single_network_does_not_share_are_noted(serv
     stored = service.get(f"/jobs/{other}").json()["spec"]["training"]
     single(service, job_id, 0, 120, training=stored)
     notes = report(service, job_id)["notes"]
-    told = (
+    expected = (
         "This job trains its experts with learning rate 0.0007, optimizer adamw, schedule CosineAnnealingWarmRestarts, "
         "label smoothing 0.1; one network on all the data was trained with learning rate 1e-06, optimizer sgd, "
     )
-    assert any(note.startswith(told) for note in notes), notes
+    assert any(note.startswith(expected) for note in notes), notes
 
 
 def test_the_settings_of_experts_that_are_frozen_are_not_compared(service: Service) -> None:
@@ -58,19 +58,21 @@ def test_the_settings_of_experts_that_are_frozen_are_not_compared(service: Servi
 
 def test_experts_without_a_loss_of_their_own_say_nothing_in_an_ensemble(service: Service) -> None:
     job_id = fusion_job(service)
-    told = "lambda_individual is 0, so that no labels train the heads"
-    assert not any(told in note for note in report(service, job_id)["notes"])
+    expected = "lambda_individual is 0, so that no labels train the heads"
+    assert not any(expected in note for note in report(service, job_id)["notes"])
     other = service.submit(FUSION | {"training": {"loss": {"lambda_individual": 0}}})
     change_training(service, job_id, service.get(f"/jobs/{other}").json()["spec"]["training"])
-    assert any(note.startswith(told) for note in report(service, job_id)["notes"])
+    assert any(note.startswith(expected) for note in report(service, job_id)["notes"])
 
 
 @pytest.mark.parametrize(("wrong", "is_noted"), [(130, True), (100, False)])
 def test_a_control_that_only_guesses_proves_nothing(service: Service, wrong: int, is_noted: bool) -> None:
     job_id = fusion_job(service)
     trained_control(service, job_id, "single_0", wrong)
-    told = "One network on all the data is no better than guessing (one of 3 classes: 33.3 %); a control that was not"
-    assert any(note.startswith(told) for note in report(service, job_id)["notes"]) is is_noted
+    expected = (
+        "One network on all the data is no better than guessing (one of 3 classes: 33.3 %); a control that was not"
+    )
+    assert any(note.startswith(expected) for note in report(service, job_id)["notes"]) is is_noted
 
 
 def test_augmentations_that_differ_are_not_both_called_their_own(service: Service) -> None:
@@ -85,9 +87,11 @@ def test_a_checkpoint_that_the_test_images_chose_is_the_first_thing_said(service
     job_id = fusion_job(service)
     source = service.submit()
     single(service, job_id, 0, 20, training={"select_on": "test"})
-    told = "The test images chose the checkpoints (training.select_on: test), so that accuracies on them are too high"
+    expected = (
+        "The test images chose the checkpoints (training.select_on: test), so that accuracies on them are too high"
+    )
     notes = report(service, job_id)["notes"]
-    assert notes[0].startswith(told)
+    assert notes[0].startswith(expected)
     assert notes[0].endswith(": one network on all the data.")
     for one in (job_id, source):
         change_training(service, one, {"select_on": "test"})
@@ -108,5 +112,7 @@ def test_a_job_of_one_expert_says_what_chose_its_checkpoint_too(service: Service
 
 
 def test_a_verdict_says_that_it_rests_on_one_seed(service: Service) -> None:
-    told = "The verdict rests on one training seed: other seeds can change it; a sweep over training.seed says by how"
-    assert any(note.startswith(told) for note in report(service, fusion_job(service))["notes"])
+    expected = (
+        "The verdict rests on one training seed: other seeds can change it; a sweep over training.seed says by how"
+    )
+    assert any(note.startswith(expected) for note in report(service, fusion_job(service))["notes"])

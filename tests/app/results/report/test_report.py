@@ -129,9 +129,11 @@ def test_a_control_that_stored_no_predictions_says_what_to_do(service: Service) 
     for position, role in enumerate(("single_0", "single_1")):
         add_control(service, job_id, role, other, position=position)
     content = report(service, job_id)
-    told = f"{other} stored no predictions (evaluation.store_predictions: false). Submit this job again with controls"
-    assert [row["absent"].startswith(told) for row in content["controls"] if row["model"] is None] == [True, True]
-    assert told in " ".join(content["notes"])
+    expected = (
+        f"{other} stored no predictions (evaluation.store_predictions: false). Submit this job again with controls"
+    )
+    assert [row["absent"].startswith(expected) for row in content["controls"] if row["model"] is None] == [True, True]
+    assert expected in " ".join(content["notes"])
     # And so does its own report.
     answer = service.get(f"/jobs/{other}/report")
     assert answer.status_code == 404

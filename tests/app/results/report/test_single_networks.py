@@ -113,8 +113,8 @@ def test_settings_in_which_a_control_differs_are_noted(service: Service) -> None
 def test_the_recipe_of_single_networks_of_experts_that_never_trained_alone_is_noted(service: Service) -> None:
     job_id = fusion_job(service)
     single(service, job_id, 0, 20)
-    told = "single network is trained by the recipe of the architecture"
-    [note] = [note for note in report(service, job_id)["notes"] if told in note]
+    expected = "single network is trained by the recipe of the architecture"
+    [note] = [note for note in report(service, job_id)["notes"] if expected in note]
     assert note.startswith("The experts were never trained alone")
     ids = [service.submit(), service.submit(FUSION)]
     experts = [{"from": {"job": other, "component": "expert_0"}} for other in ids]
@@ -125,5 +125,5 @@ def test_the_recipe_of_single_networks_of_experts_that_never_trained_alone_is_no
         stored = session.get(Job, on_experts)
         assert stored is not None
         job.spec = job.spec | {"experts": stored.spec["experts"]}
-    [note] = [note for note in report(service, job_id)["notes"] if told in note]
+    [note] = [note for note in report(service, job_id)["notes"] if expected in note]
     assert note.startswith("Expert 1 was never trained alone")

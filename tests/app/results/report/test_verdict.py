@@ -41,7 +41,7 @@ def test_deleting_controls_leaves_a_trace_in_verdict_and_table(service: Service,
 
 
 @pytest.mark.parametrize(
-    ("states", "told"),
+    ("states", "expected"),
     [
         ((), "is queued"),
         ((State.starting, State.failed), "is failed (`mcn retry {job}` trains it again)"),
@@ -49,7 +49,7 @@ def test_deleting_controls_leaves_a_trace_in_verdict_and_table(service: Service,
     ],
 )
 def test_a_control_that_has_not_succeeded_may_be_the_best_one(
-    service: Service, states: tuple[State, ...], told: str
+    service: Service, states: tuple[State, ...], expected: str
 ) -> None:
     job_id = fusion_job(service)
     other = service.submit()
@@ -58,7 +58,7 @@ def test_a_control_that_has_not_succeeded_may_be_the_best_one(
     content = report(service, job_id)
     assert content["verdict"].startswith("Fused minus best control of those measured (")
     assert content["missing_controls"] == ["one network of as many parameters"]
-    assert content["controls"][-1]["absent"] == f"{other} {told.format(job=other)}"
+    assert content["controls"][-1]["absent"] == f"{other} {expected.format(job=other)}"
 
 
 def test_a_control_that_there_cannot_be_is_not_missing(service: Service) -> None:
