@@ -42,8 +42,8 @@ VARIANTS = {
 }
 
 
-# Pages that are measured with other jobs: the comparison gets them in its query, and the long job has not succeeded.
-COMPARE, REPORT = "/ui/compare", "/ui/jobs/{job_id}/report"
+# Pages that are measured with other jobs: comparisons get them in their queries, and the long job has not succeeded.
+COMPARE, PAIR, REPORT = "/ui/compare", "/ui/compare/pair", "/ui/jobs/{job_id}/report"
 
 
 def rows() -> list[Row]:
@@ -81,6 +81,7 @@ def pages(data: Data) -> dict[str, str]:
     compared = "&".join(f"job={job}~{slot}" for slot, job in enumerate(data.compared))
     named = {name: name.format(**ids) for name in sorted(names) if name != COMPARE}
     named[REPORT] = REPORT.format(job_id=data.reported)
+    named[PAIR] = f"{PAIR}?a={data.reported}&b={data.reported}:expert_0"
     return named | {f"{COMPARE} of {len(data.compared)} jobs": f"{COMPARE}?{compared}"}
 
 
